@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * On whose behalf something is done. Every store call takes one; a query without it does not compile.
+ */
+#ifndef COMMON_CONTEXT_H
+#define COMMON_CONTEXT_H
+
+#include "common/str.h"
+
+struct context {
+	struct str principal;    /* user id; "anonymous" in development without authentication */
+	struct str org_id;
+	struct str workspace_id;
+	struct str request_id;   /* empty outside requests */
+};
+
+/* The one owner of everything while there is no identity: principal "anonymous", org and workspace "default". */
+#define CONTEXT_DEFAULT ((struct context){STR("anonymous"), STR("default"), STR("default"), STR_NONE})
+
+#endif

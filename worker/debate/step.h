@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The step interface: all that the engine may touch. A step runs once ever; after a crash the same code runs again and
+ * finished steps answer from the journal. The engine branches on nothing but the plan and step results, so time, chance,
+ * ratings and arrival order enter only through steps. A build check of engine.o's undefined symbols holds it to this header.
+ *
+ * Every function here returns false when the debate must unwind now (cancelled, out of time, lease lost, worker
+ * draining, store away for good): the engine returns at once, and the runner decides by debate_stop().
+ */
+#ifndef WORKER_DEBATE_STEP_H
+#define WORKER_DEBATE_STEP_H
+
+#include <jansson.h>
+
+#include "common/arena.h"
+#include "common/co.h"
+#include "worker/agents/agent.h"
+
+struct debate; /* one run of one debate in this process */
+struct step;
+
+enum debate_stop { STOP_NONE, STOP_CANCELLED, STOP_TIMEOUT, STOP_DRAIN, STOP_FENCED, STOP_STORAGE };
+
+/* What a debate was created with. Everything here is in the plan and therefore the same in every run. */
+struct debate_plan {
+	struct str debate_id, task, context, language;
+	const struct agent_spec *agents;
+	size_t agent_count;
+	int rounds;                  /* debate rounds after the independent drafts, >= 1 */
+	struct str consensus;        /* majority, unanimous, judge, none */
+	int64_t threshold_ppm;       /* of the weighted share; 600000 */
+	int64_t early_agree_ppm;     /* round-0 agreement that skips the debate: 850000 */
+	int64_t timeout_ms, agent_timeout_ms;
+	uint64_t seed;               /* all shuffling comes from it */
+	bool demo;
+};
+
+const struct debate_plan *debate_plan(const struct debate *d);
+struct arena *debate_arena(struct debate *d); /* lives as long as this run */
+enum debate_stop debate_stop(const struct debate *d);
+
+/* Adds a durable event to the running step: committed with its result, numbered in this order. data is taken over. */
+void step_emit(struct step *s, const char *type, const char *agent, int round, json_t *data);
+/* Wall clock as the step sees it (milliseconds UTC); journal it if the engine needs it. */
+int64_t step_now_ms(const struct step *s);
+
+/*
+ * A step that computes in place. compute() runs only the first time, must not wait, and returns the result (new
+ * reference, never NULL). *result is borrowed from the debate and is always the decoded stored form.
+ */
+CO_FN bool step_run(struct debate *d, const char *key, json_t *(*compute)(struct step *s, void *arg), void *arg, const json_t **result) MUST_CHECK;
+
+struct step_call {
+	const struct agent_spec *agent;
+	struct str system, prompt;
+	int max_tokens, temperature_ppm;
+	const char *phase;           /* propose, critique, revise, vote, judge, synthesis */
+	const char *target;          /* third part of the task_id, or NULL */
+	int round;
+	bool stream;                 /* publish tokens */
+	const json_t *facts;         /* for demo agents */
+	/*
+	 * Turns the raw reply text into the step's result and emits its events. Pure. Runs once, for successful calls.
+	 * NULL result: the text is unusable; the call is repeated once ("repair"), then fails as "parse".
+	 */
+	json_t *(*decode)(struct step *s, void *arg, struct str text);
+	void *arg;
+};
+/*
+ * A paid step: the start is committed before the call; result, events and usage row are one batch. Attempts are
+ * journalled and continue their count after a takeover. *result is {"ok": true, "value": decode()'s, "text", "model",
+ * "tokens_in", "tokens_out", "cost_micro", "ms", "truncated"} or {"ok": false, "error_type", "message", "provider", "attempts", "at_ms"}: a failed
+ * agent is a result, not an error; agent_error was emitted. May be called from several coroutines of one co_group.
+ */
+CO_FN bool step_call(struct debate *d, const char *key, const struct step_call *call, const json_t **result) MUST_CHECK;
+
+/* Ratings of the participants as a journalled step: {agent: milli-points}. */
+CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
+/* Takes what waits in the inbox, in order: array of {id, kind, user_id, payload}; journalled with what it took. */
+CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
+
+/*
+ * The end: stores the result document, its effects (receipt, ratings), their events and debate_end as the last event in one batch.
+ * `result` (taken over) is described in debate.h.
+ */
+CO_FN bool debate_finish(struct debate *d, json_t *result) MUST_CHECK;
+
+#endif

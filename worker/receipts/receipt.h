@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decision receipts: what was asked, who took part, what was said, how it was decided, in one canonical document with
+ * a content hash over everything and an HMAC-SHA256 signature. Built from the journal only: integers and strings.
+ */
+#ifndef WORKER_RECEIPTS_RECEIPT_H
+#define WORKER_RECEIPTS_RECEIPT_H
+
+#include <jansson.h>
+
+#include "common/context.h"
+#include "common/db.h"
+
+struct conf;
+struct receipt_keys;
+struct route_table;
+
+/* Reads ARAGORA_RECEIPT_SIGNING_KEY (hex or base64) or data_dir/keys/receipt.key (made at first start). */
+struct receipt_keys *receipt_keys_open(const struct conf *c, struct error *err) MUST_CHECK;
+void receipt_keys_close(struct receipt_keys *k);
+
+/*
+ * Adds the receipt of a finished debate to the batch that finishes it. `result` is the journalled result document (see
+ * debate/debate.h), `signed_at_ms` the journalled end. The receipt id is derived from the debate id, so a re-run makes the same
+ * bytes. *doc is the complete receipt (new reference).
+ */
+bool receipt_add(struct db_batch *b, const struct receipt_keys *k, const struct context *ctx, const json_t *result, int64_t signed_at_ms, json_t **doc, struct error *err) MUST_CHECK;
+
+struct receipt_check {
+	bool hash_ok;
+	bool signature_ok;
+	bool known_key;
+	char error[160];  /* "" when all is well */
+};
+/* Verifies a receipt document (stored or posted by anyone). */
+void receipt_verify(const struct receipt_keys *k, const json_t *doc, struct receipt_check *out);
+
+/* In the arena. */
+struct str receipt_markdown(struct arena *a, const json_t *doc);
+struct str receipt_html(struct arena *a, const json_t *doc);
+
+extern const struct route_table receipt_routes; /* /api/receipts, /api/receipts/{id}, …/verify, /api/debates/{id}/receipt, POST /api/receipts/verify */
+
+#endif

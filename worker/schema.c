@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the product stores. Times are milliseconds UTC, money is micro-dollars, shares are parts per million, ratings
+ * are milli-points. Every table that belongs to somebody carries org_id and workspace_id from its first migration.
+ * Migrations only add; what a release stops using is removed one release later. An applied migration is never edited.
+ */
+#include "worker/schema.h"
+
+static const char up_0001[] =
+    /*
+     * status: queued, running, completed, failed, timeout, cancelled. A running debate without owner waits to be taken
+     * over. epoch rises with each claim and fences writes together with last_seq.
+     */
+    "CREATE TABLE debates ("
+    " id TEXT PRIMARY KEY NOT NULL,"
+    " org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, user_id TEXT NOT NULL,"
+    " slug TEXT NOT NULL, task TEXT NOT NULL, context TEXT NOT NULL DEFAULT '',"
+    " title TEXT NOT NULL DEFAULT '', tags TEXT NOT NULL DEFAULT '[]', metadata TEXT NOT NULL DEFAULT '{}',"
+    " status TEXT NOT NULL, archived INTEGER NOT NULL DEFAULT 0, demo INTEGER NOT NULL DEFAULT 0,"
+    " engine_version INTEGER NOT NULL, plan TEXT NOT NULL," /* resolved at creation; resume uses nothing else */
+    " epoch INTEGER NOT NULL DEFAULT 0, owner TEXT NOT NULL DEFAULT '', last_seq INTEGER NOT NULL DEFAULT 0,"
+    " crashes INTEGER NOT NULL DEFAULT 0, claim_after INTEGER NOT NULL DEFAULT 0,"
+    " cancel_reason TEXT NOT NULL DEFAULT ''," /* set by whoever cancels; acted on by the owner */
+    " running_ms INTEGER NOT NULL DEFAULT 0,"  /* time spent running; downtime is free */
+    " current_round INTEGER NOT NULL DEFAULT 0, total_rounds INTEGER NOT NULL, rounds_used INTEGER NOT NULL DEFAULT 0,"
+    " message_count INTEGER NOT NULL DEFAULT 0,"
+    " consensus_reached INTEGER NOT NULL DEFAULT 0, confidence_ppm INTEGER NOT NULL DEFAULT 0,"
+    " final_answer TEXT, result TEXT,"         /* the result document, once finished */
+    " error TEXT, error_code TEXT, receipt_id TEXT, cost_micro INTEGER NOT NULL DEFAULT 0,"
+    " created_at INTEGER NOT NULL, started_at INTEGER, completed_at INTEGER, updated_at INTEGER NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX debates_list ON debates(workspace_id, created_at DESC, id DESC);"
+    "CREATE INDEX debates_slug ON debates(workspace_id, slug);"
+    "CREATE INDEX debates_open ON debates(status, claim_after, created_at) WHERE status IN ('queued', 'running');"
+    /* The log: dense seq per debate, committed before anyone sees it. key = step key + ordinal. */
+    "CREATE TABLE debate_events ("
+    " debate_id TEXT NOT NULL, seq INTEGER NOT NULL, key TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " type TEXT NOT NULL, envelope TEXT NOT NULL, created_at INTEGER NOT NULL,"
+    " PRIMARY KEY (debate_id, seq), UNIQUE (debate_id, key)"
+    ") STRICT, WITHOUT ROWID;"
+    /* The journal: started before a paid call is made, done with its result. */
+    "CREATE TABLE debate_steps ("
+    " debate_id TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL," /* started, done */
+    " starts INTEGER NOT NULL DEFAULT 0," /* starts - 1 of a done call were abandoned */
+    " reserved_micro INTEGER NOT NULL DEFAULT 0,"
+    " input_hash TEXT NOT NULL DEFAULT '', result TEXT, started_at INTEGER NOT NULL, done_at INTEGER,"
+    " PRIMARY KEY (debate_id, key)"
+    ") STRICT, WITHOUT ROWID;"
+    /* Cancel, votes, interventions from any worker; read by the owner at named steps. */
+    "CREATE TABLE debate_inbox ("
+    " id TEXT PRIMARY KEY NOT NULL, debate_id TEXT NOT NULL, user_id TEXT NOT NULL, kind TEXT NOT NULL,"
+    " payload TEXT NOT NULL, created_at INTEGER NOT NULL, step_key TEXT"
+    ") STRICT;"
+    "CREATE INDEX debate_inbox_debate ON debate_inbox(debate_id, id);"
+    /* What was paid, append-only, one row per finished step. */
+    "CREATE TABLE usage_ledger ("
+    " debate_id TEXT NOT NULL, step_key TEXT NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " user_id TEXT NOT NULL, agent TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL,"
+    " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost_micro INTEGER NOT NULL, created_at INTEGER NOT NULL,"
+    " PRIMARY KEY (debate_id, step_key)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX usage_ledger_time ON usage_ledger(workspace_id, created_at);"
+    /* Leases: one row per worker process; who has seen the same beat for a lease takes its debates over. */
+    "CREATE TABLE processes ("
+    " incarnation TEXT PRIMARY KEY NOT NULL, node_id TEXT NOT NULL, slot INTEGER NOT NULL, beat INTEGER NOT NULL,"
+    " engine_version INTEGER NOT NULL, started_at INTEGER NOT NULL, seen_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE receipts ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, debate_id TEXT NOT NULL UNIQUE,"
+    " verdict TEXT NOT NULL, confidence_ppm INTEGER NOT NULL, risk_level TEXT NOT NULL, content_hash TEXT NOT NULL,"
+    " key_id TEXT NOT NULL, document TEXT NOT NULL, created_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX receipts_list ON receipts(workspace_id, created_at DESC, id DESC);"
+    "CREATE TABLE ratings ("
+    " workspace_id TEXT NOT NULL, agent TEXT NOT NULL, org_id TEXT NOT NULL, elo_milli INTEGER NOT NULL,"
+    " wins INTEGER NOT NULL, losses INTEGER NOT NULL, draws INTEGER NOT NULL, updated_at INTEGER NOT NULL,"
+    " PRIMARY KEY (workspace_id, agent)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX ratings_order ON ratings(workspace_id, elo_milli DESC, agent);"
+    "CREATE TABLE matches ("
+    " debate_id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, winner TEXT NOT NULL,"
+    " participants TEXT NOT NULL, changes TEXT NOT NULL, domain TEXT NOT NULL, created_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX matches_time ON matches(workspace_id, created_at DESC);"
+    /* Idempotency-Key: inserted in the batch that creates. */
+    "CREATE TABLE idempotency_keys ("
+    " org_id TEXT NOT NULL, principal TEXT NOT NULL, route TEXT NOT NULL, key TEXT NOT NULL,"
+    " body_hash TEXT NOT NULL, object_id TEXT NOT NULL, created_at INTEGER NOT NULL,"
+    " PRIMARY KEY (org_id, principal, route, key)"
+    ") STRICT, WITHOUT ROWID;";
+
+static const char down_0001[] = "DROP TABLE idempotency_keys; DROP TABLE matches; DROP TABLE ratings; DROP TABLE receipts;"
+                                " DROP TABLE processes; DROP TABLE usage_ledger; DROP TABLE debate_inbox;"
+                                " DROP TABLE debate_steps; DROP TABLE debate_events; DROP TABLE debates;";
+
+const struct migration schema_migrations[] = {
+    {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
+};
+const size_t schema_migrations_count = countof(schema_migrations);

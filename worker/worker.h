@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One worker process: what its parts share, and its life (boot, serve, drain, exit).
+ */
+#ifndef WORKER_WORKER_H
+#define WORKER_WORKER_H
+
+#include "common/bus.h"
+#include "common/conf.h"
+#include "common/db.h"
+#include "common/fetch.h"
+#include "common/lane.h"
+#include "common/loop.h"
+#include "common/shm.h"
+
+struct agents;
+struct receipt_keys;
+struct router;
+struct runner;
+struct stream;
+
+struct worker {
+	const struct conf *conf;
+	struct shm *shm;
+	unsigned slot;
+	char incarnation[40];      /* random name of this process, UUID text */
+	unsigned generation;
+	struct loop *loop;
+	struct lane *cpu;          /* long computations */
+	struct lane *slow;         /* DNS, files */
+	struct db *db;
+	struct bus *bus;
+	struct fetch *fetch;
+	struct agents *agents;
+	struct stream *stream;
+	struct runner *runner;
+	struct receipt_keys *receipt_keys;
+	struct router *router;
+	struct http_server *http;
+	bool draining;
+	int64_t started_us;
+};
+
+/* What the master hands to a new worker. */
+struct worker_start {
+	const struct conf *conf;
+	struct shm *shm;
+	const struct bus_mailboxes *mailboxes;
+	unsigned slot;
+	unsigned generation;
+	const int *listeners;      /* listening sockets */
+	size_t listener_count;
+	int master_pipe;           /* readable at the death of the master */
+	int ready_fd;              /* one byte when serving; before that, the reason of a failed boot as text */
+	int error_fd, access_fd;   /* log descriptors */
+};
+
+#define WORKER_EXIT_BOOT 3 /* exit code of a worker that could not start: the master does not try again */
+
+/* Runs a worker until it ends; the return value is the exit code of the process. */
+int worker_main(const struct worker_start *start);
+
+/* All route tables of the product, for the router and `aragorad routes`. */
+struct router *worker_routes(const struct conf *c, struct error *err) MUST_CHECK;
+
+#endif

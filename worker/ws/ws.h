@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * WebSocket (RFC 6455) on connections that the HTTP server hands over after the upgrade.
+ */
+#ifndef WORKER_WS_WS_H
+#define WORKER_WS_WS_H
+
+#include "worker/http/http.h"
+
+struct ws;
+
+enum ws_close_code { WS_NORMAL = 1000, WS_GOING_AWAY = 1001, WS_PROTOCOL = 1002, WS_UNSUPPORTED = 1003, WS_BAD_DATA = 1007, WS_POLICY = 1008,
+	WS_TOO_BIG = 1009, WS_INTERNAL = 1011, WS_RESTART = 1012, WS_TRY_LATER = 1013, WS_LAGGED = 4008, WS_RATE = 4029, WS_FORBIDDEN = 4003, WS_UNAUTHORIZED = 4401 };
+
+struct ws_ops {
+	void (*on_message)(void *arg, struct str text, bool binary); /* a complete message, valid until return */
+	void (*on_drain)(void *arg);                                 /* the queue fell below half of its limit */
+	void (*on_close)(void *arg);                                 /* exactly once; w is gone afterwards */
+};
+
+/*
+ * Answers the upgrade of a request on a ROUTE_WS route with 101 and hands the connection over; NULL after having
+ * replied with an error (426 no upgrade, 400 bad handshake). Subprotocol: NULL or the one to select.
+ */
+struct ws *ws_accept(struct http_request *req, const char *subprotocol, const struct ws_ops *ops, void *arg);
+/* True if the client offers the subprotocol. */
+bool ws_offered(const struct http_request *req, const char *subprotocol);
+/* Value of an offered subprotocol "access_token.X": X; STR_NONE if none. */
+struct str ws_offered_token(const struct http_request *req);
+
+/* A complete server frame (text) for text, to be shared between sockets. */
+struct rbuf *ws_frame_text(struct str text);
+/* Queues a frame built by ws_frame_text (the reference is taken). False when the queue is above its limit. */
+bool ws_send(struct ws *w, struct rbuf *frame);
+/* Builds and queues. */
+bool ws_send_text(struct ws *w, struct str text);
+size_t ws_queued(const struct ws *w);
+/* Starts the close handshake; reason may be NULL. */
+void ws_close(struct ws *w, int code, const char *reason);
+/* Address of the client, after trusted proxies. */
+struct str ws_client(const struct ws *w);
+
+/* Frame codec, pure (also for tests and fuzzing). */
+struct ws_frame {
+	bool fin;
+	unsigned opcode;
+	uint8_t mask[4];
+	uint64_t length;
+	size_t head;      /* bytes of the header */
+};
+/* 1: header parsed; 0: more bytes needed; -1: protocol error (*code says which close code). Client frames must be masked. */
+int ws_frame_parse(struct str in, size_t max_message, struct ws_frame *f, int *code);
+
+#endif
