@@ -64,6 +64,10 @@ int64_t http_query_int(const struct http_request *req, const char *name, int64_t
 
 /* Adds a reply header; the value is copied. CR and LF in it abort. */
 void http_reply_field(struct http_request *req, const char *name, const char *fmt, ...) PRINTF_FMT(3, 4);
+/* Adds complete header lines, each ended by CRLF; the text is static. */
+void http_reply_block(struct http_request *req, const char *lines);
+/* Has the header been added by http_reply_field? */
+bool http_reply_has(const struct http_request *req, const char *name);
 /*
  * The one answer of a request; copies the body. A second call aborts. If the client has gone it does nothing.
  */
@@ -75,8 +79,27 @@ void http_reply_error(struct http_request *req, const struct error *err);
 bool http_replied(const struct http_request *req);
 
 /*
+ * Who goes on with a request after `dispatch` has returned holds it first and releases it when done; a release without a
+ * reply answers 500. After 'release' the request must not be touched.
+ */
+void http_request_hold(struct http_request *req);
+void http_request_release(struct http_request *req);
+/*
+ * The answer must come within `us`, else the client gets 504, the scope of the handler's coroutine ends, and its own
+ * reply is dropped when it comes. Does not bound streams and sockets that have begun.
+ */
+void http_request_deadline(struct http_request *req, int64_t us);
+/*
+ * Enters the request's scope (SCOPE_REQUEST, ended by the deadline) and log context on the running coroutine; paired
+ * with http_request_leave. The router does it for its coroutines.
+ */
+void http_request_enter(struct http_request *req);
+void http_request_leave(struct http_request *req);
+
+/*
  * A reply that goes on: server-sent events. After http_stream_begin the request is the stream's until on_close; frames
- * are pushed from the loop. ops->on_close comes exactly once, then the stream must not be touched.
+ * are pushed from the loop. ops->on_close comes exactly once, then the stream must not be touched. Never NULL: if the
+ * client has gone meanwhile, the stream swallows what is written and on_close comes in this turn.
  */
 struct http_stream;
 struct http_stream_ops {
@@ -99,6 +122,8 @@ struct http_hooks {
 	bool (*match)(struct http_request *req, size_t *body_limit, struct error *err);
 	/* The answer is on its way or the client has gone: access line, metrics. Called once per request. */
 	void (*finished)(struct http_request *req);
+	/* Adds headers that every reply has, also those to requests that could not be parsed (target empty); or NULL. */
+	void (*headers)(struct http_request *req);
 };
 
 struct http_server *http_server_new(struct loop *l, const struct conf *c, struct shm_slot *slots, unsigned slot, const struct http_hooks *hooks, void *user);
@@ -111,6 +136,8 @@ void http_server_adopt(struct http_server *s, int fd);
  * says close; WebSockets and streams get their going-away close spread over `spread_us`.
  */
 void http_server_drain(struct http_server *s, int64_t spread_us);
+/* To be called every 100 ms: tries an accept that a lost wake-up may have left, sets the gauges. */
+void http_server_tick(struct http_server *s);
 /* Open connections, all kinds. */
 unsigned http_server_connections(const struct http_server *s);
 /* Closes everything that is left. */

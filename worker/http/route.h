@@ -37,7 +37,10 @@ struct route_table { const struct route *v; size_t n; };
 struct middleware {
 	const char *name;
 	bool (*applies)(const struct route *r, const struct conf *c); /* NULL: always */
+	/* Before the body is read: may change the limit, or refuse. Never waits. Or NULL. */
+	bool (*head)(struct http_request *req, size_t *body_limit, struct error *err);
 	bool (*before)(struct http_request *req);                     /* or NULL */
+	void (*reply)(struct http_request *req);                      /* adds headers to any reply, routed or not, or NULL */
 	void (*after)(struct http_request *req);                      /* when the reply is on its way, or NULL */
 	bool waits;
 };
@@ -53,9 +56,11 @@ void router_free(struct router *r);
  * METHOD_NOT_ALLOWED, *allow is then the list for the Allow header, in the arena).
  */
 const struct route *router_match(const struct router *r, enum http_method m, struct str path, struct str params[HTTP_PARAMS_MAX], struct arena *a, struct str *allow, struct error *err);
+/* Runs the head-steps of req->route. */
+bool router_head(const struct router *r, struct http_request *req, size_t *body_limit, struct error *err) MUST_CHECK;
 /* Runs before-steps and handler, inline or on a coroutine. */
 void router_run(const struct router *r, struct http_request *req);
-/* Runs the after-steps. */
+/* Runs the after-steps; without a route those that apply to all. */
 void router_finished(const struct router *r, struct http_request *req);
 /* Calls fn for each route in table order, with its chain as text ("correlation auth body_limit"). */
 void router_each(const struct router *r, void (*fn)(void *arg, const struct route *route, const char *chain, bool waits), void *arg);

@@ -16,11 +16,13 @@ struct ws_ops {
 	void (*on_message)(void *arg, struct str text, bool binary); /* a complete message, valid until return */
 	void (*on_drain)(void *arg);                                 /* the queue fell below half of its limit */
 	void (*on_close)(void *arg);                                 /* exactly once; w is gone afterwards */
+	void (*on_limited)(void *arg);                               /* a message above websocket.message_rate was dropped; or NULL */
 };
 
 /*
  * Answers the upgrade of a request on a ROUTE_WS route with 101 and hands the connection over; NULL after having
- * replied with an error (426 no upgrade, 400 bad handshake). Subprotocol: NULL or the one to select.
+ * replied with an error (426 no upgrade, 400 bad handshake, 403 origin, or 101 and close 4029 when the address has too many) or when
+ * the client has gone. Subprotocol: NULL or the one to select.
  */
 struct ws *ws_accept(struct http_request *req, const char *subprotocol, const struct ws_ops *ops, void *arg);
 /* True if the client offers the subprotocol. */
@@ -30,7 +32,10 @@ struct str ws_offered_token(const struct http_request *req);
 
 /* A complete server frame (text) for text, to be shared between sockets. */
 struct rbuf *ws_frame_text(struct str text);
-/* Queues a frame built by ws_frame_text (the reference is taken). False when the queue is above its limit. */
+/*
+ * Queues a frame built by ws_frame_text (the reference is taken). False when the queue is above its limit: stop until
+ * on_drain. A socket at twice its limit is cut. After the close has begun frames are dropped.
+ */
 bool ws_send(struct ws *w, struct rbuf *frame);
 /* Builds and queues. */
 bool ws_send_text(struct ws *w, struct str text);

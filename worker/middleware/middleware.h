@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The middleware of the product: one row per file, gathered in pipeline.c in the order in which they run. The rows find
+ * configuration and router in the struct worker that is the request's `user`.
+ */
+#ifndef WORKER_MIDDLEWARE_MIDDLEWARE_H
+#define WORKER_MIDDLEWARE_MIDDLEWARE_H
+
+#include "worker/http/route.h"
+
+/* For router_new. */
+extern const struct middleware *const middleware_chain[];
+extern const size_t middleware_chain_count;
+
+/* For http_server_new: match, dispatch and finish through worker->router; default headers through the chain. */
+extern const struct http_hooks middleware_hooks;
+
+extern const struct middleware middleware_security_headers;
+extern const struct middleware middleware_cors;
+extern const struct middleware middleware_correlation;
+extern const struct middleware middleware_authentication;
+extern const struct middleware middleware_body_limit;
+extern const struct middleware middleware_content_type;
+extern const struct middleware middleware_timeout;
+extern const struct middleware middleware_metrics;
+extern const struct middleware middleware_request_log;
+
+/* The configuration behind a request. */
+const struct conf *middleware_conf(const struct http_request *req);
+
+/* An access line format, compiled (see request_log.c for the fields); unknown fields print "-". */
+struct access_format;
+struct access_format *access_format_compile(const char *text);
+void access_format_free(struct access_format *f);
+/* The line for a finished request, without newline. */
+void access_format_line(const struct access_format *f, const struct http_request *req, struct buf *out);
+
+#endif
