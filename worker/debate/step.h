@@ -38,6 +38,9 @@ struct debate_plan {
 const struct debate_plan *debate_plan(const struct debate *d);
 struct arena *debate_arena(struct debate *d); /* lives as long as this run */
 enum debate_stop debate_stop(const struct debate *d);
+/* The engine's own context, reachable when the runner asks for an unfinished result. Not owned. */
+void debate_set_engine(struct debate *d, void *ctx);
+void *debate_engine(const struct debate *d);
 
 /* Adds a durable event to the running step: committed with its result, numbered in this order. data is taken over. */
 void step_emit(struct step *s, const char *type, const char *agent, int round, json_t *data);
@@ -69,8 +72,9 @@ struct step_call {
 /*
  * A paid step: the start is committed before the call; result, events and usage row are one batch. Attempts are
  * journalled and continue their count after a takeover. *result is {"ok": true, "value": decode()'s, "text", "model",
- * "tokens_in", "tokens_out", "cost_micro", "ms", "truncated"} or {"ok": false, "error_type", "message", "provider", "attempts", "at_ms"}: a failed
- * agent is a result, not an error; agent_error was emitted. May be called from several coroutines of one co_group.
+ * "tokens_in", "tokens_out", "cost_micro", "ms", "truncated", "abandoned"} or {"ok": false, "error_type", "message",
+ * "provider", "attempts", "at_ms", "abandoned"}: a failed agent is a result, not an error; agent_error was emitted.
+ * "abandoned" counts attempts that were begun and whose outcome a crash swallowed. May be called from several coroutines of one co_group.
  */
 CO_FN bool step_call(struct debate *d, const char *key, const struct step_call *call, const json_t **result) MUST_CHECK;
 

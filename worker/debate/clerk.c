@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Leases and housekeeping. Every worker holds a lock file and a row with a counter; one worker per node, the clerk
+ * (lowest slot with a fresh heartbeat), looks once a second whose owner has gone, gives those debates back to the
+ * queue, hints at what waits, and checkpoints. Two clerks for a moment do no harm: every write is conditional.
+ */
+#include "worker/debate/run.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fault.h"
+#include "common/metrics.h"
+#include "worker/worker.h"
+
+#define CLERK_FRESH_US      (300 * MS_US)
+#define CLERK_CHECKPOINT_US (5 * SEC_US)
+#define CLERK_OWNERS_MAX    256
+
+/* What was last seen of a process on another node. */
+struct clerk_seen { char incarnation[40]; int64_t beat; int64_t since_us; };
+
+struct clerk {
+	struct worker *w;
+	int lock_fd;
+	char *lock_path;
+	int64_t next_beat_us, next_checkpoint_us;
+	int64_t beat;
+	bool beating, working, resigned;
+	struct clerk_seen seen[CLERK_OWNERS_MAX];
+	size_t seen_count;
+};
+
+/* ---- the lock that proves a death ---- */
+
+/*
+ * data_dir/run/<incarnation>, locked for the life of the process. It appears under its name only when locked, so that
+ * a free lock always means a dead owner.
+ */
+static bool clerk_lock(struct clerk *c, struct error *err)
+{
+	const char *dir = c->w->conf->storage.data_dir;
+	struct buf path = BUF_INIT, tmp = BUF_INIT;
+	bool ok;
+
+	buf_printf(&path, "%s/run/%s", dir, c->w->incarnation);
+	buf_printf(&tmp, "%s/run/.%s", dir, c->w->incarnation);
+	c->lock_fd = open(buf_str(&tmp).p, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	ok = c->lock_fd != -1 && flock(c->lock_fd, LOCK_EX | LOCK_NB) == 0 && rename(buf_str(&tmp).p, buf_str(&path).p) == 0;
+	if (!ok)
+		error_set(err, ERR_STORAGE, "cannot lock %s: %s", buf_str(&path).p, strerror(errno));
+	c->lock_path = str_dupz(buf_str(&path));
+	buf_free(&path);
+	buf_free(&tmp);
+	return ok;
+}
+
+/* Runs in the slow lane: which incarnations of this node hold their lock? Files of dead ones are removed. */
+struct clerk_scan { char *dir; struct buf alive; bool ok; };
+
+static void clerk_scan_file(struct clerk_scan *s, const char *name)
+{
+	struct buf path = BUF_INIT;
+	int fd;
+
+	buf_printf(&path, "%s/%s", s->dir, name);
+	fd = open(buf_str(&path).p, O_RDWR | O_CLOEXEC);
+	if (fd != -1 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		(void)unlink(buf_str(&path).p); /* its owner is dead; if it stays, the next scan tries again */
+	else if (fd != -1 || errno != ENOENT)
+		buf_printf(&s->alive, "%s\n", name);
+	if (fd != -1)
+		(void)close(fd);
+	buf_free(&path);
+}
+
+static void clerk_scan_work(void *arg)
+{
+	struct clerk_scan *s = arg;
+	const struct dirent *e;
+	DIR *dir = opendir(s->dir);
+
+	s->ok = dir != NULL;
+	while (dir != NULL && (e = readdir(dir)) != NULL)
+		if (e->d_name[0] != '.')
+			clerk_scan_file(s, e->d_name);
+	if (dir != NULL)
+		(void)closedir(dir);
+}
+
+static void clerk_scan_free(void *arg)
+{
+	struct clerk_scan *s = arg;
+
+	buf_free(&s->alive);
+	free(s->dir);
+	free(s);
+}
+
+/* NULL when it could not be found out. */
+CO_FN static struct clerk_scan *clerk_scan(struct clerk *c)
+{
+	struct clerk_scan *s = xcalloc(1, sizeof(*s));
+	struct buf dir = BUF_INIT;
+
+	buf_printf(&dir, "%s/run", c->w->conf->storage.data_dir);
+	s->dir = str_dupz(buf_str(&dir));
+	buf_free(&dir);
+	if (lane_run(c->w->slow, clerk_scan_work, clerk_scan_free, s, clock_mono_us() + 10 * SEC_US) != CO_DONE)
+		return NULL; /* the lane owns it */
+	if (!s->ok) {
+		clerk_scan_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+/* ---- leases ---- */
+
+/* A process of another node is dead when its beat has not moved for a whole lease while we were looking. */
+static bool clerk_beat_stopped(struct clerk *c, struct str incarnation, int64_t beat)
+{
+	int64_t now = clock_mono_us();
+	size_t i;
+
+	for (i = 0; i < c->seen_count && !str_eqz(incarnation, c->seen[i].incarnation); i++)
+		;
+	if (i == c->seen_count) {
+		if (i == CLERK_OWNERS_MAX)
+			i = c->seen_count = 0; /* begin to look anew rather than judge by old sights */
+		(void)snprintf(c->seen[i].incarnation, sizeof(c->seen[i].incarnation), "%.*s", STR_ARG(incarnation));
+		c->seen[i].beat = beat - 1;
+		c->seen_count++;
+	}
+	if (c->seen[i].beat != beat) {
+		c->seen[i].beat = beat;
+		c->seen[i].since_us = now;
+	}
+	return now - c->seen[i].since_us > c->w->conf->debates.lease;
+}
+
+static bool clerk_dead(struct clerk *c, const struct clerk_scan *s, struct str owner, struct str node, int64_t beat)
+{
+	if (node.n > 0 && !str_eqz(node, c->w->shm->node_id))
+		return clerk_beat_stopped(c, owner, beat);
+	return str_find(buf_str(&s->alive), owner) == -1;
+}
+
+/* The dead owner's debates wait for a new one: at once, from the second unclean death on after 1, 2, 4… s. */
+CO_FN static bool clerk_orphan(struct clerk *c, struct str owner)
+{
+	struct db_batch *b = db_batch_new(c->w->db);
+	struct error err = ERROR_INIT;
+	int64_t now = clock_wall_ms();
+
+	db_batch_add(b,
+	    "UPDATE debates SET owner = '', crashes = crashes + 1, updated_at = $2,"
+	    " claim_after = CASE WHEN crashes >= 1 THEN $2 + 500 * (1 << crashes) ELSE 0 END"
+	    " WHERE owner = $1 AND status = 'running' AND crashes < 32",
+	    DB_ARGS(DB_S(owner), DB_I(now)), DB_ANY);
+	db_batch_add(b, "DELETE FROM processes WHERE incarnation = $1", DB_ARGS(DB_S(owner)), DB_ANY);
+	FAULT("clerk.before_orphan");
+	if (!db_commit(c->w->db, b, &err)) {
+		log_warn("debate", "debates of a dead worker cannot be taken over now", KV_S("reason", err.msg));
+		return false;
+	}
+	log_info("debate", "debates of a dead worker wait for another", KV_STR("owner", owner));
+	return true;
+}
+
+CO_FN static void clerk_leases(struct clerk *c)
+{
+	struct arena *a = arena_new(0);
+	struct error err = ERROR_INIT;
+	struct clerk_scan *s = NULL;
+	struct db_rows rows;
+	size_t i;
+
+	if (db_query(c->w->db, a,
+		"SELECT DISTINCT d.owner, p.node_id, p.beat FROM debates d LEFT JOIN processes p ON p.incarnation = d.owner"
+		" WHERE d.status = 'running' AND d.owner <> ''",
+		DB_NO_ARGS, &rows, &err) &&
+	    rows.count > 0)
+		s = clerk_scan(c);
+	for (i = 0; s != NULL && i < rows.count; i++)
+		if (clerk_dead(c, s, db_str(&rows, i, 0), db_str(&rows, i, 1), db_int(&rows, i, 2)))
+			(void)clerk_orphan(c, db_str(&rows, i, 0));
+	if (s != NULL)
+		clerk_scan_free(s);
+	arena_free(a);
+}
+
+/* ---- what waits ---- */
+
+CO_FN static void clerk_queue(struct clerk *c)
+{
+	struct arena *a = arena_new(0);
+	struct error err = ERROR_INIT;
+	struct db_rows rows;
+
+	if (db_query(c->w->db, a,
+		"SELECT SUM(CASE WHEN status = 'queued' THEN 1 ELSE 0 END), SUM(CASE WHEN claim_after <= $1 THEN 1 ELSE 0 END)"
+		" FROM debates WHERE status IN ('queued', 'running') AND owner = ''",
+		DB_ARGS(DB_I(clock_wall_ms())), &rows, &err)) {
+		metric_set(M_QUEUED_DEBATES, db_int(&rows, 0, 0), NULL);
+		if (db_int(&rows, 0, 1) > 0)
+			bus_publish(c->w->bus, STR(RUNNER_QUEUE_TOPIC), STR(""));
+	}
+	arena_free(a);
+}
+
+CO_FN static void clerk_checkpoint(struct clerk *c)
+{
+	struct error err = ERROR_INIT;
+
+	if (clock_mono_us() < c->next_checkpoint_us)
+		return;
+	c->next_checkpoint_us = clock_mono_us() + CLERK_CHECKPOINT_US;
+	if (!db_checkpoint(c->w->db, &err))
+		log_warn("db", "checkpoint failed", KV_S("reason", err.msg));
+}
+
+CO_FN static void clerk_work(void *arg)
+{
+	struct clerk *c = arg;
+
+	clerk_leases(c);
+	clerk_queue(c);
+	clerk_checkpoint(c);
+	c->working = false;
+}
+
+static bool clerk_elected(const struct clerk *c)
+{
+	const struct shm *shm = c->w->shm;
+	int64_t now = clock_mono_us();
+	unsigned i;
+
+	for (i = 0; i < c->w->slot; i++)
+		if (atomic_load(&shm->slots[i].state) == SLOT_SERVING &&
+		    now - atomic_load(&shm->slots[i].heartbeat_us) < CLERK_FRESH_US)
+			return false;
+	return true;
+}
+
+/* ---- the own lease ---- */
+
+CO_FN static void clerk_beat(void *arg)
+{
+	struct clerk *c = arg;
+	struct db_batch *b = db_batch_new(c->w->db);
+	struct error err = ERROR_INIT;
+	int64_t now = clock_wall_ms();
+
+	db_batch_add(b,
+	    "INSERT INTO processes (incarnation, node_id, slot, beat, engine_version, started_at, seen_at)"
+	    " VALUES ($1, $2, $3, $4, $5, $6, $6)"
+	    " ON CONFLICT (incarnation) DO UPDATE SET beat = excluded.beat, seen_at = excluded.seen_at",
+	    DB_ARGS(DB_Z(c->w->incarnation), DB_Z(c->w->shm->node_id), DB_I(c->w->slot), DB_I(++c->beat), DB_I(ENGINE_VERSION),
+		DB_I(now)),
+	    1);
+	/* Rows of processes that died without debates are kept for ten leases only. */
+	db_batch_add(b, "DELETE FROM processes WHERE seen_at < $1",
+	    DB_ARGS(DB_I(now - 10 * c->w->conf->debates.lease / MS_US)), DB_ANY);
+	if (!db_commit(c->w->db, b, &err))
+		log_warn("debate", "the lease could not be renewed", KV_S("reason", err.msg));
+	c->beating = false;
+}
+
+void clerk_tick(struct clerk *c)
+{
+	int64_t now = clock_mono_us();
+
+	if (c->resigned)
+		return;
+	if (now >= c->next_beat_us && !c->beating) {
+		c->next_beat_us = now + c->w->conf->debates.lease / 3;
+		c->beating = co_spawn("lease", clerk_beat, c) != NULL;
+	}
+	if (!c->working && !c->w->draining && clerk_elected(c))
+		c->working = co_spawn("clerk", clerk_work, c) != NULL;
+}
+
+CO_FN void clerk_resign(struct clerk *c)
+{
+	struct db_batch *b = db_batch_new(c->w->db);
+	struct error err = ERROR_INIT;
+
+	c->resigned = true;
+	db_batch_add(b, "DELETE FROM processes WHERE incarnation = $1", DB_ARGS(DB_Z(c->w->incarnation)), DB_ANY);
+	if (!db_commit(c->w->db, b, &err))
+		log_debug("debate", "the lease row stays until it expires", KV_S("reason", err.msg));
+}
+
+struct clerk *clerk_open(struct worker *w, struct error *err)
+{
+	struct clerk *c = xcalloc(1, sizeof(*c));
+
+	c->w = w;
+	if (!clerk_lock(c, err)) {
+		clerk_close(c);
+		return NULL;
+	}
+	return c;
+}
+
+void clerk_close(struct clerk *c)
+{
+	if (c->lock_path != NULL)
+		(void)unlink(c->lock_path); /* gone or never made: both are what we want */
+	if (c->lock_fd != -1)
+		(void)close(c->lock_fd);
+	free(c->lock_path);
+	free(c);
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a debate will be: checks a creation body, resolves agents, rounds, thresholds and time limits against the
+ * configuration of this moment, and writes all of it into the plan that every later run uses. Called by the API at
+ * creation and by the runner at each claim; reads no clock and no database.
+ */
+#include "worker/debate/debate.h"
+
+#include <limits.h>
+#include <stdarg.h>
+
+#include "common/clock.h"
+#include "common/ids.h"
+#include "common/json.h"
+
+#define PLAN_TASK_MAX        10000  /* characters, rest-core 4.2 */
+#define PLAN_CONTEXT_MAX     100000
+#define PLAN_METADATA_MAX    65536  /* bytes of JSON text */
+#define PLAN_THRESHOLD_PPM   600000 /* debate.md 1.1: consensus threshold 0.6 */
+#define PLAN_EARLY_AGREE_PPM 850000 /* debate.md 1.1: early stop 0.85 */
+
+struct plan_problems {
+	struct arena *arena;
+	json_t *list;
+	struct error *err; /* the first problem */
+};
+
+static void plan_problem(struct plan_problems *p, enum err code, const char *field, const char *fmt, ...)
+    PRINTF_FMT(4, 5);
+
+static void plan_problem(struct plan_problems *p, enum err code, const char *field, const char *fmt, ...)
+{
+	char text[200];
+	json_t *problem;
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap); /* cut is fine: a sentence for people */
+	va_end(ap);
+	if (json_array_size(p->list) == 0)
+		error_field(p->err, code, field, "%s", text);
+	problem = json_pack("{s:s, s:s}", "field", field, "code", err_wire(code));
+	json_put_str(problem, "message", str_of(text)); /* repairs a character that was cut */
+	json_array_append_new(p->list, problem);
+}
+
+/* Number of characters (code points) of valid UTF-8. */
+static size_t plan_length(struct str s)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < s.n; i++)
+		n += ((unsigned char)s.p[i] & 0xC0) != 0x80;
+	return n;
+}
+
+/* The question under any of its three names; the first that is present counts. */
+static struct str plan_task(struct plan_problems *p, const json_t *body)
+{
+	static const char *const names[] = {"task", "topic", "question"};
+	const json_t *v = NULL;
+	struct str s;
+	size_t i;
+
+	for (i = 0; i < countof(names) && v == NULL; i++)
+		v = json_object_get(body, names[i]);
+	if (v == NULL) {
+		plan_problem(p, ERR_MISSING_FIELD, "task", "task is required (topic and question are accepted names too)");
+		return STR_NONE;
+	}
+	if (!json_is_string(v)) {
+		plan_problem(p, ERR_INVALID_VALUE, names[i - 1], "must be a string");
+		return STR_NONE;
+	}
+	s = str_trim((struct str){json_string_value(v), json_string_length(v)});
+	if (s.n == 0)
+		plan_problem(p, ERR_MISSING_FIELD, names[i - 1], "must not be empty");
+	else if (plan_length(s) > PLAN_TASK_MAX)
+		plan_problem(p, ERR_INVALID_VALUE, names[i - 1], "must be at most %d characters", PLAN_TASK_MAX);
+	return s;
+}
+
+/* A setting at the top of the body or inside `protocol`; the top wins. */
+static const json_t *plan_member(const json_t *body, const char *key)
+{
+	const json_t *v = json_object_get(body, key);
+
+	return v != NULL ? v : json_object_get(json_object_get(body, "protocol"), key);
+}
+
+static int64_t plan_rounds(struct plan_problems *p, const struct conf *c, const json_t *body)
+{
+	const json_t *v = plan_member(body, "rounds");
+
+	if (v == NULL || json_is_null(v))
+		return c->debates.default_rounds;
+	if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > c->debates.max_rounds) {
+		plan_problem(p, ERR_INVALID_VALUE, "rounds", "must be a whole number from 1 to %lld",
+		    (long long)c->debates.max_rounds);
+		return c->debates.default_rounds;
+	}
+	return json_integer_value(v);
+}
+
+static const char *plan_consensus(struct plan_problems *p, const struct conf *c, const json_t *body)
+{
+	/* "weighted" is what majority does here: votes always weigh by confidence. */
+	static const char *const modes[][2] = {
+	    {"majority", "majority"}, {"weighted", "majority"}, {"unanimous", "unanimous"}, {"judge", "judge"}, {"none", "none"}};
+	const json_t *v = plan_member(body, "consensus");
+	const char *name = c->debates.default_consensus;
+	size_t i;
+
+	if (v != NULL && !json_is_null(v))
+		name = json_is_string(v) ? json_string_value(v) : "";
+	for (i = 0; i < countof(modes); i++)
+		if (str_ieqz(str_of(name), modes[i][0]))
+			return modes[i][1];
+	plan_problem(p, ERR_INVALID_VALUE, "consensus", "must be one of majority, weighted, unanimous, judge, none");
+	return modes[0][1];
+}
+
+static struct str plan_text(struct plan_problems *p, const json_t *body, const char *key, size_t max)
+{
+	const json_t *v = json_object_get(body, key);
+	struct str s;
+
+	if (v == NULL || json_is_null(v))
+		return STR("");
+	if (!json_is_string(v)) {
+		plan_problem(p, ERR_INVALID_VALUE, key, "must be a string");
+		return STR("");
+	}
+	s = (struct str){json_string_value(v), json_string_length(v)};
+	if (plan_length(s) > max)
+		plan_problem(p, ERR_INVALID_VALUE, key, "must be at most %zu characters", max);
+	return s;
+}
+
+static void plan_check_rest(struct plan_problems *p, const json_t *body)
+{
+	const json_t *metadata = json_object_get(body, "metadata");
+
+	if (json_object_get(body, "protocol") != NULL && !json_is_object(json_object_get(body, "protocol")))
+		plan_problem(p, ERR_INVALID_VALUE, "protocol", "must be an object");
+	if (metadata != NULL && !json_is_null(metadata)) {
+		if (!json_is_object(metadata))
+			plan_problem(p, ERR_INVALID_VALUE, "metadata", "must be an object");
+		else if (json_text(p->arena, metadata).n > PLAN_METADATA_MAX)
+			plan_problem(p, ERR_INVALID_VALUE, "metadata", "must be at most %d bytes of JSON", PLAN_METADATA_MAX);
+	}
+	/* A limit on money that is silently ignored would be a lie; refused until budgets are enforced. */
+	if (json_is_number(json_object_get(body, "budget_limit_usd")))
+		plan_problem(p, ERR_INVALID_VALUE, "budget_limit_usd", "budgets are not enforced by this version; leave it out");
+}
+
+static json_t *plan_agents(const struct agent_spec *specs, size_t n)
+{
+	json_t *list = json_array();
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		json_t *o = json_object();
+
+		json_put_str(o, "name", specs[i].name);
+		json_put_str(o, "provider", specs[i].provider);
+		json_put_str(o, "model", specs[i].model);
+		json_put_str(o, "persona", specs[i].persona);
+		json_put_str(o, "role", specs[i].role);
+		json_put_int(o, "price_in", specs[i].price_in);
+		json_put_int(o, "price_out", specs[i].price_out);
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static int64_t plan_seed(void)
+{
+	uint64_t seed;
+
+	ids_random(&seed, sizeof(seed));
+	return (int64_t)(seed >> 1); /* a JSON integer */
+}
+
+bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, json_t **plan, json_t **problems,
+    struct error *err)
+{
+	struct plan_problems p = {.arena = a, .list = json_own(a, json_array()), .err = err};
+	struct agent_spec *specs = NULL;
+	struct error agent_err = ERROR_INIT;
+	const char *consensus;
+	struct str task, context;
+	int64_t rounds;
+	size_t n = 0;
+	bool demo = false;
+	json_t *doc;
+
+	*problems = p.list;
+	task = plan_task(&p, body);
+	rounds = plan_rounds(&p, c, body);
+	consensus = plan_consensus(&p, c, body);
+	context = plan_text(&p, body, "context", PLAN_CONTEXT_MAX);
+	plan_check_rest(&p, body);
+	if (!agents_resolve(c, a, json_object_get(body, "agents"), &specs, &n, &demo, &agent_err))
+		plan_problem(&p, agent_err.code, agent_err.field[0] != '\0' ? agent_err.field : "agents", "%s", agent_err.msg);
+	if (json_array_size(p.list) > 0)
+		return false;
+
+	doc = json_own(a, json_object());
+	json_put_int(doc, "engine_version", ENGINE_VERSION);
+	json_put_str(doc, "task", task);
+	json_put_str(doc, "context", context);
+	json_put_str(doc, "language", str_of(c->debates.language));
+	json_object_set_new(doc, "agents", plan_agents(specs, n));
+	json_put_int(doc, "rounds", rounds);
+	json_put_str(doc, "consensus", str_of(consensus));
+	json_put_int(doc, "threshold_ppm", PLAN_THRESHOLD_PPM);
+	json_put_int(doc, "early_agree_ppm", PLAN_EARLY_AGREE_PPM);
+	json_put_int(doc, "timeout_ms", c->debates.timeout / MS_US);
+	json_put_int(doc, "agent_timeout_ms", c->debates.agent_timeout / MS_US);
+	json_put_int(doc, "seed", plan_seed());
+	json_object_set_new(doc, "demo", json_boolean(demo));
+	*plan = doc;
+	return true;
+}
+
+static void plan_decode_agent(struct arena *a, const json_t *o, struct agent_spec *s)
+{
+	s->name = arena_str(a, json_get_str(o, "name", STR("")));
+	s->provider = arena_str(a, json_get_str(o, "provider", STR("")));
+	s->model = arena_str(a, json_get_str(o, "model", STR("")));
+	s->persona = arena_str(a, json_get_str(o, "persona", STR("")));
+	s->role = arena_str(a, json_get_str(o, "role", STR("")));
+	s->price_in = json_get_int(o, "price_in", 0);
+	s->price_out = json_get_int(o, "price_out", 0);
+}
+
+bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, struct error *err)
+{
+	const json_t *agents = json_get_arr(plan, "agents");
+	struct agent_spec *specs;
+	size_t i;
+
+	if (json_get_int(plan, "engine_version", INT_MAX) > ENGINE_VERSION)
+		return error_set(err, ERR_INTERNAL, "the plan was written by a newer engine (%lld)",
+		    (long long)json_get_int(plan, "engine_version", 0));
+	if (json_array_size(agents) < 2)
+		return error_set(err, ERR_INTERNAL, "the plan has fewer than two agents");
+	specs = arena_zalloc(a, json_array_size(agents) * sizeof(*specs));
+	for (i = 0; i < json_array_size(agents); i++)
+		plan_decode_agent(a, json_array_get(agents, i), &specs[i]);
+	out->task = arena_str(a, json_get_str(plan, "task", STR("")));
+	out->context = arena_str(a, json_get_str(plan, "context", STR("")));
+	out->language = arena_str(a, json_get_str(plan, "language", STR("English")));
+	out->agents = specs;
+	out->agent_count = json_array_size(agents);
+	out->rounds = (int)json_get_int(plan, "rounds", 1);
+	out->consensus = arena_str(a, json_get_str(plan, "consensus", STR("majority")));
+	out->threshold_ppm = json_get_int(plan, "threshold_ppm", PLAN_THRESHOLD_PPM);
+	out->early_agree_ppm = json_get_int(plan, "early_agree_ppm", PLAN_EARLY_AGREE_PPM);
+	out->timeout_ms = json_get_int(plan, "timeout_ms", 900000);
+	out->agent_timeout_ms = json_get_int(plan, "agent_timeout_ms", 240000);
+	out->seed = (uint64_t)json_get_int(plan, "seed", 0);
+	out->demo = json_get_bool(plan, "demo", false);
+	return true;
+}

@@ -1,0 +1,610 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of debates in one worker: claiming from the queue in an order fair between workspaces, running each on a
+ * coroutine, ending, releasing, draining. Called by the worker and by hints from the bus. Does not know what happens
+ * inside a debate (engine.c) nor how it is journalled (step.c).
+ */
+#include "worker/debate/debate.h"
+
+#include "common/clock.h"
+#include "common/fault.h"
+#include "common/json.h"
+#include "common/metrics.h"
+#include "worker/debate/engine.h"
+#include "worker/debate/run.h"
+#include "worker/worker.h"
+
+#define RUNNER_TICK_US        SEC_US
+#define RUNNER_CANDIDATES     8
+#define RUNNER_STEP_PAGE      500
+#define RUNNER_FRESH_US       (300 * MS_US) /* a heartbeat older than this does not count, DESIGN 2 */
+#define RUNNER_CANCEL_CALL_US (4 * SEC_US)  /* after graceful_timeout: for calls in flight, before the master kills */
+
+struct runner {
+	struct worker *w;
+	struct debate *running;
+	unsigned count;
+	struct clerk *clerk;
+	struct bus_sub *queue_sub, *cancel_sub;
+	struct loop_timer tick, grace;
+	bool started, claiming, claim_again, draining, checking, resigning;
+	uint64_t deaths;
+	void (*done)(void *arg);
+	void *done_arg;
+};
+
+/* ---- one run ---- */
+
+int64_t run_running_ms(const struct debate *d)
+{
+	return d->running_base_ms + (d->run_started_us != 0 ? (clock_mono_us() - d->run_started_us) / MS_US : 0);
+}
+
+void run_stop(struct debate *d, enum debate_stop why)
+{
+	static const char *const words[] = {"", "cancelled", "timeout", "drain", "fenced", "storage"};
+
+	if (d->stop != STOP_NONE && why != STOP_FENCED && why != STOP_STORAGE)
+		return;
+	d->stop = why;
+	if (why != STOP_DRAIN) /* a drain lets calls in flight finish */
+		co_scope_cancel(&d->scope, words[why]);
+}
+
+void run_drain(struct debate *d)
+{
+	struct run_sleeper *s;
+
+	d->draining = true;
+	for (s = d->sleepers; s != NULL; s = s->next)
+		co_wake(s->co);
+}
+
+CO_FN bool run_release(struct debate *d)
+{
+	struct db_batch *b = db_batch_new(d->w->db);
+	struct error err = ERROR_INIT;
+	bool ok;
+
+	FAULT("run.before_release");
+	db_batch_add(b, "UPDATE debates SET owner = '', running_ms = $3, updated_at = $4 WHERE id = $1 AND epoch = $2",
+	    DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(run_running_ms(d)), DB_I(clock_wall_ms())), 1);
+	ok = db_commit(d->w->db, b, &err);
+	if (!ok)
+		log_warn("debate", "a debate could not be released; it is taken over when this process has ended",
+		    KV_S("reason", err.msg));
+	else
+		log_info("debate", "debate released");
+	return ok;
+}
+
+/* All steps of earlier runs, in pages, so that no read grows with the debate. */
+CO_FN static bool run_load_journal(struct debate *d, struct error *err)
+{
+	struct str after = STR("");
+	struct db_rows rows;
+	size_t i;
+
+	d->journal = json_object();
+	do {
+		if (!db_query(d->w->db, d->arena,
+			"SELECT key, state, starts, result FROM debate_steps WHERE debate_id = $1 AND key > $2"
+			" ORDER BY key LIMIT 500",
+			DB_ARGS(DB_S(d->plan.debate_id), DB_S(after)), &rows, err))
+			return false;
+		for (i = 0; i < rows.count; i++) {
+			json_t *e = json_object();
+
+			json_put_str(e, "state", db_str(&rows, i, 1));
+			json_put_int(e, "starts", db_int(&rows, i, 2));
+			if (!db_null(&rows, i, 3)) {
+				json_t *r = json_parse(NULL, db_str(&rows, i, 3), err);
+
+				if (r == NULL) {
+					json_decref(e);
+					return error_set(err, ERR_INTERNAL, "step %.*s of the journal cannot be read",
+					    STR_ARG(db_str(&rows, i, 0)));
+				}
+				json_object_set_new(e, "result", r);
+			}
+			after = db_str(&rows, i, 0);
+			json_object_set_new(d->journal, arena_str(d->arena, after).p, e);
+		}
+	} while (rows.count == RUNNER_STEP_PAGE);
+	return true;
+}
+
+static void run_free(struct debate *d)
+{
+	json_decref(d->journal);
+	arena_free(d->arena);
+	free(d);
+}
+
+/* Copies what the claim read; false when the plan cannot be used by this binary. */
+static bool run_init(struct debate *d, const struct debate_row *row, struct error *err)
+{
+	struct arena *a = d->arena;
+	json_t *plan = json_parse(a, row->plan, err);
+
+	d->plan.debate_id = arena_str(a, row->id);
+	d->ctx = (struct context){arena_str(a, row->user_id), arena_str(a, row->org_id), arena_str(a, row->workspace_id), STR_NONE};
+	d->log = (struct log_ctx){.debate_id = d->plan.debate_id};
+	d->last_seq = row->last_seq;
+	d->message_count = row->message_count;
+	d->current_round = row->current_round;
+	d->created_ms = row->created_at;
+	d->crashes = row->crashes;
+	d->running_base_ms = row->running_ms;
+	d->cancel_reason = arena_str(a, row->cancel_reason);
+	return plan != NULL && plan_decode(a, plan, &d->plan, err);
+}
+
+#ifdef FAULT_POINTS
+/*
+ * Test build: the finished debate is run again from its journal alone; it must ask for nothing and give the same
+ * bytes.
+ */
+CO_FN static void run_check_replay(const struct debate *d)
+{
+	struct debate *again = xcalloc(1, sizeof(*again));
+	struct error err = ERROR_INIT;
+	struct db_rows rows;
+
+	*again = (struct debate){.w = d->w, .arena = arena_new(0), .plan = d->plan, .ctx = d->ctx, .log = d->log,
+	    .cell = -1, .replaying = true};
+	if (db_query(d->w->db, again->arena, "SELECT result FROM debates WHERE id = $1", DB_ARGS(DB_S(d->plan.debate_id)), &rows,
+		&err) &&
+	    rows.count == 1 && run_load_journal(again, &err)) {
+		BUG_ON(!engine_run(again));
+		if (!str_eq(json_canonical(again->arena, again->replayed_result), db_str(&rows, 0, 0))) {
+			log_error("debate", "the replay differs from the stored result",
+			    KV_STR("replayed", json_canonical(again->arena, again->replayed_result)), KV_STR("stored", db_str(&rows, 0, 0)));
+			log_flush();
+			BUG_ON("the replay of a journal gives another result" != NULL);
+		}
+	}
+	json_decref(again->replayed_result);
+	run_free(again);
+}
+#endif
+
+/* Ends a debate that will not be decided; its time budget no longer counts. */
+CO_FN static bool run_finish_unfinished(struct debate *d, const char *status, const char *reason)
+{
+	return debate_finish(d, engine_result_unfinished(d, status, reason));
+}
+
+/* Reasons to end a debate before it runs at all. True: it was one of them. */
+CO_FN static bool run_dead_on_arrival(struct debate *d)
+{
+	const struct conf *c = d->w->conf;
+
+	if (d->cancel_reason.n > 0) {
+		run_stop(d, STOP_CANCELLED);
+		(void)run_finish_unfinished(d, "cancelled", d->cancel_reason.p);
+	} else if (d->crashes >= RUN_CRASHES_MAX) {
+		(void)run_finish_unfinished(d, "failed", "the debate was given up: it ended its worker process five times in a row");
+	} else if (clock_wall_ms() - d->created_ms > c->debates.max_age / MS_US) {
+		(void)run_finish_unfinished(d, "timeout", "the debate expired before it could be finished (debates.max_age)");
+	} else {
+		return false;
+	}
+	return true;
+}
+
+CO_FN static void run_debate_in_scope(struct debate *d)
+{
+	int64_t left_ms = d->plan.timeout_ms - d->running_base_ms;
+	bool finished;
+
+	d->scope = (struct co_scope){.kind = SCOPE_DEBATE, .deadline = clock_mono_us() + left_ms * MS_US};
+	co_scope_enter(&d->scope);
+	finished = engine_run(d);
+	co_scope_leave(&d->scope);
+	if (finished)
+		return;
+	if (d->stop == STOP_CANCELLED)
+		(void)run_finish_unfinished(d, "cancelled", d->cancel_reason.n > 0 ? d->cancel_reason.p : "user_requested");
+	else if (d->stop == STOP_TIMEOUT)
+		(void)run_finish_unfinished(d, "timeout", "the debate reached its time limit (debates.timeout)");
+	if (!d->finished && d->stop != STOP_FENCED)
+		(void)run_release(d);
+}
+
+/* ---- the runner ---- */
+
+static void runner_claim(struct runner *r);
+
+/* The last debate of a draining worker has left: its lease ends, then the worker may go. */
+CO_FN static void runner_resign(void *arg)
+{
+	struct runner *r = arg;
+	void (*done)(void *) = r->done;
+
+	clerk_resign(r->clerk);
+	r->done = NULL;
+	done(r->done_arg);
+}
+
+static void runner_left(struct runner *r)
+{
+	if (r->count > 0 || r->done == NULL || r->resigning)
+		return;
+	loop_timer_stop(&r->grace);
+	r->resigning = co_spawn("resign", runner_resign, r) != NULL;
+}
+
+static void runner_gauge(struct runner *r)
+{
+	atomic_store(&r->w->shm->slots[r->w->slot].debates, r->count);
+	metric_set(M_ACTIVE_DEBATES, r->count, NULL);
+}
+
+static void runner_remove(struct runner *r, struct debate *d)
+{
+	struct debate **p;
+
+	for (p = &r->running; *p != d; p = &(*p)->next)
+		;
+	*p = d->next;
+	r->count--;
+	runner_gauge(r);
+	if (d->cell >= 0)
+		shm_debate_release(r->w->shm, d->cell);
+	bus_publish(r->w->bus, STR(RUNNER_QUEUE_TOPIC), STR(""));
+}
+
+CO_FN static void runner_run(void *arg)
+{
+	struct debate *d = arg;
+	struct runner *r = d->w->runner;
+	struct error err = ERROR_INIT;
+
+	co_set_log(&d->log);
+	d->run_started_us = clock_mono_us();
+	if (!run_load_journal(d, &err)) {
+		log_error("debate", "the journal cannot be read", KV_S("reason", err.msg));
+		(void)run_release(d);
+	} else if (!run_dead_on_arrival(d)) {
+		log_info("debate", json_object_size(d->journal) > 0 ? "debate resumed" : "debate started",
+		    KV_I("epoch", d->epoch), KV_I("journalled_steps", json_object_size(d->journal)));
+		if (r->draining)
+			run_drain(d);
+		run_debate_in_scope(d);
+	}
+#ifdef FAULT_POINTS
+	if (d->finished && d->stop == STOP_NONE && json_object_get(d->journal, "start") != NULL)
+		run_check_replay(d);
+#endif
+	runner_remove(r, d);
+	co_set_log(NULL);
+	run_free(d);
+	runner_left(r);
+}
+
+/* Fewest running debates on the node; equals may both try, the claim lets one win. */
+static bool runner_least_loaded(const struct runner *r)
+{
+	struct shm *shm = r->w->shm;
+	int64_t now = clock_mono_us();
+	uint32_t used = atomic_load(&shm->slots_used), i;
+
+	for (i = 0; i < used && i < SHM_SLOTS_MAX; i++) {
+		struct shm_slot *s = &shm->slots[i];
+
+		if (i != r->w->slot && atomic_load(&s->state) == SLOT_SERVING &&
+		    now - atomic_load(&s->heartbeat_us) < RUNNER_FRESH_US && atomic_load(&s->debates) < r->count)
+			return false;
+	}
+	return true;
+}
+
+/* Fences the former owner by a new epoch. *first is set when it has never run. */
+CO_FN static bool runner_take(struct runner *r, const struct debate_row *row, bool *first, struct error *err)
+{
+	struct db_batch *b = db_batch_new(r->w->db);
+	int64_t now = clock_wall_ms();
+
+	*first = str_eqz(row->status, "queued");
+	db_batch_add(b,
+	    "UPDATE debates SET owner = $3, epoch = epoch + 1, status = 'running', started_at = COALESCE(started_at, $4),"
+	    " updated_at = $4 WHERE id = $1 AND epoch = $2 AND owner = '' AND status IN ('queued', 'running')",
+	    DB_ARGS(DB_S(row->id), DB_I(row->epoch), DB_Z(r->w->incarnation), DB_I(now)), 1);
+	FAULT("claim.before_commit");
+	if (!db_commit(r->w->db, b, err))
+		return false;
+	FAULT("claim.after_commit");
+	return true;
+}
+
+/* The debate is ours: a coroutine runs it, outside any scope of the claimer. */
+static bool runner_launch(struct runner *r, const struct debate_row *row, bool first, int cell)
+{
+	struct debate *d = xcalloc(1, sizeof(*d));
+	struct error err = ERROR_INIT;
+
+	d->w = r->w;
+	d->arena = arena_new(65536);
+	d->epoch = row->epoch + 1;
+	d->cell = cell;
+	if (!run_init(d, row, &err) || co_spawn("debate", runner_run, d) == NULL) {
+		log_error("debate", "a debate cannot be run", KV_STR("debate", row->id), KV_S("reason", err.msg));
+		run_free(d);
+		return false;
+	}
+	d->next = r->running;
+	r->running = d;
+	r->count++;
+	runner_gauge(r);
+	metric_add(first ? M_DEBATES_TOTAL : M_TAKEOVERS, 1, NULL);
+	return true;
+}
+
+/* The next claimable debates: of the workspace with the fewest running ones first, then the oldest. */
+CO_FN static bool runner_candidates(struct runner *r, struct arena *a, struct str only, struct db_rows *rows, struct error *err)
+{
+	return db_query(r->w->db, a,
+	    "SELECT id, org_id, workspace_id, user_id, status, plan, cancel_reason, epoch, last_seq, message_count,"
+	    " current_round, created_at, crashes, running_ms FROM debates d"
+	    " WHERE status IN ('queued', 'running') AND owner = '' AND claim_after <= $1 AND engine_version <= $2"
+	    " AND ($3 = '' OR id = $3)"
+	    " ORDER BY (SELECT COUNT(*) FROM debates o WHERE o.status = 'running' AND o.owner <> ''"
+	    " AND o.workspace_id = d.workspace_id), created_at, id LIMIT 8",
+	    DB_ARGS(DB_I(clock_wall_ms()), DB_I(ENGINE_VERSION), DB_S(only.n > 0 ? only : STR(""))), rows, err);
+}
+
+static struct debate_row runner_row(const struct db_rows *rows, size_t i)
+{
+	return (struct debate_row){.id = db_str(rows, i, 0), .org_id = db_str(rows, i, 1), .workspace_id = db_str(rows, i, 2),
+	    .user_id = db_str(rows, i, 3), .status = db_str(rows, i, 4), .plan = db_str(rows, i, 5),
+	    .cancel_reason = db_str(rows, i, 6), .epoch = db_int(rows, i, 7), .last_seq = db_int(rows, i, 8),
+	    .message_count = db_int(rows, i, 9), .current_round = db_int(rows, i, 10), .created_at = db_int(rows, i, 11),
+	    .crashes = db_int(rows, i, 12), .running_ms = db_int(rows, i, 13)};
+}
+
+/* Claims one debate into the cell. False: there was none (or the store failed). */
+CO_FN static bool runner_claim_one(struct runner *r, struct str only, int cell)
+{
+	struct arena *a = arena_new(0);
+	struct error err = ERROR_INIT;
+	struct db_rows rows;
+	bool first = false, taken = false;
+	size_t i;
+
+	if (!runner_candidates(r, a, only, &rows, &err)) {
+		log_warn("debate", "the queue cannot be read", KV_S("reason", err.msg));
+		rows.count = 0;
+	}
+	for (i = 0; i < rows.count && !taken; i++) {
+		struct debate_row row = runner_row(&rows, i);
+
+		if (runner_take(r, &row, &first, &err))
+			taken = runner_launch(r, &row, first, cell);
+		else if (err.code != ERR_FENCED)
+			break;
+	}
+	arena_free(a);
+	return taken;
+}
+
+CO_FN static void runner_claim_loop(void *arg)
+{
+	struct runner *r = arg;
+	int cell;
+
+	do {
+		r->claim_again = false;
+		while (!r->draining && r->started && runner_least_loaded(r)) {
+			cell = shm_debate_acquire(r->w->shm, (unsigned)r->w->conf->debates.max_concurrent, r->w->slot);
+			if (cell < 0)
+				break;
+			if (!runner_claim_one(r, STR_NONE, cell)) {
+				shm_debate_release(r->w->shm, cell);
+				break;
+			}
+		}
+	} while (r->claim_again);
+	r->claiming = false;
+}
+
+static void runner_claim(struct runner *r)
+{
+	if (r->claiming) {
+		r->claim_again = true;
+		return;
+	}
+	if (!r->started || r->draining)
+		return;
+	r->claiming = true;
+	if (co_spawn("claim", runner_claim_loop, r) == NULL)
+		r->claiming = false;
+}
+
+static void runner_on_queue(void *arg, struct str topic, struct str message)
+{
+	(void)topic;
+	(void)message;
+	runner_claim(arg);
+}
+
+/* ---- cancelling ---- */
+
+static bool runner_cancel_here(struct runner *r, struct str id, struct str reason)
+{
+	struct debate *d;
+
+	for (d = r->running; d != NULL; d = d->next) {
+		if (!str_eq(d->plan.debate_id, id))
+			continue;
+		if (!d->cancel_seen) {
+			d->cancel_seen = true;
+			d->cancel_reason = reason.n > 0 ? arena_str(d->arena, reason) : d->cancel_reason;
+			run_stop(d, STOP_CANCELLED);
+		}
+		return true;
+	}
+	return false;
+}
+
+/* The row is the truth: reads which debates of this process are to be cancelled. */
+CO_FN static void runner_check_cancels(void *arg)
+{
+	struct runner *r = arg;
+	struct arena *a = arena_new(0);
+	struct error err = ERROR_INIT;
+	struct db_rows rows;
+	size_t i;
+
+	if (db_query(r->w->db, a, "SELECT id, cancel_reason FROM debates WHERE status = 'running' AND owner = $1 AND cancel_reason <> ''",
+		DB_ARGS(DB_Z(r->w->incarnation)), &rows, &err))
+		for (i = 0; i < rows.count; i++)
+			(void)runner_cancel_here(r, db_str(&rows, i, 0), db_str(&rows, i, 1));
+	arena_free(a);
+	r->checking = false;
+}
+
+static void runner_look_for_cancels(struct runner *r)
+{
+	if (r->checking || r->count == 0)
+		return;
+	r->checking = true;
+	if (co_spawn("cancels", runner_check_cancels, r) == NULL)
+		r->checking = false;
+}
+
+static void runner_on_cancel(void *arg, struct str topic, struct str message)
+{
+	(void)topic;
+	(void)message;
+	runner_look_for_cancels(arg);
+}
+
+struct runner_end { struct runner *r; char id[64]; };
+
+/* A debate that nobody runs is ended here and now, whatever the limit of running ones. */
+CO_FN static void runner_end_unowned(void *arg)
+{
+	struct runner_end *job = arg;
+
+	(void)runner_claim_one(job->r, str_of(job->id), -1); /* false: somebody runs it, and has been told */
+	free(job);
+}
+
+void runner_cancelled(struct runner *r, struct str id)
+{
+	struct runner_end *job;
+
+	runner_look_for_cancels(r);
+	if (r->draining)
+		return; /* the hint on the bus reaches a worker that serves */
+	job = xcalloc(1, sizeof(*job));
+	job->r = r;
+	(void)snprintf(job->id, sizeof(job->id), "%.*s", STR_ARG(id));
+	if (co_spawn("cancel", runner_end_unowned, job) == NULL)
+		free(job);
+}
+
+/* ---- life ---- */
+
+static void runner_tick(void *arg)
+{
+	struct runner *r = arg;
+	uint64_t deaths = atomic_load(&r->w->shm->deaths);
+
+	runner_look_for_cancels(r);
+	clerk_tick(r->clerk);
+	if (r->deaths != deaths) {
+		r->deaths = deaths;
+		runner_claim(r);
+	}
+	loop_timer_set(&r->tick, RUNNER_TICK_US);
+}
+
+struct runner *runner_open(struct worker *w, struct error *err)
+{
+	struct runner *r = xcalloc(1, sizeof(*r));
+
+	r->w = w;
+	r->deaths = atomic_load(&w->shm->deaths);
+	r->clerk = clerk_open(w, err);
+	if (r->clerk == NULL) {
+		free(r);
+		return NULL;
+	}
+	loop_timer_init(w->loop, &r->tick, runner_tick, r);
+	return r;
+}
+
+void runner_start(struct runner *r)
+{
+	r->started = true;
+	r->queue_sub = bus_subscribe(r->w->bus, STR(RUNNER_QUEUE_TOPIC), runner_on_queue, r);
+	r->cancel_sub = bus_subscribe(r->w->bus, STR(RUNNER_CANCEL_TOPIC), runner_on_cancel, r);
+	loop_timer_set(&r->tick, 0);
+	runner_claim(r);
+}
+
+unsigned runner_count(const struct runner *r)
+{
+	return r->count;
+}
+
+/* Time is up: calls that are still in flight are given up, their debates go back. */
+static void runner_give_up(void *arg)
+{
+	struct runner *r = arg;
+	struct debate *d;
+
+	for (d = r->running; d != NULL; d = d->next) {
+		run_stop(d, STOP_DRAIN);
+		co_scope_cancel(&d->scope, "shutdown");
+	}
+}
+
+static void runner_drain_all(void *arg)
+{
+	struct runner *r = arg;
+	struct debate *d;
+
+	for (d = r->running; d != NULL; d = d->next)
+		run_drain(d);
+}
+
+static void runner_grace_over(void *arg)
+{
+	struct runner *r = arg;
+
+	runner_drain_all(r);
+	loop_timer_init(r->w->loop, &r->grace, runner_give_up, r);
+	loop_timer_set(&r->grace, RUNNER_CANCEL_CALL_US);
+}
+
+void runner_drain(struct runner *r, int64_t finish_us, void (*done)(void *arg), void *arg)
+{
+	r->draining = true;
+	r->done = done;
+	r->done_arg = arg;
+	loop_timer_stop(&r->grace);
+	if (finish_us > 0) {
+		loop_timer_init(r->w->loop, &r->grace, runner_grace_over, r);
+		loop_timer_set(&r->grace, finish_us);
+	} else {
+		runner_drain_all(r);
+		loop_timer_init(r->w->loop, &r->grace, runner_give_up, r);
+		loop_timer_set(&r->grace, r->w->conf->debates.agent_timeout);
+	}
+	runner_left(r);
+}
+
+void runner_close(struct runner *r)
+{
+	loop_timer_stop(&r->tick);
+	loop_timer_stop(&r->grace);
+	if (r->queue_sub != NULL)
+		bus_unsubscribe(r->w->bus, r->queue_sub);
+	if (r->cancel_sub != NULL)
+		bus_unsubscribe(r->w->bus, r->cancel_sub);
+	clerk_close(r->clerk);
+	free(r);
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One worker process from fork to exit: opens its parts in order, tells the master, serves, drains, closes them in
+ * reverse. Called by the master in the child. Decides nothing about requests or debates.
+ */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/co.h"
+#include "common/crash.h"
+#include "common/ids.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "worker/agents/agent.h"
+#include "worker/debate/debate.h"
+#include "worker/http/http.h"
+#include "worker/middleware/pipeline.h"
+#include "worker/receipts/receipt.h"
+#include "worker/stream/stream.h"
+
+#define WORKER_TICK_US       (100 * MS_US) /* heartbeat, DESIGN 2 */
+#define WORKER_RSS_TICKS     10
+#define WORKER_CPU_THREADS   1
+#define WORKER_SLOW_THREADS  4
+#define WORKER_LANE_DEPTH    4096
+#define WORKER_RETIRE_SPREAD (2 * SEC_US)  /* over which sockets are told to come back */
+#define WORKER_STOP_SPREAD   (500 * MS_US)
+
+/* How a worker ends. */
+enum worker_end { END_NONE, END_RETIRE, END_STOP, END_QUIT };
+
+struct worker_process {
+	struct worker w;
+	const struct worker_start *start;
+	struct shm_slot *slot;
+	struct loop_timer tick, limit;
+	struct event *signals[4];
+	struct event *master;
+	enum worker_end end;
+	bool debates_left;
+	unsigned ticks;
+	char name[32];
+};
+
+/* ---- telling the master ---- */
+
+static void worker_say(int fd, const char *text)
+{
+	ssize_t n = write(fd, text, strlen(text));
+
+	(void)n; /* a master that is gone does not listen; the pipe's end ends us */
+}
+
+static int worker_refuse(const struct worker_start *start, const struct error *err)
+{
+	worker_say(start->ready_fd, err->msg);
+	return WORKER_EXIT_BOOT;
+}
+
+/* ---- heartbeat ---- */
+
+static uint64_t worker_rss(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	if (f != NULL) {
+		if (fscanf(f, "%*u %lu", &pages) != 1)
+			pages = 0;
+		(void)fclose(f);
+	}
+	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void worker_exit_if_done(struct worker_process *p)
+{
+	if (p->end == END_NONE || !p->debates_left || http_server_connections(p->w.http) > 0)
+		return;
+	loop_stop(p->w.loop);
+}
+
+static void worker_tick(void *arg)
+{
+	struct worker_process *p = arg;
+
+	atomic_store(&p->slot->heartbeat_us, clock_mono_us());
+	atomic_fetch_add(&p->slot->beat, 1);
+	if (p->ticks++ % WORKER_RSS_TICKS == 0)
+		atomic_store(&p->slot->rss_bytes, worker_rss());
+	metric_set(M_CO_COUNT, co_count(), NULL);
+	http_server_tick(p->w.http);
+	worker_exit_if_done(p);
+	loop_timer_set(&p->tick, WORKER_TICK_US);
+}
+
+/* ---- ending ---- */
+
+static void worker_debates_left(void *arg)
+{
+	struct worker_process *p = arg;
+
+	p->debates_left = true;
+	worker_exit_if_done(p);
+}
+
+static void worker_out_of_time(void *arg)
+{
+	struct worker_process *p = arg;
+
+	log_warn("worker", "time to drain is over, closing what is left",
+	    KV_I("connections", http_server_connections(p->w.http)), KV_I("debates", runner_count(p->w.runner)));
+	loop_stop(p->w.loop);
+}
+
+/* A harder end may follow a softer one, never the other way round. */
+static void worker_begin_end(struct worker_process *p, enum worker_end end)
+{
+	const struct conf *c = p->w.conf;
+	int64_t spread = end == END_RETIRE ? WORKER_RETIRE_SPREAD : WORKER_STOP_SPREAD;
+
+	if (end <= p->end)
+		return;
+	log_info("worker", "draining", KV_S("why", end == END_RETIRE ? "retired" : end == END_STOP ? "stop" : "quit"),
+	    KV_I("connections", http_server_connections(p->w.http)), KV_I("debates", runner_count(p->w.runner)));
+	p->end = end;
+	p->w.draining = true;
+	atomic_store(&p->slot->state, SLOT_DRAINING);
+	if (end == END_QUIT) {
+		loop_stop(p->w.loop);
+		return;
+	}
+	stream_drain(p->w.stream, spread);
+	http_server_drain(p->w.http, spread);
+	runner_drain(p->w.runner, end == END_STOP ? c->server.graceful_timeout : 0, worker_debates_left, p);
+	loop_timer_set(&p->limit, end == END_STOP ? c->server.graceful_timeout + 5 * SEC_US
+						  : c->debates.agent_timeout + c->server.graceful_timeout);
+}
+
+static const struct { int sig; enum worker_end end; } worker_signals[] = {
+    {WORKER_SIG_RETIRE, END_RETIRE},
+    {WORKER_SIG_STOP, END_STOP},
+    {WORKER_SIG_QUIT, END_QUIT},
+    {WORKER_SIG_REOPEN, END_NONE},
+};
+_Static_assert(countof(worker_signals) == 4, "struct worker_process has room for four");
+
+static void worker_on_signal(evutil_socket_t sig, short what, void *arg)
+{
+	struct worker_process *p = arg;
+	size_t i;
+
+	(void)what;
+	for (i = 0; worker_signals[i].sig != sig; i++)
+		;
+	if (worker_signals[i].end == END_NONE)
+		worker_reopen_logs(p->w.conf);
+	else
+		worker_begin_end(p, worker_signals[i].end);
+}
+
+/* The pipe from the master has ended: it is dead. Nobody will replace us; finish what runs and go. */
+static void worker_on_orphaned(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker_process *p = arg;
+
+	(void)fd;
+	(void)what;
+	event_del(p->master);
+	log_error("worker", "the master is gone");
+	worker_begin_end(p, END_STOP);
+}
+
+/* ---- parts ---- */
+
+static bool worker_open_parts(struct worker_process *p, struct error *err)
+{
+	struct worker *w = &p->w;
+
+	w->loop = loop_new();
+	co_init(w->loop, 0, 0);
+	w->cpu = lane_new(w->loop, "cpu", WORKER_CPU_THREADS, WORKER_LANE_DEPTH);
+	w->slow = lane_new(w->loop, "slow", WORKER_SLOW_THREADS, WORKER_LANE_DEPTH);
+	w->db = db_open(w->loop, w->conf, err);
+	if (w->db == NULL)
+		return false;
+	w->receipt_keys = receipt_keys_open(w->conf, err);
+	if (w->receipt_keys == NULL)
+		return false;
+	w->bus = bus_open(w->loop, w->shm, p->start->mailboxes, w->slot);
+	w->fetch = fetch_open(w->loop, w->slow);
+	w->agents = agents_open(w);
+	w->stream = stream_open(w);
+	w->runner = runner_open(w, err);
+	if (w->runner == NULL)
+		return false;
+	w->router = worker_routes(w->conf, err);
+	if (w->router == NULL)
+		return false;
+	w->http = http_server_new(w->loop, w->conf, w->shm->slots, w->slot, &pipeline_hooks, w);
+	return true;
+}
+
+static void worker_close_parts(struct worker *w)
+{
+	http_server_free(w->http);
+	router_free(w->router);
+	stream_close(w->stream);
+	agents_close(w->agents);
+	fetch_close(w->fetch);
+	runner_close(w->runner);
+	receipt_keys_close(w->receipt_keys);
+	db_close(w->db);
+	bus_close(w->bus);
+	lane_free(w->slow);
+	lane_free(w->cpu);
+}
+
+static void worker_listen_for_master(struct worker_process *p)
+{
+	struct event_base *base = loop_base(p->w.loop);
+	size_t i;
+
+	for (i = 0; i < countof(worker_signals); i++) {
+		p->signals[i] = evsignal_new(base, worker_signals[i].sig, worker_on_signal, p);
+		BUG_ON(p->signals[i] == NULL || event_add(p->signals[i], NULL) != 0);
+	}
+	p->master = event_new(base, p->start->master_pipe, EV_READ | EV_PERSIST, worker_on_orphaned, p);
+	BUG_ON(p->master == NULL || event_add(p->master, NULL) != 0);
+	loop_timer_init(p->w.loop, &p->tick, worker_tick, p);
+	loop_timer_init(p->w.loop, &p->limit, worker_out_of_time, p);
+	loop_timer_set(&p->tick, 0);
+}
+
+static void worker_stop_listening(struct worker_process *p)
+{
+	size_t i;
+
+	for (i = 0; i < countof(worker_signals); i++)
+		event_free(p->signals[i]);
+	event_free(p->master);
+	loop_timer_stop(&p->tick);
+	loop_timer_stop(&p->limit);
+}
+
+static void worker_name(struct worker_process *p)
+{
+	const struct worker_start *s = p->start;
+
+	(void)snprintf(p->name, sizeof(p->name), "worker %u", s->slot);
+	log_setup(&(struct log_options){.level = (enum log_level)s->conf->log.level, .json = s->conf->log.json,
+		.error_fd = s->error_fd, .access_fd = s->access_fd, .who = p->name});
+	log_start_writer();
+	crash_install(p->name, p->slot->action);
+	ids_uuid7(p->w.incarnation);
+	atomic_store(&p->slot->incarnation[0], 1); /* taken; the name itself is in the lock file */
+}
+
+/*
+ * Clean exit only when everything has been closed: a worker that is told to quit, or that ran out of time, leaves
+ * suspended coroutines behind, and freeing under them would be worse than not freeing.
+ */
+static int worker_leave(struct worker_process *p)
+{
+	bool clean = p->debates_left && http_server_connections(p->w.http) == 0 && co_count() == 0;
+
+	atomic_store(&p->slot->state, SLOT_EXITING);
+	log_info("worker", "exiting", KV_B("clean", clean));
+	worker_stop_listening(p);
+	if (clean) {
+		worker_close_parts(&p->w);
+		co_shutdown();
+		loop_free(p->w.loop);
+	}
+	log_flush();
+	if (!clean)
+		_exit(0);
+	return 0;
+}
+
+int worker_main(const struct worker_start *start)
+{
+	struct worker_process *p = xcalloc(1, sizeof(*p));
+	struct error err = ERROR_INIT;
+	int code;
+
+	p->start = start;
+	p->slot = &start->shm->slots[start->slot];
+	p->w.conf = start->conf;
+	p->w.shm = start->shm;
+	p->w.slot = start->slot;
+	p->w.generation = start->generation;
+	p->w.started_us = clock_mono_us();
+	(void)signal(SIGPIPE, SIG_IGN);
+	worker_name(p);
+	metrics_attach(start->shm, start->slot);
+	if (!worker_open_parts(p, &err))
+		return worker_refuse(start, &err);
+	worker_listen_for_master(p);
+	if (start->conf->server.role != ROLE_WORKER)
+		http_server_listen(p->w.http, start->listeners, start->listener_count);
+	atomic_store(&p->slot->heartbeat_us, clock_mono_us());
+	atomic_store(&p->slot->state, SLOT_SERVING);
+	worker_say(start->ready_fd, "1");
+	if (start->conf->server.role != ROLE_WEB)
+		runner_start(p->w.runner);
+	log_info("worker", "serving", KV_I("generation", start->generation), KV_S("incarnation", p->w.incarnation));
+	loop_run(p->w.loop);
+	code = worker_leave(p);
+	free(p);
+	return code;
+}
