@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The segment that master and workers share: its creation, the hash of a topic, the cells that bound running debates.
+ * Called by the master before the first fork and by every worker. Takes no locks and holds no pointers, so that a
+ * process that dies anywhere leaves nothing behind that another would wait for.
+ */
+#include "common/shm.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* FNV-1a, then a mix so that the low bits depend on all of the text. */
+static uint64_t shm_hash(const char *p, size_t n)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ (unsigned char)p[i]) * UINT64_C(0x100000001b3);
+	h ^= h >> 33;
+	h *= UINT64_C(0xff51afd7ed558ccd);
+	h ^= h >> 33;
+	return h;
+}
+
+/* Two programs agree about a segment only if this number is the same in both. */
+static uint64_t shm_layout(void)
+{
+	const uint64_t v[] = {
+	    sizeof(struct shm),
+	    sizeof(struct shm_slot),
+	    offsetof(struct shm, heads),
+	    offsetof(struct shm, debate_cells),
+	    offsetof(struct shm, slots),
+	    offsetof(struct shm_slot, beat),
+	    offsetof(struct shm_slot, action),
+	    offsetof(struct shm_slot, interest),
+	    offsetof(struct shm_slot, metrics),
+	};
+
+	return shm_hash((const char *)v, sizeof(v));
+}
+
+static NORETURN void shm_die(const char *call)
+{
+	fprintf(stderr, "aragorad: shared memory: %s: %s\n", call, strerror(errno));
+	exit(EXIT_FAILURE);
+}
+
+struct shm *shm_create(void)
+{
+	struct shm *s;
+	int fd;
+
+	fd = memfd_create("aragora", MFD_CLOEXEC);
+	if (fd == -1)
+		shm_die("memfd_create");
+	if (ftruncate(fd, (off_t)sizeof(struct shm)) == -1)
+		shm_die("ftruncate");
+	s = mmap(NULL, sizeof(struct shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (s == MAP_FAILED)
+		shm_die("mmap");
+	close(fd);
+	s->layout = shm_layout();
+	return s;
+}
+
+unsigned shm_topic_cell(const char *topic, size_t n)
+{
+	return (unsigned)(shm_hash(topic, n) % SHM_HEADS);
+}
+
+int shm_debate_acquire(struct shm *s, unsigned limit, unsigned slot)
+{
+	unsigned n = limit < SHM_DEBATES_MAX ? limit : SHM_DEBATES_MAX;
+
+	BUG_ON(slot >= SHM_SLOTS_MAX);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t expected = 0;
+
+		if (atomic_load(&s->debate_cells[i]) == 0 &&
+		    atomic_compare_exchange_strong(&s->debate_cells[i], &expected, (uint64_t)slot + 1))
+			return (int)i;
+	}
+	return -1;
+}
+
+void shm_debate_release(struct shm *s, int cell)
+{
+	BUG_ON(cell < 0 || cell >= SHM_DEBATES_MAX);
+	BUG_ON(atomic_exchange(&s->debate_cells[cell], 0) == 0);
+}
+
+void shm_debate_release_all(struct shm *s, unsigned slot)
+{
+	for (unsigned i = 0; i < SHM_DEBATES_MAX; i++) {
+		uint64_t expected = (uint64_t)slot + 1;
+
+		atomic_compare_exchange_strong(&s->debate_cells[i], &expected, 0);
+	}
+}
