@@ -33,6 +33,8 @@
 
 /* Prints where the broken assumption stands to standard error and aborts. */
 NORETURN void bug(const char *what, const char *file, int line, const char *func);
+/* Registers what bug() calls between its message and the abort; the logger saves its buffer there. NULL: nothing. */
+void bug_at_abort(void (*save)(void));
 
 /* Small fixed-size allocations: never NULL, the process dies when memory is gone. */
 void *xmalloc(size_t n) __attribute__((malloc, returns_nonnull));
