@@ -49,6 +49,11 @@ void log_start_writer(void);
 void log_reopen(int error_fd, int access_fd);
 /* Writes what is buffered; called once per loop turn, at exit and before abort. */
 void log_flush(void);
+/*
+ * log_flush(), then waits at most `us` microseconds until the writer thread has written everything. Runs by itself at
+ * exit() and in bug(); whoever leaves by _exit() calls it.
+ */
+void log_drain(int64_t us);
 /* Makes ctx current (NULL: none) and returns the former one. ctx is kept by reference. */
 const struct log_ctx *log_context(const struct log_ctx *ctx);
 bool log_enabled(enum log_level level);
