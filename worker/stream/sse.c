@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The event log over plain HTTP: a JSON page, or server-sent events (WHATWG HTML 9.2) that begin after the last event
+ * seen and end with debate_end. Frames come from the same topics as those of WebSockets.
+ */
+#include "worker/stream/sse.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/metrics.h"
+#include "worker/debate/debate.h"
+#include "worker/stream/topic.h"
+#include "worker/worker.h"
+
+#define SSE_PAGE_DEFAULT 100
+#define SSE_PAGE_MAX     500
+#define SSE_KEEPALIVE_US (15 * SEC_US) /* a comment line, so that proxies and clients see life */
+
+struct sse {
+	struct worker *w;
+	struct http_stream *out;
+	struct follower *follower;
+	struct loop_timer alive;
+	bool ended;
+};
+
+/* The last event the client has: header of a reconnecting EventSource first, then any of the query's names. */
+static int64_t sse_after(const struct http_request *req)
+{
+	static const char *const names[] = {"after_seq", "last_seq", "replay_from_seq", "since"};
+	uint64_t id;
+	size_t i;
+
+	if (str_to_u64(http_field(req, "Last-Event-ID"), INT64_MAX, &id))
+		return (int64_t)id;
+	for (i = 0; i < countof(names); i++)
+		if (http_query(req, names[i]).n > 0)
+			return http_query_int(req, names[i], 0, INT64_MAX, 0);
+	return 0;
+}
+
+static bool sse_wanted(const struct http_request *req)
+{
+	bool stream = false;
+
+	if (str_to_bool(http_query(req, "stream"), &stream))
+		return stream;
+	return str_ifind(http_field(req, "Accept"), STR("text/event-stream")) >= 0;
+}
+
+/* ---- the stream ---- */
+
+static void sse_finish(void *arg)
+{
+	struct sse *e = arg;
+
+	http_stream_end(e->out);
+}
+
+static bool sse_send(void *arg, const struct frame *f)
+{
+	struct sse *e = arg;
+	bool more;
+
+	if (e->ended)
+		return false;
+	more = http_stream_write(e->out, rbuf_ref(f->sse));
+	if (f->last) { /* nothing follows; the end is said outside of the delivery */
+		e->ended = true;
+		loop_timer_stop(&e->alive);
+		loop_timer_init(e->w->loop, &e->alive, sse_finish, e);
+		loop_timer_set(&e->alive, 0);
+	}
+	return more && !e->ended;
+}
+
+static void sse_caught_up(void *arg, int64_t cursor)
+{
+	(void)arg;
+	(void)cursor;
+}
+
+static void sse_failed(void *arg)
+{
+	struct sse *e = arg;
+
+	http_stream_end(e->out); /* EventSource comes back with Last-Event-ID */
+}
+
+static const struct follower_ops sse_follower_ops = {sse_send, sse_caught_up, sse_failed};
+
+static void sse_on_drain(void *arg)
+{
+	struct sse *e = arg;
+
+	if (!e->ended && e->follower != NULL)
+		follower_drained(e->follower);
+}
+
+static void sse_on_close(void *arg)
+{
+	struct sse *e = arg;
+
+	loop_timer_stop(&e->alive);
+	if (e->follower != NULL)
+		follower_free(e->follower);
+	free(e);
+}
+
+static const struct http_stream_ops sse_stream_ops = {sse_on_drain, sse_on_close};
+
+static void sse_alive(void *arg)
+{
+	struct sse *e = arg;
+
+	(void)http_stream_write(e->out, rbuf_of(STR(": alive\n\n"))); /* a full queue shows at the next event */
+	loop_timer_set(&e->alive, SSE_KEEPALIVE_US);
+}
+
+static void sse_begin(struct http_request *req, const struct debate_row *row, int64_t after)
+{
+	struct worker *w = req->user;
+	struct sse *e = xcalloc(1, sizeof(*e));
+
+	e->w = w;
+	http_reply_field(req, "Cache-Control", "no-cache");
+	http_reply_field(req, "X-Accel-Buffering", "no"); /* nginx passes events on as they come */
+	e->out = http_stream_begin(req, "text/event-stream; charset=utf-8", &sse_stream_ops, e);
+	loop_timer_init(w->loop, &e->alive, sse_alive, e);
+	loop_timer_set(&e->alive, SSE_KEEPALIVE_US);
+	(void)http_stream_write(e->out, rbuf_of(STR("retry: 1000\n\n")));
+	e->follower = follower_new(w->stream, &req->ctx, row->id, after < row->last_seq ? after : row->last_seq,
+	    &sse_follower_ops, e);
+}
+
+/* ---- the page ---- */
+
+static void sse_page(struct http_request *req, const struct debate_row *row, int64_t after)
+{
+	struct worker *w = req->user;
+	int limit = (int)http_query_int(req, "limit", 1, SSE_PAGE_MAX, SSE_PAGE_DEFAULT);
+	struct error err = ERROR_INIT;
+	struct stream_event *events;
+	struct buf b = BUF_INIT;
+	size_t i, n;
+
+	if (!stream_read_log(w->db, req->arena, &req->ctx, row->id, after, limit, &events, &n, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	buf_addz(&b, "{\"events\":[");
+	for (i = 0; i < n; i++) {
+		if (i > 0)
+			buf_addc(&b, ',');
+		buf_add(&b, events[i].envelope);
+	}
+	buf_printf(&b, "],\"next_seq\":%lld,\"count\":%zu,\"last_seq\":%lld,\"has_more\":%s}",
+	    (long long)(n > 0 ? events[n - 1].seq : after), n, (long long)row->last_seq,
+	    n > 0 && events[n - 1].seq < row->last_seq ? "true" : "false");
+	http_reply(req, 200, "application/json", buf_str(&b));
+	buf_free(&b);
+}
+
+CO_FN void stream_events(struct http_request *req)
+{
+	struct worker *w = req->user;
+	struct error err = ERROR_INIT;
+	struct debate_row row;
+
+	if (!debate_get(w->db, req->arena, &req->ctx, req->params[0], &row, &err))
+		http_reply_error(req, &err);
+	else if (sse_wanted(req))
+		sse_begin(req, &row, sse_after(req));
+	else
+		sse_page(req, &row, sse_after(req));
+}

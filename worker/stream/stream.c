@@ -1,0 +1,759 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Topics, followers and their cursors (DESIGN 6, PITFALLS 5, 14, 32, 33). A topic keeps its newest frames; an event goes
+ * to a follower only if it is the next after its cursor, and whoever is behind reads on from memory or from the log. The
+ * bus is a hint: twice in a row a head that moved without a message means that the log is read. Called by the journal
+ * (stream_committed, stream_token) and by the carriers (ws_api.c, sse.c). Knows no socket.
+ */
+#include "worker/stream/stream.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "worker/stream/topic.h"
+#include "worker/worker.h"
+#include "worker/ws/ws.h"
+
+#define STREAM_TICK_US     (250 * MS_US) /* head comparison, DESIGN 6 */
+#define STREAM_READERS     4             /* of the log, per worker */
+#define STREAM_PAGE        200
+#define STREAM_KEEP_BYTES  (1024 * 1024) /* of frames per topic */
+#define STREAM_EVENT_MAX   (BUS_DATAGRAM - 512) /* larger events travel as "topic, seq" */
+#define STREAM_TOKENS      16            /* token streams a follower can have open at once */
+#define STREAM_READ_PAUSE  (500 * MS_US) /* after a failed read */
+#define STREAM_READ_TRIES  20
+
+/* A token stream that a follower has had without a hole so far. */
+struct follower_token { uint64_t id; int attempt; };
+
+struct follower {
+	struct follower *next;   /* in the topic */
+	struct topic *topic;
+	const struct follower_ops *ops;
+	void *arg;
+	int64_t cursor;
+	int64_t report_at;       /* -1: nothing to report */
+	bool full;               /* the carrier's queue is above its limit */
+	struct follower_token tokens[STREAM_TOKENS];
+};
+
+struct firehose {
+	struct firehose *next;
+	struct stream *s;
+	struct context ctx;
+	char workspace[128];
+	struct bus_sub *sub;
+	const struct follower_ops *ops;
+	void *arg;
+};
+
+struct topic {
+	struct topic *next;
+	struct stream *s;
+	char id[130];
+	char workspace[128], org[128];
+	struct bus_sub *sub;
+	struct follower *followers;
+	struct frame *ring;      /* the newest frames, ascending without holes, ring[count-1].seq == tail */
+	size_t count, room, bytes;
+	int64_t tail;            /* newest seq known without a hole; -1 before the first look at the log */
+	int64_t wanted;          /* a seq that is known to exist */
+	uint64_t head;           /* cell value accounted for by messages and reads */
+	bool suspicious, reading, firehose;
+	int64_t idle_since_us;
+};
+
+struct stream {
+	struct worker *w;
+	struct topic *topics;
+	struct firehose *firehoses;
+	struct stream_sockets *sockets;
+	struct loop_timer tick;
+	unsigned readers;
+	uint64_t deaths;
+	bool closing;
+};
+
+static void topic_read(struct topic *t);
+
+/* ---- frames ---- */
+
+void frame_render(struct frame *f, int64_t seq, struct str type, struct str envelope)
+{
+	struct buf b = BUF_INIT;
+
+	f->seq = seq;
+	f->last = str_eqz(type, "debate_end");
+	f->ws = ws_frame_text(envelope);
+	if (seq > 0)
+		buf_printf(&b, "id: %lld\n", (long long)seq);
+	buf_printf(&b, "event: %.*s\ndata: ", STR_ARG(type));
+	buf_add(&b, envelope); /* compact JSON has no line feed */
+	buf_addz(&b, "\n\n");
+	f->sse = rbuf_of(buf_str(&b));
+	buf_free(&b);
+}
+
+void frame_clear(struct frame *f)
+{
+	rbuf_unref(f->ws);
+	rbuf_unref(f->sse);
+	*f = (struct frame){0};
+}
+
+/* ---- delivering ---- */
+
+static void follower_push(struct follower *f, const struct frame *frame)
+{
+	f->full = !f->ops->send(f->arg, frame);
+	f->cursor = frame->seq;
+	if (f->report_at >= 0 && f->cursor >= f->report_at) {
+		f->report_at = -1;
+		f->ops->caught_up(f->arg, f->cursor);
+	}
+}
+
+static bool follower_behind(const struct follower *f)
+{
+	return !f->full && (f->cursor < f->topic->tail || f->cursor < f->topic->wanted);
+}
+
+/* A live or replayed event: to those for whom it is the next. send() never frees the follower in its own turn. */
+static void topic_deliver(struct topic *t, const struct frame *frame)
+{
+	struct follower *f;
+
+	for (f = t->followers; f != NULL; f = f->next)
+		if (f->cursor + 1 == frame->seq && !f->full)
+			follower_push(f, frame);
+}
+
+static void topic_firehose(struct topic *t, const struct frame *frame)
+{
+	struct firehose *h;
+
+	if (!t->firehose)
+		return;
+	for (h = t->s->firehoses; h != NULL; h = h->next)
+		if (strcmp(h->workspace, t->workspace) == 0 && !h->ops->send(h->arg, frame))
+			h->ops->failed(h->arg);
+}
+
+/* Keeps at most debates.event_buffer frames and 1 MiB. */
+static void topic_trim(struct topic *t)
+{
+	size_t keep = (size_t)t->s->w->conf->debates.event_buffer, drop = 0;
+
+	while (t->count - drop > 1 && (t->count - drop > keep || t->bytes > STREAM_KEEP_BYTES)) {
+		t->bytes -= t->ring[drop].ws->n;
+		frame_clear(&t->ring[drop]);
+		drop++;
+	}
+	if (drop > 0)
+		memmove(t->ring, t->ring + drop, (t->count - drop) * sizeof(*t->ring));
+	t->count -= drop;
+}
+
+/* The next event of the topic; the frame is the topic's from now on. */
+static void topic_append(struct topic *t, struct frame frame)
+{
+	if (t->count == t->room) {
+		t->room = t->room != 0 ? 2 * t->room : 16;
+		t->ring = xrealloc(t->ring, t->room * sizeof(*t->ring));
+	}
+	t->ring[t->count++] = frame;
+	t->bytes += frame.ws->n;
+	t->tail = frame.seq;
+	topic_deliver(t, &frame);
+	topic_firehose(t, &frame);
+	topic_trim(t);
+}
+
+static void topic_event(struct topic *t, int64_t seq, struct str type, struct str envelope)
+{
+	struct frame frame;
+
+	if (t->tail >= 0 && seq <= t->tail)
+		return;
+	if (t->tail >= 0 && seq == t->tail + 1 && envelope.n > 0) {
+		frame_render(&frame, seq, type, envelope);
+		topic_append(t, frame);
+		return;
+	}
+	t->wanted = seq > t->wanted ? seq : t->wanted;
+	topic_read(t);
+}
+
+/* ---- ephemeral tokens ---- */
+
+static struct follower_token *follower_stream(struct follower *f, uint64_t id)
+{
+	size_t i;
+
+	for (i = 0; i < STREAM_TOKENS && f->tokens[i].id != id; i++)
+		;
+	return i < STREAM_TOKENS ? &f->tokens[i] : NULL;
+}
+
+/*
+ * A follower gets a token stream from its start and without a hole, or no more of it: a client that counts would wait for
+ * the missing piece until the end (PITFALLS 23).
+ */
+static void follower_token(struct follower *f, enum stream_token_kind kind, uint64_t id, int attempt, int64_t after_seq,
+    const struct frame *frame)
+{
+	struct follower_token *open = follower_stream(f, id);
+	bool fits = !f->full && f->cursor >= after_seq;
+
+	if (kind == TOKEN_START) {
+		if (open == NULL)
+			open = follower_stream(f, 0);
+		if (open == NULL || !fits)
+			return;
+		*open = (struct follower_token){id, attempt};
+	} else if (open == NULL || open->attempt != attempt) {
+		return;
+	} else if (!fits) {
+		open->id = 0;
+		metric_add(M_STREAM_DROPPED, 1, NULL);
+		return;
+	}
+	f->full = !f->ops->send(f->arg, frame);
+	if (kind == TOKEN_FINISH)
+		open->id = 0;
+}
+
+static uint64_t stream_hash(struct str s)
+{
+	uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
+	size_t i;
+
+	for (i = 0; i < s.n; i++)
+		h = (h ^ (unsigned char)s.p[i]) * UINT64_C(1099511628211);
+	return h | 1;
+}
+
+static const char *const token_types[] = {"token_start", "token_delta", "token_end"};
+
+/* Wire form on the bus: header, then the envelope. */
+struct stream_message {
+	char kind;             /* 'E' event, 'H' hint, 'T' token */
+	uint8_t token_kind;
+	uint16_t type_len;
+	int32_t attempt;
+	int64_t seq;           /* of the event; with a token the seq that it follows */
+	uint64_t token_id;
+};
+
+static void topic_token(struct topic *t, const struct stream_message *m, struct str envelope)
+{
+	struct frame frame = {0};
+	struct follower *f;
+	struct firehose *h;
+
+	if (m->token_kind > TOKEN_FINISH)
+		return;
+	frame_render(&frame, 0, str_of(token_types[m->token_kind]), envelope);
+	for (f = t->followers; f != NULL; f = f->next)
+		follower_token(f, (enum stream_token_kind)m->token_kind, m->token_id, m->attempt, m->seq, &frame);
+	for (h = t->s->firehoses; t->firehose && h != NULL; h = h->next)
+		if (strcmp(h->workspace, t->workspace) == 0)
+			(void)h->ops->send(h->arg, &frame); /* a full queue shows at the next event */
+	frame_clear(&frame);
+}
+
+/* ---- the bus ---- */
+
+static void topic_on_message(void *arg, struct str name, struct str message)
+{
+	struct topic *t = arg;
+	struct stream_message m;
+	struct str rest;
+
+	(void)name;
+	if (message.n < sizeof(m))
+		return;
+	memcpy(&m, message.p, sizeof(m));
+	rest = str_sub(message, sizeof(m), message.n);
+	if (m.kind == 'T') {
+		topic_token(t, &m, rest);
+		return;
+	}
+	t->head++;
+	topic_event(t, m.seq, str_sub(rest, 0, m.type_len), str_sub(rest, m.type_len, rest.n));
+}
+
+static struct str stream_topic_name(char out[136], struct str debate_id)
+{
+	int n = snprintf(out, 136, "d:%.*s", STR_ARG(str_sub(debate_id, 0, 128)));
+
+	return (struct str){out, (size_t)n};
+}
+
+static struct str stream_workspace_name(char out[136], struct str workspace)
+{
+	int n = snprintf(out, 136, "w:%.*s", STR_ARG(str_sub(workspace, 0, 120)));
+
+	return (struct str){out, (size_t)n};
+}
+
+void stream_committed(struct stream *s, const struct stream_event *events, size_t n)
+{
+	struct buf b = BUF_INIT;
+	char name[136], ws[136];
+	size_t i;
+
+	if (n > 0) {
+		/* First the firehose's hint: from this seq on the debate is followed, before its events arrive. */
+		buf_printf(&b, "%lld %.*s", (long long)events[0].seq, STR_ARG(events[0].debate_id));
+		bus_bump(s->w->bus, stream_workspace_name(ws, events[0].workspace_id));
+		bus_publish(s->w->bus, str_of(ws), buf_str(&b));
+	}
+	for (i = 0; i < n; i++) {
+		const struct stream_event *e = &events[i];
+		bool whole = e->envelope.n + e->type.n < STREAM_EVENT_MAX;
+		struct stream_message m = {.kind = whole ? 'E' : 'H', .type_len = (uint16_t)e->type.n, .seq = e->seq};
+
+		buf_clear(&b);
+		buf_add(&b, (struct str){(const char *)&m, sizeof(m)});
+		buf_add(&b, e->type);
+		if (whole)
+			buf_add(&b, e->envelope);
+		bus_bump(s->w->bus, stream_topic_name(name, e->debate_id));
+		bus_publish(s->w->bus, str_of(name), buf_str(&b));
+	}
+	buf_free(&b);
+}
+
+static json_t *stream_token_data(const struct stream_token *t)
+{
+	json_t *data = json_object();
+
+	json_put_str(data, "debate_id", t->debate_id);
+	json_put_str(data, "agent", t->agent);
+	json_put_str(data, "task_id", t->task_id);
+	json_put_int(data, "attempt", t->attempt);
+	json_put_int(data, "after_seq", t->after_seq);
+	json_put_int(data, "round_number", t->round);
+	if (t->kind == TOKEN_DELTA) {
+		json_put_str(data, "token", t->text);
+		json_put_str(data, "delta", t->text);
+		json_put_int(data, "seq", t->agent_seq);
+	} else if (t->kind == TOKEN_FINISH) {
+		json_put_str(data, "full_response", t->text);
+		json_put_str(data, "full_content", t->text);
+	}
+	return data;
+}
+
+void stream_token(struct stream *s, const struct stream_token *t)
+{
+	struct arena *a = arena_new(0);
+	json_t *data = stream_token_data(t);
+	struct stream_message m = {.kind = 'T', .token_kind = (uint8_t)t->kind, .attempt = t->attempt, .seq = t->after_seq,
+	    .token_id = stream_hash(t->task_id)};
+	struct str envelope = stream_envelope(a, t->debate_id, 0, str_of(token_types[t->kind]), t->agent, t->round,
+	    t->kind == TOKEN_DELTA ? t->agent_seq : 0, clock_wall_ms(), t->task_id, data);
+	struct buf b = BUF_INIT;
+	char name[136];
+
+	buf_add(&b, (struct str){(const char *)&m, sizeof(m)});
+	buf_add(&b, envelope);
+	if (b.n < STREAM_EVENT_MAX) /* an end with a very long text is dropped: the durable message follows it */
+		bus_publish(s->w->bus, stream_topic_name(name, t->debate_id), buf_str(&b));
+	buf_free(&b);
+	json_decref(data);
+	arena_free(a);
+}
+
+/* ---- reading the log ---- */
+
+/* The lowest cursor that waits for something; -1: nobody waits. */
+static int64_t topic_lowest(const struct topic *t)
+{
+	int64_t low = t->wanted > t->tail ? t->tail : -1;
+	const struct follower *f;
+
+	for (f = t->followers; f != NULL; f = f->next)
+		if (follower_behind(f) && (low == -1 || f->cursor < low))
+			low = f->cursor;
+	return low;
+}
+
+/* Serves from memory what the newest frames hold. True if that moved somebody. */
+static bool topic_serve_ring(struct topic *t, int64_t after)
+{
+	size_t i;
+
+	if (t->count == 0 || after + 1 < t->ring[0].seq || after >= t->tail)
+		return false;
+	for (i = (size_t)(after + 1 - t->ring[0].seq); i < t->count; i++)
+		topic_deliver(t, &t->ring[i]);
+	return true;
+}
+
+static void topic_page(struct topic *t, const struct stream_event *events, size_t n, int64_t after)
+{
+	struct frame frame;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (events[i].seq != after + 1 + (int64_t)i) {
+			log_error("stream", "the log has a hole", KV_S("debate", t->id), KV_I("seq", after + 1 + (int64_t)i));
+			return;
+		}
+		frame_render(&frame, events[i].seq, events[i].type, events[i].envelope);
+		if (frame.seq == t->tail + 1) {
+			topic_append(t, frame);
+		} else {
+			topic_deliver(t, &frame);
+			frame_clear(&frame);
+		}
+	}
+	/* A seq that is not there although announced: forgotten, or the reader would never rest. */
+	if (n < STREAM_PAGE && t->wanted > t->tail)
+		t->wanted = t->tail;
+}
+
+CO_FN static bool topic_first_look(struct topic *t, struct arena *a, struct error *err)
+{
+	struct db_rows rows;
+
+	if (t->tail >= 0)
+		return true;
+	if (!db_query(t->s->w->db, a, "SELECT last_seq FROM debates WHERE id = $1 AND workspace_id = $2",
+		DB_ARGS(DB_Z(t->id), DB_Z(t->workspace)), &rows, err))
+		return false;
+	/* The firehose starts before the event that woke it; others start at the head and reach back by their cursors. */
+	if (t->tail < 0)
+		t->tail = rows.count > 0 ? db_int(&rows, 0, 0) : 0;
+	return true;
+}
+
+CO_FN static bool topic_read_some(struct topic *t, struct error *err)
+{
+	struct context ctx = {STR_NONE, str_of(t->org), str_of(t->workspace), STR_NONE};
+	struct arena *a = arena_new(16384);
+	struct stream_event *events;
+	size_t n;
+	int64_t after;
+	bool ok = topic_first_look(t, a, err);
+
+	while (ok && (after = topic_lowest(t)) >= 0 && topic_serve_ring(t, after))
+		;
+	if (ok && topic_lowest(t) >= 0) {
+		after = topic_lowest(t);
+		ok = stream_read_log(t->s->w->db, a, &ctx, str_of(t->id), after, STREAM_PAGE, &events, &n, err);
+		if (ok)
+			topic_page(t, events, n, after);
+		if (ok && n == 0 && after < t->tail) {
+			ok = error_set(err, ERR_INTERNAL, "the log of %s ends before seq %lld", t->id, (long long)t->tail);
+		}
+	}
+	arena_free(a);
+	return ok;
+}
+
+static void topic_fail_followers(struct topic *t)
+{
+	struct follower *f, *next;
+
+	for (f = t->followers; f != NULL; f = next) {
+		next = f->next;
+		f->ops->failed(f->arg);
+	}
+}
+
+static void stream_next_reader(struct stream *s)
+{
+	struct topic *t;
+
+	for (t = s->topics; t != NULL && s->readers < STREAM_READERS; t = t->next)
+		topic_read(t);
+}
+
+CO_FN static void topic_reader(void *arg)
+{
+	struct topic *t = arg;
+	struct stream *s = t->s;
+	struct error err = ERROR_INIT;
+	unsigned failures = 0;
+
+	while (!s->closing && (t->tail < 0 || topic_lowest(t) >= 0)) {
+		if (topic_read_some(t, &err)) {
+			failures = 0;
+			continue;
+		}
+		log_warn("stream", "the log cannot be read", KV_S("debate", t->id), KV_S("reason", err.msg));
+		if (++failures == STREAM_READ_TRIES) {
+			topic_fail_followers(t);
+			break;
+		}
+		if (co_sleep(STREAM_READ_PAUSE) != CO_TIMEOUT)
+			break;
+	}
+	t->reading = false;
+	t->idle_since_us = clock_mono_us();
+	s->readers--;
+	stream_next_reader(s);
+}
+
+/* Starts a reader if somebody waits and none is at it. */
+static void topic_read(struct topic *t)
+{
+	struct stream *s = t->s;
+
+	if (t->reading || s->closing || s->readers >= STREAM_READERS || (t->tail >= 0 && topic_lowest(t) < 0))
+		return;
+	t->reading = true;
+	s->readers++;
+	if (co_spawn("log reader", topic_reader, t) == NULL) {
+		t->reading = false;
+		s->readers--;
+	}
+}
+
+/* ---- topics ---- */
+
+static struct topic *topic_find(const struct stream *s, struct str debate_id)
+{
+	struct topic *t;
+
+	for (t = s->topics; t != NULL && !str_eqz(debate_id, t->id); t = t->next)
+		;
+	return t;
+}
+
+static struct topic *topic_get(struct stream *s, const struct context *ctx, struct str debate_id)
+{
+	struct topic *t = topic_find(s, debate_id);
+	char name[136];
+
+	if (t != NULL)
+		return t;
+	t = xcalloc(1, sizeof(*t));
+	t->s = s;
+	t->tail = -1;
+	(void)snprintf(t->id, sizeof(t->id), "%.*s", STR_ARG(str_sub(debate_id, 0, 128)));
+	(void)snprintf(t->workspace, sizeof(t->workspace), "%.*s", STR_ARG(str_sub(ctx->workspace_id, 0, 127)));
+	(void)snprintf(t->org, sizeof(t->org), "%.*s", STR_ARG(str_sub(ctx->org_id, 0, 127)));
+	t->sub = bus_subscribe(s->w->bus, stream_topic_name(name, debate_id), topic_on_message, t);
+	t->head = bus_head(s->w->bus, str_of(name));
+	t->next = s->topics;
+	s->topics = t;
+	return t;
+}
+
+static void topic_free(struct topic *t)
+{
+	size_t i;
+
+	bus_unsubscribe(t->s->w->bus, t->sub);
+	for (i = 0; i < t->count; i++)
+		frame_clear(&t->ring[i]);
+	free(t->ring);
+	free(t);
+}
+
+/* Two looks in a row at a head that messages do not explain: the log is read. After a death at once. */
+static void topic_compare(struct topic *t, bool death)
+{
+	char name[136];
+	uint64_t head = bus_head(t->s->w->bus, stream_topic_name(name, str_of(t->id)));
+
+	if (!death && head == t->head) {
+		t->suspicious = false;
+		return;
+	}
+	if (!death && !t->suspicious) {
+		t->suspicious = true;
+		return;
+	}
+	t->suspicious = false;
+	t->head = head;
+	if (t->tail >= 0)
+		t->wanted = t->tail + 1;
+	topic_read(t);
+}
+
+#define STREAM_TOPIC_IDLE (10 * SEC_US) /* a topic without followers is kept that long: they may come back */
+
+static void stream_tick(void *arg)
+{
+	struct stream *s = arg;
+	uint64_t deaths = atomic_load(&s->w->shm->deaths);
+	int64_t now = clock_mono_us();
+	struct topic **p = &s->topics, *t;
+
+	while ((t = *p) != NULL) {
+		topic_compare(t, deaths != s->deaths);
+		if (t->followers != NULL || t->reading || (t->firehose && s->firehoses != NULL))
+			t->idle_since_us = now;
+		if (now - t->idle_since_us > STREAM_TOPIC_IDLE) {
+			*p = t->next;
+			topic_free(t);
+		} else {
+			p = &t->next;
+		}
+	}
+	s->deaths = deaths;
+	loop_timer_set(&s->tick, STREAM_TICK_US);
+}
+
+/* ---- followers ---- */
+
+struct follower *follower_new(struct stream *s, const struct context *ctx, struct str debate_id, int64_t after,
+    const struct follower_ops *ops, void *arg)
+{
+	struct follower *f = xcalloc(1, sizeof(*f));
+
+	f->topic = topic_get(s, ctx, debate_id);
+	f->topic->idle_since_us = clock_mono_us();
+	f->ops = ops;
+	f->arg = arg;
+	f->cursor = after;
+	f->report_at = -1;
+	f->next = f->topic->followers;
+	f->topic->followers = f;
+	topic_read(f->topic);
+	return f;
+}
+
+void follower_report_at(struct follower *f, int64_t seq)
+{
+	if (f->cursor >= seq) {
+		f->ops->caught_up(f->arg, f->cursor);
+		return;
+	}
+	f->report_at = seq;
+}
+
+int64_t follower_cursor(const struct follower *f)
+{
+	return f->cursor;
+}
+
+struct str follower_debate(const struct follower *f)
+{
+	return str_of(f->topic->id);
+}
+
+void follower_drained(struct follower *f)
+{
+	f->full = false;
+	topic_read(f->topic);
+}
+
+void follower_free(struct follower *f)
+{
+	struct follower **p;
+
+	for (p = &f->topic->followers; *p != f; p = &(*p)->next)
+		;
+	*p = f->next;
+	free(f);
+}
+
+/* ---- the firehose ---- */
+
+/* "<seq> <debate id>": a debate of the workspace has an event; from here on it is followed without holes. */
+static void firehose_on_message(void *arg, struct str name, struct str message)
+{
+	struct firehose *h = arg;
+	struct str rest = message, number;
+	uint64_t seq;
+	struct topic *t;
+
+	(void)name;
+	if (!str_split(&rest, ' ', &number) || !str_to_u64(number, INT64_MAX, &seq) || rest.n == 0 || seq == 0)
+		return;
+	t = topic_get(h->s, &h->ctx, rest);
+	if (t->firehose)
+		return;
+	t->firehose = true;
+	if (t->tail < 0)
+		t->tail = (int64_t)seq - 1;
+	t->wanted = (int64_t)seq > t->wanted ? (int64_t)seq : t->wanted;
+	topic_read(t);
+}
+
+struct firehose *firehose_new(struct stream *s, const struct context *ctx, const struct follower_ops *ops, void *arg)
+{
+	struct firehose *h = xcalloc(1, sizeof(*h));
+	char name[136];
+
+	h->s = s;
+	h->ops = ops;
+	h->arg = arg;
+	(void)snprintf(h->workspace, sizeof(h->workspace), "%.*s", STR_ARG(str_sub(ctx->workspace_id, 0, 127)));
+	h->ctx = (struct context){STR_NONE, STR("default"), str_of(h->workspace), STR_NONE};
+	h->sub = bus_subscribe(s->w->bus, stream_workspace_name(name, ctx->workspace_id), firehose_on_message, h);
+	h->next = s->firehoses;
+	s->firehoses = h;
+	return h;
+}
+
+void firehose_free(struct firehose *h)
+{
+	struct firehose **p;
+
+	for (p = &h->s->firehoses; *p != h; p = &(*p)->next)
+		;
+	*p = h->next;
+	bus_unsubscribe(h->s->w->bus, h->sub);
+	free(h);
+}
+
+/* ---- the room ---- */
+
+struct worker *stream_worker(struct stream *s)
+{
+	return s->w;
+}
+
+struct stream_sockets **stream_sockets(struct stream *s)
+{
+	return &s->sockets;
+}
+
+struct stream *stream_open(struct worker *w)
+{
+	struct stream *s = xcalloc(1, sizeof(*s));
+
+	s->w = w;
+	s->deaths = atomic_load(&w->shm->deaths);
+	loop_timer_init(w->loop, &s->tick, stream_tick, s);
+	loop_timer_set(&s->tick, STREAM_TICK_US);
+	return s;
+}
+
+void stream_close(struct stream *s)
+{
+	struct topic *t;
+
+	s->closing = true;
+	loop_timer_stop(&s->tick);
+	stream_sockets_close(s);
+	while ((t = s->topics) != NULL) {
+		s->topics = t->next;
+		topic_free(t);
+	}
+	free(s);
+}
+
+unsigned stream_subscribers(const struct stream *s, struct str debate_id)
+{
+	const struct topic *t = topic_find(s, debate_id);
+	const struct follower *f;
+	unsigned n = 0;
+
+	for (f = t != NULL ? t->followers : NULL; f != NULL; f = f->next)
+		n++;
+	return n;
+}
+
+void stream_drain(struct stream *s, int64_t spread_us)
+{
+	stream_sockets_drain(s, spread_us);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private to the stream room: topics (one per debate that somebody on this worker follows), followers with their
+ * cursors, and the readers that bring followers up from the log.
+ */
+#ifndef WORKER_STREAM_TOPIC_H
+#define WORKER_STREAM_TOPIC_H
+
+#include "common/bus.h"
+#include "common/rbuf.h"
+#include "worker/stream/stream.h"
+
+struct follower;
+struct stream;
+struct topic;
+
+/* One event, rendered once for all sockets of each kind. */
+struct frame {
+	int64_t seq;         /* 0: ephemeral */
+	bool last;           /* debate_end */
+	struct rbuf *ws;     /* complete text frame */
+	struct rbuf *sse;    /* complete event block */
+};
+
+/* How a follower's carrier takes frames. */
+struct follower_ops {
+	/* Queues the frame (takes no reference of its caller's). False: it is queued, but no more until follower_drained. */
+	bool (*send)(void *arg, const struct frame *f);
+	/* The cursor has reached the seq at which it was told to report (replay_end). */
+	void (*caught_up)(void *arg, int64_t cursor);
+	/* The log cannot be read: ends the carrier with a code that says come back. */
+	void (*failed)(void *arg);
+};
+
+/* Follows one debate from `after` on; the cursor only moves by sending. Raises interest before it returns. */
+struct follower *follower_new(struct stream *s, const struct context *ctx, struct str debate_id, int64_t after,
+    const struct follower_ops *ops, void *arg);
+/* Calls ops->caught_up once when the cursor is at `seq` or beyond. */
+void follower_report_at(struct follower *f, int64_t seq);
+int64_t follower_cursor(const struct follower *f);
+struct str follower_debate(const struct follower *f);
+/* The carrier takes frames again. */
+void follower_drained(struct follower *f);
+void follower_free(struct follower *f);
+
+/* Follows every debate of a workspace from now on, without holes; a carrier that falls behind is ended. */
+struct firehose;
+struct firehose *firehose_new(struct stream *s, const struct context *ctx, const struct follower_ops *ops, void *arg);
+void firehose_free(struct firehose *h);
+
+/* For the WebSocket side of the room: the worker, its list of sockets (ws_api.c). */
+struct worker *stream_worker(struct stream *s);
+struct stream_sockets **stream_sockets(struct stream *s);
+/* Renders an envelope. */
+void frame_render(struct frame *f, int64_t seq, struct str type, struct str envelope);
+void frame_clear(struct frame *f);
+
+/* ws_api.c */
+void stream_sockets_drain(struct stream *s, int64_t spread_us);
+void stream_sockets_close(struct stream *s);
+
+#endif

@@ -1,0 +1,634 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The debate socket: /ws, /ws/{debate_id}, ?debate_id= (websocket.md 1 to 4). Speaks the messages of existing clients;
+ * events come from topics (stream.c) through followers, one JSON object per frame. A socket without subscription
+ * follows everything its workspace may read; the first subscription narrows it.
+ *
+ * Messages of one socket are worked off one after the other by one coroutine, so that subscribe and unsubscribe keep
+ * their order although they wait for the database.
+ */
+#include "worker/stream/stream.h"
+
+#include "common/clock.h"
+#include "common/ids.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "worker/debate/debate.h"
+#include "worker/stream/snapshot.h"
+#include "worker/stream/sse.h"
+#include "worker/stream/topic.h"
+#include "worker/worker.h"
+#include "worker/ws/ws.h"
+
+#define SOCKET_PENDING_MAX 64 /* messages waiting to be worked off */
+#define SOCKET_SUBS_MAX    64 /* debates one socket may follow */
+#define SOCKET_BAD_MAX     5  /* unreadable messages in a row, then 1003 (websocket.md 4) */
+
+struct socket_sub {
+	struct socket_sub *next;
+	struct socket *socket;
+	struct follower *follower;
+	int64_t replay_from; /* -1: no replay is being reported */
+	char id[130];
+};
+
+struct socket_message { struct socket_message *next; size_t n; char text[]; };
+
+struct socket {
+	struct socket *next;
+	struct stream *s;
+	struct ws *ws;           /* NULL once closed */
+	struct arena *arena;
+	struct context ctx;
+	char client_id[16];
+	bool authenticated, v1;  /* v1: subprotocol aragora-v1 */
+	struct socket_sub *subs;
+	unsigned sub_count, bad;
+	struct firehose *firehose;
+	struct socket_message *pending, **pending_tail;
+	unsigned pending_count;
+	bool working;
+};
+
+struct stream_sockets {
+	struct socket *list;
+	unsigned count;
+	struct loop_timer heartbeat;
+	bool draining;
+};
+
+/* ---- sending ---- */
+
+static void socket_send(struct socket *k, json_t *message)
+{
+	struct arena *a = arena_new(0);
+
+	if (k->ws != NULL)
+		(void)ws_send_text(k->ws, json_text(a, message)); /* control frames are few; a full queue is cut by ws */
+	json_decref(message);
+	arena_free(a);
+}
+
+static json_t *socket_frame(const char *type, json_t *data)
+{
+	json_t *o = json_pack("{s:s, s:o}", "type", type, "data", data);
+
+	json_object_set_new(o, "timestamp", json_real((double)clock_wall_ms() / 1000.0));
+	return o;
+}
+
+static void socket_error(struct socket *k, int code, const char *category, const char *type, const char *text)
+{
+	json_t *data = json_pack("{s:s, s:i, s:s, s:s}", "message", text, "code", code, "error_category", category, "error_type",
+	    type);
+
+	/* SDK generators end at `error`: what is not fatal to a stream goes to them as a warning (websocket.md 0.11). */
+	socket_send(k, socket_frame(k->v1 || code < 500 ? "error" : "warning", data));
+}
+
+/* ---- followers ---- */
+
+static bool socket_take(struct socket *k, const struct frame *f)
+{
+	if (k->ws == NULL)
+		return false;
+	metric_add(M_WS_MESSAGES, 1, "out", NULL);
+	return ws_send(k->ws, rbuf_ref(f->ws));
+}
+
+static bool sub_send(void *arg, const struct frame *f)
+{
+	struct socket_sub *u = arg;
+
+	return socket_take(u->socket, f);
+}
+
+static void sub_caught_up(void *arg, int64_t cursor)
+{
+	struct socket_sub *u = arg;
+	json_t *data;
+
+	if (u->replay_from < 0)
+		return;
+	data = json_pack("{s:s, s:I, s:I}", "debate_id", u->id, "replayed_count", (json_int_t)(cursor - u->replay_from),
+	    "latest_seq", (json_int_t)cursor);
+	u->replay_from = -1;
+	socket_send(u->socket, socket_frame("replay_end", data));
+}
+
+static void sub_failed(void *arg)
+{
+	struct socket_sub *u = arg;
+
+	if (u->socket->ws != NULL)
+		ws_close(u->socket->ws, WS_TRY_LATER, "the log cannot be read now; resume later");
+}
+
+static const struct follower_ops sub_ops = {sub_send, sub_caught_up, sub_failed};
+
+static bool hose_send(void *arg, const struct frame *f)
+{
+	return socket_take(arg, f);
+}
+
+static void hose_caught_up(void *arg, int64_t cursor)
+{
+	(void)arg;
+	(void)cursor;
+}
+
+static void hose_failed(void *arg)
+{
+	struct socket *k = arg;
+
+	if (k->ws != NULL)
+		ws_close(k->ws, WS_LAGGED, "too slow; subscribe again with the last seq you saw");
+}
+
+static const struct follower_ops hose_ops = {hose_send, hose_caught_up, hose_failed};
+
+static void socket_hose(struct socket *k, bool on)
+{
+	if (on && k->firehose == NULL) {
+		k->firehose = firehose_new(k->s, &k->ctx, &hose_ops, k);
+	} else if (!on && k->firehose != NULL) {
+		firehose_free(k->firehose);
+		k->firehose = NULL;
+	}
+}
+
+static void sub_free(struct socket *k, struct socket_sub **p)
+{
+	struct socket_sub *u = *p;
+
+	*p = u->next;
+	follower_free(u->follower);
+	free(u);
+	k->sub_count--;
+}
+
+static struct socket_sub **sub_find(struct socket *k, struct str id)
+{
+	struct socket_sub **p;
+
+	for (p = &k->subs; *p != NULL && !str_eqz(id, (*p)->id); p = &(*p)->next)
+		;
+	return p;
+}
+
+/* ---- subscribing ---- */
+
+/* The last event the client saw, under any of its names; -1: it named none. */
+static int64_t socket_after(const json_t *m)
+{
+	static const char *const names[] = {"replay_from_seq", "after_seq", "last_seq", "since"};
+	size_t i;
+
+	for (i = 0; i < countof(names); i++) {
+		const json_t *v = json_object_get(m, names[i]);
+
+		if (json_is_number(v) && json_number_value(v) >= 0)
+			return (int64_t)json_number_value(v);
+	}
+	return -1;
+}
+
+static void socket_sync(struct socket *k, struct arena *a, const struct debate_row *row, json_t *state)
+{
+	bool open = str_eqz(row->status, "running") || str_eqz(row->status, "queued");
+	json_t *sync = socket_frame("sync", state), *start;
+
+	json_put_str(sync, "debate_id", row->id);
+	json_put_str(sync, "loop_id", row->id);
+	socket_send(k, sync);
+	if (!open)
+		return;
+	start = socket_frame("debate_start", json_pack("{s:s%, s:s, s:s%, s:o}", "debate_id", row->id.p, row->id.n, "status",
+						 "in_progress", "task", row->task.p, row->task.n, "agents", snapshot_agents(a, row)));
+	json_put_str(start, "loop_id", row->id);
+	json_put_str(start, "debate_id", row->id);
+	socket_send(k, start);
+}
+
+static void socket_replay_start(struct socket *k, const struct debate_row *row, int64_t after, bool gap)
+{
+	json_t *data = json_pack("{s:s%, s:I, s:I, s:I, s:I}", "debate_id", row->id.p, row->id.n, "from_seq", (json_int_t)after,
+	    "event_count", (json_int_t)(row->last_seq - after), "buffer_oldest_seq", (json_int_t)(row->last_seq > 0), "buffer_latest_seq",
+	    (json_int_t)row->last_seq);
+
+	if (gap)
+		json_object_set_new(data, "gap", json_true());
+	socket_send(k, socket_frame("replay_start", data));
+}
+
+/* Interest first, then the head, then the log (PITFALLS 14): the follower exists before the row is read. */
+CO_FN static void socket_follow(struct socket *k, struct arena *a, struct str id, int64_t after, bool from_url)
+{
+	struct worker *w = stream_worker(k->s);
+	struct error err = ERROR_INIT;
+	struct debate_row row;
+	struct socket_sub *u;
+	json_t *state = NULL;
+	bool gap, replay;
+
+	if (!debate_get(w->db, a, &k->ctx, id, &row, &err)) {
+		socket_error(k, err_status(err.code), "subscription", err.code == ERR_NOT_FOUND ? "not_found" : "unavailable", err.msg);
+		return;
+	}
+	gap = after > row.last_seq;
+	replay = after >= 0;
+	if ((!replay || gap) && !snapshot_build(w->db, a, &k->ctx, &row, &state, &err)) {
+		socket_error(k, 503, "subscription", "unavailable", err.msg);
+		return;
+	}
+	if (k->ws == NULL || k->sub_count >= SOCKET_SUBS_MAX || *sub_find(k, row.id) != NULL) {
+		json_decref(state);
+		if (k->sub_count >= SOCKET_SUBS_MAX)
+			socket_error(k, 400, "subscription", "too_many", "this socket follows as many debates as it may");
+		return;
+	}
+	socket_hose(k, false);
+	socket_send(k, socket_frame("subscribed", json_pack("{s:s%, s:I}", "debate_id", row.id.p, row.id.n, "last_seq", (json_int_t)row.last_seq)));
+	if (state != NULL)
+		socket_sync(k, a, &row, state);
+	/* By URL a young debate is replayed from its beginning: who creates and then connects misses nothing. */
+	if (!replay && from_url && row.last_seq <= w->conf->debates.event_buffer)
+		after = 0;
+	else if (!replay || gap)
+		after = row.last_seq;
+	u = xcalloc(1, sizeof(*u));
+	u->socket = k;
+	u->replay_from = -1;
+	(void)snprintf(u->id, sizeof(u->id), "%.*s", STR_ARG(row.id));
+	u->next = k->subs;
+	k->subs = u;
+	k->sub_count++;
+	if (replay)
+		socket_replay_start(k, &row, after, gap);
+	u->follower = follower_new(k->s, &k->ctx, row.id, after, &sub_ops, u);
+	if (replay) {
+		u->replay_from = after;
+		follower_report_at(u->follower, row.last_seq);
+	}
+}
+
+static struct str socket_id_of(const json_t *m)
+{
+	struct str id = json_get_str(m, "debate_id", STR_NONE);
+
+	return id.n > 0 ? id : json_get_str(m, "loop_id", STR_NONE);
+}
+
+CO_FN static void on_subscribe(struct socket *k, struct arena *a, const json_t *m)
+{
+	const json_t *ids = json_get_arr(m, "debate_ids");
+	struct str id = socket_id_of(m);
+	size_t i;
+
+	if (id.n == 0 && ids == NULL) {
+		/* Channels name views of everything (websocket.md 6.4). */
+		if (json_object_get(m, "channel") != NULL || json_object_get(m, "channels") != NULL) {
+			socket_hose(k, true);
+			socket_send(k, socket_frame("subscribed", json_pack("{s:b}", "all", 1)));
+			return;
+		}
+		socket_error(k, 400, "validation", "missing_field", "subscribe needs debate_id");
+		return;
+	}
+	if (id.n > 0)
+		socket_follow(k, a, id, socket_after(m), json_get_bool(m, "from_url", false));
+	for (i = 0; i < json_array_size(ids); i++)
+		if (json_is_string(json_array_get(ids, i)))
+			socket_follow(k, a, str_of(json_string_value(json_array_get(ids, i))), socket_after(m), false);
+}
+
+CO_FN static void on_unsubscribe(struct socket *k, struct arena *a, const json_t *m)
+{
+	struct str id = socket_id_of(m);
+	struct socket_sub **p = sub_find(k, id);
+
+	(void)a;
+	if (*p != NULL)
+		sub_free(k, p);
+	if (k->subs == NULL)
+		socket_hose(k, true);
+	socket_send(k, socket_frame("unsubscribed", json_pack("{s:s%}", "debate_id", id.p != NULL ? id.p : "", id.n)));
+}
+
+CO_FN static void on_subscribe_all(struct socket *k, struct arena *a, const json_t *m)
+{
+	(void)a;
+	(void)m;
+	while (k->subs != NULL)
+		sub_free(k, &k->subs);
+	socket_hose(k, true);
+	socket_send(k, socket_frame("subscribed", json_pack("{s:b}", "all", 1)));
+}
+
+CO_FN static void on_ping(struct socket *k, struct arena *a, const json_t *m)
+{
+	json_t *data = json_pack("{s:I}", "server_ts", (json_int_t)clock_wall_ms());
+
+	(void)a;
+	if (json_object_get(m, "ts") != NULL)
+		json_object_set(data, "client_ts", json_object_get(m, "ts"));
+	socket_send(k, socket_frame("pong", data));
+}
+
+CO_FN static void on_get_loops(struct socket *k, struct arena *a, const json_t *m)
+{
+	struct debate_filter f = {.status = STR("running"), .limit = 100};
+	struct worker *w = stream_worker(k->s);
+	json_t *loops = json_array(), *o;
+	struct error err = ERROR_INIT;
+	struct debate_row *rows;
+	int64_t total = 0;
+	size_t i, n = 0;
+
+	(void)m;
+	if (!debate_list(w->db, a, &k->ctx, &f, &rows, &n, &total, &err))
+		n = 0; /* a list for information; the client asks again */
+	for (i = 0; i < n; i++)
+		json_array_append_new(loops, json_pack("{s:s%, s:s%, s:f, s:I, s:s, s:s}", "loop_id", rows[i].id.p, rows[i].id.n, "name",
+						 rows[i].task.p, rows[i].task.n, "started_at", (double)rows[i].started_at / 1000.0,
+						 "cycle", (json_int_t)rows[i].current_round, "phase", "debate", "path", ""));
+	o = json_pack("{s:s, s:I, s:O}", "type", "loop_list", "count", (json_int_t)n, "loops", loops);
+	json_object_set_new(o, "data", json_pack("{s:o, s:I}", "loops", loops, "count", (json_int_t)n));
+	socket_send(k, o);
+}
+
+static const struct { const char *type; CO_FN void (*handler)(struct socket *k, struct arena *a, const json_t *m); } socket_messages[] = {
+    {"subscribe", on_subscribe},
+    {"resume", on_subscribe},
+    {"unsubscribe", on_unsubscribe},
+    {"subscribe_all", on_subscribe_all},
+    {"ping", on_ping},
+    {"get_loops", on_get_loops},
+};
+
+/* ---- receiving ---- */
+
+CO_FN static void socket_handle(struct socket *k, struct str text)
+{
+	struct arena *a = arena_new(0);
+	struct error err = ERROR_INIT;
+	const json_t *m = json_parse(a, text, &err);
+	struct str type;
+	size_t i;
+
+	if (m == NULL || !json_is_object(m)) {
+		socket_error(k, 400, "validation", "invalid_json", m == NULL ? err.msg : "a message must be a JSON object");
+		if (++k->bad >= SOCKET_BAD_MAX && k->ws != NULL)
+			ws_close(k->ws, WS_UNSUPPORTED, "too many unreadable messages");
+		arena_free(a);
+		return;
+	}
+	k->bad = 0;
+	type = json_get_str(m, "type", json_get_str(m, "action", STR("")));
+	for (i = 0; i < countof(socket_messages); i++)
+		if (str_eqz(type, socket_messages[i].type))
+			break;
+	if (i < countof(socket_messages))
+		socket_messages[i].handler(k, a, m);
+	else if (type.n == 0)
+		socket_error(k, 400, "validation", "missing_field", "a message needs a type");
+	else
+		log_debug("websocket", "message of unknown type ignored", KV_STR("type", type));
+	arena_free(a);
+}
+
+static void socket_free(struct socket *k)
+{
+	struct socket_message *m;
+
+	while ((m = k->pending) != NULL) {
+		k->pending = m->next;
+		free(m);
+	}
+	arena_free(k->arena);
+	free(k);
+}
+
+CO_FN static void socket_work(void *arg)
+{
+	struct socket *k = arg;
+	struct socket_message *m;
+
+	while (k->ws != NULL && (m = k->pending) != NULL) {
+		k->pending = m->next;
+		if (k->pending == NULL)
+			k->pending_tail = &k->pending;
+		k->pending_count--;
+		socket_handle(k, (struct str){m->text, m->n});
+		free(m);
+	}
+	k->working = false;
+	if (k->ws == NULL)
+		socket_free(k);
+}
+
+static void socket_queue(struct socket *k, struct str text)
+{
+	struct socket_message *m;
+
+	if (k->pending_count >= SOCKET_PENDING_MAX) {
+		socket_error(k, 429, "rate", "rate_limit", "too many messages are waiting; this one was dropped");
+		return;
+	}
+	m = xmalloc(sizeof(*m) + text.n);
+	m->next = NULL;
+	m->n = text.n;
+	memcpy(m->text, text.p, text.n);
+	*k->pending_tail = m;
+	k->pending_tail = &m->next;
+	k->pending_count++;
+	if (!k->working)
+		k->working = co_spawn("websocket", socket_work, k) != NULL;
+}
+
+static void socket_on_message(void *arg, struct str text, bool binary)
+{
+	struct socket *k = arg;
+
+	metric_add(M_WS_MESSAGES, 1, "in", NULL);
+	if (binary)
+		socket_error(k, 400, "validation", "binary_not_supported", "send text messages");
+	else
+		socket_queue(k, text);
+}
+
+static void socket_on_drain(void *arg)
+{
+	struct socket *k = arg;
+	struct socket_sub *u;
+
+	for (u = k->subs; u != NULL; u = u->next)
+		follower_drained(u->follower);
+}
+
+static void socket_on_limited(void *arg)
+{
+	socket_error(arg, 429, "rate", "rate_limit", "too many messages; this one was dropped");
+}
+
+static void socket_on_close(void *arg)
+{
+	struct socket *k = arg, **p;
+	struct stream_sockets *all = *stream_sockets(k->s);
+
+	k->ws = NULL;
+	while (k->subs != NULL)
+		sub_free(k, &k->subs);
+	socket_hose(k, false);
+	for (p = &all->list; *p != k; p = &(*p)->next)
+		;
+	*p = k->next;
+	all->count--;
+	log_debug("websocket", "socket closed", KV_S("client_id", k->client_id));
+	if (!k->working)
+		socket_free(k);
+}
+
+static const struct ws_ops socket_ops = {socket_on_message, socket_on_drain, socket_on_close, socket_on_limited};
+
+/* ---- opening ---- */
+
+static void sockets_heartbeat(void *arg)
+{
+	struct stream *s = arg;
+	struct stream_sockets *all = *stream_sockets(s);
+	struct worker *w = stream_worker(s);
+	uint32_t debates = 0, sockets = 0, i;
+	struct socket *k;
+	json_t *o;
+
+	for (i = 0; i < SHM_SLOTS_MAX && i < atomic_load(&w->shm->slots_used); i++) {
+		debates += atomic_load(&w->shm->slots[i].debates);
+		sockets += atomic_load(&w->shm->slots[i].sockets);
+	}
+	o = socket_frame("heartbeat", json_pack("{s:f, s:i, s:i}", "server_time", (double)clock_wall_ms() / 1000.0,
+					 "active_debates", (int)debates, "connected_clients", (int)sockets));
+	for (k = all->list; k != NULL; k = k->next)
+		socket_send(k, json_incref(o));
+	json_decref(o);
+	loop_timer_set(&all->heartbeat, w->conf->websocket.heartbeat);
+}
+
+static struct stream_sockets *sockets_of(struct stream *s)
+{
+	struct stream_sockets **p = stream_sockets(s);
+
+	if (*p == NULL) {
+		*p = xcalloc(1, sizeof(**p));
+		loop_timer_init(stream_worker(s)->loop, &(*p)->heartbeat, sockets_heartbeat, s);
+		loop_timer_set(&(*p)->heartbeat, stream_worker(s)->conf->websocket.heartbeat);
+	}
+	return *p;
+}
+
+static void socket_greet(struct socket *k)
+{
+	json_t *info = json_pack("{s:s, s:b, s:b}", "client_id", k->client_id, "authenticated", k->authenticated, "write_access",
+	    k->authenticated);
+
+	socket_send(k, socket_frame("connection_info", info));
+	socket_queue(k, STR("{\"type\":\"get_loops\"}"));
+}
+
+/* A subscription in the URL is a subscribe message like any other. */
+static void socket_subscribe_url(struct socket *k, struct http_request *req, struct str id)
+{
+	static const char *const names[] = {"after_seq", "last_seq", "replay_from_seq", "since"};
+	json_t *m = json_pack("{s:s, s:b}", "type", "subscribe", "from_url", 1);
+	struct arena *a = arena_new(0);
+	size_t i;
+
+	json_put_str(m, "debate_id", id);
+	for (i = 0; i < countof(names); i++)
+		if (http_query(req, names[i]).n > 0)
+			json_put_int(m, names[i], http_query_int(req, names[i], 0, INT64_MAX, 0));
+	socket_queue(k, json_text(a, m));
+	json_decref(m);
+	arena_free(a);
+}
+
+static void socket_open(struct http_request *req, struct str id)
+{
+	struct worker *w = req->user;
+	struct stream_sockets *all = sockets_of(w->stream);
+	struct socket *k = xcalloc(1, sizeof(*k));
+
+	k->s = w->stream;
+	k->arena = arena_new(512);
+	k->pending_tail = &k->pending;
+	k->ctx = (struct context){arena_str(k->arena, req->ctx.principal), arena_str(k->arena, req->ctx.org_id),
+	    arena_str(k->arena, req->ctx.workspace_id), STR_NONE};
+	k->authenticated = !str_eqz(req->ctx.principal, "anonymous") || !conf_auth_required(w->conf);
+	k->v1 = ws_offered(req, "aragora-v1");
+	ids_hex(k->client_id, 4);
+	k->ws = ws_accept(req, k->v1 ? "aragora-v1" : NULL, &socket_ops, k);
+	if (k->ws == NULL) {
+		socket_free(k);
+		return;
+	}
+	k->next = all->list;
+	all->list = k;
+	all->count++;
+	log_info("websocket", "WebSocket opened", KV_S("client_id", k->client_id), KV_STR("debate", id));
+	if (id.n == 0)
+		id = http_query(req, "debate_id").n > 0 ? http_query(req, "debate_id") : http_query(req, "loop_id");
+	if (id.n == 0)
+		socket_hose(k, true);
+	socket_greet(k);
+	if (id.n > 0)
+		socket_subscribe_url(k, req, id);
+}
+
+static void stream_ws(struct http_request *req)
+{
+	socket_open(req, STR_NONE);
+}
+
+static void stream_ws_debate(struct http_request *req)
+{
+	socket_open(req, req->params[0]);
+}
+
+/* ---- restart ---- */
+
+void stream_sockets_drain(struct stream *s, int64_t spread_us)
+{
+	(void)spread_us; /* http_server_drain closes the sockets with 1012, spread */
+	sockets_of(s)->draining = true;
+}
+
+void stream_sockets_close(struct stream *s)
+{
+	struct stream_sockets **p = stream_sockets(s);
+
+	if (*p == NULL)
+		return;
+	loop_timer_stop(&(*p)->heartbeat);
+	free(*p);
+	*p = NULL;
+}
+
+/* ---- routes ---- */
+
+#define WS_FLAGS (ROUTE_WS | ROUTE_INLINE)
+
+static const struct route stream_rows[] = {
+    {.method = HTTP_GET, .path = "/ws", .handler = stream_ws, .permission = "debates:read", .flags = WS_FLAGS,
+	.summary = "Debate events over WebSocket; ?debate_id= subscribes, ?after_seq= resumes"},
+    {.method = HTTP_GET, .path = "/ws/events", .handler = stream_ws, .permission = "debates:read", .flags = WS_FLAGS,
+	.summary = "All debate events over WebSocket"},
+    {.method = HTTP_GET, .path = "/ws/{debate_id}", .handler = stream_ws_debate, .permission = "debates:read",
+	.flags = WS_FLAGS, .summary = "Events of one debate over WebSocket"},
+    {.method = HTTP_GET, .path = "/ws/debates/{debate_id}", .handler = stream_ws_debate, .permission = "debates:read",
+	.flags = WS_FLAGS, .summary = "Events of one debate over WebSocket"},
+    {.method = HTTP_GET, .path = "/api/debates/{id}/events", .handler = stream_events, .permission = "debates:read",
+	.rate = RATE_READ, .flags = ROUTE_STREAM, .summary = "Event log: JSON page, or server-sent events with Accept: text/event-stream",
+	.response = "EventPage"},
+};
+const struct route_table stream_routes = {stream_rows, countof(stream_rows)};
