@@ -22,6 +22,7 @@ struct conf_provider {
 	char *api_key;   /* secret; "" = none */
 	char *base_url;
 	char *model;     /* "" = the provider's default */
+	bool named;      /* Ollama, LM Studio: somebody asked for it (model, other address, environment) */
 };
 
 enum conf_provider_id {
@@ -102,8 +103,9 @@ struct conf_override { const char *key; const char *value; };
 /*
  * Reads `path` (NULL or "": only defaults), then the environment if `use_env`, then the overrides, then checks ranges
  * and what belongs together (production demands). On failure NULL, and `report` holds one line per mistake:
- * "aragora.yml:12:3: server.worker: unknown key, did you mean server.workers?". The result is shared read-only;
- * conf_unref frees it.
+ * "aragora.yml:12:3: server.worker: unknown key, did you mean server.workers?". On success it may hold warnings, one
+ * per line, to be logged. A reload passes use_env as the start did: a process's environment does not change, and without
+ * it the values from there would be gone. The result is shared read-only; conf_unref frees it.
  */
 struct conf *conf_load(const char *path, bool use_env, const struct conf_override *overrides, size_t count, struct buf *report) MUST_CHECK;
 struct conf *conf_ref(struct conf *c);

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What single values cannot show: settings that contradict each other, what this build cannot do, what production
+ * demands. Called by conf_load when all values are in place; reports everything that is wrong, not only the first.
+ */
+#include "common/conf_internal.h"
+
+#define CONF_JWT_MIN 32 /* characters of auth.jwt_secret in production */
+
+/* Complains at the place where the key got its value. */
+static void conf_wrong(struct conf_loader *l, const char *key, const char *text)
+{
+	int row = conf_find(str_of(key));
+
+	BUG_ON(row < 0);
+	if (!l->failed[row])
+		conf_complain(l, &l->origin[row], str_of(key), "%s", text);
+}
+
+static bool conf_set_by_user(const struct conf_loader *l, const char *key)
+{
+	int row = conf_find(str_of(key));
+
+	BUG_ON(row < 0);
+	return l->origin[row].source != CONF_FROM_DEFAULT;
+}
+
+static void conf_check_build(struct conf_loader *l)
+{
+	const struct conf *c = l->c;
+
+	if (str_istarts(str_of(c->storage.dsn), STR("mysql")))
+		conf_wrong(l, "storage.dsn", "mysql is not supported; use sqlite (leave it empty)");
+	else if (c->storage.dsn[0] != '\0')
+		conf_wrong(l, "storage.dsn", "postgres is not supported by this build; use sqlite (leave it empty)");
+	if (c->storage.backend != 0)
+		conf_wrong(l, "storage.backend", "postgres is not supported by this build; use sqlite");
+	if (c->redis.url[0] != '\0')
+		conf_wrong(l, "redis.url", "redis is not supported by this build; leave it empty");
+}
+
+static bool conf_listed(const struct conf_list *list, const char *text)
+{
+	size_t i;
+
+	for (i = 0; i < list->n; i++)
+		if (strcmp(list->v[i], text) == 0)
+			return true;
+	return false;
+}
+
+/* The same address twice cannot be bound; port 0 is a new port each time. */
+static void conf_check_addresses(struct conf_loader *l)
+{
+	const struct conf *c = l->c;
+	size_t i;
+
+	if (c->server.bind.n == 0 && c->server.role != ROLE_WORKER)
+		conf_wrong(l, "server.bind", "must not be empty unless server.role is worker");
+	for (i = 0; i < c->server.ws_bind.n; i++)
+		if (conf_listed(&c->server.bind, c->server.ws_bind.v[i]) &&
+		    !str_ends(str_of(c->server.ws_bind.v[i]), STR(":0")))
+			conf_wrong(l, "server.ws_bind", "has an address that is in server.bind too");
+}
+
+/* server.timeout is the upper bound: a default gives way to it, a setting must respect it. */
+static void conf_check_stall(struct conf_loader *l)
+{
+	struct conf *c = l->c;
+
+	if (c->server.stall_timeout <= c->server.timeout)
+		return;
+	if (conf_set_by_user(l, "server.stall_timeout"))
+		conf_wrong(l, "server.stall_timeout", "must not be longer than server.timeout");
+	else
+		c->server.stall_timeout = c->server.timeout;
+}
+
+static void conf_check_numbers(struct conf_loader *l)
+{
+	const struct conf *c = l->c;
+
+	if (c->server.workers > c->server.max_slots / 3)
+		conf_wrong(l, "server.workers",
+			   "must not be more than a third of server.max_slots: during reloads three generations live");
+	if (c->debates.default_rounds > c->debates.max_rounds)
+		conf_wrong(l, "debates.default_rounds", "must not be more than debates.max_rounds");
+	if ((int64_t)c->debates.default_agents.n > c->debates.max_agents)
+		conf_wrong(l, "debates.default_agents", "has more agents than debates.max_agents allows");
+	if (c->debates.default_agents.n == 1)
+		conf_wrong(l, "debates.default_agents", "needs at least two agents, or none");
+	if (c->debates.retry_base > c->debates.retry_cap)
+		conf_wrong(l, "debates.retry_base", "must not be longer than debates.retry_cap");
+}
+
+static void conf_check_production(struct conf_loader *l)
+{
+	const struct conf *c = l->c;
+	size_t jwt = strlen(c->auth.jwt_secret);
+
+	if (c->auth.required == AUTO_OFF)
+		conf_wrong(l, "auth.required", "production demands authentication; remove the setting");
+	if (c->auth.api_token[0] == '\0' && jwt == 0)
+		conf_wrong(l, "auth.api_token",
+			   "production demands authentication: set auth.api_token (ARAGORA_API_TOKEN), or "
+			   "auth.jwt_secret (ARAGORA_JWT_SECRET) of at least 32 characters");
+	if (jwt > 0 && jwt < CONF_JWT_MIN)
+		conf_wrong(l, "auth.jwt_secret", "must have at least 32 characters in production");
+	if (conf_listed(&c->cors.allowed_origins, "*"))
+		conf_wrong(l, "cors.allowed_origins", "\"*\" is not allowed in production; name the origins");
+}
+
+void conf_check(struct conf_loader *l)
+{
+	const struct conf *c = l->c;
+
+	conf_check_build(l);
+	conf_check_addresses(l);
+	conf_check_stall(l);
+	conf_check_numbers(l);
+	if (c->server.env == CONF_PRODUCTION)
+		conf_check_production(l);
+	else if (c->auth.required == AUTO_ON && c->auth.api_token[0] == '\0' && c->auth.jwt_secret[0] == '\0')
+		conf_wrong(l, "auth.required",
+			   "is true, but neither auth.api_token nor auth.jwt_secret is set: nobody could call");
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Forms of texts in the configuration: addresses to listen on, networks, URLs, origins. Called through the table.
+ * Does not resolve names and does not ask whether an address exists on this machine.
+ */
+#include "common/conf_internal.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <sys/un.h>
+
+/* Letters, digits, dots, dashes, underscores: a name or an IPv4 address. */
+static bool conf_form_host(struct str s)
+{
+	size_t i;
+
+	if (s.n == 0 || s.n > 253)
+		return false;
+	for (i = 0; i < s.n; i++)
+		if (!isalnum((unsigned char)s.p[i]) && memchr(".-_", s.p[i], 3) == NULL)
+			return false;
+	return true;
+}
+
+static bool conf_form_ip(struct str s, int family, void *address)
+{
+	char text[64];
+
+	if (s.n == 0 || s.n >= sizeof(text))
+		return false;
+	memcpy(text, s.p, s.n);
+	text[s.n] = '\0';
+	return inet_pton(family, text, address) == 1;
+}
+
+/* host, [v6] or, with `port` true, host:port and [v6]:port; a port is demanded if need_port. */
+static bool conf_form_authority(struct str s, bool need_port)
+{
+	struct in6_addr six;
+	struct str host = s;
+	struct str port = STR_NONE;
+	ptrdiff_t close;
+	ptrdiff_t colon;
+	uint64_t n;
+
+	if (s.n > 0 && s.p[0] == '[') {
+		close = str_chr(s, ']');
+		if (close < 0 || !conf_form_ip(str_sub(s, 1, (size_t)close), AF_INET6, &six))
+			return false;
+		port = str_sub(s, (size_t)close + 1, s.n);
+		if (port.n > 0 && port.p[0] != ':')
+			return false;
+		colon = port.n > 0 ? 0 : -1;
+	} else {
+		colon = str_chr(s, ':');
+		if (colon >= 0) {
+			host = str_sub(s, 0, (size_t)colon);
+			port = str_sub(s, (size_t)colon, s.n);
+		}
+		if (!conf_form_host(host))
+			return false;
+	}
+	if (colon < 0)
+		return !need_port;
+	return str_to_u64(str_sub(port, 1, port.n), 65535, &n);
+}
+
+bool conf_form_address(struct str s)
+{
+	size_t path_max = sizeof(((struct sockaddr_un *)NULL)->sun_path);
+
+	if (str_starts(s, STR("unix:")))
+		return s.n > 5 && s.n - 5 < path_max;
+	return conf_form_authority(s, true);
+}
+
+bool conf_form_net(struct str s)
+{
+	unsigned char address[sizeof(struct in6_addr)];
+	ptrdiff_t slash = str_chr(s, '/');
+	struct str host = slash < 0 ? s : str_sub(s, 0, (size_t)slash);
+	uint64_t bits;
+	bool four = conf_form_ip(host, AF_INET, address);
+
+	if (!four && !conf_form_ip(host, AF_INET6, address))
+		return false;
+	return slash < 0 || str_to_u64(str_sub(s, (size_t)slash + 1, s.n), four ? 32 : 128, &bits);
+}
+
+/* Has the URL one of the schemes, something after it, and no blank? */
+static bool conf_form_scheme(struct str s, struct str first, struct str second, struct str *rest)
+{
+	if (str_istarts(s, first))
+		*rest = str_sub(s, first.n, s.n);
+	else if (str_istarts(s, second))
+		*rest = str_sub(s, second.n, s.n);
+	else
+		return false;
+	return rest->n > 0 && str_chr(*rest, ' ') < 0;
+}
+
+bool conf_form_url(struct str s)
+{
+	struct str rest;
+	size_t end = 0;
+
+	if (!conf_form_scheme(s, STR("http://"), STR("https://"), &rest))
+		return false;
+	while (end < rest.n && memchr("/?#", rest.p[end], 3) == NULL)
+		end++;
+	return conf_form_authority(str_sub(rest, 0, end), false);
+}
+
+bool conf_form_origin(struct str s)
+{
+	struct str rest;
+
+	if (str_eqz(s, "*"))
+		return true;
+	return conf_form_scheme(s, STR("http://"), STR("https://"), &rest) && conf_form_authority(rest, false);
+}
+
+bool conf_form_mail_url(struct str s)
+{
+	struct str rest;
+
+	return conf_form_scheme(s, STR("smtp://"), STR("smtps://"), &rest);
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of the configuration: every key once, with all there is to know about it. Read by the rest of conf.
+ * Does not parse anything; a new key is one row here and one field in struct conf.
+ */
+#include "common/conf_internal.h"
+
+#include "common/clock.h"
+#include "common/shm.h"
+
+#define MS MS_US
+#define SEC SEC_US
+#define DAY (86400 * SEC_US)
+#define MIB (INT64_C(1) << 20)
+#define GIB (INT64_C(1) << 30)
+
+/* A million stands for "as many as you like" where a number only counts something. */
+#define MANY 1000000
+
+#define AT(field) .offset = offsetof(struct conf, field)
+#define INT(lo, hi) .type = CONF_INT, .min = (lo), .max = (hi)
+#define DURATION(lo, hi) .type = CONF_DURATION, .min = (lo), .max = (hi)
+#define SIZE(lo, hi) .type = CONF_SIZE, .min = (lo), .max = (hi)
+#define CHOICE(words) .type = CONF_CHOICE, .choices = (words)
+#define FORM(what, text) .valid = conf_form_##what, .form = (text)
+#define ADDRESSES .type = CONF_LIST, FORM(address, "host:port, [::]:port or unix:/path")
+#define NETS .type = CONF_LIST, FORM(net, "an IP address or network such as 10.0.0.0/8")
+#define URL FORM(url, "an http:// or https:// URL")
+
+/* The three rows of a provider. */
+#define PROVIDER(id, word, label, url, key_env, key_flags, url_env, url_flags)                               \
+	{"providers." word ".api_key",                                                                       \
+	 .type = CONF_TEXT,                                                                                  \
+	 .flags = CONF_RELOAD | CONF_SECRET | (key_flags),                                                   \
+	 AT(providers[id].api_key),                                                                          \
+	 .dflt = "",                                                                                         \
+	 .env = key_env,                                                                                     \
+	 .help = "Key of " label "; empty: none."},                                                          \
+	    {"providers." word ".base_url",                                                                  \
+	     .type = CONF_TEXT,                                                                              \
+	     .flags = CONF_RELOAD | (url_flags),                                                             \
+	     URL,                                                                                            \
+	     AT(providers[id].base_url),                                                                     \
+	     .dflt = url,                                                                                    \
+	     .env = url_env,                                                                                 \
+	     .help = "Address of " label "."},                                                               \
+	{                                                                                                    \
+		"providers." word ".model",                                                                  \
+		    .type = CONF_TEXT, .flags = CONF_RELOAD, AT(providers[id].model), .dflt = "", .env = "", \
+		    .help = "Model to ask when a debate names none; empty: the built-in choice."             \
+	}
+
+/* clang-format off */
+const struct conf_section conf_sections[] = {
+	{"server", "Processes, addresses and time limits."},
+	{"log", "Log lines and access lines."},
+	{"storage", "Where debates are kept."},
+	{"redis", "Bus between several nodes."},
+	{"auth", "Who may call the API."},
+	{"cors", "Which web pages may call the API."},
+	{"limits", "Bounds on what one client can send and hold."},
+	{"websocket", "WebSocket connections."},
+	{"rate_limit", "Limits on requests per minute."},
+	{"debates", "How debates run."},
+	{"smtp", "Outgoing mail."},
+	{"metrics", "Prometheus metrics."},
+	{"providers", "Where models are asked. A provider without key (where it needs one) is not used."},
+	{"providers.anthropic", "Anthropic."},
+	{"providers.openai", "OpenAI."},
+	{"providers.openrouter", "OpenRouter."},
+	{"providers.gemini", "Google Gemini."},
+	{"providers.mistral", "Mistral AI."},
+	{"providers.xai", "xAI."},
+	{"providers.ollama", "Ollama; needs no key. Used when a model is named or the address is not the default one."},
+	{"providers.lm_studio", "LM Studio; needs no key. Used when a model is named or the address is not the default one."},
+	{"providers.compatible", "Any other server that speaks the OpenAI protocol. Used when its address is set."},
+	{"providers.demo", "Built-in demo agents, which need no model and no network."},
+	{NULL, NULL}
+};
+
+const struct conf_key conf_table[] = {
+	{"server.env", CHOICE("development|production"), AT(server.env), .dflt = "development",
+	 .env = "ARAGORA_ENV ARAGORA_ENVIRONMENT", .help = "Production switches strict checks on."},
+	{"server.role", CHOICE("all|web|worker"), AT(server.role), .dflt = "all", .env = "",
+	 .help = "What this process does: everything, only serve clients, or only run debates and jobs."},
+	{"server.bind", ADDRESSES, .flags = CONF_RELOAD | CONF_RULED, AT(server.bind),
+	 .dflt = "127.0.0.1:8080", .production = "0.0.0.0:8080", .env = "ARAGORA_PORT ARAGORA_BIND_HOST",
+	 .help = "Addresses of the HTTP listeners. ARAGORA_PORT changes the port, ARAGORA_BIND_HOST the host."},
+	{"server.ws_bind", ADDRESSES, .flags = CONF_RELOAD | CONF_RULED, AT(server.ws_bind),
+	 .dflt = "127.0.0.1:8765", .production = "0.0.0.0:8765", .env = "ARAGORA_WS_PORT ARAGORA_BIND_HOST",
+	 .help = "Further addresses, by habit for WebSockets; every listener serves everything. Empty: none."},
+	{"server.workers", INT(0, SHM_SLOTS_MAX), .flags = CONF_RELOAD, AT(server.workers), .dflt = "0",
+	 .env = "ARAGORA_WORKERS", .help = "Worker processes; 0: two per usable core and one more."},
+	{"server.worker_connections", INT(1, MANY), .flags = CONF_RELOAD, AT(server.worker_connections), .dflt = "10000",
+	 .env = "", .help = "Most client connections of one worker."},
+	{"server.max_slots", INT(8, SHM_SLOTS_MAX), AT(server.max_slots), .dflt = "256", .env = "",
+	 .help = "Most processes at one time, draining ones included."},
+	{"server.timeout", DURATION(100 * MS, DAY), .flags = CONF_RELOAD, AT(server.timeout), .dflt = "300",
+	 .env = "", .help = "Upper bound of stall_timeout."},
+	{"server.stall_timeout", DURATION(100 * MS, DAY), .flags = CONF_RELOAD, AT(server.stall_timeout), .dflt = "10",
+	 .env = "", .help = "A worker whose loop is silent for so long is replaced."},
+	{"server.request_timeout", DURATION(50 * MS, DAY), .flags = CONF_RELOAD, AT(server.request_timeout), .dflt = "60",
+	 .env = "ARAGORA_API_TIMEOUT ARAGORA_REQUEST_TIMEOUT", .help = "Longest handling of one request."},
+	{"server.graceful_timeout", DURATION(0, DAY), .flags = CONF_RELOAD, AT(server.graceful_timeout),
+	 .dflt = "10", .production = "30", .env = "",
+	 .help = "How long running requests and debates may go on after TERM."},
+	{"server.boot_timeout", DURATION(100 * MS, DAY), .flags = CONF_RELOAD, AT(server.boot_timeout), .dflt = "30",
+	 .env = "", .help = "A worker that does not serve by then has failed to start."},
+	{"server.keepalive", DURATION(0, DAY), .flags = CONF_RELOAD, AT(server.keepalive), .dflt = "5", .env = "",
+	 .help = "How long an idle connection is kept for the next request."},
+	{"server.head_timeout", DURATION(50 * MS, DAY), .flags = CONF_RELOAD, AT(server.head_timeout), .dflt = "10",
+	 .env = "", .help = "A request head must be complete so long after its first byte."},
+	{"server.body_timeout", DURATION(50 * MS, DAY), .flags = CONF_RELOAD, AT(server.body_timeout), .dflt = "30",
+	 .env = "", .help = "Longest silence inside a request body."},
+	{"server.write_timeout", DURATION(50 * MS, DAY), .flags = CONF_RELOAD, AT(server.write_timeout), .dflt = "30",
+	 .env = "", .help = "Longest time in which a client takes no byte of its answer."},
+	{"server.max_requests", INT(0, INT64_C(1000000000000)), .flags = CONF_RELOAD, AT(server.max_requests), .dflt = "0",
+	 .env = "", .help = "A worker is replaced after so many requests; 0: never."},
+	{"server.max_requests_jitter", INT(0, INT64_C(1000000000000)), .flags = CONF_RELOAD, AT(server.max_requests_jitter),
+	 .dflt = "0", .env = "", .help = "Random part added to max_requests, so that workers do not leave together."},
+	{"server.pidfile", .type = CONF_TEXT, AT(server.pidfile), .dflt = "", .env = "",
+	 .help = "File with the master's process id; empty: none."},
+	{"server.control", .type = CONF_TEXT, AT(server.control), .dflt = "", .env = "",
+	 .help = "Path of the control socket; empty: control.sock in storage.data_dir."},
+	{"server.trusted_proxies", NETS, .flags = CONF_RELOAD, AT(server.trusted_proxies), .dflt = "127.0.0.1, ::1",
+	 .env = "ARAGORA_TRUSTED_PROXIES", .help = "Proxies whose X-Forwarded-For is believed."},
+
+	{"log.level", CHOICE("debug|info|warning|error"), .flags = CONF_RELOAD, AT(log.level), .dflt = "info",
+	 .env = "ARAGORA_LOG_LEVEL", .help = "Least important lines that are written."},
+	{"log.format", CHOICE("text|json"), .flags = CONF_RELOAD, AT(log.json), .dflt = "json",
+	 .env = "ARAGORA_LOG_FORMAT", .help = "How log lines look."},
+	{"log.error", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_FILLED, AT(log.error), .dflt = "-", .env = "",
+	 .help = "File of the log; \"-\": standard error."},
+	{"log.access", .type = CONF_TEXT, .flags = CONF_RELOAD, AT(log.access), .dflt = "-", .env = "",
+	 .help = "File of the access lines; \"-\": standard output; empty: none."},
+	{"log.access_format", .type = CONF_TEXT, .flags = CONF_RELOAD, AT(log.access_format),
+	 .dflt = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\" %(D)s", .env = "",
+	 .help = "Form of an access line, with gunicorn's fields."},
+
+	{"storage.data_dir", .type = CONF_TEXT, .flags = CONF_FILLED, AT(storage.data_dir), .dflt = ".nomic",
+	 .env = "ARAGORA_DATA_DIR", .help = "Folder of the database, the keys and the control socket."},
+	{"storage.backend", CHOICE("sqlite|postgres"), AT(storage.backend), .dflt = "sqlite",
+	 .env = "ARAGORA_DB_BACKEND", .help = "Database; this build has sqlite only."},
+	{"storage.dsn", .type = CONF_TEXT, .flags = CONF_SECRET, AT(storage.dsn), .dflt = "",
+	 .env = "ARAGORA_POSTGRES_DSN DATABASE_URL", .help = "PostgreSQL address; must be empty in this build."},
+	{"storage.pool_size", INT(1, 1000), AT(storage.pool_size), .dflt = "10", .env = "ARAGORA_DB_POOL_SIZE",
+	 .help = "Database connections of one worker."},
+	{"storage.pool_timeout", DURATION(10 * MS, DAY), AT(storage.pool_timeout), .dflt = "30",
+	 .env = "ARAGORA_DB_POOL_TIMEOUT", .help = "Longest wait for a database connection."},
+	{"storage.min_free_bytes", SIZE(0, 1024 * GIB), .flags = CONF_RELOAD, AT(storage.min_free_bytes), .dflt = "16MiB",
+	 .env = "", .help = "With less free space the service calls itself degraded and takes no new debates."},
+
+	{"redis.url", .type = CONF_TEXT, .flags = CONF_SECRET, AT(redis.url), .dflt = "", .env = "ARAGORA_REDIS_URL",
+	 .help = "Redis address; must be empty in this build."},
+
+	{"auth.required", .type = CONF_AUTO, .flags = CONF_RELOAD, AT(auth.required), .dflt = "auto", .env = "",
+	 .help = "Must callers authenticate? auto: in production, or when api_token is set."},
+	{"auth.jwt_secret", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_SECRET, AT(auth.jwt_secret), .dflt = "",
+	 .env = "ARAGORA_JWT_SECRET", .help = "Signs session tokens; at least 32 characters in production."},
+	{"auth.api_token", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_SECRET, AT(auth.api_token), .dflt = "",
+	 .env = "ARAGORA_API_TOKEN", .help = "One token for all callers."},
+
+	{"cors.allowed_origins", .type = CONF_LIST, FORM(origin, "an origin such as https://example.org, or *"),
+	 .flags = CONF_RELOAD, AT(cors.allowed_origins), .dflt = "http://localhost:3000",
+	 .env = "ARAGORA_ALLOWED_ORIGINS", .help = "Origins of pages that may call; \"*\" in development only."},
+
+	{"limits.body_bytes", SIZE(1024, GIB), .flags = CONF_RELOAD, AT(limits.body_bytes), .dflt = "10485760",
+	 .env = "ARAGORA_MAX_REQUEST_SIZE", .help = "Largest request body."},
+	{"limits.head_bytes", SIZE(1024, MIB), .flags = CONF_RELOAD, AT(limits.head_bytes), .dflt = "32768", .env = "",
+	 .help = "Largest request head."},
+	{"limits.connections_per_ip", INT(0, MANY), .flags = CONF_RELOAD, AT(limits.connections_per_ip), .dflt = "200",
+	 .env = "", .help = "Connections of one client address; 0: no limit."},
+	{"limits.exempt", NETS, .flags = CONF_RELOAD, AT(limits.exempt), .dflt = "127.0.0.0/8, ::1", .env = "",
+	 .help = "Clients to which limits per address do not apply."},
+
+	{"websocket.echo", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(websocket.echo), .dflt = "false", .env = "",
+	 .help = "Serve /ws/echo, for tests of the protocol."},
+	{"websocket.max_message", SIZE(125, GIB), .flags = CONF_RELOAD, AT(websocket.max_message), .dflt = "65536",
+	 .env = "ARAGORA_WS_MAX_MESSAGE_SIZE", .help = "Largest message of a client."},
+	{"websocket.ping_interval", DURATION(50 * MS, DAY), .flags = CONF_RELOAD, AT(websocket.ping_interval), .dflt = "30",
+	 .env = "ARAGORA_WS_HEARTBEAT", .help = "Time between protocol pings; a peer silent for two of them is dropped."},
+	{"websocket.heartbeat", DURATION(50 * MS, DAY), .flags = CONF_RELOAD, AT(websocket.heartbeat), .dflt = "15",
+	 .env = "ARAGORA_HEARTBEAT_INTERVAL", .help = "Time between heartbeat messages in JSON."},
+	{"websocket.max_per_ip", INT(0, MANY), .flags = CONF_RELOAD, AT(websocket.max_per_ip), .dflt = "10",
+	 .env = "ARAGORA_WS_MAX_PER_IP", .help = "Sockets of one client address; 0: no limit."},
+	{"websocket.connection_rate", INT(0, MANY), .flags = CONF_RELOAD, AT(websocket.connection_rate), .dflt = "30",
+	 .env = "ARAGORA_WS_CONN_RATE", .help = "New sockets of one client address in a minute; 0: no limit."},
+	{"websocket.message_rate", INT(0, MANY), .flags = CONF_RELOAD, AT(websocket.message_rate), .dflt = "10",
+	 .env = "ARAGORA_WS_MSG_RATE", .help = "Messages of one socket in a second; 0: no limit."},
+	{"websocket.message_burst", INT(1, MANY), .flags = CONF_RELOAD, AT(websocket.message_burst), .dflt = "20",
+	 .env = "ARAGORA_WS_MSG_BURST", .help = "Messages that may come at once."},
+	{"websocket.queue_bytes", SIZE(65536, GIB), .flags = CONF_RELOAD, AT(websocket.queue_bytes), .dflt = "4MiB",
+	 .env = "", .help = "A socket with more unread bytes is closed and may resume."},
+
+	{"rate_limit.enabled", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(rate_limit.enabled), .dflt = "true", .env = "",
+	 .help = "Apply the limits that routes declare."},
+
+	{"debates.max_concurrent", INT(1, SHM_DEBATES_MAX), .flags = CONF_RELOAD, AT(debates.max_concurrent), .dflt = "5",
+	 .env = "ARAGORA_MAX_CONCURRENT_DEBATES", .help = "Debates that run at one time on this node; others wait."},
+	{"debates.timeout", DURATION(100 * MS, 30 * DAY), .flags = CONF_RELOAD, AT(debates.timeout), .dflt = "900",
+	 .env = "ARAGORA_DEBATE_TIMEOUT", .help = "Running time of one debate; time in which no process runs it is free."},
+	{"debates.agent_timeout", DURATION(50 * MS, DAY), .flags = CONF_RELOAD, AT(debates.agent_timeout), .dflt = "240",
+	 .env = "ARAGORA_AGENT_TIMEOUT", .help = "Longest call of one agent."},
+	{"debates.default_rounds", INT(1, 100), .flags = CONF_RELOAD, AT(debates.default_rounds), .dflt = "3",
+	 .env = "ARAGORA_DEFAULT_ROUNDS", .help = "Rounds of a debate that names none."},
+	{"debates.max_rounds", INT(1, 100), .flags = CONF_RELOAD, AT(debates.max_rounds), .dflt = "12",
+	 .env = "ARAGORA_MAX_ROUNDS", .help = "Most rounds that a debate may ask for."},
+	{"debates.max_age", DURATION(SEC, 365 * DAY), .flags = CONF_RELOAD, AT(debates.max_age), .dflt = "24h", .env = "",
+	 .help = "A debate that has not finished so long after its creation is ended."},
+	{"debates.lease", DURATION(100 * MS, DAY), AT(debates.lease), .dflt = "15", .env = "",
+	 .help = "A debate whose owner shows no sign of life for so long is taken over."},
+	{"debates.max_queued", INT(0, MANY), .flags = CONF_RELOAD, AT(debates.max_queued), .dflt = "1000", .env = "",
+	 .help = "Waiting debates beyond which new ones are refused with 503."},
+	{"debates.max_agents", INT(2, 64), .flags = CONF_RELOAD, AT(debates.max_agents), .dflt = "10",
+	 .env = "ARAGORA_MAX_AGENTS_PER_DEBATE", .help = "Most agents of one debate."},
+	{"debates.default_agents", .type = CONF_LIST, .flags = CONF_RELOAD, AT(debates.default_agents), .dflt = "",
+	 .env = "ARAGORA_DEFAULT_AGENTS", .help = "Agents of a debate that names none; empty: those whose keys are set."},
+	{"debates.default_consensus", .type = CONF_WORD, .choices = "majority|unanimous|judge|none", .flags = CONF_RELOAD,
+	 AT(debates.default_consensus), .dflt = "majority", .env = "ARAGORA_DEFAULT_CONSENSUS",
+	 .help = "How a debate that says nothing comes to its decision."},
+	{"debates.language", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_FILLED, AT(debates.language), .dflt = "English",
+	 .env = "", .help = "Language in which agents answer."},
+	{"debates.retry_attempts", INT(1, 20), .flags = CONF_RELOAD, AT(debates.retry_attempts), .dflt = "3", .env = "",
+	 .help = "Attempts of one call, the first included."},
+	{"debates.retry_base", DURATION(0, DAY), .flags = CONF_RELOAD, AT(debates.retry_base), .dflt = "1", .env = "",
+	 .help = "Pause before the second attempt; each further one doubles it."},
+	{"debates.retry_cap", DURATION(0, DAY), .flags = CONF_RELOAD, AT(debates.retry_cap), .dflt = "30", .env = "",
+	 .help = "Longest pause between attempts."},
+	{"debates.breaker_failures", INT(1, MANY), .flags = CONF_RELOAD, AT(debates.breaker_failures), .dflt = "5",
+	 .env = "", .help = "Failures in a row after which a model is left alone."},
+	{"debates.breaker_cooldown", DURATION(10 * MS, DAY), .flags = CONF_RELOAD, AT(debates.breaker_cooldown),
+	 .dflt = "60", .env = "", .help = "How long it is left alone before one call tries again."},
+	{"debates.token_merge", DURATION(0, 10 * SEC), .flags = CONF_RELOAD, AT(debates.token_merge), .dflt = "40ms",
+	 .env = "", .help = "Pieces of streamed text are merged for so long before they are sent."},
+	{"debates.event_buffer", INT(1, MANY), .flags = CONF_RELOAD, AT(debates.event_buffer), .dflt = "256",
+	 .env = "ARAGORA_EVENT_BUFFER_SIZE", .help = "Newest events of a debate that a worker keeps in memory."},
+
+	{"smtp.url", .type = CONF_TEXT, FORM(mail_url, "an smtp:// or smtps:// URL"), .flags = CONF_RELOAD | CONF_SECRET,
+	 AT(smtp.url), .dflt = "", .env = "", .help = "Mail server, smtp://user:password@host:587; empty: no mail."},
+	{"smtp.from", .type = CONF_TEXT, .flags = CONF_RELOAD, AT(smtp.from), .dflt = "", .env = "",
+	 .help = "Sender of mails."},
+
+	{"metrics.enabled", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(metrics.enabled), .dflt = "true",
+	 .env = "ARAGORA_METRICS_ENABLED", .help = "Serve /metrics and /api/metrics."},
+	{"metrics.token", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_SECRET, AT(metrics.token), .dflt = "",
+	 .env = "ARAGORA_METRICS_TOKEN", .help = "Bearer token that a scraper must send; empty: open."},
+
+	PROVIDER(PROVIDER_ANTHROPIC, "anthropic", "Anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", 0, "", CONF_FILLED),
+	PROVIDER(PROVIDER_OPENAI, "openai", "OpenAI", "https://api.openai.com/v1", "OPENAI_API_KEY", 0, "", CONF_FILLED),
+	PROVIDER(PROVIDER_OPENROUTER, "openrouter", "OpenRouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", 0, "", CONF_FILLED),
+	PROVIDER(PROVIDER_GEMINI, "gemini", "Google Gemini", "https://generativelanguage.googleapis.com/v1beta", "GEMINI_API_KEY GOOGLE_API_KEY", 0, "", CONF_FILLED),
+	PROVIDER(PROVIDER_MISTRAL, "mistral", "Mistral AI", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", 0, "", CONF_FILLED),
+	PROVIDER(PROVIDER_XAI, "xai", "xAI", "https://api.x.ai/v1", "XAI_API_KEY GROK_API_KEY", 0, "", CONF_FILLED),
+	PROVIDER(PROVIDER_OLLAMA, "ollama", "Ollama", "http://localhost:11434", "", 0, "OLLAMA_HOST", CONF_RULED),
+	PROVIDER(PROVIDER_LM_STUDIO, "lm_studio", "LM Studio", "http://localhost:1234/v1", "", 0, "LM_STUDIO_HOST", CONF_RULED),
+	PROVIDER(PROVIDER_COMPATIBLE, "compatible", "the compatible server", "", "OPENAI_API_KEY", CONF_RULED, "OPENAI_BASE_URL", 0),
+	{"providers.demo.enabled", .type = CONF_AUTO, .flags = CONF_RELOAD, AT(demo.enabled), .dflt = "auto",
+	 .env = "ARAGORA_DEMO_MODE", .help = "Do demo agents play every name? auto: when no provider can be used."},
+	{"providers.demo.delay_ms", .type = CONF_MILLIS, .min = 0, .max = 600 * SEC, .flags = CONF_RELOAD, AT(demo.delay),
+	 .dflt = "0", .env = "", .help = "How long a demo agent thinks, in milliseconds."},
+};
+/* clang-format on */
+
+const size_t conf_table_size = countof(conf_table);
+_Static_assert(countof(conf_sections) <= CONF_SECTIONS_MAX, "raise CONF_SECTIONS_MAX");
+_Static_assert(countof(conf_table) <= CONF_KEYS_MAX, "raise CONF_KEYS_MAX");
+
+int conf_find(struct str name)
+{
+	size_t i;
+
+	for (i = 0; i < conf_table_size; i++)
+		if (str_eqz(name, conf_table[i].name))
+			return (int)i;
+	return -1;
+}
+
+int conf_section_find(struct str name)
+{
+	int i;
+
+	for (i = 0; conf_sections[i].name != NULL; i++)
+		if (str_eqz(name, conf_sections[i].name))
+			return i;
+	return -1;
+}
+
+/* What stands after the last dot. */
+static struct str conf_leaf(struct str name)
+{
+	size_t i = name.n;
+
+	while (i > 0 && name.p[i - 1] != '.')
+		i--;
+	return str_sub(name, i, name.n);
+}
+
+/* How far `name` is from a known name: the right word in the wrong section counts as one mistake. */
+static unsigned conf_distance(struct str name, struct str known)
+{
+	unsigned whole = str_distance(name, known);
+
+	if (str_eq(conf_leaf(name), conf_leaf(known)) && whole > 1)
+		return 1;
+	return whole;
+}
+
+const char *conf_suggest(struct str name)
+{
+	const struct conf_section *s;
+	const char *best = NULL;
+	size_t letters = conf_leaf(name).n;
+	unsigned limit = letters < 6 ? (unsigned)letters / 2 + 1 : 4; /* short words resemble too many others */
+	unsigned d;
+	size_t i;
+
+	if (name.n == 0 || name.n > 64)
+		return NULL;
+	for (i = 0; i < conf_table_size; i++) {
+		d = conf_distance(name, str_of(conf_table[i].name));
+		if (d < limit) {
+			limit = d;
+			best = conf_table[i].name;
+		}
+	}
+	for (s = conf_sections; s->name != NULL; s++) {
+		d = conf_distance(name, str_of(s->name));
+		if (d < limit) {
+			limit = d;
+			best = s->name;
+		}
+	}
+	return best;
+}
