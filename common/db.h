@@ -73,6 +73,12 @@ size_t db_batch_size(const struct db_batch *b);
  */
 CO_FN bool db_commit(struct db *db, struct db_batch *b, struct error *err) MUST_CHECK;
 
+/*
+ * Moves what the write-ahead log holds into the database (SQLite); called by the clerk every few seconds, a large log is
+ * also cut. Nothing to do on other stores.
+ */
+CO_FN bool db_checkpoint(struct db *db, struct error *err) MUST_CHECK;
+
 /* Is the store usable right now? False with the reason (disk full, file gone…). Never waits: result of the last probe. */
 bool db_healthy(const struct db *db, struct error *err);
 /* Latency of the last probe in microseconds. */
