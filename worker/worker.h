@@ -5,6 +5,8 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include <signal.h>
+
 #include "common/bus.h"
 #include "common/conf.h"
 #include "common/db.h"
@@ -54,6 +56,15 @@ struct worker_start {
 	int ready_fd;              /* one byte when serving; before that, the reason of a failed boot as text */
 	int error_fd, access_fd;   /* log descriptors */
 };
+
+/*
+ * What the master tells a worker. RETIRE: drain; calls in flight may take up to debates.agent_timeout (reload, fewer
+ * workers). STOP: drain within server.graceful_timeout. QUIT: end now. REOPEN: open the log files again by path.
+ */
+#define WORKER_SIG_RETIRE SIGHUP
+#define WORKER_SIG_STOP   SIGTERM
+#define WORKER_SIG_QUIT   SIGQUIT
+#define WORKER_SIG_REOPEN SIGUSR1
 
 #define WORKER_EXIT_BOOT 3 /* exit code of a worker that could not start: the master does not try again */
 
