@@ -17,7 +17,7 @@
 #include "common/log.h"
 
 #define CRYPTO_KEY_LEN 32
-#define CRYPTO_PATH_MAX 4096
+#define CRYPTO_PATH_MAX 1024
 #define CRYPTO_KEY_TRIES 3
 
 static const char crypto_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
