@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Debates over REST (rest-core 4): create, list, search, read, change, delete, cancel, messages, export. Handlers check,
+ * call the store and render; they know no SQL and no formats.
+ */
+#include "worker/debate/debate.h"
+
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/json.h"
+#include "worker/debate/export.h"
+#include "worker/debate/view.h"
+#include "worker/http/route.h"
+#include "worker/stream/stream.h"
+#include "worker/worker.h"
+
+#define API_KEY_MAX        255   /* of Idempotency-Key */
+#define API_EXPORT_PAGE    100
+#define API_EXPORT_DEFAULT 1000
+#define API_EXPORT_MAX     10000
+#define API_EXPORT_BYTES   (64 * 1024 * 1024)
+
+static struct worker *api_worker(const struct http_request *req)
+{
+	return req->user;
+}
+
+/* The body as an object; an empty one is {}. NULL after having replied. */
+static json_t *api_body(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	json_t *body;
+
+	if (str_trim(req->body).n == 0)
+		return json_own(req->arena, json_object());
+	body = json_parse(req->arena, req->body, &err);
+	if (body != NULL && !json_is_object(body)) {
+		error_set(&err, ERR_INVALID_JSON, "the body must be a JSON object");
+		body = NULL;
+	}
+	if (body == NULL)
+		http_reply_error(req, &err);
+	return body;
+}
+
+/* 400 with every bad field: the envelope names the first, `errors` lists all. */
+static void api_invalid(struct http_request *req, const struct error *err, json_t *problems)
+{
+	json_t *o = json_pack("{s:s, s:s, s:O}", "error", err->msg, "code", err_wire(err->code), "errors", problems);
+
+	json_put_str(o, "trace_id", req->request_id);
+	if (err->field[0] != '\0')
+		json_put_str(o, "field", str_of(err->field));
+	http_reply_json(req, err_status(err->code), o);
+}
+
+CO_FN static bool api_get(struct http_request *req, struct debate_row *row)
+{
+	struct error err = ERROR_INIT;
+
+	if (debate_get(api_worker(req)->db, req->arena, &req->ctx, req->params[0], row, &err))
+		return true;
+	http_reply_error(req, &err);
+	return false;
+}
+
+/* ---- create ---- */
+
+static struct str api_websocket_url(struct http_request *req, struct str id)
+{
+	struct str host = http_field(req, "Host");
+
+	return arena_printf(req->arena, "%s://%.*s/ws?debate_id=%.*s", req->https ? "wss" : "ws", STR_ARG(host), STR_ARG(id));
+}
+
+static json_t *api_created(struct http_request *req, const json_t *plan, struct str id, bool replayed)
+{
+	const json_t *agents = json_get_arr(plan, "agents");
+	json_t *names = json_array(), *o;
+	size_t i;
+
+	for (i = 0; i < json_array_size(agents); i++)
+		json_array_append(names, json_object_get(json_array_get(agents, i), "name"));
+	o = json_pack("{s:b, s:s, s:o, s:b, s:b}", "success", 1, "status", "created", "agents", names, "demo",
+	    (int)json_get_bool(plan, "demo", false), "replayed", (int)replayed);
+	json_put_str(o, "id", id);
+	json_put_str(o, "debate_id", id);
+	json_put_str(o, "task", json_get_str(plan, "task", STR("")));
+	json_put_int(o, "rounds", json_get_int(plan, "rounds", 0));
+	json_put_str(o, "websocket_url", api_websocket_url(req, id));
+	json_put_str(o, "events_url", arena_printf(req->arena, "/api/debates/%.*s/events", STR_ARG(id)));
+	json_object_set_new(o, "estimated_duration", json_null());
+	return o;
+}
+
+/* Same method, path and body: the hash under which an Idempotency-Key is remembered. */
+static struct str api_body_hash(struct http_request *req)
+{
+	char hex[SHA256_HEX];
+
+	crypto_sha256_hex(req->body, hex);
+	return arena_str(req->arena, str_of(hex));
+}
+
+CO_FN static void api_create(struct http_request *req)
+{
+	struct worker *w = api_worker(req);
+	struct str key = http_field(req, "Idempotency-Key"), id = STR_NONE;
+	struct error err = ERROR_INIT;
+	json_t *body = api_body(req), *plan, *problems;
+	bool replayed = false;
+
+	if (body == NULL)
+		return;
+	if (key.n > API_KEY_MAX) {
+		error_field(&err, ERR_INVALID_VALUE, "Idempotency-Key", "must be at most %d bytes", API_KEY_MAX);
+		http_reply_error(req, &err);
+		return;
+	}
+	if (!plan_resolve(w->conf, req->arena, body, &plan, &problems, &err)) {
+		api_invalid(req, &err, problems);
+		return;
+	}
+	if (!debate_create(w, req->arena, &req->ctx, plan, json_get_obj(body, "metadata"), key, api_body_hash(req), &id, &replayed,
+		&err)) {
+		if (err.code == ERR_UNAVAILABLE)
+			http_reply_field(req, "Retry-After", "30");
+		http_reply_error(req, &err);
+		return;
+	}
+	http_reply_field(req, "Location", "/api/debates/%.*s", STR_ARG(id));
+	http_reply_json(req, 200, api_created(req, plan, id, replayed));
+}
+
+/* ---- lists ---- */
+
+/* Status as clients spell it, to what is stored. */
+static struct str api_stored_status(struct str s)
+{
+	static const char *const words[][2] = {{"created", "queued"}, {"pending", "queued"}, {"starting", "queued"},
+	    {"active", "running"}, {"in_progress", "running"}, {"concluded", "completed"}};
+	size_t i;
+
+	for (i = 0; i < countof(words); i++)
+		if (str_eqz(s, words[i][0]))
+			return str_of(words[i][1]);
+	return s;
+}
+
+static json_t *api_page(const struct debate_filter *f, json_t *list, int64_t total, const char *name)
+{
+	size_t n = json_array_size(list);
+	json_t *o = json_pack("{s:O, s:o, s:I, s:I, s:i, s:i, s:b}", name, list, "items", list, "total", (json_int_t)total, "count",
+	    (json_int_t)n, "limit", f->limit, "offset", f->offset, "has_more", (int)(f->offset + (int64_t)n < total));
+
+	return o;
+}
+
+CO_FN static void api_list_as(struct http_request *req, const struct debate_filter *f, const char *name)
+{
+	struct error err = ERROR_INIT;
+	struct debate_row *rows;
+	json_t *list, *page;
+	int64_t total;
+	size_t i, n;
+
+	if (!debate_list(api_worker(req)->db, req->arena, &req->ctx, f, &rows, &n, &total, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	list = json_array();
+	for (i = 0; i < n; i++)
+		json_array_append_new(list, view_summary(req->arena, &rows[i]));
+	page = api_page(f, list, total, name);
+	if (f->query.n > 0)
+		json_put_str(page, "query", f->query);
+	http_reply_json(req, 200, page);
+}
+
+static bool api_filter(struct http_request *req, struct debate_filter *f, int limit_default, int limit_max)
+{
+	struct error err = ERROR_INIT;
+	struct str status = http_query(req, "status");
+
+	*f = (struct debate_filter){.limit = (int)http_query_int(req, "limit", 1, limit_max, limit_default),
+	    .offset = (int)http_query_int(req, "offset", 0, INT32_MAX, 0), .status = api_stored_status(status)};
+	f->include_archived = str_eqz(status, "archived");
+	if (f->include_archived)
+		f->status = STR("completed");
+	if (status.n <= 50)
+		return true;
+	error_field(&err, ERR_INVALID_VALUE, "status", "must be at most 50 characters");
+	http_reply_error(req, &err);
+	return false;
+}
+
+CO_FN static void api_list(struct http_request *req)
+{
+	struct debate_filter f;
+
+	if (api_filter(req, &f, 20, 100))
+		api_list_as(req, &f, "debates");
+}
+
+CO_FN static void api_history(struct http_request *req)
+{
+	struct debate_filter f;
+
+	if (!api_filter(req, &f, 50, 200))
+		return;
+	f.include_archived = true;
+	api_list_as(req, &f, "debates");
+}
+
+CO_FN static void api_search(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	struct debate_filter f;
+	const json_t *body = req->method == HTTP_POST ? api_body(req) : NULL;
+
+	if ((req->method == HTTP_POST && body == NULL) || !api_filter(req, &f, 20, 100))
+		return;
+	f.query = http_query(req, "q").n > 0 ? http_query(req, "q") : http_query(req, "query");
+	f.query = json_get_str(body, "query", json_get_str(body, "q", f.query));
+	f.status = api_stored_status(json_get_str(body, "status", f.status));
+	f.limit = (int)json_get_int(body, "limit", f.limit);
+	f.offset = (int)json_get_int(body, "offset", f.offset);
+	f.limit = f.limit < 1 ? 1 : f.limit > 100 ? 100 : f.limit;
+	f.offset = f.offset < 0 ? 0 : f.offset;
+	f.include_archived = true;
+	if (f.query.n > 1000) {
+		error_field(&err, ERR_INVALID_VALUE, "query", "must be at most 1000 characters");
+		http_reply_error(req, &err);
+		return;
+	}
+	api_list_as(req, &f, "results");
+}
+
+/* ---- one debate ---- */
+
+CO_FN static void api_show(struct http_request *req)
+{
+	struct debate_row row;
+
+	if (api_get(req, &row))
+		http_reply_json(req, 200, view_debate(req->arena, &row));
+}
+
+CO_FN static void api_status(struct http_request *req)
+{
+	struct debate_row row;
+
+	if (api_get(req, &row))
+		http_reply_json(req, 200, view_status(req->arena, &row, stream_subscribers(api_worker(req)->stream, row.id)));
+}
+
+/* One member of the full object under its own path: rounds, votes, consensus … */
+CO_FN static void api_member(struct http_request *req)
+{
+	struct str name = str_sub(req->path, (size_t)(strrchr(req->path.p, '/') - req->path.p) + 1, req->path.n);
+	const char *key = arena_str(req->arena, name).p;
+	struct debate_row row;
+	json_t *full, *o;
+
+	if (!api_get(req, &row))
+		return;
+	full = view_debate(req->arena, &row);
+	o = json_pack("{s:s%}", "debate_id", row.id.p, row.id.n);
+	json_object_set(o, key, json_object_get(full, key));
+	if (json_is_array(json_object_get(o, key)))
+		json_put_int(o, "count", (int64_t)json_array_size(json_object_get(o, key)));
+	json_decref(full);
+	http_reply_json(req, 200, o);
+}
+
+static json_t *api_message(const struct db_rows *rows, size_t i, struct arena *a, int64_t index)
+{
+	struct error err = ERROR_INIT;
+	const json_t *e = json_parse(a, db_str(rows, i, 0), &err), *data = json_get_obj(e, "data");
+	json_t *m = json_object();
+	char iso[CLOCK_ISO_MAX];
+
+	json_put_int(m, "index", index);
+	json_put_str(m, "role", json_get_str(data, "role", STR("proposer")));
+	json_put_str(m, "kind", json_get_str(data, "kind", STR("proposal")));
+	json_put_str(m, "agent", json_get_str(e, "agent", STR("")));
+	json_put_str(m, "agent_id", json_get_str(e, "agent", STR("")));
+	json_put_int(m, "round", json_get_int(e, "round", 0));
+	json_put_int(m, "seq", json_get_int(e, "seq", 0));
+	json_put_str(m, "content", json_get_str(data, "content", STR("")));
+	json_put_str(m, "timestamp", str_of(clock_iso(iso, db_int(rows, i, 1))));
+	return m;
+}
+
+CO_FN static void api_messages(struct http_request *req)
+{
+	int64_t limit = http_query_int(req, "limit", 1, 200, 50), offset = http_query_int(req, "offset", 0, INT32_MAX, 0);
+	struct error err = ERROR_INIT;
+	struct debate_row row;
+	struct db_rows rows;
+	json_t *list;
+	size_t i;
+
+	if (!api_get(req, &row))
+		return;
+	if (!db_query(api_worker(req)->db, req->arena,
+		"SELECT envelope, created_at FROM debate_events WHERE debate_id = $1 AND workspace_id = $2 AND type = 'agent_message'"
+		" ORDER BY seq LIMIT $3 OFFSET $4",
+		DB_ARGS(DB_S(row.id), DB_S(req->ctx.workspace_id), DB_I(limit), DB_I(offset)), &rows, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	list = json_array();
+	for (i = 0; i < rows.count; i++)
+		json_array_append_new(list, api_message(&rows, i, req->arena, offset + (int64_t)i));
+	http_reply_json(req, 200,
+	    json_pack("{s:s%, s:o, s:I, s:I, s:I, s:b}", "debate_id", row.id.p, row.id.n, "messages", list, "total",
+		(json_int_t)row.message_count, "offset", (json_int_t)offset, "limit", (json_int_t)limit, "has_more",
+		(int)(offset + (int64_t)rows.count < row.message_count)));
+}
+
+/* ---- change ---- */
+
+static bool api_problem(struct http_request *req, const char *field, const char *text)
+{
+	struct error err = ERROR_INIT;
+
+	error_field(&err, ERR_INVALID_VALUE, field, "%s", text);
+	http_reply_error(req, &err);
+	return false;
+}
+
+static bool api_tags_valid(const json_t *tags)
+{
+	size_t i;
+
+	if (!json_is_array(tags) || json_array_size(tags) > 20)
+		return false;
+	for (i = 0; i < json_array_size(tags); i++)
+		if (!json_is_string(json_array_get(tags, i)) || json_string_length(json_array_get(tags, i)) > 100)
+			return false;
+	return true;
+}
+
+/* rest-core 4.4: title, tags, metadata, and status as a flag for the archive. False after having replied. */
+static bool api_patch(struct http_request *req, const json_t *body, struct debate_patch *p, struct str *title, bool *archived)
+{
+	static const char *const open[] = {"active", "paused", "concluded", "completed"};
+	const json_t *v;
+	struct str status;
+	size_t i;
+
+	if ((v = json_object_get(body, "title")) != NULL) {
+		*title = json_is_string(v) ? str_of(json_string_value(v)) : STR_NONE;
+		if (title->p == NULL || title->n > 500)
+			return api_problem(req, "title", "must be a string of at most 500 characters");
+		p->title = title;
+	}
+	if ((p->tags = json_object_get(body, "tags")) != NULL && !api_tags_valid(p->tags))
+		return api_problem(req, "tags", "must be at most 20 strings of at most 100 characters");
+	if ((p->metadata = json_object_get(body, "metadata")) != NULL && !json_is_object(p->metadata))
+		return api_problem(req, "metadata", "must be an object");
+	if (json_object_get(body, "status") != NULL) {
+		status = json_get_str(body, "status", STR(""));
+		for (i = 0; i < countof(open) && !str_eqz(status, open[i]); i++)
+			;
+		*archived = str_eqz(status, "archived");
+		if (i == countof(open) && !*archived)
+			return api_problem(req, "status", "must be one of active, paused, concluded, archived");
+		p->archived = archived;
+	}
+	if (p->title == NULL && p->tags == NULL && p->metadata == NULL && p->archived == NULL)
+		return api_problem(req, "body", "nothing to change: give title, tags, metadata or status");
+	return true;
+}
+
+static json_t *api_patched(const struct debate_patch *p)
+{
+	json_t *fields = json_array();
+
+	if (p->title != NULL)
+		json_array_append_new(fields, json_string("title"));
+	if (p->tags != NULL)
+		json_array_append_new(fields, json_string("tags"));
+	if (p->metadata != NULL)
+		json_array_append_new(fields, json_string("metadata"));
+	if (p->archived != NULL)
+		json_array_append_new(fields, json_string("status"));
+	return fields;
+}
+
+CO_FN static void api_update(struct http_request *req)
+{
+	struct debate_patch p = {0};
+	struct error err = ERROR_INIT;
+	struct debate_row row;
+	struct str title = STR_NONE;
+	bool archived = false;
+	json_t *body = api_body(req);
+
+	if (body == NULL || !api_patch(req, body, &p, &title, &archived) || !api_get(req, &row))
+		return;
+	if (!debate_update(api_worker(req)->db, &req->ctx, row.id, &p, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	if (api_get(req, &row))
+		http_reply_json(req, 200,
+		    json_pack("{s:b, s:s%, s:o, s:o}", "success", 1, "debate_id", row.id.p, row.id.n, "updated_fields", api_patched(&p),
+			"debate", view_summary(req->arena, &row)));
+}
+
+CO_FN static void api_delete(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	struct debate_row row;
+
+	if (!api_get(req, &row))
+		return;
+	if (!debate_delete(api_worker(req)->db, &req->ctx, row.id, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	http_reply_json(req, 200, json_pack("{s:b, s:b, s:s%}", "success", 1, "deleted", 1, "id", row.id.p, row.id.n));
+}
+
+CO_FN static void api_cancel(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	struct debate_row row;
+	json_t *body = api_body(req);
+
+	if (body == NULL || !api_get(req, &row))
+		return;
+	if (!debate_cancel(api_worker(req), &req->ctx, row.id, json_get_str(body, "reason", STR("user_requested")), &err)) {
+		if (err.code == ERR_CONFLICT) /* 400 is what clients know for "already finished" (rest-core 4.5) */
+			err.code = ERR_BAD_REQUEST;
+		http_reply_error(req, &err);
+		return;
+	}
+	http_reply_json(req, 200,
+	    json_pack("{s:b, s:s%, s:s, s:s}", "success", 1, "debate_id", row.id.p, row.id.n, "status", "cancelled", "message",
+		"the debate is being cancelled"));
+}
+
+/* ---- export ---- */
+
+/* SDKs parse every answer as JSON: they get the file inside an object (rest-core 4.7). */
+static bool api_wants_wrapped(const struct http_request *req, const struct export_file *f)
+{
+	return str_eqz(str_trim(http_field(req, "Accept")), "application/json") && strcmp(f->extension, "json") != 0;
+}
+
+static void api_send_file(struct http_request *req, const struct export_file *f, const char *name)
+{
+	char iso[CLOCK_ISO_MAX];
+	json_t *o;
+
+	if (!api_wants_wrapped(req, f)) {
+		http_reply_field(req, "Content-Disposition", "attachment; filename=\"%s.%s\"", name, f->extension);
+		http_reply(req, 200, f->content_type, f->body);
+		return;
+	}
+	o = json_pack("{s:s, s:s, s:I}", "format", f->extension, "generated_at", clock_iso(iso, clock_wall_ms()), "size_bytes",
+	    (json_int_t)f->body.n);
+	json_put_str(o, "debate_id", req->params[0]);
+	json_put_str(o, "filename", arena_printf(req->arena, "%s.%s", name, f->extension));
+	json_put_str(o, "content", f->body);
+	http_reply_json(req, 200, o);
+}
+
+CO_FN static void api_export_as(struct http_request *req, struct str format)
+{
+	struct str table = http_query(req, "table");
+	struct error err = ERROR_INIT;
+	struct export_file file;
+	struct debate_row row;
+	const json_t *doc;
+
+	if (!api_get(req, &row))
+		return;
+	doc = json_own(req->arena, view_debate(req->arena, &row));
+	if (!export_render(req->arena, doc, format.n > 0 ? format : STR("json"), table, &file, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	api_send_file(req, &file, arena_printf(req->arena, "debate-%.*s%s%.*s", STR_ARG(row.slug), table.n > 0 ? "-" : "", STR_ARG(table)).p);
+}
+
+CO_FN static void api_export(struct http_request *req)
+{
+	api_export_as(req, http_query(req, "format"));
+}
+
+CO_FN static void api_export_path(struct http_request *req)
+{
+	api_export_as(req, req->params[1]);
+}
+
+/* Adds one page of full debates. False: failed (err) or, with err OK, the end. */
+CO_FN static bool api_export_page(struct http_request *req, struct debate_filter *f, int64_t left, bool csv, struct buf *out,
+    int64_t *count, struct error *err)
+{
+	struct db *db = api_worker(req)->db;
+	struct arena *a = arena_new(65536);
+	struct debate_row *rows, row;
+	int64_t total;
+	size_t i, n = 0;
+	bool ok;
+
+	f->limit = (int)(left < API_EXPORT_PAGE ? left : API_EXPORT_PAGE);
+	ok = debate_list(db, a, &req->ctx, f, &rows, &n, &total, err);
+	for (i = 0; ok && i < n; i++) {
+		json_t *doc;
+
+		if (!debate_get(db, a, &req->ctx, rows[i].id, &row, err)) {
+			ok = err->code == ERR_NOT_FOUND; /* deleted meanwhile */
+			continue;
+		}
+		doc = view_debate(a, &row);
+		if (csv) {
+			export_csv_row(out, doc, *count == 0);
+		} else {
+			buf_addz(out, *count > 0 ? "," : "");
+			buf_add(out, json_text(a, doc));
+		}
+		(*count)++;
+		json_decref(doc);
+	}
+	f->offset += (int)n;
+	if (ok)
+		*err = ERROR_INIT;
+	arena_free(a);
+	return ok && n == (size_t)f->limit;
+}
+
+CO_FN static void api_export_all(struct http_request *req)
+{
+	struct str format = http_query(req, "format");
+	int64_t limit = http_query_int(req, "limit", 1, API_EXPORT_MAX, API_EXPORT_DEFAULT), count = 0;
+	bool csv = str_eqz(format, "csv");
+	struct buf out = BUF_LIMIT(API_EXPORT_BYTES);
+	struct error err = ERROR_INIT;
+	struct debate_filter f;
+	char iso[CLOCK_ISO_MAX];
+
+	if (format.n > 0 && !csv && !str_eqz(format, "json")) {
+		(void)api_problem(req, "format", "must be json or csv");
+		return;
+	}
+	if (!api_filter(req, &f, API_EXPORT_PAGE, API_EXPORT_MAX))
+		return;
+	f.include_archived = true;
+	if (!csv)
+		buf_addz(&out, "{\"debates\":[");
+	while (count < limit && !out.overflow && api_export_page(req, &f, limit - count, csv, &out, &count, &err))
+		;
+	if (!csv)
+		buf_printf(&out, "],\"count\":%lld,\"exported_at\":\"%s\"}", (long long)count, clock_iso(iso, clock_wall_ms()));
+	if (out.overflow)
+		error_set(&err, ERR_TOO_LARGE, "the export is larger than 64 MiB; ask for less with limit and offset");
+	if (err.code != ERR_OK) {
+		http_reply_error(req, &err);
+	} else {
+		http_reply_field(req, "Content-Disposition", "attachment; filename=\"debates.%s\"", csv ? "csv" : "json");
+		http_reply(req, 200, csv ? "text/csv; charset=utf-8" : "application/json", buf_str(&out));
+	}
+	buf_free(&out);
+}
+
+/* ---- routes ---- */
+
+#define READ(p, h, s, r) {.method = HTTP_GET, .path = (p), .handler = (h), .permission = "debates:read", .rate = RATE_READ, .summary = (s), .response = (r)}
+
+static const struct route debate_rows[] = {
+    {.method = HTTP_POST, .path = "/api/debates", .handler = api_create, .permission = "debates:create", .rate = RATE_CREATE,
+	.summary = "Start a debate", .request = "DebateCreate", .response = "DebateCreated"},
+    {.method = HTTP_POST, .path = "/api/debate", .handler = api_create, .permission = "debates:create", .rate = RATE_CREATE,
+	.summary = "Start a debate (former path)", .request = "DebateCreate", .response = "DebateCreated"},
+    READ("/api/debates", api_list, "List debates, newest first", "DebateList"),
+    READ("/api/history/debates", api_history, "List debates with archived ones", "DebateList"),
+    READ("/api/dashboard/debates", api_history, "List debates with archived ones", "DebateList"),
+    READ("/api/debates/search", api_search, "Search debates by text", "SearchResult"),
+    READ("/api/search", api_search, "Search debates by text", "SearchResult"),
+    {.method = HTTP_POST, .path = "/api/debates/search", .handler = api_search, .permission = "debates:read", .rate = RATE_READ,
+	.summary = "Search debates by text", .request = "Search", .response = "SearchResult"},
+    {.method = HTTP_POST, .path = "/api/search", .handler = api_search, .permission = "debates:read", .rate = RATE_READ,
+	.summary = "Search debates by text", .request = "Search", .response = "SearchResult"},
+    {.method = HTTP_GET, .path = "/api/debates/export", .handler = api_export_all, .permission = "debates:export",
+	.rate = RATE_EXPORT, .summary = "Export all debates as json or csv"},
+    READ("/api/debates/{id}", api_show, "One debate, by id or slug", "Debate"),
+    READ("/api/debates/slug/{slug}", api_show, "One debate by slug", "Debate"),
+    {.method = HTTP_PATCH, .path = "/api/debates/{id}", .handler = api_update, .permission = "debates:update", .rate = RATE_WRITE,
+	.summary = "Change title, tags, metadata or archive flag", .request = "DebateUpdate", .response = "DebateUpdated"},
+    {.method = HTTP_PUT, .path = "/api/debates/{id}", .handler = api_update, .permission = "debates:update", .rate = RATE_WRITE,
+	.summary = "Change title, tags, metadata or archive flag", .request = "DebateUpdate", .response = "DebateUpdated"},
+    {.method = HTTP_DELETE, .path = "/api/debates/{id}", .handler = api_delete, .permission = "debates:delete", .rate = RATE_WRITE,
+	.summary = "Delete a finished debate", .response = "Deleted"},
+    READ("/api/debates/{id}/status", api_status, "Where a debate stands", "DebateStatus"),
+    READ("/api/debates/{id}/messages", api_messages, "What was said, in order", "MessagePage"),
+    READ("/api/debates/{id}/rounds", api_member, "Messages by round", "Debate"),
+    READ("/api/debates/{id}/agents", api_member, "Who takes part", "Debate"),
+    READ("/api/debates/{id}/votes", api_member, "How they voted", "Debate"),
+    READ("/api/debates/{id}/critiques", api_member, "What was criticised", "Debate"),
+    READ("/api/debates/{id}/consensus", api_member, "How it was decided", "Debate"),
+    READ("/api/debates/{id}/metadata", api_member, "Metadata given at creation", "Debate"),
+    {.method = HTTP_POST, .path = "/api/debates/{id}/cancel", .handler = api_cancel, .permission = "debates:stop", .rate = RATE_WRITE,
+	.summary = "Cancel a queued or running debate", .request = "Cancel", .response = "Cancelled"},
+    {.method = HTTP_POST, .path = "/api/debates/{id}/stop", .handler = api_cancel, .permission = "debates:stop", .rate = RATE_WRITE,
+	.summary = "Cancel a queued or running debate", .request = "Cancel", .response = "Cancelled"},
+    {.method = HTTP_GET, .path = "/api/debates/{id}/export", .handler = api_export, .permission = "debates:export",
+	.rate = RATE_EXPORT, .summary = "Export one debate: ?format=json, md, html, txt, csv (&table=)"},
+    {.method = HTTP_GET, .path = "/api/debates/{id}/export/{format}", .handler = api_export_path, .permission = "debates:export",
+	.rate = RATE_EXPORT, .summary = "Export one debate in a format"},
+};
+const struct route_table debate_routes = {debate_rows, countof(debate_rows)};
