@@ -25,10 +25,15 @@ enum co_scope_kind { SCOPE_NONE, SCOPE_REQUEST, SCOPE_CALL, SCOPE_AGENT, SCOPE_D
 
 struct co_scope {
 	enum co_scope_kind kind;
-	int64_t deadline;        /* monotonic microseconds, 0 = none */
+	int64_t deadline;        /* monotonic microseconds, 0 = none; read when a wait begins */
 	bool cancelled;
 	const char *why;         /* static text given to co_scope_cancel, else NULL */
 	struct co_scope *parent; /* set by co_scope_enter */
+	/* Set and read by co.c alone: who entered it, and the scopes directly inside it. */
+	struct co *owner;
+	struct co_scope *child;
+	struct co_scope *next;
+	struct co_scope **link;
 };
 
 /*
@@ -40,8 +45,9 @@ void co_init(struct loop *loop, size_t stack_size, unsigned max);
 void co_shutdown(void);
 
 /*
- * Creates a coroutine and puts it on the run queue. It inherits the creator's scope and log context. `name` is static
- * text. NULL when the cap is reached or memory is gone (callers answer 503).
+ * Creates a coroutine and puts it on the run queue. It inherits the creator's scope and a copy of the log context. When
+ * it outlives that scope it moves to the scope around it, and stays ended if the scope had ended. `name` is static text.
+ * NULL when the cap is reached or memory is gone (callers answer 503).
  */
 struct co *co_spawn(const char *name, void (*fn)(void *arg), void *arg) MUST_CHECK;
 /* The running coroutine, NULL on the loop's own stack. */
@@ -59,7 +65,10 @@ CO_FN enum co_end co_sleep(int64_t us);
 /* Goes to the end of the run queue. CO_DONE or CO_ENDED. */
 CO_FN enum co_end co_yield(void);
 
-/* Enters a scope for the running coroutine (children spawned later inherit it); *s lives until co_scope_leave. */
+/*
+ * Enters a scope for the running coroutine (children spawned later inherit it); *s lives until co_scope_leave. Scopes
+ * are left in reverse order. A scope may have been cancelled before it is entered.
+ */
 void co_scope_enter(struct co_scope *s);
 void co_scope_leave(struct co_scope *s);
 /* Ends the scope now: all waits inside it, also of other coroutines, return CO_ENDED. `why` is static text. */
@@ -107,8 +116,13 @@ struct co_lock { struct co *holder; struct co *waiters_head; struct co *waiters_
 CO_FN enum co_end co_lock(struct co_lock *l, int64_t deadline);
 void co_unlock(struct co_lock *l);
 
-/* Runs everything that is runnable; called by the loop, once per turn. Returns how many were resumed. */
+/*
+ * Runs everything that is runnable now; what becomes runnable meanwhile waits for the next call, so that events get
+ * their turn. Called by the loop, once per turn. Returns how many were resumed.
+ */
 unsigned co_run_queue(void);
+/* Is anything on the run queue? */
+bool co_runnable(void);
 /* Live coroutines, and the highest stack use seen in bytes. */
 unsigned co_count(void);
 size_t co_stack_peak(void);
