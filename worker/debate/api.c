@@ -257,8 +257,7 @@ CO_FN static void api_status(struct http_request *req)
 /* One member of the full object under its own path: rounds, votes, consensus … */
 CO_FN static void api_member(struct http_request *req)
 {
-	struct str name = str_sub(req->path, (size_t)(strrchr(req->path.p, '/') - req->path.p) + 1, req->path.n);
-	const char *key = arena_str(req->arena, name).p;
+	const char *key = strrchr(req->route->path, '/') + 1;
 	struct debate_row row;
 	json_t *full, *o;
 

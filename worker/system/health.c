@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Probes, health documents and metrics (rest-core 2 and 3). All of it answers from what this process already knows:
+ * nothing here waits, so that a probe tells the truth while a store hangs.
+ */
+#include "worker/system/system.h"
+
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/metrics.h"
+#include "worker/agents/agent.h"
+#include "worker/worker.h"
+
+static struct worker *health_worker(const struct http_request *req)
+{
+	return req->user;
+}
+
+static json_t *health_now(void)
+{
+	char iso[CLOCK_ISO_MAX];
+
+	return json_string(clock_iso(iso, clock_wall_ms()));
+}
+
+static double health_uptime(const struct worker *w)
+{
+	return (double)(clock_wall_ms() - atomic_load(&w->shm->started_ms)) / 1000.0;
+}
+
+/* ---- probes ---- */
+
+/* The process answers: that is all a liveness probe may ask. */
+static void health_live(struct http_request *req)
+{
+	http_reply_json(req, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+static bool health_draining(const struct worker *w)
+{
+	return w->draining || atomic_load(&w->shm->draining) != 0;
+}
+
+static const char *health_not_ready(const struct worker *w, struct error *err)
+{
+	if (health_draining(w))
+		return "shutting_down";
+	if (!db_healthy(w->db, err))
+		return "database";
+	return NULL;
+}
+
+static void health_ready(struct http_request *req)
+{
+	struct worker *w = health_worker(req);
+	struct error err = ERROR_INIT;
+	const char *reason = health_not_ready(w, &err);
+	bool db = db_healthy(w->db, NULL);
+	json_t *o = json_pack("{s:s, s:{s:b, s:b, s:b, s:b}, s:f, s:b, s:s}", "status", reason == NULL ? "ready" : "not_ready",
+	    "checks", "startup_complete", 1, "handlers_initialized", 1, "storage_initialized", (int)db, "db_pool", (int)db,
+	    "latency_ms", (double)db_latency_us(w->db) / 1000.0, "fast_probe", 1, "full_validation", "/readyz/dependencies");
+
+	if (reason != NULL) {
+		json_object_set_new(o, "reason", json_string(reason));
+		json_object_set_new(o, "detail", json_string(err.msg));
+		http_reply_field(req, "Retry-After", "5");
+	}
+	http_reply_json(req, reason == NULL ? 200 : 503, o);
+}
+
+/* ---- health ---- */
+
+static json_t *health_check_db(const struct worker *w)
+{
+	struct error err = ERROR_INIT;
+	bool ok = db_healthy(w->db, &err);
+	json_t *o = json_pack("{s:b, s:s, s:f}", "healthy", (int)ok, "backend", "sqlite", "latency_ms",
+	    (double)db_latency_us(w->db) / 1000.0);
+
+	if (!ok)
+		json_object_set_new(o, "error", json_string(err.msg));
+	return o;
+}
+
+static json_t *health_check_providers(const struct worker *w)
+{
+	json_t *providers = json_object();
+	int i, usable = 0;
+
+	for (i = 0; i < PROVIDER_MAX; i++) {
+		bool ok = conf_provider_usable(w->conf, (enum conf_provider_id)i);
+
+		json_object_set_new(providers, conf_provider_name((enum conf_provider_id)i), json_boolean(ok));
+		usable += ok;
+	}
+	/* Without a provider the server still serves: demo agents play. */
+	return json_pack("{s:b, s:b, s:i, s:o}", "healthy", 1, "any_available", usable > 0, "available_count", usable, "providers",
+	    providers);
+}
+
+static json_t *health_checks(const struct worker *w)
+{
+	json_t *checks = json_object(), *breakers = agents_breakers(w->agents), *v;
+	int open = 0, half = 0, closed = 0;
+	const char *key;
+
+	json_object_foreach(breakers, key, v)
+	{
+		const char *state = json_string_value(json_object_get(v, "state"));
+
+		open += strcmp(state, "open") == 0;
+		half += strcmp(state, "half_open") == 0;
+		closed += strcmp(state, "closed") == 0;
+	}
+	json_decref(breakers);
+	json_object_set_new(checks, "database", health_check_db(w));
+	json_object_set_new(checks, "redis", json_pack("{s:b, s:b}", "healthy", 1, "configured", 0));
+	json_object_set_new(checks, "ai_providers", health_check_providers(w));
+	json_object_set_new(checks, "circuit_breakers",
+	    json_pack("{s:b, s:i, s:i, s:i}", "healthy", 1, "open", open, "half_open", half, "closed", closed));
+	json_object_set_new(checks, "websocket",
+	    json_pack("{s:b, s:i}", "healthy", 1, "connections", (int)metric_total(M_WS_CONNECTIONS)));
+	return checks;
+}
+
+static json_t *health_document(struct http_request *req, bool *healthy)
+{
+	struct worker *w = health_worker(req);
+	struct error err = ERROR_INIT;
+	double uptime = health_uptime(w);
+	json_t *checks = health_checks(w), *o;
+
+	*healthy = db_healthy(w->db, &err);
+	o = json_pack("{s:s, s:s, s:I, s:f, s:s, s:s, s:i, s:b, s:s, s:f, s:O, s:o}", "status", *healthy ? "healthy" : "degraded",
+	    "version", ARAGORA_VERSION, "uptime", (json_int_t)uptime, "uptime_seconds", uptime, "database",
+	    *healthy ? "connected" : "disconnected", "redis", "not_configured", "agents_available",
+	    (int)agents_available(w->conf), "demo_mode", (int)conf_demo_active(w->conf), "db_mode", "sqlite", "response_time_ms",
+	    (double)(clock_mono_us() - req->start_us) / 1000.0, "components", checks, "checks", checks);
+	json_object_set_new(o, "timestamp", health_now());
+	if (!*healthy)
+		json_object_set_new(o, "reason", json_string(err.msg));
+	return o;
+}
+
+static void health_api(struct http_request *req)
+{
+	bool healthy;
+	json_t *o = health_document(req, &healthy);
+
+	http_reply_json(req, healthy ? 200 : 503, o);
+}
+
+static void health_detailed(struct http_request *req)
+{
+	struct worker *w = health_worker(req);
+	bool healthy;
+	json_t *o = health_document(req, &healthy), *warnings = json_array();
+
+	if (conf_demo_active(w->conf))
+		json_array_append_new(warnings, json_string("no model provider is configured: demo agents play every debate; real "
+							    "agents are unavailable"));
+	json_object_set_new(o, "warnings", warnings);
+	json_object_set_new(o, "memory",
+	    json_pack("{s:f}", "rss_mb", (double)atomic_load(&w->shm->slots[w->slot].rss_bytes) / 1048576.0));
+	json_object_set_new(o, "active_debates", json_integer((json_int_t)metric_total(M_ACTIVE_DEBATES)));
+	http_reply_json(req, healthy ? 200 : 503, o);
+}
+
+static void health_db(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+
+	if (db_healthy(health_worker(req)->db, &err))
+		http_reply_json(req, 200, json_pack("{s:s, s:s}", "database", "connected", "status", "healthy"));
+	else
+		http_reply_json(req, 503, json_pack("{s:s, s:s, s:s}", "database", "disconnected", "status", "degraded", "error", err.msg));
+}
+
+static void health_redis(struct http_request *req)
+{
+	http_reply_json(req, 200, json_pack("{s:s}", "redis", "not_configured"));
+}
+
+static void health_build(struct http_request *req)
+{
+	http_reply_json(req, 200, json_pack("{s:s, s:s, s:s}", "version", ARAGORA_VERSION, "sha", "", "sha_short", ""));
+}
+
+static void health_readiness(struct http_request *req)
+{
+	struct worker *w = health_worker(req);
+	json_t *check = health_check_providers(w), *o;
+
+	o = json_pack("{s:b, s:b, s:O, s:[], s:o}", "ready_to_debate", (int)db_healthy(w->db, NULL), "demo_mode",
+	    (int)conf_demo_active(w->conf), "providers", json_object_get(check, "providers"), "missing_required", "storage",
+	    health_check_db(w));
+	json_object_set_new(o, "timestamp", health_now());
+	json_decref(check);
+	http_reply_json(req, 200, o);
+}
+
+static void health_root(struct http_request *req)
+{
+	http_reply_json(req, 200,
+	    json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", "aragorad", "version", ARAGORA_VERSION, "api", "/api/openapi.json", "health",
+		"/api/health", "websocket", "/ws"));
+}
+
+/* ---- metrics ---- */
+
+/* Open unless metrics.token is set; then a Bearer token, never one in the URL (rest-core 3). */
+static bool health_metrics_allowed(struct http_request *req)
+{
+	const struct conf *c = health_worker(req)->conf;
+	struct str given = http_field(req, "Authorization");
+	struct error err = ERROR_INIT;
+
+	if (!c->metrics.enabled) {
+		error_set(&err, ERR_NOT_FOUND, "metrics are switched off (metrics.enabled)");
+	} else if (c->metrics.token[0] != '\0') {
+		given = str_istarts(given, STR("Bearer ")) ? str_trim(str_sub(given, 7, given.n)) : STR_NONE;
+		if (!crypto_equal(given, str_of(c->metrics.token)))
+			error_set(&err, given.n > 0 ? ERR_INVALID_TOKEN : ERR_AUTH_REQUIRED, "the metrics token is missing or wrong");
+	}
+	if (err.code == ERR_OK)
+		return true;
+	http_reply_error(req, &err);
+	return false;
+}
+
+static void health_metrics(struct http_request *req)
+{
+	struct buf b = BUF_INIT;
+
+	if (!health_metrics_allowed(req))
+		return;
+	metrics_render(health_worker(req)->shm, &b);
+	http_reply(req, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&b));
+	buf_free(&b);
+}
+
+/* Text for scrapers and curl; JSON for SDKs, which send Accept: application/json. */
+static void health_api_metrics(struct http_request *req)
+{
+	struct str accept = http_field(req, "Accept");
+	double total = metric_total(M_HTTP_REQUESTS), uptime;
+	json_t *o;
+
+	if (!str_istarts(accept, STR("application/json"))) {
+		health_metrics(req);
+		return;
+	}
+	if (!health_metrics_allowed(req))
+		return;
+	uptime = health_uptime(health_worker(req));
+	o = json_pack("{s:f, s:s, s:{s:I}, s:{s:I, s:I, s:I, s:I}, s:{}, s:{}}", "uptime_seconds", uptime, "uptime_human",
+	    arena_printf(req->arena, "%.0fs", uptime).p, "requests", "total", (json_int_t)total, "debates", "total",
+	    (json_int_t)metric_total(M_DEBATES_TOTAL), "completed", (json_int_t)metric_total(M_DEBATES_COMPLETED), "failed",
+	    (json_int_t)metric_total(M_DEBATES_FAILED), "active", (json_int_t)metric_total(M_ACTIVE_DEBATES), "cache", "databases");
+	json_object_set_new(o, "timestamp", health_now());
+	http_reply_json(req, 200, o);
+}
+
+#define PROBE(p, h, s) {.method = HTTP_GET, .path = (p), .handler = (h), .flags = ROUTE_PUBLIC | ROUTE_INLINE, .summary = (s)}
+
+static const struct route system_rows[] = {
+    PROBE("/", health_root, "What this server is"),
+    PROBE("/healthz", health_live, "Liveness probe"),
+    PROBE("/livez", health_live, "Liveness probe"),
+    PROBE("/health", health_live, "Liveness, for gateways"),
+    PROBE("/api/health/live", health_live, "Liveness probe"),
+    PROBE("/ready", health_ready, "Readiness probe"),
+    PROBE("/readyz", health_ready, "Readiness probe"),
+    PROBE("/readyz/dependencies", health_ready, "Readiness with dependencies"),
+    PROBE("/api/health/ready", health_ready, "Readiness probe"),
+    PROBE("/api/health", health_api, "Health with all checks"),
+    PROBE("/api/health/detailed", health_detailed, "Health with warnings and memory"),
+    PROBE("/api/health/db", health_db, "Database connectivity"),
+    PROBE("/api/health/redis", health_redis, "Redis connectivity"),
+    PROBE("/api/health/build", health_build, "Version of this build"),
+    PROBE("/health/build", health_build, "Version of this build"),
+    PROBE("/api/readiness", health_readiness, "Can debates run, and with which providers"),
+    PROBE("/metrics", health_metrics, "Prometheus metrics"),
+    PROBE("/api/metrics", health_api_metrics, "Prometheus metrics, or JSON with Accept: application/json"),
+    PROBE("/api/metrics/prometheus", health_metrics, "Prometheus metrics"),
+};
+const struct route_table system_routes = {system_rows, countof(system_rows)};

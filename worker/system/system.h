@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What operators and their tools ask a server about itself: health, readiness, metrics, the description of the API.
+ */
+#ifndef WORKER_SYSTEM_SYSTEM_H
+#define WORKER_SYSTEM_SYSTEM_H
+
+#include "worker/http/route.h"
+
+extern const struct route_table system_routes;  /* health.c: probes, health, metrics */
+extern const struct route_table openapi_routes; /* openapi.c: /api/openapi.json */
+
+#endif
