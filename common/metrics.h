@@ -11,21 +11,22 @@
 #include "common/str.h"
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
-enum metric_fold { FOLD_SUM, FOLD_MAX, FOLD_LAST };
+/* How the slots' cells become one value; last: the one written last, ratio: computed when read. */
+enum metric_fold { FOLD_SUM, FOLD_MAX, FOLD_LAST, FOLD_RATIO };
 
-/* X(id, name, type, fold, label names (comma-separated, "" = none), label sets registered by, help) is in metrics.c */
+/* The table with type, fold, labels and help is in metrics.c. */
 enum metric_id {
 	M_DEBATES_TOTAL,            /* aragora_debates_total */
 	M_DEBATES_COMPLETED,        /* aragora_debates_completed */
 	M_DEBATES_FAILED,           /* aragora_debates_failed */
 	M_ACTIVE_DEBATES,           /* aragora_active_debates */
-	M_QUEUED_DEBATES,           /* aragora_queued_debates, set by the clerk, FOLD_MAX */
+	M_QUEUED_DEBATES,           /* aragora_queued_debates, set by the clerk, FOLD_LAST: a former clerk does not count */
 	M_DEBATE_DURATION,          /* aragora_debate_duration_seconds{outcome} histogram 1 5 10 30 60 120 300 600 900 */
 	M_CONSENSUS_REACHED,        /* aragora_consensus_reached_total */
 	M_CONSENSUS_RATE,           /* aragora_consensus_rate: reached / completed, computed at scrape */
 	M_AGENT_RESPONSE,           /* aragora_agent_response_seconds{agent} histogram .1 .5 1 2.5 5 10 30 60 120 240 */
 	M_AGENT_ERRORS,             /* aragora_agent_errors_total{agent,error_type} */
-	M_TOKENS_USED,              /* aragora_tokens_used_total{provider,direction} */
+	M_TOKENS_USED,              /* aragora_tokens_used_total{provider,direction} input output */
 	M_COST_MICRO,               /* aragora_debate_cost_usd_total, printed in dollars */
 	M_STEPS_ABANDONED,          /* aragora_steps_abandoned_total */
 	M_TAKEOVERS,                /* aragora_debate_takeovers_total */
@@ -36,13 +37,13 @@ enum metric_id {
 	M_HTTP_CONNECTIONS,         /* aragora_http_connections_active */
 	M_WS_CONNECTIONS,           /* aragora_ws_connections_active */
 	M_SSE_CONNECTIONS,          /* aragora_sse_connections_active */
-	M_WS_MESSAGES,              /* aragora_websocket_messages_total{direction} */
+	M_WS_MESSAGES,              /* aragora_websocket_messages_total{direction} in out */
 	M_STREAM_DROPPED,           /* aragora_stream_ephemeral_dropped_total */
 	M_BUS_DROPPED,              /* aragora_bus_dropped_total */
 	M_DB_ERRORS,                /* aragora_db_errors_total */
 	M_DB_COMMIT,                /* aragora_db_commit_seconds histogram .0005 .001 .0025 .005 .01 .025 .05 .1 .5 1 */
 	M_LOG_DROPPED,              /* aragora_log_lines_dropped_total */
-	M_AUTH_FAILURES,            /* aragora_auth_failures_total{reason} */
+	M_AUTH_FAILURES,            /* aragora_auth_failures_total{reason} missing invalid expired forbidden */
 	M_WORKER_RESTARTS,          /* aragora_worker_restarts_total, written by the master in slot 0's row */
 	M_CO_COUNT,                 /* aragora_coroutines */
 	METRIC_MAX
@@ -53,7 +54,7 @@ enum metric_id {
  * NULL-terminated lists of the label values known.
  */
 void metrics_register(const char *const *agents, const char *const *providers);
-/* Makes this process write into the slot's row. */
+/* Makes this process write into the slot's row. Before it, counting does nothing. */
 void metrics_attach(struct shm *shm, unsigned slot);
 
 /* Labels are given in the order of the table; surplus ones are ignored, unknown values count as "other". */
@@ -61,7 +62,7 @@ void metric_add(enum metric_id id, int64_t n, ...) __attribute__((sentinel)); /*
 void metric_set(enum metric_id id, int64_t value, ...) __attribute__((sentinel));
 /* seconds */
 void metric_observe(enum metric_id id, double seconds, ...) __attribute__((sentinel));
-/* Sum (or max) over all slots; labels as above, none given = all series of the metric. */
+/* Over all slots and all series; of a histogram the number of observations, of M_COST_MICRO micro-dollars. */
 double metric_total(enum metric_id id);
 /* Prometheus text format 0.0.4 of everything, including process_* of this node. */
 void metrics_render(const struct shm *shm, struct buf *out);

@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Metrics: one table of them, their cells in the slot's row of shared memory, the text a scraper reads. Called from
+ * everywhere in a worker; the layout is fixed by the master. Takes no lock, allocates nothing when counting, and keeps
+ * no series that the table or the configuration does not name.
+ */
+#include "common/metrics.h"
+
+#include <stdarg.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/metrics_internal.h"
+
+#define METRIC_LABELS 2
+#define METRIC_BUCKETS 12
+#define METRIC_ALWAYS 64 /* a metric with more lines shows only series that are not zero, and its first */
+
+/* Where the values of a label come from. */
+enum metric_set {
+	SET_NONE,
+	SET_OUTCOMES,
+	SET_METHODS,
+	SET_STATUSES,
+	SET_ERRORS,
+	SET_TOKENS,
+	SET_WAYS,
+	SET_REASONS,
+	SET_FIXED, /* those above are known here, those below are registered */
+	SET_AGENTS = SET_FIXED,
+	SET_PROVIDERS,
+	SET_MAX
+};
+
+struct metric_desc {
+	const char *name;
+	enum metric_type type;
+	enum metric_fold fold;
+	struct {
+		const char *name;
+		enum metric_set set;
+	} labels[METRIC_LABELS];
+	double buckets[METRIC_BUCKETS]; /* seconds, ascending, ended by 0 */
+	const char *help;
+};
+
+static const char *const metric_outcomes[] = {"consensus_reached",          "completed", "failed", "timeout",
+					      "insufficient_participation", "cancelled", NULL};
+static const char *const metric_methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", NULL};
+static const char *const metric_statuses[] = {"200", "101", "201", "204", "206", "301", "304", "400", "401",
+					      "403", "404", "405", "408", "409", "413", "414", "415", "422",
+					      "426", "429", "431", "500", "501", "503", "504", "505", NULL};
+/* As agent_fail_name() spells them. */
+static const char *const metric_errors[] = {"connection", "timeout", "rate_limit", "auth",         "quota",     "api",
+					    "parse",      "empty",   "filter",     "circuit_open", "cancelled", NULL};
+static const char *const metric_tokens[] = {"input", "output", NULL};
+static const char *const metric_ways[] = {"in", "out", NULL};
+static const char *const metric_reasons[] = {"missing", "invalid", "expired", "forbidden", NULL};
+
+#define LE_DEBATE .buckets = {1, 5, 10, 30, 60, 120, 300, 600, 900}
+#define LE_AGENT .buckets = {.1, .5, 1, 2.5, 5, 10, 30, 60, 120, 240}
+#define LE_REQUEST .buckets = {.001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5, 10}
+#define LE_COMMIT .buckets = {.0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1}
+
+/* clang-format off */
+static const struct metric_desc metric_table[] = {
+	[M_DEBATES_TOTAL] = {"aragora_debates_total", METRIC_COUNTER, FOLD_SUM, .help = "Debates started."},
+	[M_DEBATES_COMPLETED] = {"aragora_debates_completed", METRIC_COUNTER, FOLD_SUM, .help = "Debates that came to their end."},
+	[M_DEBATES_FAILED] = {"aragora_debates_failed", METRIC_COUNTER, FOLD_SUM, .help = "Debates that failed or ran out of time."},
+	[M_ACTIVE_DEBATES] = {"aragora_active_debates", METRIC_GAUGE, FOLD_SUM, .help = "Debates running now."},
+	[M_QUEUED_DEBATES] = {"aragora_queued_debates", METRIC_GAUGE, FOLD_LAST, .help = "Debates waiting for their turn."},
+	[M_DEBATE_DURATION] = {"aragora_debate_duration_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"outcome", SET_OUTCOMES}}, LE_DEBATE,
+		.help = "Running time of finished debates."},
+	[M_CONSENSUS_REACHED] = {"aragora_consensus_reached_total", METRIC_COUNTER, FOLD_SUM, .help = "Debates that reached consensus."},
+	[M_CONSENSUS_RATE] = {"aragora_consensus_rate", METRIC_GAUGE, FOLD_RATIO, .help = "Share of completed debates that reached consensus."},
+	[M_AGENT_RESPONSE] = {"aragora_agent_response_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"agent", SET_AGENTS}}, LE_AGENT,
+		.help = "Time of agents' successful answers."},
+	[M_AGENT_ERRORS] = {"aragora_agent_errors_total", METRIC_COUNTER, FOLD_SUM, {{"agent", SET_AGENTS}, {"error_type", SET_ERRORS}},
+		.help = "Failed calls of agents."},
+	[M_TOKENS_USED] = {"aragora_tokens_used_total", METRIC_COUNTER, FOLD_SUM, {{"provider", SET_PROVIDERS}, {"direction", SET_TOKENS}},
+		.help = "Tokens sent to and received from models."},
+	[M_COST_MICRO] = {"aragora_debate_cost_usd_total", METRIC_COUNTER, FOLD_SUM, .help = "Cost of finished debates in US dollars."},
+	[M_STEPS_ABANDONED] = {"aragora_steps_abandoned_total", METRIC_COUNTER, FOLD_SUM, .help = "Calls begun whose result was lost."},
+	[M_TAKEOVERS] = {"aragora_debate_takeovers_total", METRIC_COUNTER, FOLD_SUM, .help = "Debates continued by another process."},
+	[M_EVENTS_COMMITTED] = {"aragora_events_committed_total", METRIC_COUNTER, FOLD_SUM, .help = "Events written to the log."},
+	[M_BREAKER_STATE] = {"aragora_circuit_breaker_state", METRIC_GAUGE, FOLD_MAX, {{"agent", SET_AGENTS}},
+		.help = "Circuit breaker: 0 closed, 1 half open, 2 open."},
+	[M_HTTP_REQUESTS] = {"aragora_http_requests_total", METRIC_COUNTER, FOLD_SUM, {{"method", SET_METHODS}, {"status", SET_STATUSES}},
+		.help = "HTTP requests answered."},
+	[M_HTTP_DURATION] = {"aragora_http_request_duration_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"method", SET_METHODS}}, LE_REQUEST,
+		.help = "Time from request to answer."},
+	[M_HTTP_CONNECTIONS] = {"aragora_http_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open client connections."},
+	[M_WS_CONNECTIONS] = {"aragora_ws_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open WebSockets."},
+	[M_SSE_CONNECTIONS] = {"aragora_sse_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open streams of server-sent events."},
+	[M_WS_MESSAGES] = {"aragora_websocket_messages_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_WAYS}}, .help = "WebSocket messages."},
+	[M_STREAM_DROPPED] = {"aragora_stream_ephemeral_dropped_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "Ephemeral events not sent to slow readers."},
+	[M_BUS_DROPPED] = {"aragora_bus_dropped_total", METRIC_COUNTER, FOLD_SUM, .help = "Messages between workers that found a full mailbox."},
+	[M_DB_ERRORS] = {"aragora_db_errors_total", METRIC_COUNTER, FOLD_SUM, .help = "Failed database operations."},
+	[M_DB_COMMIT] = {"aragora_db_commit_seconds", METRIC_HISTOGRAM, FOLD_SUM, .labels = {{NULL, SET_NONE}}, LE_COMMIT,
+		.help = "Time of committed transactions."},
+	[M_LOG_DROPPED] = {"aragora_log_lines_dropped_total", METRIC_COUNTER, FOLD_SUM, .help = "Log lines dropped because of a slow reader."},
+	[M_AUTH_FAILURES] = {"aragora_auth_failures_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_REASONS}}, .help = "Refused credentials."},
+	[M_WORKER_RESTARTS] = {"aragora_worker_restarts_total", METRIC_COUNTER, FOLD_SUM, .help = "Workers replaced after an unexpected end."},
+	[M_CO_COUNT] = {"aragora_coroutines", METRIC_GAUGE, FOLD_SUM, .help = "Live coroutines."},
+};
+/* clang-format on */
+_Static_assert(countof(metric_table) == METRIC_MAX, "one row per metric");
+
+struct metric_values {
+	const char *const *v;
+	size_t n;
+};
+
+/* Where the cells of a metric lie: one run of `stride` cells per series; the last value of each label is "other". */
+struct metric_layout {
+	size_t base, stride, series;
+	size_t sizes[METRIC_LABELS]; /* values of each label, "other" included; 1 if there is no such label */
+	size_t buckets;
+};
+
+/* Of this process: fixed by metrics_register before the fork, bound to a row by metrics_attach. */
+static struct {
+	struct metric_values sets[SET_MAX];
+	struct metric_layout layout[METRIC_MAX];
+	size_t used;
+	pid_t master;
+	struct shm *shm;
+	_Atomic uint64_t *row;
+} metric_state = {
+    .sets =
+	{
+	    [SET_OUTCOMES] = {metric_outcomes, countof(metric_outcomes) - 1},
+	    [SET_METHODS] = {metric_methods, countof(metric_methods) - 1},
+	    [SET_STATUSES] = {metric_statuses, countof(metric_statuses) - 1},
+	    [SET_ERRORS] = {metric_errors, countof(metric_errors) - 1},
+	    [SET_TOKENS] = {metric_tokens, countof(metric_tokens) - 1},
+	    [SET_WAYS] = {metric_ways, countof(metric_ways) - 1},
+	    [SET_REASONS] = {metric_reasons, countof(metric_reasons) - 1},
+	},
+};
+
+/* ---- layout ---- */
+
+/* A copy: what the caller hands over need not outlive the call. */
+static struct metric_values metric_copy(const char *const *values)
+{
+	struct metric_values set = {NULL, 0};
+	char **copy;
+	size_t i;
+
+	while (values != NULL && values[set.n] != NULL)
+		set.n++;
+	copy = xcalloc(set.n + 1, sizeof(*copy));
+	for (i = 0; i < set.n; i++)
+		copy[i] = xstrdup(values[i]);
+	set.v = (const char *const *)copy;
+	return set;
+}
+
+static void metric_forget(struct metric_values *set)
+{
+	char **v = (char **)(uintptr_t)set->v;
+	size_t i;
+
+	for (i = 0; i < set->n; i++)
+		free(v[i]);
+	free(v);
+	*set = (struct metric_values){NULL, 0};
+}
+
+static void metric_lay(enum metric_id id)
+{
+	const struct metric_desc *d = &metric_table[id];
+	struct metric_layout *l = &metric_state.layout[id];
+	size_t i;
+
+	*l = (struct metric_layout){.base = metric_state.used, .series = 1, .stride = 1};
+	for (i = 0; i < METRIC_LABELS; i++) {
+		l->sizes[i] = 1;
+		if (d->labels[i].set != SET_NONE)
+			l->sizes[i] = metric_state.sets[d->labels[i].set].n + 1;
+		l->series *= l->sizes[i];
+	}
+	while (l->buckets < METRIC_BUCKETS && d->buckets[l->buckets] > 0)
+		l->buckets++;
+	/* Buckets, the one without bound, and the sum in microseconds; the count is the sum of the buckets. */
+	if (d->type == METRIC_HISTOGRAM)
+		l->stride = l->buckets + 2;
+	metric_state.used += l->series * l->stride;
+}
+
+void metrics_register(const char *const *agents, const char *const *providers)
+{
+	int id;
+
+	metric_forget(&metric_state.sets[SET_AGENTS]);
+	metric_forget(&metric_state.sets[SET_PROVIDERS]);
+	metric_state.sets[SET_AGENTS] = metric_copy(agents);
+	metric_state.sets[SET_PROVIDERS] = metric_copy(providers);
+	metric_state.used = 0;
+	metric_state.master = getpid();
+	for (id = 0; id < METRIC_MAX; id++)
+		metric_lay((enum metric_id)id);
+	/* Raise SHM_METRICS_MAX when the tables have outgrown it. */
+	BUG_ON(metric_state.used > SHM_METRICS_MAX);
+}
+
+void metrics_attach(struct shm *shm, unsigned slot)
+{
+	BUG_ON(slot >= SHM_SLOTS_MAX || metric_state.used == 0);
+	metric_state.shm = shm;
+	metric_state.row = shm->slots[slot].metrics;
+}
+
+/* ---- counting ---- */
+
+/* Position of a value in its set; unknown ones and NULL are the last, "other". */
+static size_t metric_value(enum metric_set set, const char *value)
+{
+	const struct metric_values *v = &metric_state.sets[set];
+	size_t i;
+
+	if (value == NULL)
+		return v->n;
+	for (i = 0; i < v->n; i++)
+		if (v->v[i][0] == value[0] && strcmp(v->v[i], value) == 0)
+			return i;
+	return v->n;
+}
+
+/* First cell of the series that the labels name. */
+static size_t metric_cell(enum metric_id id, va_list labels)
+{
+	const struct metric_desc *d = &metric_table[id];
+	const struct metric_layout *l = &metric_state.layout[id];
+	const char *value = "";
+	size_t series = 0;
+	size_t i;
+
+	for (i = 0; i < METRIC_LABELS && d->labels[i].set != SET_NONE; i++) {
+		if (value != NULL)
+			value = va_arg(labels, const char *);
+		series = series * l->sizes[i] + metric_value(d->labels[i].set, value);
+	}
+	return l->base + series * l->stride;
+}
+
+/* A gauge of which the newest value counts carries the time of its writing, in 100 ms, above 32 bits of value. */
+static uint64_t metric_stamped(int64_t value)
+{
+	uint64_t stamp = (uint64_t)(clock_mono_us() / (100 * MS_US)) & UINT32_MAX;
+
+	if (value < 0)
+		value = 0;
+	if (value > UINT32_MAX)
+		value = UINT32_MAX;
+	return stamp << 32 | (uint64_t)value;
+}
+
+void metric_add(enum metric_id id, int64_t n, ...)
+{
+	va_list labels;
+	size_t cell;
+
+	BUG_ON(id >= METRIC_MAX || metric_table[id].type == METRIC_HISTOGRAM || metric_table[id].fold == FOLD_LAST);
+	BUG_ON(n < 0 && metric_table[id].type == METRIC_COUNTER);
+	if (metric_state.row == NULL)
+		return;
+	va_start(labels, n);
+	cell = metric_cell(id, labels);
+	va_end(labels);
+	atomic_fetch_add_explicit(&metric_state.row[cell], (uint64_t)n, memory_order_relaxed);
+}
+
+void metric_set(enum metric_id id, int64_t value, ...)
+{
+	va_list labels;
+	uint64_t stored;
+	size_t cell;
+
+	BUG_ON(id >= METRIC_MAX || metric_table[id].type != METRIC_GAUGE);
+	if (metric_state.row == NULL)
+		return;
+	va_start(labels, value);
+	cell = metric_cell(id, labels);
+	va_end(labels);
+	stored = metric_table[id].fold == FOLD_LAST ? metric_stamped(value) : (uint64_t)value;
+	atomic_store_explicit(&metric_state.row[cell], stored, memory_order_relaxed);
+}
+
+void metric_observe(enum metric_id id, double seconds, ...)
+{
+	const struct metric_desc *d = &metric_table[id];
+	const struct metric_layout *l = &metric_state.layout[id];
+	va_list labels;
+	size_t bucket = 0;
+	size_t cell;
+
+	BUG_ON(id >= METRIC_MAX || d->type != METRIC_HISTOGRAM);
+	if (metric_state.row == NULL)
+		return;
+	if (!(seconds > 0))
+		seconds = 0;
+	if (seconds > 1e9)
+		seconds = 1e9;
+	va_start(labels, seconds);
+	cell = metric_cell(id, labels);
+	va_end(labels);
+	while (bucket < l->buckets && seconds > d->buckets[bucket])
+		bucket++;
+	atomic_fetch_add_explicit(&metric_state.row[cell + bucket], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&metric_state.row[cell + l->buckets + 1], (uint64_t)(seconds * 1e6 + 0.5),
+				  memory_order_relaxed);
+}
+
+void metrics_reset_gauges(struct shm *shm, unsigned slot)
+{
+	const struct metric_layout *l;
+	int id;
+	size_t i;
+
+	BUG_ON(slot >= SHM_SLOTS_MAX);
+	for (id = 0; id < METRIC_MAX; id++) {
+		l = &metric_state.layout[id];
+		if (metric_table[id].type != METRIC_GAUGE || metric_table[id].fold == FOLD_LAST)
+			continue;
+		for (i = 0; i < l->series * l->stride; i++)
+			atomic_store_explicit(&shm->slots[slot].metrics[l->base + i], 0, memory_order_relaxed);
+	}
+}
+
+/* ---- adding up ---- */
+
+/* One cell over all slots. */
+static int64_t metric_fold(const struct shm *shm, enum metric_fold fold, size_t cell)
+{
+	uint32_t slots = atomic_load_explicit(&shm->slots_used, memory_order_acquire);
+	uint64_t total = 0;
+	uint64_t v;
+	uint32_t i;
+
+	for (i = 0; i < slots && i < SHM_SLOTS_MAX; i++) {
+		v = atomic_load_explicit(&shm->slots[i].metrics[cell], memory_order_relaxed);
+		if (fold == FOLD_SUM)
+			total += v;
+		else if (v > total)
+			total = v;
+	}
+	if (fold == FOLD_LAST)
+		total &= UINT32_MAX;
+	return (int64_t)total;
+}
+
+/* All series of a metric; of a histogram the number of observations. */
+static int64_t metric_sum(const struct shm *shm, enum metric_id id)
+{
+	const struct metric_layout *l = &metric_state.layout[id];
+	enum metric_fold fold = metric_table[id].fold;
+	size_t cells = metric_table[id].type == METRIC_HISTOGRAM ? l->stride - 1 : l->stride;
+	int64_t total = 0;
+	int64_t v;
+	size_t i;
+	size_t j;
+
+	for (i = 0; i < l->series; i++) {
+		for (j = 0; j < cells; j++) {
+			v = metric_fold(shm, fold, l->base + i * l->stride + j);
+			if (fold == FOLD_SUM)
+				total += v;
+			else if (v > total)
+				total = v;
+		}
+	}
+	return total;
+}
+
+static double metric_rate(const struct shm *shm)
+{
+	int64_t completed = metric_sum(shm, M_DEBATES_COMPLETED);
+
+	if (completed == 0)
+		return 0;
+	return (double)metric_sum(shm, M_CONSENSUS_REACHED) / (double)completed;
+}
+
+double metric_total(enum metric_id id)
+{
+	BUG_ON(id >= METRIC_MAX);
+	if (metric_state.shm == NULL)
+		return 0;
+	if (metric_table[id].fold == FOLD_RATIO)
+		return metric_rate(metric_state.shm);
+	return (double)metric_sum(metric_state.shm, id);
+}
+
+/* ---- printing ---- */
+
+static const char *metric_value_name(enum metric_set set, size_t i)
+{
+	return i < metric_state.sets[set].n ? metric_state.sets[set].v[i] : "other";
+}
+
+/* Label values come from configuration too, so they are escaped. */
+static void metric_escape(struct buf *out, const char *s)
+{
+	for (; *s != '\0'; s++) {
+		if (*s == '\\' || *s == '"')
+			buf_addc(out, '\\');
+		if (*s == '\n')
+			buf_addz(out, "\\n");
+		else
+			buf_addc(out, *s);
+	}
+}
+
+/* name{a="x",b="y"}, with the bucket's bound as a last label if there is one. */
+static void metric_print_name(struct buf *out, enum metric_id id, size_t series, const char *suffix, const char *bound)
+{
+	const struct metric_desc *d = &metric_table[id];
+	const struct metric_layout *l = &metric_state.layout[id];
+	size_t at[METRIC_LABELS] = {0};
+	const char *before = "{";
+	size_t i;
+
+	for (i = METRIC_LABELS; i-- > 0;) {
+		at[i] = series % l->sizes[i];
+		series /= l->sizes[i];
+	}
+	buf_printf(out, "%s%s", d->name, suffix);
+	for (i = 0; i < METRIC_LABELS && d->labels[i].set != SET_NONE; i++) {
+		buf_printf(out, "%s%s=\"", before, d->labels[i].name);
+		metric_escape(out, metric_value_name(d->labels[i].set, at[i]));
+		buf_addc(out, '"');
+		before = ",";
+	}
+	if (bound != NULL)
+		buf_printf(out, "%sle=\"%s\"", before, bound);
+	if (bound != NULL || before[0] == ',')
+		buf_addc(out, '}');
+	buf_addc(out, ' ');
+}
+
+/* Millionths as a decimal number, exactly. */
+static void metric_print_millionths(struct buf *out, int64_t n)
+{
+	buf_printf(out, "%lld.%06lld\n", (long long)(n / 1000000), (long long)(n % 1000000));
+}
+
+static void metric_print_histogram(struct buf *out, enum metric_id id, size_t series, const int64_t *cells)
+{
+	const struct metric_desc *d = &metric_table[id];
+	const struct metric_layout *l = &metric_state.layout[id];
+	int64_t count = 0;
+	char bound[32];
+	size_t i;
+
+	for (i = 0; i <= l->buckets; i++) {
+		count += cells[i];
+		if (i < l->buckets)
+			snprintf(bound, sizeof(bound), "%g", d->buckets[i]);
+		metric_print_name(out, id, series, "_bucket", i < l->buckets ? bound : "+Inf");
+		buf_printf(out, "%lld\n", (long long)count);
+	}
+	metric_print_name(out, id, series, "_sum", NULL);
+	metric_print_millionths(out, cells[l->buckets + 1]);
+	metric_print_name(out, id, series, "_count", NULL);
+	buf_printf(out, "%lld\n", (long long)count);
+}
+
+static void metric_print_series(const struct shm *shm, struct buf *out, enum metric_id id, size_t series, bool always)
+{
+	const struct metric_desc *d = &metric_table[id];
+	const struct metric_layout *l = &metric_state.layout[id];
+	int64_t cells[METRIC_BUCKETS + 2];
+	bool zero = true;
+	size_t i;
+
+	for (i = 0; i < l->stride; i++) {
+		cells[i] = metric_fold(shm, d->fold, l->base + series * l->stride + i);
+		zero = zero && cells[i] == 0;
+	}
+	if (zero && !always)
+		return;
+	if (d->type == METRIC_HISTOGRAM) {
+		metric_print_histogram(out, id, series, cells);
+		return;
+	}
+	metric_print_name(out, id, series, "", NULL);
+	if (id == M_COST_MICRO)
+		metric_print_millionths(out, cells[0]);
+	else
+		buf_printf(out, "%lld\n", (long long)cells[0]);
+}
+
+/* Is the series made of known values only? "other" is shown when something is in it. */
+static bool metric_is_known(enum metric_id id, size_t series)
+{
+	const struct metric_desc *d = &metric_table[id];
+	const struct metric_layout *l = &metric_state.layout[id];
+	size_t i;
+
+	for (i = METRIC_LABELS; i-- > 0;) {
+		if (d->labels[i].set != SET_NONE && series % l->sizes[i] == l->sizes[i] - 1)
+			return false;
+		series /= l->sizes[i];
+	}
+	return true;
+}
+
+static void metric_head(struct buf *out, const char *name, const char *type, const char *help)
+{
+	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void metric_print(const struct shm *shm, struct buf *out, enum metric_id id)
+{
+	static const char *const types[] = {"counter", "gauge", "histogram"};
+	const struct metric_desc *d = &metric_table[id];
+	const struct metric_layout *l = &metric_state.layout[id];
+	bool small = l->series * l->stride <= METRIC_ALWAYS;
+	size_t i;
+
+	metric_head(out, d->name, types[d->type], d->help);
+	if (d->fold == FOLD_RATIO) {
+		buf_printf(out, "%s %.6g\n", d->name, metric_rate(shm));
+		return;
+	}
+	for (i = 0; i < l->series; i++)
+		metric_print_series(shm, out, id, i, i == 0 || (small && metric_is_known(id, i)));
+}
+
+/* ---- the node ---- */
+
+static void metrics_render_workers(const struct shm *shm, struct buf *out)
+{
+	static const char *const names[] = {[SLOT_BOOTING] = "booting",
+					    [SLOT_SERVING] = "serving",
+					    [SLOT_DRAINING] = "draining",
+					    [SLOT_EXITING] = "exiting"};
+	unsigned count[countof(names)] = {0};
+	uint32_t slots = atomic_load(&shm->slots_used);
+	uint32_t state;
+	uint32_t i;
+
+	for (i = 0; i < slots && i < SHM_SLOTS_MAX; i++) {
+		state = atomic_load(&shm->slots[i].state);
+		if (state < countof(names))
+			count[state]++;
+	}
+	metric_head(out, "aragora_workers", "gauge", "Worker processes by state.");
+	for (i = SLOT_BOOTING; i < countof(names); i++)
+		buf_printf(out, "aragora_workers{state=\"%s\"} %u\n", names[i], count[i]);
+}
+
+static void metrics_render_node(const struct shm *shm, struct buf *out)
+{
+	struct node_usage usage;
+	int64_t started = atomic_load(&shm->started_ms);
+	int64_t up = clock_wall_ms() - started;
+
+	node_usage(shm, metric_state.master, &usage);
+	metric_head(out, "process_resident_memory_bytes", "gauge", "Resident memory of all workers.");
+	buf_printf(out, "process_resident_memory_bytes %llu\n", (unsigned long long)usage.rss_bytes);
+	metric_head(out, "process_cpu_seconds_total", "counter",
+		    "CPU time of the master and all workers, ended ones included.");
+	buf_addz(out, "process_cpu_seconds_total ");
+	metric_print_millionths(out, usage.cpu_us);
+	metric_head(out, "process_open_fds", "gauge", "Open file descriptors of the master and all workers.");
+	buf_printf(out, "process_open_fds %llu\n", (unsigned long long)usage.open_fds);
+	metric_head(out, "process_start_time_seconds", "gauge", "Start of the master, seconds since the epoch.");
+	buf_printf(out, "process_start_time_seconds %lld.%03lld\n", (long long)(started / 1000),
+		   (long long)(started % 1000));
+	metric_head(out, "aragora_uptime_seconds", "gauge", "Seconds since the start of the master.");
+	buf_printf(out, "aragora_uptime_seconds %lld\n", (long long)(up > 0 ? up / 1000 : 0));
+	metric_head(out, "aragora_info", "gauge", "Version of the server.");
+	buf_printf(out, "aragora_info{version=\"%s\"} 1\n", ARAGORA_VERSION);
+}
+
+void metrics_render(const struct shm *shm, struct buf *out)
+{
+	int id;
+
+	BUG_ON(metric_state.used == 0);
+	for (id = 0; id < METRIC_MAX; id++)
+		metric_print(shm, out, (enum metric_id)id);
+	metrics_render_workers(shm, out);
+	metrics_render_node(shm, out);
+}
