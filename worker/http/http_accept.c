@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accepting, shared with the other workers: one queue per listener in a nested epoll set (EPOLLEXCLUSIVE, which
+ * libevent does not offer), behind a gate that keeps the workers even. Called by http_server.c. It reads no byte.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/conf.h"
+#include "worker/http/http_conn.h"
+
+#define ACCEPT_BATCH      16              /* per event */
+#define ACCEPT_PAUSE      (5 * MS_US)     /* away from the queue when this worker has enough */
+#define ACCEPT_FD_PAUSE   (250 * MS_US)   /* when there are no descriptors */
+#define ACCEPT_FRESH      (300 * MS_US)   /* older heartbeats do not count */
+#define ACCEPT_SURPLUS    64              /* connections above the limit that are told so */
+
+struct http_accept {
+	struct http_server *server;
+	int epoll;
+	int *fds;
+	size_t count;
+	size_t next;                  /* where the next batch begins, so that no listener is favoured */
+	struct event ev;
+	struct loop_timer pause;
+	bool armed, stopped;
+};
+
+static void accept_arm(struct http_accept *a, bool on)
+{
+	if (on == a->armed || a->stopped || a->count == 0)
+		return;
+	a->armed = on;
+	if (on)
+		event_add(&a->ev, NULL);
+	else
+		event_del(&a->ev);
+}
+
+static void accept_rest(struct http_accept *a, int64_t us)
+{
+	accept_arm(a, false);
+	loop_timer_set(&a->pause, us);
+}
+
+/* How many connections this worker may have before it leaves the queue to the others. */
+static unsigned accept_gate(const struct http_accept *a)
+{
+	const struct http_server *s = a->server;
+	int64_t now = clock_mono_us();
+	unsigned i, smallest = UINT32_MAX;
+
+	for (i = 0; i < SHM_SLOTS_MAX; i++) {
+		struct shm_slot *slot = &s->slots[i];
+		uint32_t n;
+
+		if (i == s->slot || atomic_load_explicit(&slot->state, memory_order_relaxed) != SLOT_SERVING)
+			continue;
+		if (now - atomic_load_explicit(&slot->heartbeat_us, memory_order_relaxed) > ACCEPT_FRESH)
+			continue;
+		n = atomic_load_explicit(&slot->connections, memory_order_relaxed);
+		if (n < smallest)
+			smallest = n;
+	}
+	return smallest == UINT32_MAX ? UINT32_MAX : smallest + 8 + smallest / 16;
+}
+
+static bool accept_peer(const struct sockaddr_storage *from, struct http_addr *addr)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (from->ss_family == AF_INET) {
+		memcpy(addr->b, mapped, sizeof(mapped));
+		memcpy(addr->b + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+		return true;
+	}
+	if (from->ss_family == AF_INET6) {
+		memcpy(addr->b, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
+		return true;
+	}
+	return false;
+}
+
+/* A new connection: counted, or told that there is no room. */
+static void accept_take(struct http_accept *a, int fd, const struct sockaddr_storage *from)
+{
+	struct http_server *s = a->server;
+	struct http_addr addr;
+	bool tcp = accept_peer(from, &addr);
+	struct http_conn *c;
+	int on = 1;
+
+	if (tcp)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* only slower without */
+	c = conn_new(s, fd, tcp ? &addr : NULL);
+	if ((int64_t)s->count > s->conf->server.worker_connections) {
+		c->input_left = true;
+		request_refuse(c, ERR_UNAVAILABLE, "this server has as many connections as it takes", 1);
+		return;
+	}
+	if (!tcp || c->trusted || s->conf->limits.connections_per_ip == 0 || !server_limits(s, &addr))
+		return;
+	c->counted = http_peers_enter(s->conn_peers, &addr, s->conf->limits.connections_per_ip, 0, loop_now(s->loop));
+	if (!c->counted) {
+		c->input_left = true;
+		request_refuse(c, ERR_RATE_LIMITED, "too many connections from this address", 1);
+	}
+}
+
+enum accept_result { ACCEPT_OK, ACCEPT_EMPTY, ACCEPT_STOP };
+
+static enum accept_result accept_one(struct http_accept *a, int listener)
+{
+	struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
+	socklen_t n = sizeof(from);
+	int fd = accept4(listener, (struct sockaddr *)(void *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd >= 0) {
+		accept_take(a, fd, &from);
+		return ACCEPT_OK;
+	}
+	switch (errno) {
+	case EMFILE:
+	case ENFILE:
+	case ENOBUFS:
+	case ENOMEM:
+		log_warn("http", "cannot accept, pausing", KV_S("error", strerror(errno)));
+		accept_rest(a, ACCEPT_FD_PAUSE);
+		return ACCEPT_STOP;
+	case EINTR:
+	case ECONNABORTED:
+		return ACCEPT_OK;
+	default:
+		return ACCEPT_EMPTY;
+	}
+}
+
+/* Accepts round the listeners, at most `limit` and while this worker has no more than `gate` connections. */
+static void accept_batch(struct http_accept *a, unsigned limit, unsigned gate)
+{
+	const struct http_server *s = a->server;
+	uint64_t hard = (uint64_t)s->conf->server.worker_connections + ACCEPT_SURPLUS;
+	size_t empty = 0;
+
+	while (limit > 0 && empty < a->count) {
+		enum accept_result r;
+
+		if (s->count > gate || s->count >= hard) {
+			accept_rest(a, ACCEPT_PAUSE);
+			return;
+		}
+		r = accept_one(a, a->fds[a->next]);
+		if (r == ACCEPT_STOP)
+			return;
+		if (r == ACCEPT_OK) {
+			limit--;
+			empty = 0;
+		} else {
+			empty++;
+		}
+		a->next = (a->next + 1) % a->count;
+	}
+}
+
+static void accept_on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct http_accept *a = arg;
+
+	(void)fd;
+	(void)what;
+	accept_batch(a, ACCEPT_BATCH, accept_gate(a));
+}
+
+static void accept_on_pause(void *arg)
+{
+	accept_arm(arg, true);
+}
+
+struct http_accept *accept_new(struct http_server *s)
+{
+	struct http_accept *a = xcalloc(1, sizeof(*a));
+
+	a->server = s;
+	a->epoll = -1;
+	loop_timer_init(s->loop, &a->pause, accept_on_pause, a);
+	return a;
+}
+
+void accept_listen(struct http_accept *a, const int *fds, size_t n)
+{
+	size_t i;
+
+	BUG_ON(a->epoll != -1);
+	a->epoll = epoll_create1(EPOLL_CLOEXEC);
+	BUG_ON(a->epoll == -1);
+	a->fds = xcalloc(n + 1, sizeof(*a->fds));
+	for (i = 0; i < n; i++) {
+		struct epoll_event e = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+
+		a->fds[i] = fds[i];
+		evutil_make_socket_nonblocking(fds[i]);
+		BUG_ON(epoll_ctl(a->epoll, EPOLL_CTL_ADD, fds[i], &e) == -1);
+	}
+	a->count = n;
+	event_assign(&a->ev, loop_base(a->server->loop), a->epoll, EV_READ | EV_PERSIST, accept_on_event, a);
+	accept_arm(a, true);
+}
+
+void accept_tick(struct http_accept *a)
+{
+	if (!a->stopped && a->count > 0)
+		accept_batch(a, ACCEPT_BATCH, accept_gate(a));
+}
+
+void accept_stop(struct http_accept *a)
+{
+	if (a->stopped)
+		return;
+	/* Who stands in the queue was promised a connection by the kernel. */
+	if (a->count > 0)
+		accept_batch(a, UINT32_MAX, UINT32_MAX);
+	accept_arm(a, false);
+	loop_timer_stop(&a->pause);
+	a->stopped = true;
+	if (a->epoll != -1)
+		close(a->epoll);
+	a->epoll = -1;
+}
+
+void accept_free(struct http_accept *a)
+{
+	if (!a->stopped) {
+		accept_arm(a, false);
+		loop_timer_stop(&a->pause);
+		if (a->epoll != -1)
+			close(a->epoll);
+	}
+	free(a->fds);
+	free(a);
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private to worker/http and worker/ws: the connection, the private half of a request, the server that owns them.
+ *
+ * Nothing here is freed inside its own callback: a connection that ends is marked dead and freed at the end of the
+ * turn; a request lives until the connection and the handler have both let go.
+ */
+#ifndef WORKER_HTTP_HTTP_CONN_H
+#define WORKER_HTTP_HTTP_CONN_H
+
+#include <sys/uio.h>
+
+#include "common/co.h"
+#include "common/loop.h"
+#include "common/shm.h"
+#include "worker/http/http_client.h"
+#include "worker/http/http_deadline.h"
+#include "worker/http/http_framing.h"
+
+#define CONN_IN_SIZE    16384           /* usual size of an input buffer */
+#define CONN_OUT_HIGH   (256 * 1024)    /* above it no further pipelined request is begun */
+#define CONN_TURN_MAX   16              /* requests per connection and loop turn */
+#define CONN_DISCARD    (64 * 1024)     /* a refused body up to this size is read away to keep the connection */
+
+enum conn_state {
+	CONN_IDLE,   /* waits for the first byte of a request */
+	CONN_HEAD,
+	CONN_BODY,
+	CONN_WORK,   /* a handler is at it */
+	CONN_OWNED,  /* a WebSocket or a stream has it */
+	CONN_FLUSH,  /* last bytes are on their way, then the end */
+	CONN_LINGER, /* write side is shut, input is read away */
+	CONN_DEAD    /* freed at the end of the turn */
+};
+
+/* How bytes move; plain sockets today, TLS is a second row. Return values and errno as read(2) and writev(2). */
+struct io_ops {
+	ssize_t (*read)(struct http_conn *c, void *p, size_t n);
+	ssize_t (*write)(struct http_conn *c, const struct iovec *v, int n);
+};
+
+/* A protocol that has taken a connection over. */
+struct conn_owner {
+	/* Bytes came; returns how many were used. May change them (unmasking). */
+	size_t (*input)(void *arg, char *p, size_t n);
+	/* The output queue got shorter, or is empty at the end of a turn. */
+	void (*drained)(void *arg);
+	/* The deadline set by conn_deadline has passed. */
+	void (*expired)(void *arg, enum http_deadline_kind kind);
+	/* The server drains: say good-bye. */
+	void (*go_away)(void *arg);
+	/* The connection has ended; exactly once. */
+	void (*closed)(void *arg);
+};
+
+/* Input: data is p[off, end). */
+struct conn_in { char *p; size_t off, end, cap; };
+
+/* Output: a ring of shared slices; the first `sent` bytes of the first are gone. */
+struct conn_out {
+	struct rbuf *first[4];
+	struct rbuf **ring; /* `first` until it is too small */
+	unsigned head, count, cap;
+	size_t sent;
+	size_t bytes;       /* queued and not yet sent */
+};
+
+struct http_conn {
+	struct http_server *server;
+	struct http_conn *next, *prev;
+	struct http_conn *next_dirty;
+	const struct io_ops *io;
+	int fd;
+	enum conn_state state;
+	bool dirty;          /* in the list of what the end of the turn looks at */
+	bool processing;     /* inside conn_process: no second one below it */
+	bool reading;        /* read event is set */
+	bool writing;        /* write event is set */
+	bool peer_eof;       /* the client will send no more */
+	bool input_left;     /* more may come that nobody wants: linger before closing */
+	bool counted;        /* in the count per address */
+	bool trusted;        /* the peer is a proxy of ours */
+	struct event read_ev, write_ev;
+	struct conn_in in;
+	struct conn_out out;
+	struct http_head_scan scan;
+	struct http_reply *call; /* the request in progress */
+	const struct conn_owner *owner;
+	void *owner_arg;
+	struct http_deadline deadline;       /* of the state */
+	struct http_deadline write_deadline;
+	struct http_addr addr;
+	uint64_t turn;           /* in which turn_requests were begun */
+	unsigned turn_requests;
+};
+
+#define REPLY_BLOCKS_MAX 8
+
+struct reply_field { const char *name; struct str value; };
+
+/* The private half of a request. */
+struct http_reply {
+	struct http_request req;
+	struct http_server *server;
+	struct http_reply *next, *prev;  /* of all live requests */
+	unsigned holds;                  /* handler side */
+	bool attached;                   /* the connection side: it waits for the answer or streams it */
+	bool replied;                    /* the handler has replied */
+	bool timed_out;                  /* 504 was sent in its place */
+	bool finished;                   /* the finished hook has run */
+	bool keep_alive;                 /* what the reply will say */
+	bool body_left;                  /* the body was not read to its end */
+	bool discard;                    /* the body is read away, then `refusal` is the answer */
+	bool in_scope;
+	struct error refusal;
+	struct http_framing framing;
+	struct http_chunked chunked;
+	uint64_t body_left_bytes;        /* of a Content-Length body */
+	size_t body_limit;
+	struct buf body;
+	struct http_deadline deadline;
+	int64_t timeout_us;
+	struct co_scope scope;
+	struct log_ctx log;
+	struct reply_field *fields;
+	size_t field_count, field_cap;
+	const char *blocks[REPLY_BLOCKS_MAX];
+	unsigned block_count;
+};
+
+struct http_server {
+	struct loop *loop;
+	const struct conf *conf;
+	struct shm_slot *slots;
+	unsigned slot;
+	const struct http_hooks *hooks;
+	void *user;
+	unsigned refs;               /* owner, connections, requests, a queued end of turn */
+	bool closed;                 /* http_server_free was called */
+	bool draining;
+	bool turn_queued;
+	struct http_conn conns;      /* ring */
+	struct http_reply calls;     /* ring */
+	struct http_conn *dirty;
+	unsigned count;              /* connections */
+	unsigned sockets, streams;   /* of them WebSockets and streams */
+	struct http_deadlines deadlines;
+	struct http_cidrs trusted, exempt;
+	struct http_peers *conn_peers, *socket_peers;
+	struct http_accept *accept;
+	struct loop_timer drain_timer;
+	int64_t drain_from, drain_spread;
+	unsigned drain_total;
+	struct arena *arenas[32];    /* spare */
+	unsigned arena_count;
+	void *inputs[32];            /* spare input buffers */
+	unsigned input_count;
+	uint64_t id_state;
+	int64_t date_s;
+	char date[32];
+	unsigned ticks;
+};
+
+/* ---- http_conn.c ---- */
+
+/* Takes the descriptor; `addr` NULL: a Unix socket. */
+struct http_conn *conn_new(struct http_server *s, int fd, const struct http_addr *addr);
+/* Ends it now; memory goes at the end of the turn. Harmless when dead. */
+void conn_close(struct http_conn *c);
+/* No more input is wanted: sends what is queued, then closes (lingering if input may be left). */
+void conn_finish(struct http_conn *c);
+/* Queues a slice; the reference is taken. It is sent at the end of the turn. */
+void conn_send(struct http_conn *c, struct rbuf *r);
+/* Has the end of the turn look at it. */
+void conn_mark(struct http_conn *c);
+void conn_state_set(struct http_conn *c, enum conn_state state);
+void conn_deadline(struct http_conn *c, enum http_deadline_kind kind);
+/* Hands the connection to another protocol (CONN_OWNED); input that is left comes at the end of the turn. */
+void conn_own(struct http_conn *c, const struct conn_owner *owner, void *arg);
+/* End of turn: works on what is buffered, sends, frees the dead. */
+void conn_turn_end(struct http_server *s);
+void conn_expired(struct http_conn *c, enum http_deadline_kind kind);
+void conn_write_expired(struct http_conn *c);
+
+/* ---- http_request.c ---- */
+
+/* A head is complete (or hopeless: err is set): makes the request, answers it or waits for its body. */
+void request_begin(struct http_conn *c, struct str head, const struct error *err);
+/* Body bytes; returns how many were used. */
+size_t request_body(struct http_conn *c, struct str in);
+/* Answers a connection without a request (limits, time-outs of the head). */
+void request_refuse(struct http_conn *c, enum err code, const char *msg, int retry_after);
+/* The connection lets go of its request. */
+void request_detach(struct http_conn *c);
+/* The answer is complete: next request or end of the connection. */
+void request_done(struct http_conn *c);
+void request_expired(struct http_reply *h);
+/* Runs the finished hook once. */
+void request_finished(struct http_reply *h);
+/* May the connection be kept after this answer? */
+bool request_keeps(const struct http_reply *h);
+void request_cancel_all(struct http_server *s, const char *why);
+
+/* ---- http_reply.c ---- */
+
+/* Status line and all headers. content_length < 0: none; `extra` lines end with CRLF. */
+struct rbuf *reply_head(struct http_reply *h, int status, const char *content_type, int64_t content_length, const char *extra);
+/* The envelope with a status and a code of its own. */
+void reply_problem(struct http_request *req, int status, const char *code, const char *msg, const char *field, json_t *extra);
+const char *reply_reason(int status);
+
+/* ---- http_server.c ---- */
+
+struct arena *server_arena_take(struct http_server *s);
+void server_arena_give(struct http_server *s, struct arena *a);
+char *server_input_take(struct http_server *s);
+void server_input_give(struct http_server *s, char *p);
+void server_unref(struct http_server *s);
+/* Queues conn_turn_end. */
+void server_want_turn_end(struct http_server *s);
+/* IMF-fixdate of now. */
+const char *server_date(struct http_server *s);
+void server_count(struct http_server *s, int connections, int sockets, int streams);
+/* Does a new connection or socket of this address fall under the limits per address? */
+bool server_limits(const struct http_server *s, const struct http_addr *a);
+
+/* ---- http_accept.c ---- */
+
+struct http_accept *accept_new(struct http_server *s);
+void accept_listen(struct http_accept *a, const int *fds, size_t n);
+void accept_tick(struct http_accept *a);
+/* Empties the queues and lets go of the listeners. */
+void accept_stop(struct http_accept *a);
+void accept_free(struct http_accept *a);
+
+#endif

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The router: compiles route tables and the chain of middleware at start, finds the route of a path, runs its steps
+ * inline or on a coroutine. Called through the server's hooks. It knows no connection and no configuration key.
+ */
+#include "worker/http/route.h"
+
+#include "common/co.h"
+#include "common/conf.h"
+
+#define ROUTER_CHAIN_MAX 32
+
+struct router_entry {
+	const struct route *route;
+	uint32_t chain;  /* bits: which steps of the router's chain apply */
+	bool waits;
+	char *text;      /* names of these steps */
+};
+
+/* A distinct path with its methods. */
+struct router_path {
+	char *path;
+	struct router_path *next; /* in the same bucket */
+	const struct router_entry *method[HTTP_METHOD_MAX];
+};
+
+/* One segment of the paths that have parameters. */
+struct router_node {
+	char *segment;             /* NULL: {parameter} */
+	struct router_node *child; /* first; a parameter stands last, so that literal segments win */
+	struct router_node *sibling;
+	struct router_path *path;  /* a route ends here */
+};
+
+struct router {
+	const struct conf *conf;
+	const struct middleware *chain[ROUTER_CHAIN_MAX];
+	size_t chain_n;
+	struct router_entry *entries;
+	size_t count;
+	struct router_path **exact; /* hash */
+	size_t buckets;             /* a power of two */
+	struct router_node root;
+	const struct router_entry **by_route; /* open addressing by address of the route, `buckets` long */
+};
+
+static size_t router_hash(struct str s)
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+	size_t i;
+
+	for (i = 0; i < s.n; i++)
+		h = (h ^ (unsigned char)s.p[i]) * UINT64_C(1099511628211);
+	return (size_t)(h ^ h >> 32);
+}
+
+static size_t router_hash_pointer(const void *p)
+{
+	return (size_t)(((uintptr_t)p >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 20);
+}
+
+/* ---- compiling ---- */
+
+static bool router_check(const struct route *r, struct error *err)
+{
+	struct str path = str_of(r->path), rest = path, segment;
+	unsigned params = 0;
+
+	if (r->path == NULL || path.n == 0 || path.p[0] != '/' || r->handler == NULL || r->method >= HTTP_METHOD_MAX)
+		return error_set(err, ERR_INTERNAL, "route %s: incomplete", r->path != NULL ? r->path : "(no path)");
+	if (r->permission == NULL && !(r->flags & ROUTE_PUBLIC))
+		return error_set(err, ERR_INTERNAL, "route %s: neither permission nor public", r->path);
+	if (path.n > 1 && path.p[path.n - 1] == '/')
+		return error_set(err, ERR_INTERNAL, "route %s: ends with a slash", r->path);
+	if (str_starts(path, STR("/api/v1")) || str_starts(path, STR("/api/v2")))
+		return error_set(err, ERR_INTERNAL, "route %s: is written without version", r->path);
+	while (str_split(&rest, '/', &segment)) {
+		bool open = segment.n > 0 && segment.p[0] == '{';
+		bool close = segment.n > 0 && segment.p[segment.n - 1] == '}';
+
+		if (open != close || (open && segment.n < 3))
+			return error_set(err, ERR_INTERNAL, "route %s: malformed parameter", r->path);
+		params += open;
+	}
+	if (params > HTTP_PARAMS_MAX)
+		return error_set(err, ERR_INTERNAL, "route %s: more than %d parameters", r->path, HTTP_PARAMS_MAX);
+	return true;
+}
+
+static void router_compile_chain(const struct router *r, struct router_entry *e)
+{
+	struct buf text = BUF_INIT;
+	size_t i;
+
+	e->waits = !(e->route->flags & ROUTE_INLINE);
+	for (i = 0; i < r->chain_n; i++) {
+		const struct middleware *m = r->chain[i];
+
+		if (m->applies != NULL && !m->applies(e->route, r->conf))
+			continue;
+		e->chain |= UINT32_C(1) << i;
+		e->waits |= m->waits;
+		if (text.n > 0)
+			buf_addc(&text, ' ');
+		buf_addz(&text, m->name);
+	}
+	e->text = str_dupz(buf_str(&text));
+	buf_free(&text);
+}
+
+static struct router_path *router_path_new(struct str path)
+{
+	struct router_path *p = xcalloc(1, sizeof(*p));
+
+	p->path = str_dupz(path);
+	return p;
+}
+
+static struct router_path *router_exact(struct router *r, struct str path)
+{
+	struct router_path **at = &r->exact[router_hash(path) & (r->buckets - 1)];
+
+	while (*at != NULL && !str_eqz(path, (*at)->path))
+		at = &(*at)->next;
+	if (*at == NULL)
+		*at = router_path_new(path);
+	return *at;
+}
+
+static struct router_node *router_child(struct router_node *parent, struct str segment)
+{
+	bool param = segment.n > 0 && segment.p[0] == '{';
+	struct router_node **at = &parent->child, *n;
+
+	for (; *at != NULL; at = &(*at)->sibling) {
+		if ((*at)->segment == NULL) {
+			if (param)
+				return *at;
+			break;
+		}
+		if (!param && str_eqz(segment, (*at)->segment))
+			return *at;
+	}
+	n = xcalloc(1, sizeof(*n));
+	n->segment = param ? NULL : str_dupz(segment);
+	n->sibling = *at;
+	*at = n;
+	return n;
+}
+
+static struct router_path *router_tree(struct router *r, struct str path)
+{
+	struct str rest = str_sub(path, 1, path.n), segment;
+	struct router_node *n = &r->root;
+
+	while (str_split(&rest, '/', &segment))
+		n = router_child(n, segment);
+	if (n->path == NULL)
+		n->path = router_path_new(path);
+	return n->path;
+}
+
+static bool router_add(struct router *r, const struct route *route, struct error *err)
+{
+	struct router_entry *e = &r->entries[r->count];
+	struct str path = str_of(route->path);
+	struct router_path *p;
+	size_t i;
+
+	if (!router_check(route, err))
+		return false;
+	p = str_chr(path, '{') < 0 ? router_exact(r, path) : router_tree(r, path);
+	if (p->method[route->method] != NULL)
+		return error_set(err, ERR_INTERNAL, "route %s %s: declared twice", http_method_name(route->method), route->path);
+	r->count++;
+	e->route = route;
+	p->method[route->method] = e;
+	router_compile_chain(r, e);
+	for (i = router_hash_pointer(route); r->by_route[i & (r->buckets - 1)] != NULL; i++)
+		if (r->by_route[i & (r->buckets - 1)]->route == route)
+			return error_set(err, ERR_INTERNAL, "route %s: the row is in two tables", route->path);
+	r->by_route[i & (r->buckets - 1)] = e;
+	return true;
+}
+
+struct router *router_new(const struct route_table *tables, size_t n, const struct middleware *const *chain, size_t chain_n, const struct conf *c, struct error *err)
+{
+	struct router *r = xcalloc(1, sizeof(*r));
+	size_t i, k, total = 0;
+
+	BUG_ON(chain_n > ROUTER_CHAIN_MAX);
+	r->conf = c;
+	r->chain_n = chain_n;
+	for (i = 0; i < chain_n; i++)
+		r->chain[i] = chain[i];
+	for (i = 0; i < n; i++)
+		total += tables[i].n;
+	for (r->buckets = 16; r->buckets < total * 2; r->buckets *= 2)
+		;
+	r->entries = xcalloc(total + 1, sizeof(*r->entries));
+	r->exact = xcalloc(r->buckets, sizeof(struct router_path *));
+	r->by_route = xcalloc(r->buckets, sizeof(const struct router_entry *));
+	for (i = 0; i < n; i++)
+		for (k = 0; k < tables[i].n; k++)
+			if (!router_add(r, &tables[i].v[k], err)) {
+				router_free(r);
+				return NULL;
+			}
+	return r;
+}
+
+static void router_path_free(struct router_path *p)
+{
+	if (p == NULL)
+		return;
+	free(p->path);
+	free(p);
+}
+
+/* Depth is bounded by the paths of the tables. */
+static void router_node_free(struct router_node *n)
+{
+	while (n != NULL) {
+		struct router_node *next = n->sibling;
+
+		router_node_free(n->child);
+		router_path_free(n->path);
+		free(n->segment);
+		free(n);
+		n = next;
+	}
+}
+
+void router_free(struct router *r)
+{
+	size_t i;
+
+	if (r == NULL)
+		return;
+	for (i = 0; i < r->buckets; i++) {
+		struct router_path *p = r->exact[i], *next;
+
+		for (; p != NULL; p = next) {
+			next = p->next;
+			router_path_free(p);
+		}
+	}
+	router_node_free(r->root.child);
+	for (i = 0; i < r->count; i++)
+		free(r->entries[i].text);
+	free(r->entries);
+	free(r->exact);
+	free(r->by_route);
+	free(r);
+}
+
+/* ---- matching ---- */
+
+/* Walks the tree; a literal segment is tried before a parameter. Depth is bounded by the tree. */
+static const struct router_path *router_walk(const struct router_node *n, struct str rest, struct str params[HTTP_PARAMS_MAX], unsigned used)
+{
+	const struct router_path *found;
+	const struct router_node *c;
+	struct str segment;
+
+	if (!str_split(&rest, '/', &segment))
+		return n->path;
+	if (segment.n == 0)
+		return NULL;
+	for (c = n->child; c != NULL; c = c->sibling) {
+		if (c->segment != NULL && !str_eqz(segment, c->segment))
+			continue;
+		if (c->segment == NULL)
+			params[used] = segment;
+		found = router_walk(c, rest, params, used + (c->segment == NULL));
+		if (found != NULL)
+			return found;
+	}
+	return NULL;
+}
+
+static struct str router_allow(const struct router_path *p, struct arena *a)
+{
+	struct buf b = BUF_INIT;
+	struct str out;
+	unsigned m;
+
+	for (m = 0; m < HTTP_METHOD_MAX; m++) {
+		if (m == HTTP_OPTIONS || (m == HTTP_HEAD ? p->method[HTTP_GET] : p->method[m]) == NULL)
+			continue;
+		buf_addz(&b, http_method_name((enum http_method)m));
+		buf_add(&b, STR(", "));
+	}
+	buf_add(&b, STR("OPTIONS"));
+	out = arena_str(a, buf_str(&b));
+	buf_free(&b);
+	return out;
+}
+
+const struct route *router_match(const struct router *r, enum http_method m, struct str path, struct str params[HTTP_PARAMS_MAX], struct arena *a, struct str *allow, struct error *err)
+{
+	const struct router_path *p = r->exact[router_hash(path) & (r->buckets - 1)];
+
+	while (p != NULL && !str_eqz(path, p->path))
+		p = p->next;
+	if (p == NULL && path.n > 1)
+		p = router_walk(&r->root, str_sub(path, 1, path.n), params, 0);
+	*allow = STR_NONE;
+	if (p == NULL) {
+		error_set(err, ERR_NOT_FOUND, "there is nothing at %.*s", (int)(path.n < 160 ? path.n : 160), path.p);
+		return NULL;
+	}
+	if (m < HTTP_METHOD_MAX && p->method[m] != NULL)
+		return p->method[m]->route;
+	*allow = router_allow(p, a);
+	error_set(err, ERR_METHOD_NOT_ALLOWED, "the method is not allowed here");
+	return NULL;
+}
+
+static const struct router_entry *router_entry(const struct router *r, const struct route *route)
+{
+	size_t i;
+
+	for (i = router_hash_pointer(route); r->by_route[i & (r->buckets - 1)] != NULL; i++)
+		if (r->by_route[i & (r->buckets - 1)]->route == route)
+			return r->by_route[i & (r->buckets - 1)];
+	return NULL;
+}
+
+/* ---- running ---- */
+
+bool router_head(const struct router *r, struct http_request *req, size_t *body_limit, struct error *err)
+{
+	const struct router_entry *e = router_entry(r, req->route);
+	size_t i;
+
+	BUG_ON(e == NULL);
+	for (i = 0; i < r->chain_n; i++)
+		if ((e->chain >> i & 1) && r->chain[i]->head != NULL && !r->chain[i]->head(req, body_limit, err))
+			return false;
+	return true;
+}
+
+static void router_steps(const struct router *r, const struct router_entry *e, struct http_request *req)
+{
+	size_t i;
+
+	for (i = 0; i < r->chain_n; i++)
+		if ((e->chain >> i & 1) && r->chain[i]->before != NULL && !r->chain[i]->before(req))
+			return;
+	/* The time limit may have answered while a step waited. */
+	if (!http_replied(req))
+		e->route->handler(req);
+}
+
+struct router_run {
+	const struct router *router;
+	const struct router_entry *entry;
+	struct http_request *req;
+};
+
+static void router_on_coroutine(void *arg)
+{
+	struct router_run run = *(struct router_run *)arg;
+
+	http_request_enter(run.req);
+	router_steps(run.router, run.entry, run.req);
+	http_request_leave(run.req);
+	http_request_release(run.req);
+}
+
+static void router_no_route(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+
+	if (req->method == HTTP_OPTIONS) {
+		http_reply(req, 200, NULL, STR_NONE);
+		return;
+	}
+	error_set(&err, ERR_NOT_FOUND, "there is nothing here");
+	http_reply_error(req, &err);
+}
+
+void router_run(const struct router *r, struct http_request *req)
+{
+	const struct router_entry *e = req->route != NULL ? router_entry(r, req->route) : NULL;
+	struct error err = ERROR_INIT;
+	struct router_run *run;
+
+	if (e == NULL) {
+		router_no_route(req);
+		return;
+	}
+	if (!e->waits) {
+		router_steps(r, e, req);
+		return;
+	}
+	run = arena_alloc(req->arena, sizeof(*run));
+	*run = (struct router_run){r, e, req};
+	http_request_hold(req);
+	if (co_spawn(e->route->path, router_on_coroutine, run) == NULL) {
+		error_set(&err, ERR_UNAVAILABLE, "the server is at its capacity");
+		http_reply_error(req, &err);
+		http_request_release(req);
+	}
+}
+
+void router_finished(const struct router *r, struct http_request *req)
+{
+	const struct router_entry *e = req->route != NULL ? router_entry(r, req->route) : NULL;
+	size_t i;
+
+	for (i = 0; i < r->chain_n; i++) {
+		bool applies = e != NULL ? (e->chain >> i & 1) != 0 : r->chain[i]->applies == NULL;
+
+		if (applies && r->chain[i]->after != NULL)
+			r->chain[i]->after(req);
+	}
+}
+
+void router_each(const struct router *r, void (*fn)(void *arg, const struct route *route, const char *chain, bool waits), void *arg)
+{
+	size_t i;
+
+	for (i = 0; i < r->count; i++)
+		fn(arg, r->entries[i].route, r->entries[i].text, r->entries[i].waits);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ids and versions on every reply: X-Request-ID, which is the trace_id of errors, and on /api/ the version and the
+ * default cache rule. The id itself is chosen when the request is made, before anything can be answered.
+ */
+#include "worker/middleware/middleware.h"
+
+static bool correlation_is_api(struct str path)
+{
+	return str_starts(path, STR("/api/")) || str_eqz(path, "/api");
+}
+
+/* "v2" if the client used that spelling. */
+static const char *correlation_version(struct str target)
+{
+	return str_starts(target, STR("/api/v2/")) ? "v2" : "v1";
+}
+
+static void correlation_reply(struct http_request *req)
+{
+	http_reply_field(req, "X-Request-ID", "%.*s", STR_ARG(req->request_id));
+	if (!correlation_is_api(req->path))
+		return;
+	http_reply_field(req, "X-API-Version", "%s", correlation_version(req->target));
+	if (!http_reply_has(req, "Cache-Control"))
+		http_reply_field(req, "Cache-Control", "no-cache");
+}
+
+const struct middleware middleware_correlation = {.name = "correlation", .reply = correlation_reply};

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The order of the middleware, and the hooks that join server and router. Adding a step is a row here and a file
+ * beside it. It decides nothing itself.
+ */
+#include "worker/middleware/middleware.h"
+
+#include "worker/worker.h"
+
+/*
+ * Order: what every later step logs and answers under (correlation), security, authentication, rate limits, request
+ * processing, resilience, observability.
+ */
+const struct middleware *const middleware_chain[] = {
+    &middleware_correlation,
+    &middleware_security_headers,
+    &middleware_cors,
+    &middleware_authentication,
+    &middleware_body_limit,
+    &middleware_content_type,
+    &middleware_timeout,
+    &middleware_metrics,
+    &middleware_request_log,
+};
+const size_t middleware_chain_count = countof(middleware_chain);
+
+const struct conf *middleware_conf(const struct http_request *req)
+{
+	return ((const struct worker *)req->user)->conf;
+}
+
+static const struct router *pipeline_router(const struct http_request *req)
+{
+	return ((const struct worker *)req->user)->router;
+}
+
+static bool pipeline_match(struct http_request *req, size_t *body_limit, struct error *err)
+{
+	struct error ignored = ERROR_INIT;
+	struct str allow;
+
+	req->route = router_match(pipeline_router(req), req->method, req->path, req->params, req->arena, &allow, err);
+	if (req->route != NULL)
+		return router_head(pipeline_router(req), req, body_limit, err);
+	if (allow.n > 0)
+		http_reply_field(req, "Allow", "%.*s", STR_ARG(allow));
+	if (req->method != HTTP_OPTIONS)
+		return false;
+	*err = ignored;
+	if (allow.n == 0)
+		http_reply_field(req, "Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+	return true;
+}
+
+static void pipeline_dispatch(struct http_request *req)
+{
+	router_run(pipeline_router(req), req);
+}
+
+static void pipeline_finished(struct http_request *req)
+{
+	router_finished(pipeline_router(req), req);
+}
+
+static void pipeline_headers(struct http_request *req)
+{
+	size_t i;
+
+	for (i = 0; i < countof(middleware_chain); i++)
+		if (middleware_chain[i]->reply != NULL)
+			middleware_chain[i]->reply(req);
+}
+
+const struct http_hooks middleware_hooks = {
+    .dispatch = pipeline_dispatch,
+    .match = pipeline_match,
+    .finished = pipeline_finished,
+    .headers = pipeline_headers,
+};
