@@ -57,7 +57,7 @@ static struct arena_chunk *arena_chunk_new(size_t size)
 	struct arena_chunk *chunk;
 	size_t total;
 
-	if (__builtin_add_overflow(size, sizeof(*chunk), &total))
+	if (__builtin_add_overflow(size, sizeof(*chunk), &total) || total > PTRDIFF_MAX)
 		return NULL;
 	chunk = malloc(total);
 	if (chunk == NULL)
