@@ -6,7 +6,7 @@
 #include "common/conf.h"
 #include "common/crypto.h"
 #include "common/metrics.h"
-#include "worker/middleware/middleware.h"
+#include "worker/middleware/pipeline.h"
 #include "worker/ws/ws.h"
 
 /* The credential a request carries; STR_NONE if none. */

@@ -4,7 +4,7 @@
  * before the body is read; the connection enforces it.
  */
 #include "common/conf.h"
-#include "worker/middleware/middleware.h"
+#include "worker/middleware/pipeline.h"
 
 /* What a method without body may nevertheless send; it is read and dropped. */
 #define BODY_LIMIT_STRAY 65536

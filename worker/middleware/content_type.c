@@ -3,7 +3,7 @@
  * Bodies are JSON: a missing type passes, another one is answered with 415, an empty body counts as {}. Routes that
  * take anything say so. It does not parse.
  */
-#include "worker/middleware/middleware.h"
+#include "worker/middleware/pipeline.h"
 
 static bool content_type_applies(const struct route *r, const struct conf *c)
 {

@@ -3,7 +3,7 @@
  * Ids and versions on every reply: X-Request-ID, which is the trace_id of errors, and on /api/ the version and the
  * default cache rule. The id itself is chosen when the request is made, before anything can be answered.
  */
-#include "worker/middleware/middleware.h"
+#include "worker/middleware/pipeline.h"
 
 static bool correlation_is_api(struct str path)
 {

@@ -4,7 +4,7 @@
  * browser's work; WebSockets, where it does nothing, are checked in the handshake.
  */
 #include "worker/http/http_client.h"
-#include "worker/middleware/middleware.h"
+#include "worker/middleware/pipeline.h"
 
 static void cors_reply(struct http_request *req)
 {

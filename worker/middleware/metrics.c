@@ -5,7 +5,7 @@
 #include "common/metrics.h"
 
 #include "common/clock.h"
-#include "worker/middleware/middleware.h"
+#include "worker/middleware/pipeline.h"
 
 static void metrics_after(struct http_request *req)
 {

@@ -3,7 +3,7 @@
  * The order of the middleware, and the hooks that join server and router. Adding a step is a row here and a file
  * beside it. It decides nothing itself.
  */
-#include "worker/middleware/middleware.h"
+#include "worker/middleware/pipeline.h"
 
 #include "worker/worker.h"
 
@@ -11,7 +11,7 @@
  * Order: what every later step logs and answers under (correlation), security, authentication, rate limits, request
  * processing, resilience, observability.
  */
-const struct middleware *const middleware_chain[] = {
+const struct middleware *const pipeline_chain[] = {
     &middleware_correlation,
     &middleware_security_headers,
     &middleware_cors,
@@ -22,7 +22,7 @@ const struct middleware *const middleware_chain[] = {
     &middleware_metrics,
     &middleware_request_log,
 };
-const size_t middleware_chain_count = countof(middleware_chain);
+const size_t pipeline_chain_count = countof(pipeline_chain);
 
 const struct conf *middleware_conf(const struct http_request *req)
 {
@@ -66,12 +66,12 @@ static void pipeline_headers(struct http_request *req)
 {
 	size_t i;
 
-	for (i = 0; i < countof(middleware_chain); i++)
-		if (middleware_chain[i]->reply != NULL)
-			middleware_chain[i]->reply(req);
+	for (i = 0; i < countof(pipeline_chain); i++)
+		if (pipeline_chain[i]->reply != NULL)
+			pipeline_chain[i]->reply(req);
 }
 
-const struct http_hooks middleware_hooks = {
+const struct http_hooks pipeline_hooks = {
     .dispatch = pipeline_dispatch,
     .match = pipeline_match,
     .finished = pipeline_finished,

@@ -3,7 +3,7 @@
  * The headers that tell browsers what they may do with an answer; on every reply, errors too. A handler that sets its
  * own Content-Security-Policy (a page) keeps it.
  */
-#include "worker/middleware/middleware.h"
+#include "worker/middleware/pipeline.h"
 
 #define SECURITY_POLICY                                                                                                \
 	"default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: https:; "       \

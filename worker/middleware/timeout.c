@@ -4,7 +4,7 @@
  * are answered at once, the others cannot wait.
  */
 #include "common/conf.h"
-#include "worker/middleware/middleware.h"
+#include "worker/middleware/pipeline.h"
 
 static bool timeout_applies(const struct route *r, const struct conf *c)
 {

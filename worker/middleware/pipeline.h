@@ -3,17 +3,17 @@
  * The middleware of the product: one row per file, gathered in pipeline.c in the order in which they run. The rows find
  * configuration and router in the struct worker that is the request's `user`.
  */
-#ifndef WORKER_MIDDLEWARE_MIDDLEWARE_H
-#define WORKER_MIDDLEWARE_MIDDLEWARE_H
+#ifndef WORKER_MIDDLEWARE_PIPELINE_H
+#define WORKER_MIDDLEWARE_PIPELINE_H
 
 #include "worker/http/route.h"
 
 /* For router_new. */
-extern const struct middleware *const middleware_chain[];
-extern const size_t middleware_chain_count;
+extern const struct middleware *const pipeline_chain[];
+extern const size_t pipeline_chain_count;
 
 /* For http_server_new: match, dispatch and finish through worker->router; default headers through the chain. */
-extern const struct http_hooks middleware_hooks;
+extern const struct http_hooks pipeline_hooks;
 
 extern const struct middleware middleware_security_headers;
 extern const struct middleware middleware_cors;
