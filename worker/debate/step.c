@@ -71,6 +71,11 @@ int64_t step_now_ms(const struct step *s)
 	return s->now_ms;
 }
 
+int64_t debate_running_ms(const struct debate *d)
+{
+	return run_running_ms(d);
+}
+
 void step_emit(struct step *s, const char *type, const char *agent, int round, json_t *data)
 {
 	if (s->count == s->room) {
@@ -922,6 +927,8 @@ CO_FN bool debate_finish(struct debate *d, json_t *result)
 		json_decref(result);
 		return false;
 	}
+	if (json_object_get(result, "ended_at_ms") == NULL) /* cut short: no step has journalled its end */
+		json_put_int(result, "ended_at_ms", clock_wall_ms());
 	f.text = json_canonical(d->arena, result);
 	e.events = json_array();
 	ok = step_finish_commit(d, result, &f, &e);

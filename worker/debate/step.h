@@ -46,6 +46,8 @@ void *debate_engine(const struct debate *d);
 void step_emit(struct step *s, const char *type, const char *agent, int round, json_t *data);
 /* Wall clock as the step sees it (milliseconds UTC); journal it if the engine needs it. */
 int64_t step_now_ms(const struct step *s);
+/* Milliseconds this debate has been running, over all runs: for a step to journal, or for a result that no journal ends. */
+int64_t debate_running_ms(const struct debate *d);
 
 /*
  * A step that computes in place. compute() runs only the first time, must not wait, and returns the result (new
