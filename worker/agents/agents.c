@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The agents of a worker as a whole: opening, closing, breaker gauges, and what /api/agents/health tells. Called by the
+ * worker's boot and by api.c. Makes no calls; that is call.c.
+ */
+#include "worker/agents/agents.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/metrics.h"
+#include "worker/agents/registry.h"
+
+static const char *const agents_fail_names[AGENT_FAIL_MAX] = {
+    [AGENT_OK] = "ok",
+    [AGENT_FAIL_CONNECTION] = "connection",
+    [AGENT_FAIL_TIMEOUT] = "timeout",
+    [AGENT_FAIL_RATE] = "rate_limit",
+    [AGENT_FAIL_AUTH] = "auth",
+    [AGENT_FAIL_QUOTA] = "quota",
+    [AGENT_FAIL_API] = "api",
+    [AGENT_FAIL_PARSE] = "parse",
+    [AGENT_FAIL_EMPTY] = "empty",
+    [AGENT_FAIL_FILTER] = "filter",
+    [AGENT_FAIL_BREAKER] = "circuit_open",
+    [AGENT_FAIL_CANCELLED] = "cancelled",
+};
+
+const char *agent_fail_name(enum agent_fail f)
+{
+	return agents_fail_names[f];
+}
+
+/* EMPTY is retried too, but once: the caller counts. */
+bool agent_fail_retryable(enum agent_fail f)
+{
+	return f == AGENT_FAIL_CONNECTION || f == AGENT_FAIL_TIMEOUT || f == AGENT_FAIL_RATE || f == AGENT_FAIL_EMPTY;
+}
+
+/* A label may stand for several models: the worst of them counts. */
+static void agents_gauges(struct agents *a, uint64_t labels)
+{
+	const char *const *names = agents_known();
+	int64_t now = clock_mono_us(), worst;
+	const struct breaker *b;
+	size_t i;
+
+	for (i = 0; names[i] != NULL; i++) {
+		if ((labels >> i & 1) == 0)
+			continue;
+		worst = 0;
+		for (b = a->breakers.head; b != NULL; b = b->next)
+			if ((b->labels >> i & 1) != 0 && (int64_t)breaker_state(&a->breakers, b, now) > worst)
+				worst = (int64_t)breaker_state(&a->breakers, b, now);
+		metric_set(M_BREAKER_STATE, worst, names[i], NULL);
+	}
+}
+
+/* Sets the timer to the end of the next cooldown. */
+static void agents_watch(struct agents *a)
+{
+	int64_t now = clock_mono_us(), left, next = -1;
+	const struct breaker *b;
+
+	for (b = a->breakers.head; b != NULL; b = b->next) {
+		if (breaker_state(&a->breakers, b, now) != BREAKER_OPEN)
+			continue;
+		left = b->opened_us + a->breakers.cooldown_us - now;
+		next = next < 0 || left < next ? left : next;
+	}
+	if (next >= 0)
+		loop_timer_set(&a->cooldown, next + MS_US);
+}
+
+static void agents_cooled(void *arg)
+{
+	struct agents *a = arg;
+
+	agents_gauges(a, UINT64_MAX);
+	agents_watch(a);
+}
+
+void agents_breaker_changed(struct agents *a, const struct breaker *b)
+{
+	agents_gauges(a, b->labels);
+	if (b->state == BREAKER_OPEN)
+		agents_watch(a);
+}
+
+struct agents *agents_open(struct worker *w)
+{
+	struct agents *a = xcalloc(1, sizeof(*a));
+
+	a->w = w;
+	breakers_init(&a->breakers, (unsigned)w->conf->debates.breaker_failures, w->conf->debates.breaker_cooldown);
+	loop_timer_init(w->loop, &a->cooldown, agents_cooled, a);
+	return a;
+}
+
+void agents_close(struct agents *a)
+{
+	if (a == NULL)
+		return;
+	loop_timer_stop(&a->cooldown);
+	breakers_free(&a->breakers);
+	free(a);
+}
+
+json_t *agents_health(struct agents *a)
+{
+	const struct conf *c = a->w->conf;
+	struct arena *arena = arena_new(0);
+	const struct known_agent *k;
+	struct agent_spec spec;
+	struct error err;
+	json_t *out = json_object();
+	bool usable, keyed;
+	size_t i;
+
+	for (i = 0; (k = known_at(i)) != NULL; i++) {
+		if (k->alias)
+			continue;
+		spec = (struct agent_spec){.name = str_of(k->name)};
+		usable = registry_cast(c, arena, k, STR_NONE, &spec, &err);
+		keyed = k->provider != PROVIDER_OLLAMA && k->provider != PROVIDER_LM_STUDIO &&
+			k->provider != PROVIDER_COMPATIBLE && k->provider != PROVIDER_DEMO;
+		json_object_set_new(out, k->name,
+				    json_pack("{s:s, s:b, s:b, s:b, s:o, s:o}", "type", conf_provider_name(k->provider),
+					      "requires_api_key", keyed, "api_key_configured",
+					      c->providers[k->provider].api_key[0] != '\0', "available", usable, "provider",
+					      json_str(spec.provider), "model", json_str(spec.model)));
+	}
+	arena_free(arena);
+	return out;
+}
+
+json_t *agents_breakers(struct agents *a)
+{
+	int64_t now = clock_mono_us();
+	const struct breaker *b;
+	enum breaker_state state;
+	char iso[CLOCK_ISO_MAX];
+	json_t *out = json_object();
+
+	for (b = a->breakers.head; b != NULL; b = b->next) {
+		state = breaker_state(&a->breakers, b, now);
+		json_object_set_new(out, b->key,
+				    json_pack("{s:s, s:i, s:o, s:b}", "state", breaker_state_name(state), "failure_count",
+					      (int)b->failures, "last_failure",
+					      b->failed_wall_ms > 0 ? json_string(clock_iso(iso, b->failed_wall_ms)) : json_null(),
+					      "available", state != BREAKER_OPEN));
+	}
+	return out;
+}

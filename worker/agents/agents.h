@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The agents of one worker: its breakers and how their state becomes visible. Private to this room.
+ */
+#ifndef WORKER_AGENTS_AGENTS_H
+#define WORKER_AGENTS_AGENTS_H
+
+#include "common/loop.h"
+#include "worker/agents/breaker.h"
+#include "worker/worker.h"
+
+struct agents {
+	struct worker *w;
+	struct breakers breakers;
+	struct loop_timer cooldown; /* an open breaker becomes half-open without anybody calling */
+};
+
+/* Publishes the gauge of every label that used b, and watches its cooldown. */
+void agents_breaker_changed(struct agents *a, const struct breaker *b);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Circuit breakers, one per provider and model: after a row of failures a model is left alone for a while, then tried
+ * with a few calls. State belongs to the process; time is given by the caller.
+ */
+#ifndef WORKER_AGENTS_BREAKER_H
+#define WORKER_AGENTS_BREAKER_H
+
+#include "common/arena.h"
+
+/* The values are those of the metric aragora_circuit_breaker_state. */
+enum breaker_state { BREAKER_CLOSED, BREAKER_HALF_OPEN, BREAKER_OPEN };
+
+/* What an attempt says about the provider's health. NEUTRAL: nothing (rate limit, quota, cancelled). */
+enum breaker_outcome { BREAKER_SUCCESS, BREAKER_FAILURE, BREAKER_NEUTRAL };
+
+#define BREAKER_TRIALS 3 /* calls at once while half-open, and successes in a row that close it */
+
+struct breaker {
+	struct breaker *next;
+	char *key;             /* "provider|model" */
+	enum breaker_state state;
+	unsigned failures;     /* in a row */
+	unsigned successes;    /* while half-open */
+	unsigned trials;       /* under way while half-open */
+	uint64_t epoch;        /* bumped at each change of state: late outcomes of an earlier state count for nothing */
+	int64_t opened_us;
+	int64_t failed_wall_ms; /* 0 = never */
+	uint64_t labels;       /* agents that used it, as bits of agents_known() */
+};
+
+struct breakers {
+	struct breaker *head;
+	size_t count;
+	unsigned threshold;
+	int64_t cooldown_us;
+};
+
+/* A call let through; give it back with its outcome. */
+struct breaker_pass {
+	struct breaker *b;
+	uint64_t epoch;
+	bool trial;
+};
+
+void breakers_init(struct breakers *bs, unsigned threshold, int64_t cooldown_us);
+void breakers_free(struct breakers *bs);
+/* The breaker of a provider and model, made closed if new; NULL when there are too many (models are named by clients). */
+struct breaker *breaker_get(struct breakers *bs, struct str provider, struct str model);
+/* May a call be made now? True fills *pass. */
+bool breaker_allow(const struct breakers *bs, struct breaker *b, int64_t now_us, struct breaker_pass *pass) MUST_CHECK;
+void breaker_report(const struct breakers *bs, const struct breaker_pass *pass, enum breaker_outcome o, int64_t now_us, int64_t wall_ms);
+/* State as of now: an open breaker whose cooldown is over counts as half-open. */
+enum breaker_state breaker_state(const struct breakers *bs, const struct breaker *b, int64_t now_us);
+/* "closed", "half_open", "open" */
+const char *breaker_state_name(enum breaker_state s);
+
+#endif

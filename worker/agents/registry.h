@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Names: which agents the product knows, which provider and model stands behind each, and the personas.
+ */
+#ifndef WORKER_AGENTS_REGISTRY_H
+#define WORKER_AGENTS_REGISTRY_H
+
+#include "worker/agents/agent.h"
+
+struct persona {
+	const char *key;
+	const char *text;
+};
+
+/* NULL past the end. */
+const struct persona *persona_at(size_t i);
+
+struct known_agent {
+	const char *name;
+	enum conf_provider_id provider;
+	const char *model;      /* NULL: the provider's default */
+	const char *openrouter; /* its id at OpenRouter; NULL: made from provider and model */
+	bool alias;             /* another spelling, not listed */
+};
+
+/* NULL past the end. */
+const struct known_agent *known_at(size_t i);
+
+/*
+ * The known agent called `name` (lower case), or whose name it continues after '-' or '_' ("claude-opus-4-6" is of
+ * "claude", "openai_skeptic" of "openai"); NULL if none.
+ */
+const struct known_agent *registry_find(struct str name);
+/* Index in agents_known() that stands for a seat in metrics: the longest known name it begins with, else its provider. */
+size_t registry_label(const struct agent_spec *spec);
+/* PROVIDER_MAX when unknown. */
+enum conf_provider_id registry_provider(struct str name);
+/* Can it be called by this version? */
+bool registry_usable(const struct conf *c, enum conf_provider_id id);
+/* Configured model of a provider, else its built-in default. */
+const char *registry_model(const struct conf *c, enum conf_provider_id id);
+/* Finds provider and model that play a known agent, `model` ("" = default) being asked for; false with the reason. */
+bool registry_cast(const struct conf *c, struct arena *a, const struct known_agent *k, struct str model,
+		   struct agent_spec *spec, struct error *err) MUST_CHECK;
+
+#endif
