@@ -1,0 +1,1095 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Switching, waits, scopes, groups, locks. Coroutines write what they saw into a trace; assertions run on the loop's
+ * stack. Built and run by `make unit`. It does not measure speed.
+ */
+#include <fenv.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/clock.h"
+#include "common/co.h"
+#include "common/loop.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define TEST_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TEST_ASAN 1
+#endif
+#endif
+#ifdef TEST_ASAN
+#include <sanitizer/lsan_interface.h>
+#endif
+
+static struct loop *loop;
+static struct buf trace;
+
+/* Text as the argument of a coroutine, which takes a pointer to anything. */
+#define TEXT(literal) ((void *)(uintptr_t)("" literal))
+
+static const char *const end_names[] = {[CO_DONE] = "done", [CO_TIMEOUT] = "timeout", [CO_ENDED] = "ended"};
+
+static int set_up(void **state)
+{
+	(void)state;
+	trace = BUF_INIT;
+	loop = loop_new();
+	co_init(loop, 0, 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	co_shutdown();
+	loop_free(loop);
+	buf_free(&trace);
+	return 0;
+}
+
+static void spawn(void (*fn)(void *arg), void *arg)
+{
+	struct co *c = co_spawn("test", fn, arg);
+
+	assert_non_null(c);
+}
+
+static void run_all(void)
+{
+	while (co_count() > 0)
+		loop_turn(loop, true);
+}
+
+static void assert_trace(const char *expected)
+{
+	assert_string_equal(trace.p == NULL ? "" : trace.p, expected);
+}
+
+static void note(const char *what)
+{
+	buf_printf(&trace, "%s ", what);
+}
+
+static void note_end(const char *who, enum co_end end)
+{
+	buf_printf(&trace, "%s=%s ", who, end_names[end]);
+}
+
+/* -- switching --------------------------------------------------------------------------------------------------- */
+
+static void say_three_times(void *arg)
+{
+	for (int i = 0; i < 3; i++) {
+		note(arg);
+		(void)co_yield ();
+	}
+}
+
+static void test_takes_turns(void **state)
+{
+	(void)state;
+	spawn(say_three_times, TEXT("a"));
+	spawn(say_three_times, TEXT("b"));
+	run_all();
+	assert_trace("a b a b a b ");
+}
+
+static void yield_keeps_events_alive(void *arg)
+{
+	uint64_t before = loop_turns(loop);
+
+	(void)arg;
+	(void)co_yield ();
+	note(loop_turns(loop) > before ? "turned" : "hogged");
+}
+
+static void test_yield_lets_the_loop_turn(void **state)
+{
+	(void)state;
+	spawn(yield_keeps_events_alive, NULL);
+	run_all();
+	assert_trace("turned ");
+}
+
+static void check_alignment(void *arg)
+{
+	_Alignas(16) volatile float four[4] = {1.0F, 2.0F, 3.0F, 4.0F};
+	volatile long double wide = 1.5L;
+	char text[64];
+
+	(void)arg;
+	/* Aligned SSE moves fault on a stack that is eight bytes off; printf of a double uses them for its va_list. */
+	for (int i = 0; i < 4; i++)
+		four[i] = four[i] * 2.0F;
+	snprintf(text, sizeof(text), "%.1f %.1f %.1Lf", (double)four[0], (double)four[3], wide);
+	note(text);
+	note((uintptr_t)__builtin_frame_address(0) % 16 == 0 ? "aligned" : "crooked");
+	note((uintptr_t)four % 16 == 0 ? "aligned" : "crooked");
+	(void)co_yield ();
+	snprintf(text, sizeof(text), "%.1f", (double)(four[1] + four[2]));
+	note(text);
+}
+
+static void test_stack_alignment_and_sse(void **state)
+{
+	(void)state;
+	spawn(check_alignment, NULL);
+	run_all();
+	assert_trace("2.0 8.0 1.5 aligned aligned 10.0 ");
+}
+
+static double third(void)
+{
+	volatile double one = 1.0;
+	volatile double three = 3.0;
+
+	return one / three;
+}
+
+static void round_up(void *arg)
+{
+	double up;
+
+	(void)arg;
+	fesetround(FE_UPWARD);
+	up = third();
+	(void)co_yield ();
+	note(fegetround() == FE_UPWARD && third() == up ? "up" : "lost");
+}
+
+static void round_nearest(void *arg)
+{
+	const double *nearest = arg;
+
+	note(fegetround() == FE_TONEAREST && third() == *nearest ? "nearest" : "leaked");
+}
+
+static void test_float_control_is_per_coroutine(void **state)
+{
+	double nearest = third();
+
+	(void)state;
+	spawn(round_up, NULL);
+	spawn(round_nearest, &nearest);
+	loop_turn(loop, false);
+	assert_int_equal(fegetround(), FE_TONEAREST);
+	assert_true(third() == nearest);
+	run_all();
+	assert_trace("nearest up ");
+}
+
+/* More live values than callee-saved registers; each coroutine has its own. */
+static void sum_across_waits(void *arg)
+{
+	uint64_t seed = (uint64_t)(uintptr_t)arg;
+	uint64_t v[7];
+	uint64_t a = seed + 1, b = seed + 2, c = seed + 3, d = seed + 4, e = seed + 5, f = seed + 6, g = seed + 7;
+
+	for (uint64_t i = 0; i < 50; i++) {
+		a += i, b += i, c += i, d += i, e += i, f += i, g += i;
+		(void)co_yield ();
+	}
+	memcpy(v, (uint64_t[]){a, b, c, d, e, f, g}, 7 * sizeof(v[0]));
+	for (uint64_t i = 0; i < 7; i++)
+		if (v[i] != seed + i + 1 + 50 * 49 / 2)
+			note("corrupt");
+}
+
+static void test_registers_survive(void **state)
+{
+	(void)state;
+	for (uintptr_t i = 1; i <= 20; i++)
+		spawn(sum_across_waits, (void *)(i * 1000));
+	run_all();
+	assert_trace("");
+}
+
+/* -- waits and timers -------------------------------------------------------------------------------------------- */
+
+static struct co *waiter;
+
+static void wait_for_ever(void *arg)
+{
+	(void)arg;
+	waiter = co_self();
+	note_end("wait", co_wait(0));
+}
+
+static void wake_twice(void *arg)
+{
+	(void)arg;
+	co_wake(waiter);
+	co_wake(waiter);
+	note("woke");
+}
+
+static void test_wake(void **state)
+{
+	(void)state;
+	spawn(wait_for_ever, NULL);
+	spawn(wake_twice, NULL);
+	run_all();
+	assert_trace("woke wait=done ");
+}
+
+static void wake_self(void *arg)
+{
+	(void)arg;
+	co_wake(co_self());
+	note_end("wait", co_wait(clock_mono_us() + 1000));
+}
+
+static void test_wake_of_running_is_harmless(void **state)
+{
+	(void)state;
+	spawn(wake_self, NULL);
+	run_all();
+	assert_trace("wait=timeout ");
+}
+
+static void sleep_20ms(void *arg)
+{
+	int64_t *slept = arg;
+	int64_t start = clock_mono_us();
+
+	note_end("sleep", co_sleep(20 * MS_US));
+	*slept = clock_mono_us() - start;
+}
+
+static void test_sleep_is_never_early(void **state)
+{
+	int64_t slept[10] = {0};
+
+	(void)state;
+	for (size_t i = 0; i < countof(slept); i++)
+		spawn(sleep_20ms, &slept[i]);
+	run_all();
+	for (size_t i = 0; i < countof(slept); i++)
+		assert_true(slept[i] >= 20 * MS_US);
+}
+
+struct due {
+	int64_t at;
+	int64_t *last;
+	unsigned *wrong;
+	unsigned *ended;
+};
+
+static void wait_until_due(void *arg)
+{
+	struct due *d = arg;
+
+	if (co_wait(d->at) != CO_TIMEOUT || *d->last > d->at || clock_mono_us() < d->at)
+		(*d->wrong)++;
+	*d->last = d->at;
+	(*d->ended)++;
+}
+
+static void test_four_thousand_deadlines_in_order(void **state)
+{
+	struct due *all = xcalloc(4096, sizeof(*all));
+	int64_t last = 0;
+	unsigned wrong = 0;
+	unsigned ended = 0;
+	uint32_t random = 12345;
+
+	(void)state;
+	/* All are due after every one of them waits, so that the order is the heap's. */
+	int64_t start = clock_mono_us() + 500 * MS_US;
+	for (unsigned i = 0; i < 4096; i++) {
+		random = random * 1664525 + 1013904223;
+		all[i] = (struct due){start + random % 200000, &last, &wrong, &ended};
+		spawn(wait_until_due, &all[i]);
+	}
+	assert_null(co_spawn("one too many", wait_until_due, NULL));
+	assert_int_equal(co_count(), 4096);
+	run_all();
+	assert_int_equal(ended, 4096);
+	assert_int_equal(wrong, 0);
+	free(all);
+}
+
+static void wait_in_the_past(void *arg)
+{
+	(void)arg;
+	note_end("past", co_wait(1));
+}
+
+static void test_past_deadline_times_out_at_once(void **state)
+{
+	(void)state;
+	spawn(wait_in_the_past, NULL);
+	loop_turn(loop, false);
+	assert_int_equal(co_count(), 0);
+	assert_trace("past=timeout ");
+}
+
+/* -- scopes ------------------------------------------------------------------------------------------------------ */
+
+static struct co_scope shared;
+
+static void note_ended_by(const char *who, enum co_end end)
+{
+	const struct co_scope *s = co_ended_by();
+
+	buf_printf(&trace, "%s=%s/%d ", who, end_names[end], s == NULL ? -1 : (int)s->kind);
+}
+
+static void two_deadlines(void *arg)
+{
+	int64_t now = clock_mono_us();
+	struct co_scope debate = {.kind = SCOPE_DEBATE, .deadline = now + 15 * MS_US};
+	struct co_scope agent = {.kind = SCOPE_AGENT, .deadline = now + 5 * MS_US};
+	enum co_end end;
+
+	(void)arg;
+	co_scope_enter(&debate);
+	co_scope_enter(&agent);
+	end = co_wait(now + SEC_US);
+	note_ended_by("inner", end);
+	note_ended_by("again", co_wait(0));
+	co_scope_leave(&agent);
+	end = co_wait(now + SEC_US);
+	note_ended_by("outer", end);
+	note_ended_by("yield", co_yield ());
+	co_scope_leave(&debate);
+	note_ended_by("free", co_sleep(1));
+}
+
+static void test_innermost_scope_deadline(void **state)
+{
+	char expected[128];
+
+	(void)state;
+	spawn(two_deadlines, NULL);
+	run_all();
+	snprintf(expected, sizeof(expected),
+		 "inner=ended/%d again=ended/%d outer=ended/%d yield=ended/%d free=timeout/-1 ", SCOPE_AGENT,
+		 SCOPE_AGENT, SCOPE_DEBATE, SCOPE_DEBATE);
+	assert_trace(expected);
+}
+
+static void inheritor(void *arg)
+{
+	struct co_scope own = {.kind = SCOPE_CALL};
+	enum co_end end;
+
+	co_scope_enter(&own);
+	end = co_wait(0);
+	note_ended_by(arg, end);
+	co_scope_leave(&own);
+}
+
+static void enter_and_spawn(void *arg)
+{
+	struct co_scope call = {.kind = SCOPE_CALL};
+
+	(void)arg;
+	shared = (struct co_scope){.kind = SCOPE_REQUEST};
+	co_scope_enter(&shared);
+	spawn(inheritor, TEXT("child"));
+	co_scope_enter(&call);
+	note_ended_by("self", co_wait(0));
+	co_scope_leave(&call);
+	co_scope_leave(&shared);
+}
+
+static void test_cancel_reaches_nested_and_children(void **state)
+{
+	char expected[64];
+
+	(void)state;
+	spawn(enter_and_spawn, NULL);
+	loop_turn(loop, false);
+	loop_turn(loop, false);
+	assert_trace("");
+	co_scope_cancel(&shared, "client left");
+	assert_string_equal(shared.why, "client left");
+	run_all();
+	snprintf(expected, sizeof(expected), "child=ended/%d self=ended/%d ", SCOPE_REQUEST, SCOPE_REQUEST);
+	if (strstr(trace.p, "child=") != trace.p)
+		snprintf(expected, sizeof(expected), "self=ended/%d child=ended/%d ", SCOPE_REQUEST, SCOPE_REQUEST);
+	assert_trace(expected);
+}
+
+static void outlives(void *arg)
+{
+	note_ended_by("first", co_wait(0));
+	(void)arg;
+}
+
+static void leave_before_child(void *arg)
+{
+	const bool *cancel = arg;
+	struct co_scope outer = {.kind = SCOPE_REQUEST};
+	struct co_scope inner = {.kind = SCOPE_CALL, .deadline = clock_mono_us() + 10 * MS_US};
+
+	co_scope_enter(&outer);
+	co_scope_enter(&inner);
+	spawn(outlives, NULL);
+	(void)co_yield ();
+	(void)co_yield ();
+	if (*cancel)
+		co_scope_cancel(&inner, "test");
+	co_scope_leave(&inner);
+	memset(&inner, 0xff, sizeof(inner));
+	/* The child has lost the inner scope with its deadline, but hangs in the outer one. */
+	(void)co_sleep(30 * MS_US);
+	note("outer");
+	co_scope_cancel(&outer, "test");
+	co_scope_leave(&outer);
+	memset(&outer, 0xff, sizeof(outer));
+}
+
+static void test_child_moves_to_the_scope_around(void **state)
+{
+	char expected[64];
+	bool cancel = false;
+
+	(void)state;
+	spawn(leave_before_child, &cancel);
+	run_all();
+	snprintf(expected, sizeof(expected), "outer first=ended/%d ", SCOPE_REQUEST);
+	assert_trace(expected);
+}
+
+static void test_child_of_ended_scope_stays_ended(void **state)
+{
+	char expected[64];
+	bool cancel = true;
+
+	(void)state;
+	spawn(leave_before_child, &cancel);
+	run_all();
+	snprintf(expected, sizeof(expected), "first=ended/%d outer ", SCOPE_CALL);
+	assert_trace(expected);
+}
+
+static void shield_twice(void *arg)
+{
+	struct co_scope debate = {.kind = SCOPE_DEBATE};
+	struct co_shield outer;
+	struct co_shield inner;
+
+	(void)arg;
+	co_scope_enter(&debate);
+	co_scope_cancel(&debate, "test");
+	note_ended_by("bare", co_sleep(1));
+	co_shield(&outer, 20 * MS_US);
+	note_ended_by("shielded", co_sleep(MS_US));
+	co_shield(&inner, MS_US);
+	note_end("bound", co_wait(0));
+	co_unshield(&inner);
+	note_end("outer", co_sleep(MS_US));
+	co_unshield(&outer);
+	note_ended_by("bare", co_sleep(1));
+	co_scope_leave(&debate);
+}
+
+static void test_shield(void **state)
+{
+	char expected[128];
+
+	(void)state;
+	spawn(shield_twice, NULL);
+	run_all();
+	snprintf(expected, sizeof(expected),
+		 "bare=ended/%d shielded=timeout/-1 bound=ended outer=timeout bare=ended/%d ", SCOPE_DEBATE,
+		 SCOPE_DEBATE);
+	assert_trace(expected);
+}
+
+static void wait_shielded(void *arg)
+{
+	struct co_scope s = {.kind = SCOPE_REQUEST};
+	struct co_shield shield;
+
+	(void)arg;
+	shared = (struct co_scope){.kind = SCOPE_DRAIN};
+	co_scope_enter(&shared);
+	co_scope_enter(&s);
+	co_shield(&shield, SEC_US);
+	waiter = co_self();
+	note_end("shielded", co_wait(0));
+	co_unshield(&shield);
+	note_ended_by("bare", co_wait(0));
+	co_scope_leave(&s);
+	co_scope_leave(&shared);
+}
+
+static void test_cancel_passes_by_a_shield(void **state)
+{
+	char expected[64];
+
+	(void)state;
+	spawn(wait_shielded, NULL);
+	loop_turn(loop, false);
+	co_scope_cancel(&shared, "test");
+	loop_turn(loop, false);
+	assert_trace("");
+	co_wake(waiter);
+	run_all();
+	snprintf(expected, sizeof(expected), "shielded=done bare=ended/%d ", SCOPE_DRAIN);
+	assert_trace(expected);
+}
+
+static void enter_cancelled(void *arg)
+{
+	struct co_scope s = {.kind = SCOPE_DEBATE};
+
+	(void)arg;
+	co_scope_cancel(&s, "before");
+	note(co_scope_current() == NULL ? "none" : "some");
+	co_scope_enter(&s);
+	note(co_scope_current() == &s ? "own" : "other");
+	note_ended_by("at once", co_wait(0));
+	co_scope_leave(&s);
+	note(co_ended_by() == NULL ? "free" : "ended");
+}
+
+static void test_scope_cancelled_before_it_is_entered(void **state)
+{
+	char expected[64];
+
+	(void)state;
+	spawn(enter_cancelled, NULL);
+	run_all();
+	snprintf(expected, sizeof(expected), "none own at once=ended/%d free ", SCOPE_DEBATE);
+	assert_trace(expected);
+	assert_false(co_scope_ended(NULL));
+	assert_null(co_ended_by());
+	assert_null(co_scope_current());
+}
+
+/* -- groups ------------------------------------------------------------------------------------------------------ */
+
+static struct co_group group;
+
+static void child_fails(void *arg)
+{
+	(void)arg;
+	(void)co_yield ();
+	note("failed");
+	co_group_fail(&group);
+}
+
+static void child_waits(void *arg)
+{
+	note_ended_by(arg, co_sleep(10 * MS_US));
+}
+
+static void run_group(void *arg)
+{
+	const bool *fail_fast = arg;
+
+	co_group_open(&group, *fail_fast);
+	if (!co_group_spawn(&group, "w", child_waits, TEXT("waits")) || !co_group_spawn(&group, "f", child_fails, NULL))
+		note("no memory");
+	co_group_wait(&group);
+	note(group.failed ? "joined failed" : "joined");
+	note_ended_by("owner", co_sleep(1));
+}
+
+static void test_group_settles(void **state)
+{
+	bool fail_fast = false;
+
+	(void)state;
+	spawn(run_group, &fail_fast);
+	run_all();
+	assert_trace("failed waits=timeout/-1 joined failed owner=timeout/-1 ");
+}
+
+static void test_group_fails_fast(void **state)
+{
+	char expected[96];
+	bool fail_fast = true;
+
+	(void)state;
+	spawn(run_group, &fail_fast);
+	run_all();
+	snprintf(expected, sizeof(expected), "failed waits=ended/%d joined failed owner=timeout/-1 ", SCOPE_GROUP);
+	assert_trace(expected);
+}
+
+static void child_cleans_up(void *arg)
+{
+	struct co_shield s;
+
+	(void)arg;
+	note_ended_by("child", co_wait(0));
+	co_shield(&s, SEC_US);
+	(void)co_sleep(5 * MS_US);
+	co_unshield(&s);
+	note("cleaned");
+}
+
+static void group_inside_a_deadline(void *arg)
+{
+	struct co_scope debate = {.kind = SCOPE_DEBATE, .deadline = clock_mono_us() + 5 * MS_US};
+	struct co_group g;
+
+	(void)arg;
+	co_scope_enter(&debate);
+	co_group_open(&g, true);
+	if (!co_group_spawn(&g, "c", child_cleans_up, NULL))
+		note("no memory");
+	co_group_wait(&g);
+	note_ended_by("joined", co_wait(0));
+	co_scope_leave(&debate);
+}
+
+static void test_group_is_joined_after_the_outer_end(void **state)
+{
+	char expected[64];
+
+	(void)state;
+	spawn(group_inside_a_deadline, NULL);
+	run_all();
+	snprintf(expected, sizeof(expected), "child=ended/%d cleaned joined=ended/%d ", SCOPE_DEBATE, SCOPE_DEBATE);
+	assert_trace(expected);
+}
+
+static void group_beyond_the_cap(void *arg)
+{
+	struct co_group g;
+
+	(void)arg;
+	co_group_open(&g, false);
+	note(co_group_spawn(&g, "a", child_waits, TEXT("a")) ? "yes" : "no");
+	note(co_group_spawn(&g, "b", child_waits, TEXT("b")) ? "yes" : "no");
+	co_group_wait(&g);
+	note("joined");
+}
+
+static void test_cap(void **state)
+{
+	(void)state;
+	co_shutdown();
+	co_init(loop, 0, 2);
+	spawn(group_beyond_the_cap, NULL);
+	run_all();
+	assert_trace("yes no a=timeout/-1 joined ");
+}
+
+/* -- locks ------------------------------------------------------------------------------------------------------- */
+
+static struct co_lock lock;
+
+static void hold(void *arg)
+{
+	note_end(arg, co_lock(&lock, 0));
+	(void)co_sleep(10 * MS_US);
+	co_unlock(&lock);
+}
+
+static void try_briefly(void *arg)
+{
+	enum co_end end = co_lock(&lock, clock_mono_us() + MS_US);
+
+	note_end(arg, end);
+	if (end == CO_DONE)
+		co_unlock(&lock);
+}
+
+static void test_lock_is_fair(void **state)
+{
+	(void)state;
+	lock = (struct co_lock){NULL, NULL, NULL};
+	spawn(hold, TEXT("a"));
+	spawn(hold, TEXT("b"));
+	spawn(try_briefly, TEXT("c"));
+	spawn(hold, TEXT("d"));
+	run_all();
+	assert_trace("a=done c=timeout b=done d=done ");
+	assert_null(lock.holder);
+	assert_null(lock.waiters_head);
+	assert_null(lock.waiters_tail);
+}
+
+static void lock_cancelled(void *arg)
+{
+	(void)arg;
+	shared = (struct co_scope){.kind = SCOPE_REQUEST};
+	co_scope_enter(&shared);
+	note_end("cancelled", co_lock(&lock, 0));
+	note_end("again", co_lock(&lock, 0));
+	co_scope_leave(&shared);
+}
+
+static void cancel_then_unlock(void *arg)
+{
+	(void)arg;
+	note_end("holder", co_lock(&lock, 0));
+	(void)co_yield ();
+	co_scope_cancel(&shared, "test");
+	(void)co_yield ();
+	(void)co_yield ();
+	co_unlock(&lock);
+}
+
+static void test_lock_wait_is_cancelled(void **state)
+{
+	(void)state;
+	lock = (struct co_lock){NULL, NULL, NULL};
+	spawn(cancel_then_unlock, NULL);
+	spawn(lock_cancelled, NULL);
+	run_all();
+	assert_trace("holder=done cancelled=ended again=ended ");
+	assert_null(lock.holder);
+}
+
+/* -- log context, introspection, stacks --------------------------------------------------------------------------- */
+
+static const struct log_ctx *current_log(void)
+{
+	const struct log_ctx *ctx = log_context(NULL);
+
+	log_context(ctx);
+	return ctx;
+}
+
+static void log_child(void *arg)
+{
+	const struct log_ctx *ctx = current_log();
+
+	(void)arg;
+	(void)co_sleep(5 * MS_US);
+	buf_printf(&trace, "%.*s %s ", STR_ARG(ctx->request_id), ctx == current_log() ? "kept" : "lost");
+}
+
+static void log_parent(void *arg)
+{
+	char *id = xstrdup("req-1");
+	struct log_ctx ctx = {.request_id = str_of(id)};
+
+	(void)arg;
+	co_set_log(&ctx);
+	spawn(log_child, NULL);
+	(void)co_yield ();
+	note(current_log() == &ctx ? "own" : "lost");
+	co_set_log(NULL);
+	free(id);
+}
+
+static void test_log_context(void **state)
+{
+	(void)state;
+	spawn(log_parent, NULL);
+	loop_turn(loop, false);
+	assert_null(current_log());
+	run_all();
+	assert_null(current_log());
+	assert_trace("own req-1 kept ");
+}
+
+static void run_60ms(void *arg)
+{
+	int64_t until = clock_mono_us() + 60 * MS_US;
+
+	(void)arg;
+	while (clock_mono_us() < until)
+		continue;
+}
+
+static void test_long_run_is_logged(void **state)
+{
+	char text[1024] = "";
+	int fd = memfd_create("log", MFD_CLOEXEC);
+	struct log_options to_file = {.level = LOG_INFO, .error_fd = fd, .access_fd = fd, .who = "test"};
+	struct log_options to_stderr = {.level = LOG_INFO, .error_fd = 2, .access_fd = 2, .who = "test"};
+
+	(void)state;
+	log_setup(&to_file);
+	assert_non_null(co_spawn("slowpoke", run_60ms, NULL));
+	run_all();
+	log_flush();
+	assert_true(pread(fd, text, sizeof(text) - 1, 0) > 0);
+	assert_non_null(strstr(text, "slowpoke"));
+	log_setup(&to_stderr);
+	close(fd);
+}
+
+static __attribute__((noinline)) void use_stack(unsigned pages)
+{
+	volatile char page[4096];
+
+	page[0] = (char)pages;
+	page[sizeof(page) - 1] = page[0];
+	if (pages > 1)
+		use_stack(pages - 1);
+	page[1] = page[0];
+}
+
+static void use_100k(void *arg)
+{
+	(void)arg;
+	use_stack(25);
+}
+
+static void test_stack_peak(void **state)
+{
+	(void)state;
+	spawn(sleep_20ms, &(int64_t){0});
+	run_all();
+	assert_true(co_stack_peak() > 0);
+	assert_true(co_stack_peak() < 64 * 1024);
+	spawn(use_100k, NULL);
+	run_all();
+	assert_true(co_stack_peak() >= 100 * 1024);
+	assert_true(co_stack_peak() < 200 * 1024);
+}
+
+static void count_one(void *arg, const char *name, int64_t age_us, bool waiting)
+{
+	unsigned *n = arg;
+
+	assert_string_equal(name, "test");
+	assert_true(age_us >= 0);
+	*n += waiting ? 1 : 100;
+}
+
+static void test_each(void **state)
+{
+	unsigned n = 0;
+
+	(void)state;
+	spawn(wait_for_ever, NULL);
+	loop_turn(loop, false);
+	spawn(say_three_times, TEXT("x"));
+	co_each(count_one, &n);
+	assert_int_equal(n, 101);
+	co_wake(waiter);
+	run_all();
+}
+
+#ifdef TEST_ASAN
+static void hold_memory(void *arg)
+{
+	char *volatile held = malloc(1000);
+
+	(void)arg;
+	(void)co_wait(0);
+	free(held);
+}
+
+static void test_leak_check_sees_suspended_stacks(void **state)
+{
+	struct co *held[8];
+
+	(void)state;
+	for (size_t i = 0; i < countof(held); i++) {
+		held[i] = co_spawn("test", hold_memory, NULL);
+		assert_non_null(held[i]);
+	}
+	loop_turn(loop, false);
+	assert_int_equal(__lsan_do_recoverable_leak_check(), 0);
+	for (size_t i = 0; i < countof(held); i++)
+		co_wake(held[i]);
+	run_all();
+}
+#endif
+
+/* -- programmer errors end the process ---------------------------------------------------------------------------- */
+
+static int death_of(void (*fn)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_int_not_equal(pid, -1);
+	if (pid == 0) {
+		struct rlimit none = {0, 0};
+
+		setrlimit(RLIMIT_CORE, &none);
+		if (freopen("/dev/null", "w", stderr) == NULL)
+			_exit(0);
+		fn();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void run_one(void (*fn)(void *arg))
+{
+	if (co_spawn("doomed", fn, NULL) != NULL)
+		run_all();
+}
+
+static void overflow(void *arg)
+{
+	(void)arg;
+	use_stack(10000);
+}
+
+static void leave_scope_open(void *arg)
+{
+	struct co_scope s = {.kind = SCOPE_CALL};
+
+	(void)arg;
+	co_scope_enter(&s);
+}
+
+static void forget_group(void *arg)
+{
+	struct co_group g;
+
+	(void)arg;
+	co_group_open(&g, false);
+}
+
+static void keep_lock(void *arg)
+{
+	(void)arg;
+	lock = (struct co_lock){NULL, NULL, NULL};
+	(void)co_lock(&lock, 0);
+}
+
+static void lock_twice(void *arg)
+{
+	(void)arg;
+	lock = (struct co_lock){NULL, NULL, NULL};
+	(void)co_lock(&lock, 0);
+	(void)co_lock(&lock, 0);
+}
+
+static void turn_inside(void *arg)
+{
+	(void)arg;
+	loop_turn(loop, false);
+}
+
+static void die_wait_off_coroutine(void)
+{
+	(void)co_wait(0);
+}
+
+static void die_sleep_off_coroutine(void)
+{
+	(void)co_sleep(1);
+}
+
+static void *wait_on_thread(void *arg)
+{
+	(void)arg;
+	(void)co_wait(0);
+	return NULL;
+}
+
+static void spawn_thread_and_join(void *arg)
+{
+	pthread_t id;
+
+	(void)arg;
+	if (pthread_create(&id, NULL, wait_on_thread, NULL) == 0)
+		pthread_join(id, NULL);
+}
+
+static void die_wait_on_helper_thread(void)
+{
+	run_one(spawn_thread_and_join);
+}
+
+static void die_overflow(void)
+{
+	run_one(overflow);
+}
+
+static void die_scope_left_open(void)
+{
+	run_one(leave_scope_open);
+}
+
+static void die_group_not_joined(void)
+{
+	run_one(forget_group);
+}
+
+static void die_lock_kept(void)
+{
+	run_one(keep_lock);
+}
+
+static void die_lock_twice(void)
+{
+	run_one(lock_twice);
+}
+
+static void die_turn_inside(void)
+{
+	run_one(turn_inside);
+}
+
+static void live(void)
+{
+	run_one(run_60ms);
+}
+
+static void test_misuse_aborts(void **state)
+{
+	void (*const all[])(void) = {
+	    die_wait_off_coroutine, die_sleep_off_coroutine, die_wait_on_helper_thread,
+	    die_scope_left_open,    die_group_not_joined,    die_lock_kept,
+	    die_lock_twice,         die_turn_inside,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < countof(all); i++) {
+		int status = death_of(all[i]);
+
+		assert_true(WIFSIGNALED(status));
+		assert_int_equal(WTERMSIG(status), SIGABRT);
+	}
+	assert_int_not_equal(death_of(die_overflow), 0);
+	assert_int_equal(death_of(live), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+	    T(test_takes_turns),
+	    T(test_yield_lets_the_loop_turn),
+	    T(test_stack_alignment_and_sse),
+	    T(test_float_control_is_per_coroutine),
+	    T(test_registers_survive),
+	    T(test_wake),
+	    T(test_wake_of_running_is_harmless),
+	    T(test_sleep_is_never_early),
+	    T(test_four_thousand_deadlines_in_order),
+	    T(test_past_deadline_times_out_at_once),
+	    T(test_innermost_scope_deadline),
+	    T(test_cancel_reaches_nested_and_children),
+	    T(test_child_moves_to_the_scope_around),
+	    T(test_child_of_ended_scope_stays_ended),
+	    T(test_shield),
+	    T(test_cancel_passes_by_a_shield),
+	    T(test_scope_cancelled_before_it_is_entered),
+	    T(test_group_settles),
+	    T(test_group_fails_fast),
+	    T(test_group_is_joined_after_the_outer_end),
+	    T(test_cap),
+	    T(test_lock_is_fair),
+	    T(test_lock_wait_is_cancelled),
+	    T(test_log_context),
+	    T(test_long_run_is_logged),
+	    T(test_stack_peak),
+	    T(test_each),
+#ifdef TEST_ASAN
+	    T(test_leak_check_sees_suspended_stacks),
+#endif
+	    T(test_misuse_aborts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
