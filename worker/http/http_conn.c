@@ -290,6 +290,14 @@ void conn_close(struct http_conn *c)
 	request_detach(c);
 }
 
+void conn_doom(struct http_conn *c)
+{
+	if (c->state == CONN_DEAD)
+		return;
+	c->doomed = true;
+	conn_mark(c);
+}
+
 static void conn_free(struct http_conn *c)
 {
 	struct http_server *s = c->server;
@@ -455,6 +463,10 @@ static void conn_read_event(struct http_conn *c)
 /* The end of a turn for one connection. */
 static void conn_settle(struct http_conn *c)
 {
+	if (c->doomed) {
+		conn_close(c);
+		return;
+	}
 	conn_process(c);
 	if (c->state != CONN_DEAD && !c->writing && (c->out.count > 0 || c->state == CONN_OWNED))
 		conn_flush(c);

@@ -79,6 +79,7 @@ struct http_conn {
 	bool peer_eof;       /* the client will send no more */
 	bool input_left;     /* more may come that nobody wants: linger before closing */
 	bool counted;        /* in the count per address */
+	bool doomed;         /* to be closed at the end of the turn */
 	bool trusted;        /* the peer is a proxy of ours */
 	struct event read_ev, write_ev;
 	struct conn_in in;
@@ -167,6 +168,8 @@ struct http_server {
 struct http_conn *conn_new(struct http_server *s, int fd, const struct http_addr *addr);
 /* Ends it now; memory goes at the end of the turn. Harmless when dead. */
 void conn_close(struct http_conn *c);
+/* Closes it at the end of the turn, whatever is queued: for callers below whom nothing may be called back. */
+void conn_doom(struct http_conn *c);
 /* No more input is wanted: sends what is queued, then closes (lingering if input may be left). */
 void conn_finish(struct http_conn *c);
 /* Queues a slice; the reference is taken. It is sent at the end of the turn. */
