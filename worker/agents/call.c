@@ -12,7 +12,7 @@
 #include "worker/agents/agents.h"
 #include "worker/agents/demo.h"
 #include "worker/agents/registry.h"
-#include "worker/agents/sse.h"
+#include "common/sse.h"
 #include "worker/agents/wire.h"
 
 #define CALL_EVENT_MAX   (1024 * 1024)      /* one event or line */

@@ -3,8 +3,8 @@
  * Streams in pieces: server-sent events (WHATWG HTML 9.2) and newline-delimited JSON. Both take bytes as they come, hand
  * over whole events or lines, and hold at most `max` bytes of an unfinished one.
  */
-#ifndef WORKER_AGENTS_SSE_H
-#define WORKER_AGENTS_SSE_H
+#ifndef COMMON_SSE_H
+#define COMMON_SSE_H
 
 #include "common/str.h"
 

@@ -3,7 +3,7 @@
  * Reads server-sent events from chunks cut anywhere. Called by call.c with the bytes of a model's answer; pure, so that
  * it can be fuzzed. Knows nothing of JSON, and ignores id and retry: a model call is never resumed.
  */
-#include "worker/agents/sse.h"
+#include "common/sse.h"
 
 #define SSE_BOM      "\xEF\xBB\xBF"
 #define SSE_BOM_DONE 4
