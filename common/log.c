@@ -514,6 +514,7 @@ static void log_after_fork(void)
 	log_locked = false;
 	log_self.writer_runs = false;
 	log_self.writer_wanted = false;
+	log_self.dropped = 0;
 	for (size_t i = 0; i < LOG_CHANNELS; i++) {
 		struct log_channel *ch = &log_self.channels[i];
 
