@@ -6,6 +6,7 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -44,6 +45,7 @@ struct worker_process {
 	enum worker_end end;
 	bool debates_left;
 	unsigned ticks;
+	int error_fd, access_fd;
 	char name[32];
 };
 
@@ -96,6 +98,38 @@ static void worker_tick(void *arg)
 	http_server_tick(p->w.http);
 	worker_exit_if_done(p);
 	loop_timer_set(&p->tick, WORKER_TICK_US);
+}
+
+/* ---- logs ---- */
+
+/* A descriptor of the file, or the former one when it is not a file or cannot be opened. */
+static int worker_reopen_one(const char *path, int former)
+{
+	int fd;
+
+	if (path[0] == '\0' || strcmp(path, "-") == 0)
+		return former;
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	if (fd == -1)
+		log_error("worker", "a log file cannot be reopened", KV_S("path", path), KV_S("reason", strerror(errno)));
+	return fd != -1 ? fd : former;
+}
+
+/* USR1: the files may have been moved away (logrotate). */
+static void worker_reopen_logs(struct worker_process *p)
+{
+	int error_fd = worker_reopen_one(p->w.conf->log.error, p->error_fd);
+	int access_fd = worker_reopen_one(p->w.conf->log.access, p->access_fd);
+
+	log_flush();
+	log_reopen(error_fd, access_fd);
+	if (error_fd != p->error_fd)
+		(void)close(p->error_fd);
+	if (access_fd != p->access_fd)
+		(void)close(p->access_fd);
+	p->error_fd = error_fd;
+	p->access_fd = access_fd;
+	log_info("worker", "log files reopened");
 }
 
 /* ---- ending ---- */
@@ -158,7 +192,7 @@ static void worker_on_signal(evutil_socket_t sig, short what, void *arg)
 	for (i = 0; worker_signals[i].sig != sig; i++)
 		;
 	if (worker_signals[i].end == END_NONE)
-		worker_reopen_logs(p->w.conf);
+		worker_reopen_logs(p);
 	else
 		worker_begin_end(p, worker_signals[i].end);
 }
@@ -290,6 +324,8 @@ int worker_main(const struct worker_start *start)
 
 	p->start = start;
 	p->slot = &start->shm->slots[start->slot];
+	p->error_fd = start->error_fd;
+	p->access_fd = start->access_fd;
 	p->w.conf = start->conf;
 	p->w.shm = start->shm;
 	p->w.slot = start->slot;
