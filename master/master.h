@@ -15,7 +15,7 @@ struct master_options {
 	const char *conf_path;
 	const struct conf_override *overrides; /* from the command line; applied again at each reload */
 	size_t override_count;
-	bool foreground_tty;                   /* INT behaves as TERM */
+	bool foreground_tty; /* INT behaves as TERM */
 };
 
 /* Runs the server until it stops; the return value is the exit code. */
@@ -24,9 +24,9 @@ int master_run(const struct master_options *o);
 /* One subcommand: master/commands/<name>.c exports one descriptor, commands.c lists them. */
 struct command {
 	const char *name;
-	const char *synopsis;                  /* "[--json] QUESTION" */
-	const char *summary;                   /* one line for --help */
-	int (*run)(int argc, char **argv);     /* argv[0] is the name; returns an exit code */
+	const char *synopsis;              /* "[--json] QUESTION" */
+	const char *summary;               /* one line for --help */
+	int (*run)(int argc, char **argv); /* argv[0] is the name; returns an exit code */
 };
 extern const struct command *const commands[]; /* NULL-terminated */
 

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The subcommands of the program; each stands in a file of its own and exports one descriptor.
+ */
+#ifndef MASTER_COMMANDS_COMMANDS_H
+#define MASTER_COMMANDS_COMMANDS_H
+
+#include "common/conf.h"
+#include "master/master.h"
+
+struct options;
+
+extern const struct command command_ask;
+extern const struct command command_serve;
+extern const struct command command_status;
+extern const struct command command_check;
+extern const struct command command_routes;
+
+/* NULL: there is none of this name. */
+const struct command *command_find(const char *name);
+/* Says so on standard error, with what may have been meant. */
+void command_unknown(const char *name);
+/* The text of --help. */
+void commands_help(void);
+
+/* The server with its options; also what runs without a subcommand. */
+int commands_serve(int argc, char **argv);
+/* -t: says whether the configuration is valid. -T: prints it. */
+int commands_check(struct options *o, bool print);
+
+#endif

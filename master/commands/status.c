@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `aragorad status [-c FILE] [--json]`: asks the running master over its control socket and prints a table for people,
+ * or the document as it came. Finds the socket by the same configuration as the server.
+ */
+#include "common/json.h"
+#include "master/commands/commands.h"
+#include "master/control.h"
+#include "master/options.h"
+
+#define STATUS_MIB (1024.0 * 1024.0)
+
+/* "3d 4h", "5h 12m", "7m 3s", "42s" */
+static void status_duration(char out[32], int64_t s)
+{
+	static const struct {
+		int64_t s;
+		int64_t below;
+		const char *unit, *small;
+	} scale[] = {
+	    {86400, 3600, "d", "h"},
+	    {3600, 60, "h", "m"},
+	    {60, 1, "m", "s"},
+	};
+
+	for (size_t i = 0; i < countof(scale); i++) {
+		if (s >= scale[i].s) {
+			snprintf(out, 32, "%lld%s %lld%s", (long long)(s / scale[i].s), scale[i].unit,
+				 (long long)(s % scale[i].s / scale[i].below), scale[i].small);
+			return;
+		}
+	}
+	snprintf(out, 32, "%llds", (long long)s);
+}
+
+static void status_print_head(const json_t *doc)
+{
+	json_t *listeners = json_get_arr(doc, "listeners"), *l;
+	char uptime[32];
+	size_t i;
+
+	status_duration(uptime, json_get_int(doc, "uptime_s", 0));
+	printf("aragorad %.*s, pid %lld, up %s, generation %lld, %lld reloads%s%s\n",
+	       STR_ARG(json_get_str(doc, "version", STR("?"))), (long long)json_get_int(doc, "pid", 0), uptime,
+	       (long long)json_get_int(doc, "generation", 0), (long long)json_get_int(doc, "reloads", 0),
+	       json_get_bool(doc, "reloading", false) ? ", reloading" : "",
+	       json_get_bool(doc, "stopping", false) ? ", stopping" : "");
+	printf("configuration %.*s\n", STR_ARG(json_get_str(doc, "config", STR(""))));
+	printf("data folder   %.*s\n", STR_ARG(json_get_str(doc, "data_dir", STR(""))));
+	printf("listens on   ");
+	json_array_foreach(listeners, i, l) printf(" %s", json_string_value(l));
+	printf("\n\n");
+}
+
+static void status_print_worker(const json_t *w)
+{
+	char age[32];
+
+	status_duration(age, json_get_int(w, "age_s", 0));
+	printf("%4lld %8lld %4lld  %-8.*s %8s %5lldms %7lld %7lld %7lld %9lld %7.1f  %.*s\n",
+	       (long long)json_get_int(w, "slot", 0), (long long)json_get_int(w, "pid", 0),
+	       (long long)json_get_int(w, "generation", 0), STR_ARG(json_get_str(w, "state", STR("?"))), age,
+	       (long long)json_get_int(w, "heartbeat_ms", 0), (long long)json_get_int(w, "connections", 0),
+	       (long long)json_get_int(w, "sockets", 0), (long long)json_get_int(w, "debates", 0),
+	       (long long)json_get_int(w, "requests", 0), json_get_num(w, "rss_bytes", 0) / STATUS_MIB,
+	       STR_ARG(json_get_str(w, "action", STR(""))));
+}
+
+static void status_print(const json_t *doc)
+{
+	json_t *w;
+	size_t i;
+
+	status_print_head(doc);
+	printf("%4s %8s %4s  %-8s %8s %7s %7s %7s %7s %9s %7s  %s\n", "SLOT", "PID", "GEN", "STATE", "AGE", "BEAT",
+	       "CONNS", "SOCKETS", "DEBATES", "REQUESTS", "MiB", "DOING");
+	json_array_foreach(json_get_arr(doc, "workers"), i, w) status_print_worker(w);
+}
+
+static int status_show(struct options *o)
+{
+	struct error err = ERROR_INIT;
+	struct buf answer = BUF_INIT;
+	struct conf *c = options_load(o);
+	json_t *doc = NULL;
+	int code = EXIT_FAILED;
+
+	if (c == NULL)
+		return EXIT_CONFIG;
+	if (control_ask(c, "status", &answer, &err))
+		doc = json_parse(NULL, buf_str(&answer), &err);
+	if (doc == NULL) {
+		fprintf(stderr, "aragorad: %s\n", err.msg);
+	} else {
+		if (o->json)
+			printf("%.*s", STR_ARG(buf_str(&answer)));
+		else
+			status_print(doc);
+		code = EXIT_OK;
+	}
+	json_decref(doc);
+	buf_free(&answer);
+	conf_unref(c);
+	return code;
+}
+
+static int status_run(int argc, char **argv)
+{
+	struct options o;
+	int code = EXIT_USAGE;
+
+	if (options_parse(&o, OPTIONS_CONFIG | OPTIONS_JSON, argc, argv)) {
+		code = EXIT_OK;
+		if (o.action == ACTION_HELP)
+			commands_help();
+		else
+			code = status_show(&o);
+	}
+	options_free(&o);
+	return code;
+}
+
+const struct command command_status = {
+    .name = "status",
+    .synopsis = "[-c FILE] [--json]",
+    .summary = "show the running server: workers, connections, debates, memory",
+    .run = status_run,
+};

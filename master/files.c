@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The master's files: logs, lock, pid file, node id, and the child that checks and migrates the store. Called at start,
+ * by reloads and by USR1. Opens no database in the master itself.
+ */
+#include "master/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/db.h"
+#include "common/ids.h"
+#include "common/log.h"
+#include "master/signals.h"
+#include "worker/schema.h"
+
+#define FILES_PATH 4096
+
+/* ---- logs ---- */
+
+/* "-" is the standard descriptor, "" nothing. */
+static bool log_file_open(int *fd, const char *path, int standard, const char *key, struct error *err)
+{
+	if (path[0] == '\0') {
+		*fd = -1;
+		return true;
+	}
+	*fd = strcmp(path, "-") == 0 ? standard : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	return *fd != -1 ||
+	       error_field(err, ERR_UNAVAILABLE, key, "%s: cannot open %s: %s", key, path, strerror(errno));
+}
+
+static void log_file_close(int *fd)
+{
+	if (*fd > STDERR_FILENO)
+		close(*fd);
+	*fd = -1;
+}
+
+bool log_files_open(struct log_files *f, const struct conf *c, struct error *err)
+{
+	*f = LOG_FILES_NONE;
+	if (!log_file_open(&f->error, c->log.error, STDERR_FILENO, "log.error", err))
+		return false;
+	if (!log_file_open(&f->access, c->log.access, STDOUT_FILENO, "log.access", err)) {
+		log_file_close(&f->error);
+		return false;
+	}
+	return true;
+}
+
+void log_files_close(struct log_files *f)
+{
+	log_file_close(&f->error);
+	log_file_close(&f->access);
+}
+
+/* ---- data folder ---- */
+
+/* As mkdir -p: folders above it as the umask says, the last one for its owner only. */
+static bool data_dir_make(const char *path)
+{
+	char part[FILES_PATH];
+	int n = snprintf(part, sizeof(part), "%s", path);
+
+	if (n < 0 || (size_t)n >= sizeof(part)) {
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(part, 0755) == -1 && errno != EEXIST)
+			return false;
+		*slash = '/';
+	}
+	return mkdir(part, 0700) == 0 || errno == EEXIST;
+}
+
+/* The pid that another master has left in its lock file; 0 if it has not signed yet. */
+static int64_t lock_owner(int fd)
+{
+	char text[24];
+	ssize_t n = pread(fd, text, sizeof(text), 0);
+	int64_t pid = 0;
+
+	if (n <= 0 || !str_to_i64(str_trim((struct str){text, (size_t)n}), 1, INT32_MAX, &pid))
+		return 0;
+	return pid;
+}
+
+int data_dir_lock(const struct conf *c, struct error *err)
+{
+	const char *dir = c->storage.data_dir;
+	char path[FILES_PATH];
+	int fd;
+
+	if (!data_dir_make(dir)) {
+		error_field(err, ERR_STORAGE, "storage.data_dir", "data folder %s: %s", dir, strerror(errno));
+		return -1;
+	}
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd == -1) {
+		error_field(err, ERR_STORAGE, "storage.data_dir", "data folder %s: cannot open lock: %s", dir,
+			    strerror(errno));
+		return -1;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		error_field(err, ERR_CONFLICT, "storage.data_dir", "another aragorad (pid %lld) uses %s",
+			    (long long)lock_owner(fd), dir);
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+void data_dir_lock_sign(int fd)
+{
+	if (ftruncate(fd, 0) == -1 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+		log_warn("master", "cannot sign the lock of the data folder", KV_S("error", strerror(errno)));
+}
+
+/* ---- pid file ---- */
+
+static int64_t pidfile_read(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int64_t pid = 0;
+
+	if (fd != -1) {
+		pid = lock_owner(fd);
+		close(fd);
+	}
+	return pid;
+}
+
+bool pidfile_write(const char *path, struct error *err)
+{
+	int64_t owner = pidfile_read(path);
+	char temporary[FILES_PATH];
+	int fd, saved;
+
+	if (owner != 0 && owner != getpid() && (kill((pid_t)owner, 0) == 0 || errno == EPERM))
+		return error_field(err, ERR_CONFLICT, "server.pidfile", "pid file %s names process %lld, which runs",
+				   path, (long long)owner);
+	/* Written elsewhere and renamed: a reader never sees half a number. */
+	snprintf(temporary, sizeof(temporary), "%s.%d", path, (int)getpid());
+	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd == -1)
+		goto failed;
+	if (dprintf(fd, "%d\n", (int)getpid()) < 0 || rename(temporary, path) == -1) {
+		saved = errno;
+		close(fd);
+		unlink(temporary);
+		errno = saved;
+		goto failed;
+	}
+	close(fd);
+	return true;
+failed:
+	return error_field(err, ERR_UNAVAILABLE, "server.pidfile", "cannot write pid file %s: %s", path,
+			   strerror(errno));
+}
+
+void pidfile_remove(const char *path)
+{
+	if (pidfile_read(path) == getpid())
+		unlink(path);
+}
+
+/* ---- the store ---- */
+
+/* What the child says through its pipe. */
+struct storage_answer {
+	bool ok;
+	char node_id[40];
+	struct error err;
+};
+
+static bool node_id_read(const char *path, char id[40])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd == -1)
+		return false;
+	n = read(fd, id, UUID_LEN);
+	close(fd);
+	id[UUID_LEN] = '\0';
+	return n == UUID_LEN && strspn(id, "0123456789abcdef-") == UUID_LEN;
+}
+
+/* Made once, at the first start in this folder. */
+static bool node_id_get(const struct conf *c, char id[40], struct error *err)
+{
+	char path[FILES_PATH], temporary[FILES_PATH + 8];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/node_id", c->storage.data_dir);
+	if (node_id_read(path, id))
+		return true;
+	ids_uuid7(id);
+	snprintf(temporary, sizeof(temporary), "%s.new", path);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd == -1)
+		return error_set(err, ERR_STORAGE, "cannot write %s: %s", temporary, strerror(errno));
+	if (dprintf(fd, "%s\n", id) < 0 || fsync(fd) == -1 || rename(temporary, path) == -1) {
+		error_set(err, ERR_STORAGE, "cannot write %s: %s", path, strerror(errno));
+		close(fd);
+		return false;
+	}
+	close(fd);
+	return true;
+}
+
+static NORETURN void storage_child(const struct conf *c, int fd)
+{
+	struct storage_answer a = {.err = ERROR_INIT};
+	ssize_t n;
+
+	signals_restore();
+	a.ok = db_check_storage(c, &a.err) && db_migrate(c, schema_migrations, schema_migrations_count, &a.err) &&
+	       node_id_get(c, a.node_id, &a.err);
+	n = write(fd, &a, sizeof(a));
+	log_flush();
+	_exit(n == (ssize_t)sizeof(a) ? 0 : 1);
+}
+
+bool storage_prepare(const struct conf *c, char node_id[40], struct error *err)
+{
+	struct storage_answer a;
+	ssize_t n;
+	pid_t pid;
+	int ends[2], status = 0;
+
+	if (pipe2(ends, O_CLOEXEC) == -1)
+		return error_set(err, ERR_UNAVAILABLE, "pipe: %s", strerror(errno));
+	log_flush();
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		storage_child(c, ends[1]);
+	close(ends[1]);
+	n = pid != -1 ? read(ends[0], &a, sizeof(a)) : -1;
+	close(ends[0]);
+	if (pid == -1)
+		return error_set(err, ERR_UNAVAILABLE, "fork: %s", strerror(errno));
+	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
+		continue;
+	if (n != (ssize_t)sizeof(a))
+		return error_set(err, ERR_STORAGE, "the process that prepares the store died (status %d)", status);
+	if (!a.ok) {
+		*err = a.err;
+		return false;
+	}
+	memcpy(node_id, a.node_id, sizeof(a.node_id));
+	return true;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the master keeps on disk: log files, the lock of the data folder, the pid file; and the child that prepares the
+ * store before the first worker.
+ */
+#ifndef MASTER_FILES_H
+#define MASTER_FILES_H
+
+#include "common/conf.h"
+#include "common/shm.h"
+
+/* Open log files; -1 where nothing is to be written. Standard descriptors are not closed by us. */
+struct log_files {
+	int error, access;
+};
+
+#define LOG_FILES_NONE ((struct log_files){-1, -1})
+
+/* Opens what the configuration names, for appending. On failure nothing stays open. */
+bool log_files_open(struct log_files *f, const struct conf *c, struct error *err) MUST_CHECK;
+void log_files_close(struct log_files *f);
+
+/* Makes the data folder if need be and locks it. The descriptor, or -1 (another master, named by its pid). */
+int data_dir_lock(const struct conf *c, struct error *err) MUST_CHECK;
+/* Says whose lock it is; called when the start has succeeded so far that this is the node's master. */
+void data_dir_lock_sign(int fd);
+
+/* Refuses the file of another process that lives; replaces a stale one. */
+bool pidfile_write(const char *path, struct error *err) MUST_CHECK;
+/* Removes it if it is still ours. */
+void pidfile_remove(const char *path);
+
+/*
+ * In a child process (it ends before any worker starts, with its threads and locks): checks the store, migrates it,
+ * reads or makes the node's id.
+ */
+bool storage_prepare(const struct conf *c, char node_id[40], struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Listening sockets by the address that configuration gives them. The master keeps them; workers inherit them.
+ */
+#ifndef MASTER_LISTENERS_H
+#define MASTER_LISTENERS_H
+
+#include <sys/types.h>
+
+#include "common/conf.h"
+
+struct listener {
+	char *address; /* as configured: "0.0.0.0:8080", "[::]:8080", "unix:/path" */
+	int fd;
+	dev_t dev; /* of a Unix socket's file, so that only ours is removed */
+	ino_t ino;
+	unsigned added; /* number of the bind that made it; see listeners_drop_added */
+};
+
+struct listeners {
+	struct listener *v;
+	size_t n;
+};
+
+/*
+ * Binds every address of the configuration that is not bound yet and marks it with `mark`. An address in use is tried
+ * again for `patience` microseconds. On failure false, and what this call bound is closed again.
+ */
+bool listeners_bind(struct listeners *l, const struct conf *c, unsigned mark, int64_t patience,
+		    struct error *err) MUST_CHECK;
+/* Closes what the call with this mark bound. */
+void listeners_drop_added(struct listeners *l, unsigned mark);
+/* Closes what this configuration does not name. */
+void listeners_keep_only(struct listeners *l, const struct conf *c);
+/* Sockets that the configuration names, in its order; the caller frees *fds. */
+void listeners_of(const struct listeners *l, const struct conf *c, int **fds, size_t *n);
+void listeners_close(struct listeners *l);
+
+#endif

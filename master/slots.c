@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Worker processes in slots: forks them, hears whether they are ready, reaps, backs off, watches their heartbeat.
+ * Called by the supervisor and by reloads. Does not decide how many workers there should be.
+ */
+#include "master/slots.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "master/signals.h"
+#include "master/supervisor.h"
+#include "worker/worker.h"
+
+#define SLOT_BACKOFF_MIN (100 * MS_US)
+#define SLOT_BACKOFF_MAX (5 * SEC_US)
+#define SLOT_BACKOFF_LONE (1 * SEC_US) /* at most, while nobody serves */
+#define SLOT_YOUNG (5 * SEC_US)        /* a process that dies before this age makes the back-off grow */
+#define SLOT_STABLE (30 * SEC_US)      /* one that reached this age ends it */
+#define SLOT_ABORT_GRACE (1 * SEC_US)  /* between ABRT, which says what hung, and KILL */
+
+static struct shm_slot *slot_shared(const struct slot *s)
+{
+	return &s->master->shm->slots[s->index];
+}
+
+void slots_init(struct master *m)
+{
+	for (unsigned i = 0; i < SHM_SLOTS_MAX; i++)
+		m->slots[i] = (struct slot){.master = m, .index = i, .ready_fd = -1};
+}
+
+/* ---- readiness ---- */
+
+static void slot_close_ready(struct slot *s)
+{
+	if (s->ready_fd == -1)
+		return;
+	event_del(&s->ready_event);
+	close(s->ready_fd);
+	s->ready_fd = -1;
+}
+
+/* Takes what the worker has written; true when that was the word that it serves. */
+static bool slot_read_ready(struct slot *s)
+{
+	char text[SLOT_REASON];
+	ssize_t n;
+
+	while ((n = read(s->ready_fd, text, sizeof(text))) > 0) {
+		size_t room = sizeof(s->reason) - 1 - s->reason_n;
+		size_t take = (size_t)n < room ? (size_t)n : room;
+
+		memcpy(s->reason + s->reason_n, text, take);
+		s->reason_n += take;
+		s->reason[s->reason_n] = '\0';
+	}
+	if (s->reason_n == 1 && s->reason[0] == '1') {
+		s->reason_n = 0;
+		s->reason[0] = '\0';
+		return true;
+	}
+	return false;
+}
+
+static void slot_on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct slot *s = arg;
+
+	(void)fd;
+	(void)what;
+	if (slot_read_ready(s)) {
+		slot_close_ready(s);
+		s->ready = true;
+		s->last_beat = atomic_load(&slot_shared(s)->beat);
+		supervisor_on_ready(s->master, s);
+	}
+}
+
+/* ---- fork ---- */
+
+static int slot_compare_fd(const void *a, const void *b)
+{
+	int x = *(const int *)a, y = *(const int *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Descriptors [from, to] go; the loop is for kernels before 5.9. */
+static void slot_close_range(unsigned from, unsigned to)
+{
+	unsigned last = to < 65536 ? to : 65536;
+
+	if (from > to || close_range(from, to, 0) == 0)
+		return;
+	for (unsigned fd = from; fd <= last; fd++)
+		close((int)fd);
+}
+
+/*
+ * Closes everything that is not the worker's: the lock, whose last holder must be the master; sockets of other
+ * generations, whose queues nobody would empty; pipes of other workers; the master's loop.
+ */
+static void slot_close_foreign(const struct master *m, const struct generation *g, int ready_fd)
+{
+	size_t n = 0;
+	int *keep = xcalloc(4 + g->listener_count + (size_t)m->mailboxes.count * 2, sizeof(*keep));
+	unsigned next = STDERR_FILENO + 1;
+
+	keep[n++] = ready_fd;
+	keep[n++] = m->pipe[0];
+	keep[n++] = g->logs.error;
+	keep[n++] = g->logs.access;
+	for (size_t i = 0; i < g->listener_count; i++)
+		keep[n++] = g->listeners[i];
+	for (unsigned i = 0; i < m->mailboxes.count; i++) {
+		keep[n++] = m->mailboxes.fd[i][0];
+		keep[n++] = m->mailboxes.fd[i][1];
+	}
+	qsort(keep, n, sizeof(keep[0]), slot_compare_fd);
+	for (size_t i = 0; i < n; i++) {
+		if (keep[i] < (int)next)
+			continue;
+		slot_close_range(next, (unsigned)keep[i] - 1);
+		next = (unsigned)keep[i] + 1;
+	}
+	slot_close_range(next, ~0U);
+	free(keep);
+}
+
+static NORETURN void slot_child(const struct slot *s, const struct generation *g, int ready_fd)
+{
+	const struct master *m = s->master;
+	struct worker_start start = {
+	    .conf = g->conf,
+	    .shm = m->shm,
+	    .mailboxes = &m->mailboxes,
+	    .slot = s->index,
+	    .generation = g->number,
+	    .listeners = g->listeners,
+	    .listener_count = g->listener_count,
+	    .master_pipe = m->pipe[0],
+	    .ready_fd = ready_fd,
+	    .error_fd = g->logs.error,
+	    .access_fd = g->logs.access,
+	};
+
+	slot_close_foreign(m, g, ready_fd);
+	signals_restore();
+	exit(worker_main(&start));
+}
+
+/* Cells before the fork, so that no peer ever sees a process in a slot that reads FREE. */
+static void slot_occupy(struct slot *s, struct generation *g)
+{
+	struct shm_slot *shared = slot_shared(s);
+	unsigned used = atomic_load(&s->master->shm->slots_used);
+
+	atomic_store(&shared->generation, g->number);
+	atomic_store(&shared->started_us, clock_mono_us());
+	atomic_store(&shared->heartbeat_us, clock_mono_us());
+	atomic_store(&shared->requests, 0);
+	shared->action[0] = '\0';
+	atomic_store(&shared->state, SLOT_BOOTING);
+	if (used < s->index + 1)
+		atomic_store(&s->master->shm->slots_used, s->index + 1);
+}
+
+bool slots_respawn(struct master *m, struct slot *s, struct generation *g)
+{
+	int ready[2];
+	pid_t pid;
+
+	BUG_ON(s->pid != 0);
+	if (pipe2(ready, O_CLOEXEC | O_NONBLOCK) == -1)
+		return false;
+	slot_occupy(s, g);
+	log_flush();
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		slot_child(s, g, ready[1]);
+	close(ready[1]);
+	if (pid == -1) {
+		close(ready[0]);
+		atomic_store(&slot_shared(s)->state, SLOT_FREE);
+		return false;
+	}
+	*s = (struct slot){.master = m,
+			   .index = s->index,
+			   .gen = g,
+			   .pid = pid,
+			   .ready_fd = ready[0],
+			   .started_us = clock_mono_us(),
+			   .backoff_us = s->backoff_us};
+	atomic_store(&slot_shared(s)->pid, pid);
+	event_assign(&s->ready_event, loop_base(m->loop), ready[0], EV_READ | EV_PERSIST, slot_on_readable, s);
+	event_add(&s->ready_event, NULL);
+	log_debug("slots", "worker forked", KV_I("slot", s->index), KV_I("worker", pid), KV_I("generation", g->number));
+	return true;
+}
+
+bool slots_spawn(struct master *m, struct generation *g)
+{
+	for (unsigned i = 0; i < m->mailboxes.count; i++) {
+		if (m->slots[i].pid == 0 && m->slots[i].restart_at == 0)
+			return slots_respawn(m, &m->slots[i], g);
+	}
+	errno = EAGAIN;
+	return false;
+}
+
+/* ---- end ---- */
+
+void slots_end(struct slot *s, int sig)
+{
+	if (s->pid == 0)
+		return;
+	s->retiring = true;
+	kill(s->pid, s->ready ? sig : SIGKILL);
+}
+
+void slots_signal_all(struct master *m, int sig)
+{
+	for (unsigned i = 0; i < m->mailboxes.count; i++) {
+		if (m->slots[i].pid != 0 && m->slots[i].ready)
+			kill(m->slots[i].pid, sig);
+	}
+}
+
+/* What the dead process held in shared memory is given back; counters stay, the next owner adds to them. */
+static void slot_vacate(struct slot *s)
+{
+	struct shm *shm = s->master->shm;
+	struct shm_slot *shared = slot_shared(s);
+
+	for (unsigned i = 0; i < SHM_HEADS; i++)
+		atomic_store_explicit(&shared->interest[i], 0, memory_order_relaxed);
+	metrics_reset_gauges(shm, s->index);
+	shm_debate_release_all(shm, s->index);
+	atomic_store(&shared->connections, 0);
+	atomic_store(&shared->sockets, 0);
+	atomic_store(&shared->debates, 0);
+	atomic_store(&shared->rss_bytes, 0);
+	atomic_store(&shared->incarnation[0], 0);
+	atomic_store(&shared->incarnation[1], 0);
+	atomic_store(&shared->pid, 0);
+	atomic_store(&shared->state, SLOT_FREE);
+	/* Last: whoever sees the new number finds the slot free. */
+	atomic_fetch_add(&shm->deaths, 1);
+}
+
+static void slot_describe_end(const struct slot *s, int status, char *out, size_t n)
+{
+	const char *core = "";
+
+	if (s->reason_n > 0) {
+		snprintf(out, n, "%s", s->reason);
+	} else if (WIFSIGNALED(status)) {
+		core = WCOREDUMP(status) ? ", core dumped" : "";
+		snprintf(out, n, "killed by SIG%s%s", sigabbrev_np(WTERMSIG(status)), core);
+	} else {
+		snprintf(out, n, "exited with code %d", WEXITSTATUS(status));
+	}
+}
+
+/* When the next process may start here: at once after a long life, ever later while they die young. */
+static void slot_plan_restart(struct slot *s, int64_t now, int64_t age)
+{
+	if (age < SLOT_YOUNG)
+		s->backoff_us = s->backoff_us == 0 ? SLOT_BACKOFF_MIN : s->backoff_us * 2;
+	else if (age >= SLOT_STABLE)
+		s->backoff_us = 0;
+	if (s->backoff_us > SLOT_BACKOFF_MAX)
+		s->backoff_us = SLOT_BACKOFF_MAX;
+	s->restart_at = now + s->backoff_us;
+}
+
+static void slot_log_end(const struct slot *s, int status, pid_t pid, const char *reason)
+{
+	bool wanted = s->retiring && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+
+	LOG_AT(wanted ? LOG_INFO : LOG_ERROR, "slots", wanted ? "worker ended" : "worker died", KV_I("slot", s->index),
+	       KV_I("worker", pid), KV_I("generation", s->gen->number), KV_S("reason", reason),
+	       KV_I("age_s", (clock_mono_us() - s->started_us) / SEC_US));
+}
+
+static void slot_reaped(struct slot *s, int status)
+{
+	struct master *m = s->master;
+	struct generation *g = s->gen;
+	bool was_ready = s->ready, replace = !s->retiring && g == m->current;
+	int64_t now = clock_mono_us();
+	char reason[SLOT_REASON + 32];
+
+	if (s->ready_fd != -1) {
+		was_ready = slot_read_ready(s) || was_ready;
+		slot_close_ready(s);
+	}
+	slot_describe_end(s, status, reason, sizeof(reason));
+	slot_log_end(s, status, s->pid, reason);
+	slot_vacate(s);
+	s->pid = 0;
+	s->gen = NULL;
+	if (replace && m->stop == STOP_NO && !m->starting) {
+		metric_add(M_WORKER_RESTARTS, 1, NULL);
+		slot_plan_restart(s, now, now - s->started_us);
+	}
+	supervisor_on_exit(m, s, g, was_ready, reason);
+}
+
+void slots_reap(struct master *m)
+{
+	pid_t pid;
+	int status;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		for (unsigned i = 0; i < m->mailboxes.count; i++) {
+			if (m->slots[i].pid == pid) {
+				slot_reaped(&m->slots[i], status);
+				break;
+			}
+		}
+	}
+}
+
+void slots_forget_restarts(struct master *m)
+{
+	for (unsigned i = 0; i < m->mailboxes.count; i++)
+		m->slots[i].restart_at = 0;
+}
+
+unsigned slots_count(const struct master *m, const struct generation *g, bool serving)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->mailboxes.count; i++) {
+		const struct slot *s = &m->slots[i];
+
+		if (s->pid != 0 && (g == NULL || s->gen == g) && (!serving || (s->ready && !s->retiring)))
+			n++;
+	}
+	return n;
+}
+
+/* ---- watching ---- */
+
+static void slot_check_boot(struct slot *s, int64_t now)
+{
+	char limit[32];
+
+	if (s->ready || s->retiring || now - s->started_us < s->gen->conf->server.boot_timeout)
+		return;
+	s->reason_n = (size_t)snprintf(s->reason, sizeof(s->reason), "not ready within %s (server.boot_timeout)",
+				       duration_format(limit, s->gen->conf->server.boot_timeout));
+	s->kill_at = now;
+}
+
+void slots_tick(struct master *m)
+{
+	int64_t now = clock_mono_us();
+
+	for (unsigned i = 0; i < m->mailboxes.count; i++) {
+		struct slot *s = &m->slots[i];
+
+		if (s->pid == 0) {
+			/* While nobody serves, nobody waits long. */
+			if (s->restart_at > now + SLOT_BACKOFF_LONE && slots_count(m, m->current, true) == 0)
+				s->restart_at = now + SLOT_BACKOFF_LONE;
+			continue;
+		}
+		slot_check_boot(s, now);
+		if (s->kill_at != 0 && now >= s->kill_at) {
+			s->kill_at = 0;
+			kill(s->pid, SIGKILL);
+		}
+		/* It has begun to drain by itself (max_requests, a signal from elsewhere): its successor need not wait.
+		 */
+		if (s->ready && !s->retiring && atomic_load(&slot_shared(s)->state) >= SLOT_DRAINING) {
+			s->retiring = true;
+			log_info("slots", "worker drains by itself", KV_I("slot", i), KV_I("worker", s->pid));
+		}
+	}
+}
+
+static void slot_give_up(struct slot *s)
+{
+	struct shm_slot *shared = slot_shared(s);
+	char action[SHM_ACTION];
+
+	snprintf(action, sizeof(action), "%.*s", SHM_ACTION - 1, shared->action);
+	log_error("slots", "worker is stalled, replacing it", KV_I("slot", s->index), KV_I("worker", s->pid),
+		  KV_S("action", action),
+		  KV_I("silent_ms", (clock_mono_us() - atomic_load(&shared->heartbeat_us)) / MS_US));
+	s->stalled = true;
+	s->kill_at = clock_mono_us() + SLOT_ABORT_GRACE;
+	kill(s->pid, SIGABRT);
+}
+
+/*
+ * Counts its own looks at an unchanged counter instead of comparing clocks: after a pause of the whole machine every
+ * heartbeat is old, but nobody has been looked at twice.
+ */
+void slots_watch(struct master *m, unsigned limit)
+{
+	for (unsigned i = 0; i < m->mailboxes.count; i++) {
+		struct slot *s = &m->slots[i];
+		uint64_t beat;
+
+		if (s->pid == 0 || !s->ready || s->stalled)
+			continue;
+		beat = atomic_load(&slot_shared(s)->beat);
+		s->silent_checks = beat == s->last_beat ? s->silent_checks + 1 : 0;
+		s->last_beat = beat;
+	}
+	for (unsigned i = 0; i < m->mailboxes.count; i++) {
+		if (m->slots[i].pid != 0 && !m->slots[i].stalled && m->slots[i].silent_checks >= limit) {
+			slot_give_up(&m->slots[i]);
+			return;
+		}
+	}
+}
