@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Grouping of proposals and counting of votes. Called by the engine's deciding step. Does not ask, weigh reputations or
+ * add bonuses: a share is always a part of what was cast, so no confidence can exceed one.
+ */
+#include "worker/debate/consensus.h"
+
+#include "worker/debate/similarity.h"
+
+void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n)
+{
+	const struct similarity_vector *v[CONSENSUS_MAX];
+	size_t i, k;
+
+	BUG_ON(n > CONSENSUS_MAX);
+	for (i = 0; i < n; i++) {
+		v[i] = similarity_vector(a, p[i].text);
+		p[i].group = i;
+		for (k = 0; k < i && p[i].group == i; k++)
+			if (p[k].group == k && similarity_cosine(v[k], v[i]) >= CONSENSUS_SAME_PPM &&
+			    !similarity_contradicts(p[k].position, p[i].position))
+				p[i].group = k;
+	}
+}
+
+/* What a proposal or a group has going for it, most important first. */
+struct consensus_merit {
+	int64_t weight, confidence, severity;
+	struct str name;
+};
+
+static int consensus_compare_names(struct str a, struct str b)
+{
+	int c = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
+
+	return c != 0 ? c : (a.n > b.n) - (a.n < b.n);
+}
+
+static bool consensus_better(const struct consensus_merit *x, const struct consensus_merit *y)
+{
+	if (x->weight != y->weight)
+		return x->weight > y->weight;
+	if (x->confidence != y->confidence)
+		return x->confidence > y->confidence;
+	if (x->severity != y->severity)
+		return x->severity < y->severity;
+	return consensus_compare_names(x->name, y->name) < 0;
+}
+
+static void consensus_add(struct consensus_merit *m, const struct consensus_vote *v)
+{
+	m->weight += v->weight_ppm * v->confidence_ppm / CONSENSUS_ONE;
+	m->confidence += v->confidence_ppm;
+}
+
+/* Merits of single proposals; those of a group stand at its first member in groups[], with its mildest criticism. */
+static void consensus_merits(const struct consensus_proposal *p, size_t n, const struct consensus_vote *v, size_t voters,
+    struct consensus_merit *singles, struct consensus_merit *groups, struct consensus_tally *t)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		singles[i] = groups[i] = (struct consensus_merit){.severity = p[i].severity_milli, .name = p[i].name};
+		if (p[i].severity_milli < groups[p[i].group].severity)
+			groups[p[i].group].severity = p[i].severity_milli;
+	}
+	for (i = 0; i < voters; i++) {
+		if (!v[i].valid)
+			continue;
+		BUG_ON(v[i].choice >= n);
+		t->valid++;
+		t->heads[p[v[i].choice].group]++;
+		consensus_add(&singles[v[i].choice], &v[i]);
+		consensus_add(&groups[p[v[i].choice].group], &v[i]);
+	}
+	for (i = 0; i < n; i++)
+		t->weight_ppm[i] = groups[i].weight;
+}
+
+static void consensus_win(const struct consensus_proposal *p, size_t n, const struct consensus_merit *singles,
+    const struct consensus_merit *groups, struct consensus_tally *t)
+{
+	size_t i;
+
+	t->group = 0;
+	for (i = 1; i < n; i++)
+		if (p[i].group == i && consensus_better(&groups[i], &groups[t->group]))
+			t->group = i;
+	t->winner = t->group;
+	for (i = 0; i < n; i++)
+		if (p[i].group == t->group && consensus_better(&singles[i], &singles[t->winner]))
+			t->winner = i;
+}
+
+const char *consensus_strength(int64_t weighted_share_ppm, bool all_agree)
+{
+	static const struct { int64_t from; const char *name; } bands[] = {
+	    {800000, "strong"}, {600000, "moderate"}, {500000, "weak"}, {0, "split"}};
+	size_t i = 0;
+
+	if (all_agree)
+		return "unanimous";
+	while (weighted_share_ppm < bands[i].from)
+		i++;
+	return bands[i].name;
+}
+
+void consensus_count(const struct consensus_proposal *p, size_t n, const struct consensus_vote *v, size_t voters,
+    int64_t threshold_ppm, bool unanimous, struct consensus_tally *out)
+{
+	struct consensus_merit singles[CONSENSUS_MAX], groups[CONSENSUS_MAX];
+	int64_t total = 0, second = 0;
+	bool all;
+	size_t i;
+
+	BUG_ON(n == 0 || n > CONSENSUS_MAX);
+	*out = (struct consensus_tally){0};
+	consensus_merits(p, n, v, voters, singles, groups, out);
+	consensus_win(p, n, singles, groups, out);
+	for (i = 0; i < n; i++) {
+		total += groups[i].weight;
+		if (p[i].group == i && i != out->group && groups[i].weight > second)
+			second = groups[i].weight;
+	}
+	all = out->valid > 0 && out->heads[out->group] == out->valid;
+	if (out->valid > 0)
+		out->share_ppm = (int64_t)out->heads[out->group] * CONSENSUS_ONE / (int64_t)out->valid;
+	if (total > 0) {
+		out->weighted_share_ppm = groups[out->group].weight * CONSENSUS_ONE / total;
+		out->margin_ppm = (groups[out->group].weight - second) * CONSENSUS_ONE / total;
+	}
+	out->quorum = out->valid >= 2 && 2 * out->valid >= voters;
+	out->reached = out->quorum && (unanimous ? all : out->weighted_share_ppm >= threshold_ppm) && total > 0;
+	out->strength = consensus_strength(out->weighted_share_ppm, all);
+}

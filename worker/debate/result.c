@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Builds the result document. Called by the engine only. Takes values from step results and adds up; it judges nothing
+ * and holds no real number, because the document is hashed.
+ */
+#include "worker/debate/result.h"
+
+#include "common/json.h"
+#include "worker/debate/debate.h"
+
+void result_open(struct result *r, struct arena *a, const struct debate_plan *plan)
+{
+	size_t i;
+
+	*r = (struct result){.plan = plan,
+	    .messages = json_own(a, json_array()),
+	    .critiques = json_own(a, json_array()),
+	    .votes = json_own(a, json_array()),
+	    .flips = json_own(a, json_array()),
+	    .failures = json_own(a, json_object()),
+	    .per_agent = json_own(a, json_object()),
+	    .proposals = json_own(a, json_object()),
+	    .convergence = json_own(a, json_object())};
+	json_put_str(r->convergence, "status", STR(""));
+	json_put_int(r->convergence, "similarity_ppm", 0);
+	json_put_int(r->convergence, "agreement_ppm", 0);
+	for (i = 0; i < plan->agent_count; i++) {
+		static const char *const sums[] = {"calls", "failures", "tokens_in", "tokens_out", "cost_micro", "ms", "abandoned"};
+		json_t *o = json_object();
+		size_t k;
+
+		json_put_str(o, "provider", plan->agents[i].provider);
+		json_put_str(o, "model", plan->agents[i].model);
+		for (k = 0; k < countof(sums); k++)
+			json_put_int(o, sums[k], 0);
+		json_object_set_new(r->per_agent, arena_str(a, plan->agents[i].name).p, o);
+	}
+}
+
+static json_t *result_member(const json_t *obj, struct str name)
+{
+	return json_object_getn(obj, name.p, name.n);
+}
+
+static void result_add(json_t *sums, const char *key, int64_t v)
+{
+	json_put_int(sums, key, json_get_int(sums, key, 0) + v);
+}
+
+static void result_failure(struct result *r, const struct agent_spec *agent, const char *phase, const json_t *call)
+{
+	json_t *o = json_object(), *list = result_member(r->failures, agent->name);
+
+	json_put_str(o, "phase", str_of(phase));
+	json_put_str(o, "error_type", json_get_str(call, "error_type", STR("")));
+	json_put_str(o, "message", json_get_str(call, "message", STR("")));
+	json_put_str(o, "provider", json_get_str(call, "provider", agent->provider));
+	json_put_int(o, "at_ms", json_get_int(call, "at_ms", 0));
+	if (list == NULL) {
+		list = json_array();
+		json_object_setn_new(r->failures, agent->name.p, agent->name.n, list);
+	}
+	json_array_append_new(list, o);
+}
+
+void result_call(struct result *r, const struct agent_spec *agent, const char *phase, const json_t *call)
+{
+	static const char *const sums[] = {"tokens_in", "tokens_out", "cost_micro", "ms", "abandoned"};
+	json_t *o = result_member(r->per_agent, agent->name);
+	struct str model = json_get_str(call, "model", STR(""));
+	size_t i;
+
+	result_add(o, "calls", 1);
+	for (i = 0; i < countof(sums); i++)
+		result_add(o, sums[i], json_get_int(call, sums[i], 0));
+	if (model.n > 0)
+		json_put_str(o, "model", model);
+	if (!json_get_bool(call, "ok", false)) {
+		result_add(o, "failures", 1);
+		result_failure(r, agent, phase, call);
+	}
+}
+
+void result_message(struct result *r, struct str agent, struct str content, int round, int64_t at_ms)
+{
+	json_t *o = json_object();
+
+	json_put_str(o, "role", STR("proposer"));
+	json_put_str(o, "agent", agent);
+	json_put_str(o, "content", content);
+	json_put_int(o, "round", round);
+	json_put_int(o, "at_ms", at_ms);
+	json_array_append_new(r->messages, o);
+	json_object_setn_new(r->proposals, agent.p, agent.n, json_str(content));
+}
+
+void result_critique(struct result *r, struct str critic, struct str target, int round, const json_t *value)
+{
+	json_t *o = json_object();
+
+	json_put_int(o, "round", round);
+	json_put_str(o, "agent", critic);
+	json_put_str(o, "target_agent", target);
+	json_object_set(o, "issues", json_get_arr(value, "issues"));
+	json_object_set(o, "suggestions", json_get_arr(value, "suggestions"));
+	json_put_int(o, "severity_milli", json_get_int(value, "severity_milli", 0));
+	json_put_str(o, "reasoning", json_get_str(value, "reasoning", STR("")));
+	json_array_append_new(r->critiques, o);
+}
+
+void result_vote(struct result *r, struct str agent, const json_t *value)
+{
+	json_t *o = json_object();
+
+	json_put_str(o, "agent", agent);
+	json_put_str(o, "choice", json_get_str(value, "choice", STR("")));
+	json_put_int(o, "confidence_ppm", json_get_int(value, "confidence_ppm", 0));
+	json_put_int(o, "weight_ppm", json_get_int(value, "weight_ppm", 0));
+	json_put_str(o, "reasoning", json_get_str(value, "reasoning", STR("")));
+	json_object_set_new(o, "continue_debate", json_boolean(json_get_bool(value, "continue_debate", false)));
+	json_array_append_new(r->votes, o);
+}
+
+void result_flip(struct result *r, struct str agent, int round)
+{
+	json_t *o = json_object();
+
+	json_put_str(o, "agent", agent);
+	json_put_int(o, "round", round);
+	json_array_append_new(r->flips, o);
+}
+
+void result_early_stop(struct result *r, struct arena *a, const char *source, int round, const char *reason)
+{
+	r->early_stop = json_own(a, json_object());
+	json_put_str(r->early_stop, "source", str_of(source));
+	json_put_int(r->early_stop, "round", round);
+	json_put_str(r->early_stop, "reason", str_of(reason));
+}
+
+/* ---- the document ---- */
+
+/* The consensus of a debate that came to no decision. */
+static json_t *result_no_consensus(const struct debate_plan *plan)
+{
+	static const char *const zeros[] = {"share_ppm", "weighted_share_ppm", "margin_ppm", "confidence_ppm"};
+	static const char *const lists[] = {"supporting_agents", "dissenting_agents", "groups"};
+	json_t *o = json_object();
+	size_t i;
+
+	json_put_str(o, "method", plan->consensus);
+	json_object_set_new(o, "reached", json_false());
+	json_put_int(o, "threshold_ppm", plan->threshold_ppm);
+	for (i = 0; i < countof(zeros); i++)
+		json_put_int(o, zeros[i], 0);
+	json_put_str(o, "strength", STR("none"));
+	for (i = 0; i < countof(lists); i++)
+		json_object_set_new(o, lists[i], json_array());
+	return o;
+}
+
+static void result_put_what(json_t *doc, const struct result *r, const struct result_end *end)
+{
+	const struct debate_plan *plan = r->plan;
+	json_t *participants = json_array();
+	size_t i;
+
+	for (i = 0; i < plan->agent_count; i++)
+		json_array_append_new(participants, json_str(plan->agents[i].name));
+	json_put_str(doc, "debate_id", plan->debate_id);
+	json_put_str(doc, "task", plan->task);
+	json_put_str(doc, "status", str_of(end->status));
+	json_put_str(doc, "reason", end->reason);
+	json_object_set_new(doc, "demo", json_boolean(plan->demo));
+	json_put_int(doc, "engine_version", ENGINE_VERSION);
+	json_put_str(doc, "method", plan->consensus);
+	json_put_int(doc, "total_rounds", plan->rounds);
+	json_put_int(doc, "rounds_used", end->rounds_used);
+	json_object_set_new(doc, "participants", participants);
+	json_put_str(doc, "final_answer", end->final_answer);
+	json_put_str(doc, "synthesis", end->synthesis);
+}
+
+static void result_put_decision(json_t *doc, const struct result *r, const json_t *decision)
+{
+	json_t *consensus = json_get_obj(decision, "consensus"), *dissents = json_get_arr(decision, "dissents");
+
+	json_put_str(doc, "winner", json_get_str(decision, "winner", STR("")));
+	json_object_set_new(doc, "consensus", consensus != NULL ? json_incref(consensus) : result_no_consensus(r->plan));
+	json_object_set_new(doc, "dissents", dissents != NULL ? json_incref(dissents) : json_array());
+	if (consensus != NULL)
+		json_put_str(doc, "method", json_get_str(consensus, "method", r->plan->consensus));
+}
+
+/* Each agent's sums; "abandoned" is told for the whole debate only. */
+static void result_put_sums(json_t *doc, const struct result *r)
+{
+	static const char *const names[][2] = {{"tokens_in", "tokens_in"}, {"tokens_out", "tokens_out"},
+	    {"cost_micro", "cost_micro"}, {"abandoned", "abandoned_calls"}};
+	json_t *per_agent = json_deep_copy(r->per_agent), *o;
+	const char *agent;
+	size_t i;
+
+	for (i = 0; i < countof(names); i++)
+		json_put_int(doc, names[i][1], 0);
+	json_object_foreach(per_agent, agent, o) {
+		for (i = 0; i < countof(names); i++)
+			result_add(doc, names[i][1], json_get_int(o, names[i][0], 0));
+		json_object_del(o, "abandoned");
+	}
+	json_object_set_new(doc, "per_agent", per_agent);
+}
+
+json_t *result_document(const struct result *r, const struct result_end *end)
+{
+	json_t *doc = json_object();
+
+	result_put_what(doc, r, end);
+	result_put_decision(doc, r, end->decision);
+	json_object_set(doc, "proposals", r->proposals);
+	json_object_set(doc, "messages", r->messages);
+	json_object_set(doc, "critiques", r->critiques);
+	json_object_set(doc, "votes", r->votes);
+	json_object_set(doc, "flips", r->flips);
+	json_object_set(doc, "agent_failures", r->failures);
+	if (r->early_stop != NULL)
+		json_object_set(doc, "early_stop", r->early_stop);
+	json_object_set(doc, "convergence", r->convergence);
+	result_put_sums(doc, r);
+	if (end->started_at_ms != 0)
+		json_put_int(doc, "started_at_ms", end->started_at_ms);
+	if (end->ended_at_ms != 0)
+		json_put_int(doc, "ended_at_ms", end->ended_at_ms);
+	json_put_int(doc, "running_ms", end->running_ms);
+	return doc;
+}
