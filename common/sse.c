@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads server-sent events from chunks cut anywhere. Called by call.c with the bytes of a model's answer; pure, so that
+ * Reads server-sent events from chunks cut anywhere. Called with the bytes of a model's answer and by the client; pure, so that
  * it can be fuzzed. Knows nothing of JSON, and ignores id and retry: a model call is never resumed.
  */
 #include "common/sse.h"
