@@ -80,6 +80,61 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libaragora.a
 unit: $(UNIT_BIN) ## build and run the unit tests of MODE
 	@set -e; for t in $(UNIT_BIN); do $$t; done
 
+.PHONY: deps
+deps: ## install the Debian packages that are missing for building
+	@sh packaging/install-deps.sh build
+
+# Two steps, so that pkg-config is asked again after the packages are there.
+.PHONY: demo
+demo: ## ask a question and watch the debate: make demo TASK="..."
+	@sh packaging/install-deps.sh build
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@packaging/demo.sh build/aragorad
+
+.PHONY: test
+test: ## install what is missing, then run everything that is tested; ends with "N passed, N failed"
+	@sh packaging/install-deps.sh test
+	@bash tests/run.sh
+
+.PHONY: integration
+integration: ## only the end-to-end tests (ARGS="-k name" selects)
+	@$(MAKE) --no-print-directory -j$$(nproc) MODE=asan build/asan/aragorad
+	$(PYTHON) -m pytest -q tests/integration $(ARGS)
+
+.PHONY: lint
+lint: ## static checks: lengths, headers, clang build, cppcheck, shellcheck, mandoc, engine interface
+	@bash tests/lint.sh
+
+.PHONY: format
+format: ## format all C sources with clang-format 14
+	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i
+
+.PHONY: format-check
+format-check: ## fail if a source is not formatted
+	@git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZ_SECONDS (default 20)
+	@bash tests/fuzz/run.sh $(or $(FUZZ_SECONDS),20)
+
+.PHONY: bench
+bench: build/aragorad ## measure: requests, events, 50 debates at once
+	@bash tests/bench/run.sh
+
+.PHONY: chaos
+chaos: ## the long crash suite (kills at random, many times)
+	@$(MAKE) --no-print-directory -j$$(nproc) MODE=asan build/asan/aragorad
+	$(PYTHON) -m pytest -q tests/chaos $(ARGS)
+
+PREFIX ?= /usr/local
+.PHONY: install
+install: build/aragorad ## install to DESTDIR/PREFIX
+	install -D -m 755 build/aragorad $(DESTDIR)$(PREFIX)/sbin/aragorad
+	mkdir -p $(DESTDIR)$(PREFIX)/bin && ln -sf ../sbin/aragorad $(DESTDIR)$(PREFIX)/bin/aragora
+	install -D -m 644 conf/aragora.yml $(DESTDIR)$(PREFIX)/share/aragora/aragora.yml
+	install -D -m 644 man/aragorad.8 $(DESTDIR)$(PREFIX)/share/man/man8/aragorad.8
+	install -D -m 644 man/aragora.yml.5 $(DESTDIR)$(PREFIX)/share/man/man5/aragora.yml.5
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf build
