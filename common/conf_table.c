@@ -178,7 +178,7 @@ const struct conf_key conf_table[] = {
 	{"websocket.max_message", SIZE(125, GIB), .flags = CONF_RELOAD, AT(websocket.max_message), .dflt = "65536",
 	 .env = "ARAGORA_WS_MAX_MESSAGE_SIZE", .help = "Largest message of a client."},
 	{"websocket.ping_interval", DURATION(50 * MS, DAY), .flags = CONF_RELOAD, AT(websocket.ping_interval), .dflt = "30",
-	 .env = "ARAGORA_WS_HEARTBEAT", .help = "Time between protocol pings; a peer silent for two of them is dropped."},
+	 .env = "ARAGORA_WS_HEARTBEAT", .help = "Time between protocol pings."},
 	{"websocket.heartbeat", DURATION(50 * MS, DAY), .flags = CONF_RELOAD, AT(websocket.heartbeat), .dflt = "15",
 	 .env = "ARAGORA_HEARTBEAT_INTERVAL", .help = "Time between heartbeat messages in JSON."},
 	{"websocket.max_per_ip", INT(0, MANY), .flags = CONF_RELOAD, AT(websocket.max_per_ip), .dflt = "10",
