@@ -80,6 +80,9 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libaragora.a
 unit: $(UNIT_BIN) ## build and run the unit tests of MODE
 	@set -e; for t in $(UNIT_BIN); do $$t; done
 
+.PHONY: unit-build
+unit-build: $(UNIT_BIN)
+
 .PHONY: deps
 deps: ## install the Debian packages that are missing for building
 	@sh packaging/install-deps.sh build

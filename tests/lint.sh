@@ -1,0 +1,80 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Static checks, called by `make lint`. Each prints what it found; the exit status is non-zero if any found something.
+set -u
+cd "$(dirname "$0")/.."
+status=0
+jobs=$(nproc)
+
+check() { # check NAME COMMAND...
+	local name=$1 log
+	shift
+	log=$(mktemp)
+	if "$@" >"$log" 2>&1; then
+		echo "ok    $name"
+	else
+		echo "FAIL  $name"
+		head -n 60 "$log"
+		status=1
+	fi
+	rm -f "$log"
+}
+
+sources() { git ls-files 'common/*.c' 'worker/*.c' 'master/*.c'; }
+
+# Functions of at most 80 lines, files of at most 1200.
+lengths() {
+	git ls-files '*.c' | xargs awk '
+		FNR == 1 { start = 0; if (NR > 1 && n > 1200) { print n " lines: " f; bad = 1 } f = FILENAME }
+		{ n = FNR }
+		/^{/ { start = FNR }
+		/^}/ { if (start && FNR - start > 80) { print FNR - start " line function: " FILENAME ":" start; bad = 1 } start = 0 }
+		END { exit bad }'
+}
+
+# Each header compiles by itself; each source opens with its licence.
+headers() {
+	local bad=0 h
+	while read -r h; do
+		echo "#include \"$h\"" | gcc -std=c11 -D_GNU_SOURCE -I. -Wall -Wextra -Werror -fsyntax-only -x c - || bad=1
+	done < <(git ls-files 'common/*.h' 'worker/*.h' 'master/*.h')
+	return $bad
+}
+
+licences() {
+	! git ls-files '*.c' '*.h' '*.S' '*.sh' '*.py' Makefile | xargs grep -L 'SPDX-License-Identifier: MIT' | grep .
+}
+
+second_compiler() {
+	make --no-print-directory -j"$jobs" CC=clang-14 MODE=debug BUILD=build/clang build/clang/libaragora.a
+}
+
+# The engine may use the step interface and pure modules: no clock, no chance, no store, no bus.
+engine_interface() {
+	local forbidden
+	make --no-print-directory MODE=release build/release/worker/debate/engine.o || return 1
+	forbidden=$(nm -u build/release/worker/debate/engine.o | awk '{print $2}' |
+		grep -E '^(clock_|ids_|db_|bus_|fetch_|stream_|agent_call|log_|metric_|time|rand|random|getenv|fopen|open$|loop_|lane_|co_sleep|co_wait)')
+	[ -z "$forbidden" ] || { echo "engine.o uses $forbidden"; return 1; }
+}
+
+manuals() { mandoc -Tlint -W warning man/*.5 man/*.8; }
+shells() { git ls-files '*.sh' .ci/run | xargs shellcheck -S warning; }
+cpp_check() {
+	cppcheck --quiet --std=c11 -I. -D_GNU_SOURCE -D__linux__ '-DARAGORA_VERSION="0"' --enable=warning,portability --inline-suppr \
+		--suppress=missingIncludeSystem --suppress=preprocessorErrorDirective --error-exitcode=1 -j"$jobs" common worker master
+}
+format() { git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror; }
+words() { ! git grep -nwiE 'TODO|FIXME|XXX|HACK' -- '*.c' '*.h' '*.py' '*.sh' Makefile ':!tests/lint.sh'; }
+
+check "function and file lengths" lengths
+check "headers stand alone" headers
+check "licence lines" licences
+check "no unfinished marks" words
+check "formatting" format
+check "clang build" second_compiler
+check "engine uses only steps" engine_interface
+check "manual pages" manuals
+check "shell scripts" shells
+check "cppcheck" cpp_check
+exit $status
