@@ -8,8 +8,9 @@
 
 #include <yaml.h>
 
-#define CONF_PATH_MAX 256 /* bytes of a key path that are kept */
-#define CONF_DEPTH 3      /* "providers.openai.model" */
+#define CONF_PATH_MAX 256  /* bytes of a key path that are kept */
+#define CONF_NESTED_MAX 32 /* levels of unknown content that are skipped; libyaml is quadratic in them */
+#define CONF_DEPTH 3       /* "providers.openai.model" */
 
 struct conf_reader {
 	struct conf_loader *l;
@@ -17,7 +18,7 @@ struct conf_reader {
 	yaml_parser_t parser;
 	yaml_event_t event;
 	bool have;                      /* event holds something to delete */
-	bool broken;                    /* a syntax error was reported: no more events */
+	bool broken;                    /* the text was given up, which was reported: no more events */
 	size_t key_line[CONF_KEYS_MAX]; /* where a key was first seen, 0 = not yet */
 	size_t section_line[CONF_SECTIONS_MAX];
 	size_t n; /* elements of the list being read */
@@ -111,6 +112,7 @@ static bool conf_reader_next(struct conf_reader *r)
 /* Reads on to the end of the node that the current event begins. */
 static bool conf_reader_skip(struct conf_reader *r)
 {
+	struct conf_origin at;
 	size_t depth = 0;
 
 	for (;;) {
@@ -120,6 +122,11 @@ static bool conf_reader_skip(struct conf_reader *r)
 			depth--;
 		if (depth == 0)
 			return true;
+		if (depth > CONF_NESTED_MAX) {
+			at = conf_mark(&r->event.start_mark);
+			conf_complain(r->l, &at, STR_NONE, "is nested too deeply; what follows was not read");
+			r->broken = true;
+		}
 		if (!conf_reader_next(r))
 			return false;
 	}

@@ -223,6 +223,8 @@ static void test_yaml(void **state)
 	    "FILE:2:1: not valid YAML: did not find expected node content, while parsing a flow node\n");
 	bad("log:\n  error: \"a\\0b\"\n", "FILE:2:10: log.error: contains a control character\n");
 	bad("log:\n  error: \xff\n", "FILE:2:10: not valid YAML: invalid leading UTF-8 octet\n");
+	bad("a: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\n",
+	    "FILE:1:1: a: unknown key\nFILE:1:36: is nested too deeply; what follows was not read\n");
 	conf_unref(good(""));
 	conf_unref(good("# nothing\n"));
 	conf_unref(good("---\n...\n"));
