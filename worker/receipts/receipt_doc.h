@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private to worker/receipts/: building, signing and showing the receipt document.
+ *
+ * The signed document (schema 2.0) holds integers and strings only. content_hash is the SHA-256 (hex) of the canonical
+ * JSON (common/json.h) of all members but content_hash, artifact_hash and signature; signature is the base64 of
+ * HMAC-SHA256(key, the 64 hex digits of content_hash). artifact_hash is the older, narrower hash that existing clients
+ * know: SHA-256 over six members in the default style of Python's json.dumps(sort_keys=True), confidence as a float.
+ */
+#ifndef WORKER_RECEIPTS_RECEIPT_DOC_H
+#define WORKER_RECEIPTS_RECEIPT_DOC_H
+
+#include "common/crypto.h"
+#include "common/str.h"
+#include "worker/receipts/receipt.h"
+
+#define RECEIPT_SCHEMA "2.0"
+#define RECEIPT_ALGORITHM "HMAC-SHA256"
+#define RECEIPT_KEY_MIN 32
+#define RECEIPT_KEY_MAX 128
+#define RECEIPT_ID_LEN 37  /* "rcpt_" and 32 hex digits */
+#define RECEIPT_SIG_LEN 44 /* base64 of 32 bytes */
+
+struct receipt_keys {
+	uint8_t key[RECEIPT_KEY_MAX];
+	size_t n;
+	char id[24]; /* "durable-" and 8 hex digits */
+};
+
+/* Hexadecimal, base64 or base64url text of RECEIPT_KEY_MIN to RECEIPT_KEY_MAX bytes. */
+bool receipt_key_parse(struct str text, struct receipt_keys *out) MUST_CHECK;
+
+/* The document without its hashes and signature. New reference. */
+json_t *receipt_build(struct arena *a, const json_t *result, int64_t signed_at_ms, const char *key_id);
+/* Adds content_hash, artifact_hash and signature. */
+void receipt_sign(const struct receipt_keys *k, json_t *doc);
+
+/* Text in the default style of Python's json.dumps(sort_keys=True): ", " and ": ", non-ASCII as \uXXXX, short floats.
+ */
+void receipt_python_json(struct buf *out, const json_t *j);
+
+/*
+ * The document with members that clients expect besides: confidence as a fraction, agent lists and the like. They are
+ * not signed but follow from what is; verification recomputes them. New reference.
+ */
+json_t *receipt_view(const json_t *doc);
+/* Takes those members off a copy (new reference); NULL when one contradicts the signed content (its name in *bad). */
+json_t *receipt_unview(const json_t *doc, const char **bad);
+
+/* ---- what both renderings show, as tables (show.c) ---- */
+
+enum receipt_kind { SHOW_TEXT, SHOW_INT, SHOW_PPM, SHOW_MICRO, SHOW_MS, SHOW_TENTH, SHOW_LIST, SHOW_TIME, SHOW_HASH };
+
+struct receipt_column {
+	const char *label;
+	const char *object; /* member that holds key, or NULL: the row itself */
+	const char *key;
+	enum receipt_kind kind;
+};
+
+struct receipt_section {
+	const char *title;
+	const char *empty; /* said when there are no rows, NULL: the section is left out */
+	const char *rows;  /* name of the array */
+	const struct receipt_column *columns;
+	size_t n;
+};
+
+extern const struct receipt_column receipt_facts[];
+extern const size_t receipt_facts_count;
+extern const struct receipt_section receipt_sections[];
+extern const size_t receipt_sections_count;
+
+/* Appends the value in words, unescaped: "67.7 %", "$0.0123", "a; b". */
+void receipt_show(struct buf *out, const json_t *row, const struct receipt_column *c);
+/* One sentence: how the decision came about. */
+void receipt_explain(struct buf *out, const json_t *doc);
+
+/* ---- safe HTML (markup.c) ---- */
+
+void receipt_escape(struct buf *out, struct str s);
+/* Headings, lists, fenced code, bold and inline code; everything else is escaped text. Linear time. */
+void receipt_markup(struct buf *out, struct str text);
+
+#endif
