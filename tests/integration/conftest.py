@@ -18,12 +18,12 @@ import json
 import os
 import random
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from signal import SIGTERM
 
 import psutil
 import pytest
@@ -161,7 +161,7 @@ class Server:
     def signal(self, signum):
         self.process.send_signal(signum)
 
-    def stop(self, signum=signal.SIGTERM, timeout=60):
+    def stop(self, signum=SIGTERM, timeout=60):
         """Stops the server and returns its exit code."""
         if self.process is None:
             return None
@@ -198,7 +198,7 @@ class Server:
     def close(self):
         """End of the test: nothing of this server stays, and its log holds no report."""
         if self.process is not None and self.process.poll() is None:
-            self.signal(signal.SIGTERM)
+            self.signal(SIGTERM)
             try:
                 self.process.wait(60)
             except subprocess.TimeoutExpired:
