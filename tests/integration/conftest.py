@@ -37,7 +37,7 @@ REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error: |SUMMARY: \w+Sanitizer|
 DEFAULTS = {
     "server": {"workers": 2, "graceful_timeout": "5s", "boot_timeout": "60s"},
     "log": {"level": "debug", "format": "json", "error": "-"},
-    "demo": {"delay_ms": 0},
+    "providers": {"demo": {"delay_ms": 0}},
     "rate_limit": {"enabled": False},
 }
 # Variables of the person who runs the tests must not reach the server.
