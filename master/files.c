@@ -198,24 +198,27 @@ static bool node_id_read(const char *path, char id[40])
 /* Made once, at the first start in this folder. */
 static bool node_id_get(const struct conf *c, char id[40], struct error *err)
 {
-	char path[FILES_PATH], temporary[FILES_PATH + 8];
+	char path[FILES_PATH];
+	struct buf temporary = BUF_INIT;
+	bool ok = false;
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/node_id", c->storage.data_dir);
 	if (node_id_read(path, id))
 		return true;
 	ids_uuid7(id);
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd == -1)
-		return error_set(err, ERR_STORAGE, "cannot write %s: %s", temporary, strerror(errno));
-	if (dprintf(fd, "%s\n", id) < 0 || fsync(fd) == -1 || rename(temporary, path) == -1) {
-		error_set(err, ERR_STORAGE, "cannot write %s: %s", path, strerror(errno));
+	buf_printf(&temporary, "%s.new", path);
+	fd = open(temporary.p, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd != -1) {
+		ok = dprintf(fd, "%s\n", id) > 0 && fsync(fd) == 0 && rename(temporary.p, path) == 0;
+		if (!ok)
+			error_set(err, ERR_STORAGE, "cannot write %s: %s", path, strerror(errno));
 		close(fd);
-		return false;
+	} else {
+		error_set(err, ERR_STORAGE, "cannot write %s: %s", temporary.p, strerror(errno));
 	}
-	close(fd);
-	return true;
+	buf_free(&temporary);
+	return ok;
 }
 
 static NORETURN void storage_child(const struct conf *c, int fd)

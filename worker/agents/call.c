@@ -312,8 +312,10 @@ CO_FN static void call_provider(struct agents *ag, struct arena *a, const struct
 	call_reader_open(&reader, wire, a, req);
 	fr.arg = &reader;
 	(void)fetch_do(ag->w->fetch, a, &fr, &resp); /* the outcome is in resp */
-	if (wire->lines && resp.fail == FETCH_OK && reader.st.fail == AGENT_OK && !reader.st.ended)
-		(void)ndjson_finish(&reader.lines, call_on_line, &reader); /* a last line without newline is one too */
+	/* A last line without newline is one too; what is wrong with it is in the reader's state. */
+	if (wire->lines && resp.fail == FETCH_OK && reader.st.fail == AGENT_OK && !reader.st.ended &&
+	    !ndjson_finish(&reader.lines, call_on_line, &reader))
+		log_debug("agents", "the last line of a stream was refused");
 	call_judge(a, &reader, &resp, call.conf->api_key, reply);
 	call_usage(req, a, &reader.st, reply);
 	call_reader_close(&reader);
