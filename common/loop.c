@@ -143,7 +143,8 @@ void loop_turn(struct loop *l, bool block)
 	BUG_ON(l->in_turn);
 	l->in_turn = true;
 	l->time->now = 0;
-	BUG_ON(event_base_loop(l->base, idle ? EVLOOP_ONCE : EVLOOP_NONBLOCK) == -1);
+	/* One poll per turn: without EVLOOP_ONCE a socket that stays readable would keep coroutines from running. */
+	BUG_ON(event_base_loop(l->base, idle ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK) == -1);
 	l->turns++;
 	co_run_queue();
 	loop_run_deferred(l);
