@@ -39,53 +39,69 @@ MODES = {"ok", "delay", "rate", "500", "529", "auth", "quota", "filter", "cut", 
 # ---- what is said ----
 
 def phase_of(system, prompt):
-    """The kind of answer that the prompt asks for, by the labels that it names."""
-    text = (system + "\n" + prompt).upper()
-    if "SEVERITY" in text and "ISSUES" in text and "SUGGESTIONS" in text and "CHOICE" not in text:
-        return "revise" if re.search(r"REVIS|IMPROVED", prompt.upper()) and "SUGGESTIONS:" not in text else "critique"
-    if "CHOICE" in text or "WINNER" in text:
-        return "judge" if "JUDGE" in text or "WINNER" in text else "vote"
-    if re.search(r"\bSYNTHES|\bCONCLUSION\b|\bFINAL ANSWER\b", prompt.upper()):
-        return "synthesis"
-    if re.search(r"\bREVIS|\bCRITIQUES?\b", prompt.upper()):
-        return "revise"
-    return "propose"
+    """The kind of answer that the prompt asks for, by the capitalised labels that it names."""
+    asked = re.sub(r"<<<material.*?<<<end [^>]*>>>", "", prompt, flags=re.S)
+    if "ISSUES" in asked and "SUGGESTIONS" in asked:
+        return "critique"
+    if "WINNER" in asked:
+        return "judge"
+    if "CHOICE" in asked:
+        return "vote"
+    if "POSITION" in asked:
+        return "revise" if re.search(r"critique", asked, re.I) else "propose"
+    return "synthesis" if re.search(r"conclusion|synthes|final answer|decided|write", asked, re.I) else "propose"
+
+
+def materials_of(prompt):
+    """Named pieces of the prompt: [(name, text)]."""
+    return re.findall(r"<<<material [^:>]*: ([^>]*)>>>\n(.*?)\n<<<end", prompt, re.S)
 
 
 def topic_of(prompt):
     """A few words of the question, so that answers are about it."""
-    text = " ".join(prompt.split())
-    m = re.search(r"(?:task|question|topic)\W+(.{10,})", text, re.I)
-    return (m.group(1) if m else text)[:80].strip(" :<>*#-\"'") or "the question"
+    text = dict(materials_of(prompt)).get("task", prompt)
+    return " ".join(text.split())[:80].strip(" :<>*#-\"'") or "the question"
 
 
-def labels_of(prompt):
-    seen = []
-    for label in re.findall(r"\b(P\d{1,2})\b", prompt):
-        if label not in seen:
-            seen.append(label)
-    return seen
+def choice_of(prompt):
+    """The label of the proposal whose text sorts first by its hash: labels are shuffled, voters agree all the same."""
+    texts = [(name, text) for name, text in materials_of(prompt) if re.fullmatch(r"P\d{1,2}", name)]
+    if not texts:
+        texts = [(label, "") for label in re.findall(r"\b(P\d{1,2})\b", prompt)] or [("P1", "")]
+    return min(texts, key=lambda item: (hashlib.sha256(item[1].encode()).hexdigest(), item[0]))[0]
+
+
+# Different enough that nobody takes them for one answer.
+POSITIONS = (
+    "Begin with a small, reversible step and measure it for two weeks.",
+    "Wait until the cost of an error has been estimated by somebody who pays for it.",
+    "Do all of it at once, because half of it would give the drawbacks without the gain.",
+    "Ask the people concerned first; their answer decides more than any figure.",
+    "Buy what exists instead of making anything, and look again next year.",
+    "Leave things as they are: the present state is better than its reputation.",
+    "Run both ways side by side and let the traffic choose between them.",
+)
 
 
 def answer(phase, model, prompt):
     topic = topic_of(prompt)
-    h = int(hashlib.sha256((model + phase).encode()).hexdigest(), 16)
+    h = int(hashlib.sha256(model.encode()).hexdigest(), 16)
     if phase == "critique":
         return (f"ISSUES:\n- The proposal gives no measure of success for {topic}.\n- The cost of being wrong is not "
                 f"estimated.\nSUGGESTIONS:\n- Name one number to watch and a date to look at it.\n- Add a way back.\n"
-                f"SEVERITY: {3 + h % 5}.0\nREASONING: The direction is sound, its risks are not priced ({model}).\n")
+                f"SEVERITY: {3 + h % 4}.5\nREASONING: The direction is sound, its risks are not priced ({model}).\n")
     if phase in ("vote", "judge"):
-        labels = labels_of(prompt) or ["P1"]
-        key = "CHOICE" if "CHOICE" in prompt.upper() or "WINNER" not in prompt.upper() else "WINNER"
-        return (f"{key}: {min(labels)}\nCONFIDENCE: 0.8{h % 10}\nCONTINUE: no\n"
-                f"REASONING: It is the most concrete answer and says how to go back.\n")
+        key = "CHOICE" if phase == "vote" else "WINNER"
+        tail = "" if phase == "vote" else f"UNRESOLVED: how fast to widen it\nANSWER: On {topic}: begin small.\n"
+        return (f"{key}: {choice_of(prompt)}\nCONFIDENCE: 0.8{h % 10}\nCONTINUE: no\n"
+                f"REASONING: It is the most concrete answer and says how to go back.\n{tail}")
     if phase == "synthesis":
-        return (f"The agents agree to begin with a small, reversible step on {topic}.\n\nReasons: it is cheap, it can be "
+        return (f"On {topic}: the agents prefer the answer that can be checked soonest.\n\nReasons: it is cheap, it can be "
                 f"measured, and it can be undone.\n\nWhat stays open is how fast to widen it.")
-    head = "Revised: begin" if phase == "revise" else "Begin"
-    return (f"{head} with a small, reversible step and measure it ({model}).\n\nOn {topic}: take the option that can be "
-            f"undone at least cost, agree on one number beforehand, and look at it after two weeks.\n\nKnown: the "
-            f"question. Unknown: the size of the effect. Answer of {model}, variant {h % 97}.")
+    change = "Changed: a number to watch was added, because a critique asked for it.\n\n" if phase == "revise" else ""
+    return (f"POSITION: {POSITIONS[h % len(POSITIONS)]}\n\nOn {topic}, as {model} sees it: the option that can be undone at "
+            f"least cost deserves the first try. Agree on one number beforehand.\n\n{change}Known: the question. Assumed: "
+            f"that nobody is in a hurry. Unknown: the size of the effect.\n\nCONFIDENCE: 0.7{h % 10}")
 
 
 def chunks_of(text, size=24):

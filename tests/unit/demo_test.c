@@ -89,6 +89,8 @@ static void test_proposals_are_about_the_question_and_differ(void **state)
 	(void)state;
 	assert_true(str_find(a, STR("Redis")) >= 0 && str_find(a, STR("Memcached")) >= 0);
 	assert_true(str_find(a, STR("\n\n")) > 0);
+	assert_true(str_starts(a, STR("POSITION: ")));
+	assert_true(str_find(a, STR("\nCONFIDENCE: 0.")) > 0);
 	assert_false(str_eq(first_line(a), first_line(s)));
 	assert_true(str_eq(a, say("analyst", "propose", QUESTION, NULL)));
 	assert_true(str_find(say("pragmatist", "propose", "How do we teach Latin?", NULL), STR("teach Latin")) >= 0);
@@ -123,7 +125,7 @@ static void test_revision_answers_the_critiques(void **state)
 	struct str s = say("skeptic", "revise", QUESTION, critiques(4000));
 
 	(void)state;
-	assert_true(str_starts(s, STR("Memcached for now, until a test speaks for Redis.\n")));
+	assert_true(str_starts(s, STR("POSITION: Memcached for now, until a test speaks for Redis.\n")));
 	assert_true(str_find(s, STR("Accepted: Test a restart.")) > 0);
 	assert_true(str_find(s, STR("Accepted: Count evictions.")) > 0);
 	assert_true(str_find(s, STR("Old body")) < 0); /* it does not grow from round to round */
@@ -134,7 +136,7 @@ static void test_revision_answers_the_critiques(void **state)
 static json_t *ballot(bool turned)
 {
 	return json_pack("{s:[s,s,s], s:{s:s,s:s,s:s}, s:s}", "labels", turned ? "P3" : "P1", "P2", turned ? "P1" : "P3", "texts",
-			 turned ? "P3" : "P1", "Redis rather than Memcached.\n\nMeasure it for a week, undo it if need be.", "P2",
+			 turned ? "P3" : "P1", "POSITION: Redis rather than Memcached.\n\nMeasure it for a week, undo it if need be.", "P2",
 			 "Memcached for now, until a test speaks for Redis.", turned ? "P1" : "P3", "Flip a coin.", "own", "P2");
 }
 

@@ -78,13 +78,16 @@ static enum demo_stance demo_stance_of(const struct agent_spec *s)
 	return (enum demo_stance)(sum % DEMO_STANCES);
 }
 
+/* First line without its label: the position of a proposal, else what there is. */
 static struct str demo_line(struct str text)
 {
+	struct str label = STR("POSITION:");
 	ptrdiff_t at;
 
 	text = str_trim(text);
 	at = str_chr(text, '\n');
-	return at < 0 ? text : str_trim(str_sub(text, 0, (size_t)at));
+	text = at < 0 ? text : str_trim(str_sub(text, 0, (size_t)at));
+	return str_istarts(text, label) ? str_trim(str_sub(text, label.n, text.n)) : text;
 }
 
 static void demo_add(struct demo *d, const char *before, struct str s, const char *after)
@@ -150,6 +153,7 @@ static void demo_position_either(struct demo *d)
 
 static void demo_position(struct demo *d)
 {
+	buf_addz(d->out, "POSITION: ");
 	if (d->t.kind == TOPIC_EITHER)
 		demo_position_either(d);
 	else if (d->t.kind == TOPIC_SHOULD && d->t.deed.n == 0)
@@ -226,11 +230,18 @@ static void demo_body(struct demo *d)
 		demo_add(d, " For ", demo_term(d, 2), " the same order holds.");
 }
 
+/* The last line that proposals are asked for. */
+static void demo_confidence(struct demo *d, unsigned base)
+{
+	buf_printf(d->out, "\n\nCONFIDENCE: 0.%u\n", base + (unsigned)(d->own % 9));
+}
+
 static void demo_propose(struct demo *d)
 {
 	demo_position(d);
 	buf_addz(d->out, "\n\n");
 	demo_body(d);
+	demo_confidence(d, 62);
 }
 
 /* ---- critiques ---- */
@@ -353,7 +364,7 @@ static void demo_revise(struct demo *d)
 		s = demo_item(json_array_get(critiques, worst), "issues", 0);
 		demo_add(d, "the objection holds (", s.n > 0 ? str_utf8_cut(demo_line(s), 240) : STR("it was too narrow"), ")\n\n");
 	} else {
-		demo_add(d, "", str_utf8_cut(own, 400), "\n\n");
+		demo_add(d, "POSITION: ", str_utf8_cut(own, 400), "\n\n");
 		s = demo_item(json_array_get(critiques, worst), "issues", 1);
 		if (s.n > 0)
 			demo_add(d, "The position stands, with an answer to the gravest point. \"", str_utf8_cut(demo_line(s), 240),
@@ -364,6 +375,7 @@ static void demo_revise(struct demo *d)
 	if (json_array_size(critiques) > 1)
 		buf_addz(d->out, "\n\nNot accepted: that the claim as such lacks evidence. It is a plan to obtain the evidence, at a price "
 				 "that can be borne.");
+	demo_confidence(d, 70);
 }
 
 /* ---- votes and verdicts ---- */
