@@ -37,7 +37,7 @@ static const struct option_row {
     ACT("dump", 'T', ACTION_PRINT, "print the effective configuration, secrets masked, and exit"),
     {"bind", 'b', OPTION_BIND, OPTIONS_SERVE, NULL, 0, 0, "ADDRESS", "listen on host:port or unix:/path (repeatable)"},
     TEXT("host", 0, OPTIONS_SERVE, host, "HOST", "listen on this host, at the configured ports"),
-    TEXT("port", 'p', OPTIONS_SERVE, port, "PORT", "port of the API"),
+    TEXT("port", 0, OPTIONS_SERVE, port, "PORT", "port of the API"),
     TEXT("api-port", 0, OPTIONS_SERVE, port, "PORT", NULL),
     TEXT("ws-port", 0, OPTIONS_SERVE, ws_port, "PORT", "second port, for WebSocket clients"),
     KEY("workers", 'w', "server.workers", "N", "worker processes; 0: two per core and one"),
@@ -50,7 +50,7 @@ static const struct option_row {
     KEY("access-logfile", 0, "log.access", "FILE", "access log; - is standard output"),
     KEY("access-log", 0, "log.access", "FILE", NULL),
     KEY("log-level", 0, "log.level", "LEVEL", "debug, info, warning or error"),
-    KEY("pidfile", 0, "server.pidfile", "FILE", "write the process id there"),
+    KEY("pidfile", 'p', "server.pidfile", "FILE", "write the process id there"),
     KEY("pid", 0, "server.pidfile", "FILE", NULL),
     KEY("data-dir", 0, "storage.data_dir", "FOLDER", "where everything is kept"),
     KEY("env", 0, "server.env", "NAME", "development or production"),
@@ -253,6 +253,7 @@ void options_help(struct buf *out)
 		/* Other spellings stand in the rows behind. */
 		for (size_t k = i + 1; k < countof(option_table) && option_table[k].help == NULL; k++)
 			n += (size_t)snprintf(name + n, sizeof(name) - n, ", --%s", option_table[k].name);
-		buf_printf(out, "  %s %s\n          %s\n", name, r->value != NULL ? r->value : "", r->help);
+		buf_printf(out, "  %s%s%s\n          %s\n", name, r->value != NULL ? " " : "",
+			   r->value != NULL ? r->value : "", r->help);
 	}
 }

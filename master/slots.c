@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "master/signals.h"
@@ -153,6 +154,7 @@ static NORETURN void slot_child(const struct slot *s, const struct generation *g
 
 	slot_close_foreign(m, g, ready_fd);
 	signals_restore();
+	FAULT("worker.boot");
 	exit(worker_main(&start));
 }
 
