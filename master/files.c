@@ -19,7 +19,7 @@
 #include "master/signals.h"
 #include "worker/schema.h"
 
-#define FILES_PATH 4096
+#define FILES_PATH 2048
 
 /* ---- logs ---- */
 
@@ -68,7 +68,7 @@ static bool data_dir_make(const char *path)
 	char part[FILES_PATH];
 	int n = snprintf(part, sizeof(part), "%s", path);
 
-	if (n < 0 || (size_t)n >= sizeof(part)) {
+	if (n < 0 || (size_t)n + 64 >= sizeof(part)) { /* room for the names inside it */
 		errno = ENAMETOOLONG;
 		return false;
 	}
