@@ -43,7 +43,7 @@ for _ in $(seq 150); do
 done
 
 echo "aragorad is running: 3 workers, SQLite in $work/data, $url"
-"$bin" ask --url "$url" --receipt "$work/receipt.html" "$task"
+"$bin" ask --url "$url" --rounds "${ROUNDS:-1}" --receipt "$work/receipt.html" "$task"
 stop
 server=""
 trap - EXIT
@@ -55,7 +55,7 @@ The server has been stopped. What is left:
   database            $work/data/aragora.db
   server log          $work/server.log
 How to go on:
-  your own question   make demo TASK="..."
+  your own question   make demo TASK="..."   (ROUNDS=3 for a longer debate)
   real models         OPENAI_API_KEY=... make demo   (or ANTHROPIC_API_KEY, or OPENAI_BASE_URL for a local server)
   keep it running     build/aragorad -c conf/aragora.yml   then   build/aragorad ask "..."
 EOF

@@ -310,7 +310,7 @@ static int worker_leave(struct worker_process *p)
 		co_shutdown();
 		loop_free(p->w.loop);
 	}
-	log_flush();
+	log_drain(SEC_US);
 	if (!clean)
 		_exit(0);
 	return 0;
@@ -334,8 +334,10 @@ int worker_main(const struct worker_start *start)
 	(void)signal(SIGPIPE, SIG_IGN);
 	worker_name(p);
 	metrics_attach(start->shm, start->slot);
-	if (!worker_open_parts(p, &err))
+	if (!worker_open_parts(p, &err)) {
+		log_drain(SEC_US);
 		return worker_refuse(start, &err);
+	}
 	worker_listen_for_master(p);
 	if (start->conf->server.role != ROLE_WORKER)
 		http_server_listen(p->w.http, start->listeners, start->listener_count);

@@ -15,10 +15,10 @@
 #include "common/sse.h"
 #include "master/commands/ask_view.h"
 
-#define ASK_EVENT_MAX  (4 * 1024 * 1024)
-#define ASK_PATIENCE   (60 * SEC_US) /* without any event while the server cannot be reached */
-#define ASK_RETRY_US   300000
-#define ASK_SILENCE_S  60L           /* the server sends a sign of life every 15 s */
+#define ASK_EVENT_MAX (4 * 1024 * 1024)
+#define ASK_PATIENCE (60 * SEC_US) /* without any event while the server cannot be reached */
+#define ASK_RETRY_US 300000
+#define ASK_SILENCE_S 60L /* the server sends a sign of life every 15 s */
 
 struct ask {
 	const char *url, *token, *receipt_path;
@@ -50,7 +50,8 @@ static CURL *ask_curl(const struct ask *k, struct str path, struct curl_slist **
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 10L);
 	curl_easy_setopt(c, CURLOPT_USERAGENT, "aragorad-ask/" ARAGORA_VERSION);
 	if (token.n > 0)
-		*headers = curl_slist_append(*headers, arena_printf(k->arena, "Authorization: Bearer %.*s", STR_ARG(token)).p);
+		*headers =
+		    curl_slist_append(*headers, arena_printf(k->arena, "Authorization: Bearer %.*s", STR_ARG(token)).p);
 	return c;
 }
 
@@ -82,7 +83,7 @@ static json_t *ask_json(const struct ask *k, struct str path, const char *body)
 		doc = json_parse(k->arena, buf_str(&answer), &err);
 		if (status >= 300) {
 			fprintf(stderr, "aragorad ask: the server refused (%ld): %.*s\n", status,
-			    STR_ARG(json_get_str(doc, "error", buf_str(&answer))));
+				STR_ARG(json_get_str(doc, "error", buf_str(&answer))));
 			doc = NULL;
 		} else if (doc == NULL) {
 			fprintf(stderr, "aragorad ask: the answer of %s cannot be read: %s\n", k->url, err.msg);
@@ -96,7 +97,10 @@ static json_t *ask_json(const struct ask *k, struct str path, const char *body)
 
 /* ---- the stream ---- */
 
-struct ask_stream { struct ask *k; struct sse sse; };
+struct ask_stream {
+	struct ask *k;
+	struct sse sse;
+};
 
 static bool ask_on_event(void *arg, struct str event, struct str data)
 {
@@ -128,7 +132,9 @@ static void ask_stream_once(struct ask *k)
 	struct ask_stream s = {.k = k};
 	struct curl_slist *headers = NULL;
 	CURL *c = ask_curl(k,
-	    arena_printf(k->arena, "/api/debates/%s/events?stream=1&after_seq=%lld", k->debate_id, (long long)k->last_seq), &headers);
+			   arena_printf(k->arena, "/api/debates/%s/events?stream=1&after_seq=%lld", k->debate_id,
+					(long long)k->last_seq),
+			   &headers);
 
 	headers = curl_slist_append(headers, "Accept: text/event-stream");
 	sse_init(&s.sse, ASK_EVENT_MAX);
@@ -198,7 +204,8 @@ static void ask_save_receipt(struct ask *k, struct str receipt_id)
 
 static int ask_report(struct ask *k)
 {
-	json_t *debate = ask_json(k, arena_printf(k->arena, "/api/debates/%s", k->debate_id), NULL), *receipt = NULL, *check = NULL;
+	json_t *debate = ask_json(k, arena_printf(k->arena, "/api/debates/%s", k->debate_id), NULL), *receipt = NULL,
+	       *check = NULL;
 	struct str id = json_get_str(debate, "receipt_id", STR(""));
 
 	if (debate == NULL)
@@ -235,7 +242,8 @@ static int ask_question(struct ask *k, const char *question)
 		k->view = ask_view_new(stdout);
 	}
 	if (!ask_watch(k)) {
-		fprintf(stderr, "aragorad ask: the server cannot be reached any more; the debate goes on there as %s\n", k->debate_id);
+		fprintf(stderr, "aragorad ask: the server cannot be reached any more; the debate goes on there as %s\n",
+			k->debate_id);
 		return EXIT_FAILED;
 	}
 	if (k->view != NULL)
@@ -246,23 +254,26 @@ static int ask_question(struct ask *k, const char *question)
 /* ---- the command ---- */
 
 static const struct option ask_options[] = {
-    {"url", required_argument, NULL, 'u'},      {"token", required_argument, NULL, 't'},
-    {"agents", required_argument, NULL, 'a'},   {"rounds", required_argument, NULL, 'r'},
-    {"consensus", required_argument, NULL, 'c'}, {"receipt", required_argument, NULL, 'o'},
-    {"json", no_argument, NULL, 'j'},           {"help", no_argument, NULL, 'h'},
+    {"url", required_argument, NULL, 'u'},
+    {"token", required_argument, NULL, 't'},
+    {"agents", required_argument, NULL, 'a'},
+    {"rounds", required_argument, NULL, 'r'},
+    {"consensus", required_argument, NULL, 'c'},
+    {"receipt", required_argument, NULL, 'o'},
+    {"json", no_argument, NULL, 'j'},
+    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
-static const char ask_usage[] =
-    "Usage: aragorad ask [OPTION...] QUESTION\n"
-    "Asks a running server and shows the debate as it happens.\n\n"
-    "  --url URL          server (default: ARAGORA_API_URL or http://127.0.0.1:8080)\n"
-    "  --token TOKEN      API token (default: ARAGORA_API_TOKEN)\n"
-    "  --agents A,B,C     who takes part: names or provider|model|persona|role\n"
-    "  --rounds N         debate rounds after the independent drafts\n"
-    "  --consensus MODE   majority, unanimous, judge or none\n"
-    "  --receipt FILE     save the receipt as an HTML page\n"
-    "  --json             print the result as JSON and nothing else\n";
+static const char ask_usage[] = "Usage: aragorad ask [OPTION...] QUESTION\n"
+				"Asks a running server and shows the debate as it happens.\n\n"
+				"  --url URL          server (default: ARAGORA_API_URL or http://127.0.0.1:8080)\n"
+				"  --token TOKEN      API token (default: ARAGORA_API_TOKEN)\n"
+				"  --agents A,B,C     who takes part: names or provider|model|persona|role\n"
+				"  --rounds N         debate rounds after the independent drafts\n"
+				"  --consensus MODE   majority, unanimous, judge or none\n"
+				"  --receipt FILE     save the receipt as an HTML page\n"
+				"  --json             print the result as JSON and nothing else\n";
 
 static bool ask_parse(struct ask *k, int argc, char **argv)
 {
@@ -327,4 +338,5 @@ static int ask_run(int argc, char **argv)
 	return code;
 }
 
-const struct command command_ask = {"ask", "[OPTION...] QUESTION", "ask a running server a question and watch the debate", ask_run};
+const struct command command_ask = {"ask", "[OPTION...] QUESTION",
+				    "ask a running server a question and watch the debate", ask_run};

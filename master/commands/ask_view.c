@@ -11,13 +11,13 @@
 
 #define VIEW_WIDTH_MAX 100
 #define VIEW_WIDTH_MIN 40
-#define VIEW_AGENTS    16
+#define VIEW_AGENTS 16
 
 struct view_block {
 	struct view_block *next;
-	char *key;         /* agent and round of a text that is still being written; NULL: complete */
-	struct buf head;   /* printed as it is */
-	struct buf text;   /* wrapped and indented */
+	char *key;       /* agent and round of a text that is still being written; NULL: complete */
+	struct buf head; /* printed as it is */
+	struct buf text; /* wrapped and indented */
 	size_t printed;
 	bool open, head_done;
 };
@@ -37,7 +37,8 @@ struct ask_view {
 enum view_style { STYLE_PLAIN, STYLE_BOLD, STYLE_DIM, STYLE_GREEN, STYLE_YELLOW, STYLE_RED };
 
 static const char *const view_codes[] = {"", "\033[1m", "\033[2m", "\033[1;32m", "\033[1;33m", "\033[1;31m"};
-static const char *const view_agent_codes[] = {"\033[1;36m", "\033[1;35m", "\033[1;34m", "\033[1;33m", "\033[1;32m", "\033[1;31m"};
+static const char *const view_agent_codes[] = {"\033[1;36m", "\033[1;35m", "\033[1;34m",
+					       "\033[1;33m", "\033[1;32m", "\033[1;31m"};
 
 static const char *view_on(const struct ask_view *v, enum view_style s)
 {
@@ -208,7 +209,7 @@ static struct view_block *view_agent_block(struct ask_view *v, struct str agent,
 
 	b->key = view_key(agent, round);
 	buf_printf(&b->head, "\n%s● %.*s%s%s%s%s\n", view_agent_colour(v, agent), STR_ARG(agent), view_off(v),
-	    view_on(v, STYLE_DIM), what, view_off(v));
+		   view_on(v, STYLE_DIM), what, view_off(v));
 	return b;
 }
 
@@ -230,7 +231,8 @@ static void view_start(struct ask_view *v, const json_t *e, const json_t *data)
 	for (i = 0; i < json_array_size(agents); i++) {
 		struct str name = str_of(json_string_value(json_array_get(agents, i)));
 
-		buf_printf(&b->head, "%s%s%.*s%s", i > 0 ? ", " : "", view_agent_colour(v, name), STR_ARG(name), view_off(v));
+		buf_printf(&b->head, "%s%s%.*s%s", i > 0 ? ", " : "", view_agent_colour(v, name), STR_ARG(name),
+			   view_off(v));
 	}
 	buf_addc(&b->head, '\n');
 	view_rule(v, "Independent drafts");
@@ -242,7 +244,7 @@ static void view_round(struct ask_view *v, const json_t *e, const json_t *data)
 	char title[64];
 
 	(void)snprintf(title, sizeof(title), "Round %lld of %lld", (long long)json_get_int(e, "round", 0),
-	    (long long)json_get_int(data, "total_rounds", v->total_rounds));
+		       (long long)json_get_int(data, "total_rounds", v->total_rounds));
 	view_rule(v, title);
 }
 
@@ -316,9 +318,12 @@ static void view_critique(struct ask_view *v, const json_t *e, const json_t *dat
 	struct buf safe = BUF_INIT;
 	int i;
 
-	buf_printf(&b->head, "\n%s%.*s%s criticises %s%.*s%s  severity %s%.1f%s ", view_agent_colour(v, critic), STR_ARG(critic),
-	    view_off(v), view_agent_colour(v, target), STR_ARG(target), view_off(v),
-	    view_on(v, severity >= 7 ? STYLE_RED : severity >= 4 ? STYLE_YELLOW : STYLE_GREEN), severity, view_off(v));
+	buf_printf(&b->head, "\n%s%.*s%s criticises %s%.*s%s  severity %s%.1f%s ", view_agent_colour(v, critic),
+		   STR_ARG(critic), view_off(v), view_agent_colour(v, target), STR_ARG(target), view_off(v),
+		   view_on(v, severity >= 7   ? STYLE_RED
+			      : severity >= 4 ? STYLE_YELLOW
+					      : STYLE_GREEN),
+		   severity, view_off(v));
 	for (i = 0; i < 10; i++)
 		buf_addz(&b->head, i < (int)(severity + 0.5) ? "▪" : "·");
 	buf_addc(&b->head, '\n');
@@ -337,8 +342,9 @@ static void view_vote(struct ask_view *v, const json_t *e, const json_t *data)
 		view_rule(v, "Vote");
 	v->vote_begun = true;
 	b = view_add(v);
-	buf_printf(&b->head, "\n%s%.*s%s votes for %s%.*s%s, %.0f %% sure\n", view_agent_colour(v, voter), STR_ARG(voter), view_off(v),
-	    view_agent_colour(v, choice), STR_ARG(choice), view_off(v), json_get_num(data, "confidence", 0) * 100);
+	buf_printf(&b->head, "\n%s%.*s%s votes for %s%.*s%s, %.0f %% sure\n", view_agent_colour(v, voter),
+		   STR_ARG(voter), view_off(v), view_agent_colour(v, choice), STR_ARG(choice), view_off(v),
+		   json_get_num(data, "confidence", 0) * 100);
 	buf_add(&b->text, view_safe(&safe, json_get_str(data, "reasoning", STR(""))));
 	buf_free(&safe);
 }
@@ -353,7 +359,7 @@ static void view_error(struct ask_view *v, const json_t *e, const json_t *data)
 		open->open = false;
 	b = view_add(v);
 	buf_printf(&b->head, "\n%s! %.*s%s %s\n", view_on(v, STYLE_RED), STR_ARG(agent), view_off(v),
-	    agent.n > 0 ? "drops out of this step:" : "");
+		   agent.n > 0 ? "drops out of this step:" : "");
 	buf_add(&b->text, view_safe(&safe, json_get_str(data, "message", STR(""))));
 	buf_free(&safe);
 }
@@ -367,13 +373,18 @@ static void view_gate(struct ask_view *v, const json_t *e, const json_t *data)
 		return;
 	b = view_add(v);
 	buf_printf(&b->head, "\n%s  positions: %.*s (agreement %.0f %%)%s\n", view_on(v, STYLE_DIM),
-	    STR_ARG(json_get_str(data, "status", STR(""))), json_get_num(data, "agreement", 0) * 100, view_off(v));
+		   STR_ARG(json_get_str(data, "status", STR(""))), json_get_num(data, "agreement", 0) * 100,
+		   view_off(v));
 }
 
-static const struct { const char *type; void (*fn)(struct ask_view *v, const json_t *e, const json_t *data); } view_events[] = {
-    {"debate_start", view_start}, {"round_start", view_round}, {"token_start", view_token_start}, {"token_delta", view_token},
-    {"agent_message", view_message}, {"critique", view_critique}, {"vote", view_vote}, {"agent_error", view_error},
-    {"error", view_error}, {"phase_progress", view_gate},
+static const struct {
+	const char *type;
+	void (*fn)(struct ask_view *v, const json_t *e, const json_t *data);
+} view_events[] = {
+    {"debate_start", view_start},  {"round_start", view_round},     {"token_start", view_token_start},
+    {"token_delta", view_token},   {"agent_message", view_message}, {"critique", view_critique},
+    {"vote", view_vote},           {"agent_error", view_error},     {"error", view_error},
+    {"phase_progress", view_gate},
 };
 
 void ask_view_event(struct ask_view *v, const json_t *event)
@@ -427,23 +438,27 @@ static void view_dissents(struct ask_view *v, const json_t *debate)
 static void view_receipt(struct ask_view *v, const json_t *receipt, const json_t *check)
 {
 	bool valid = json_get_bool(check, "valid", false);
-	struct str id = json_get_str(receipt, "receipt_id", STR("")), hash = json_get_str(receipt, "content_hash", STR(""));
+	struct str id = json_get_str(receipt, "receipt_id", STR("")),
+		   hash = json_get_str(receipt, "content_hash", STR(""));
 
 	fprintf(v->out, "\n%sReceipt%s  %.*s\n", view_on(v, STYLE_BOLD), view_off(v), STR_ARG(id));
 	fprintf(v->out, "  %s%s%s\n", view_on(v, valid ? STYLE_GREEN : STYLE_RED),
-	    valid ? "verified: the content is intact and the signature is valid" : "NOT VERIFIED", view_off(v));
+		valid ? "verified: the content is intact and the signature is valid" : "NOT VERIFIED", view_off(v));
 	fprintf(v->out, "  sha256 %.*s\n", STR_ARG(hash));
 }
 
 void ask_view_result(struct ask_view *v, const json_t *debate, const json_t *receipt, const json_t *check)
 {
 	bool reached = json_get_bool(debate, "consensus_reached", false);
-	struct str verdict = json_get_str(receipt, "verdict", STR("")), winner = json_get_str(debate, "winner", STR(""));
-	struct str answer = json_get_str(debate, "final_answer", STR("")), error = json_get_str(debate, "error", STR(""));
+	struct str verdict = json_get_str(receipt, "verdict", STR("")),
+		   winner = json_get_str(debate, "winner", STR(""));
+	struct str answer = json_get_str(debate, "final_answer", STR("")),
+		   error = json_get_str(debate, "error", STR(""));
 
 	view_rule(v, "Decision");
 	ask_view_flush(v);
-	fprintf(v->out, "\n  %s%s%s", view_on(v, reached ? STYLE_GREEN : STYLE_YELLOW), reached ? "CONSENSUS" : "NO CONSENSUS", view_off(v));
+	fprintf(v->out, "\n  %s%s%s", view_on(v, reached ? STYLE_GREEN : STYLE_YELLOW),
+		reached ? "CONSENSUS" : "NO CONSENSUS", view_off(v));
 	if (verdict.n > 0)
 		fprintf(v->out, "   verdict %s%.*s%s", view_on(v, STYLE_BOLD), STR_ARG(verdict), view_off(v));
 	fprintf(v->out, "   confidence %.0f %%", json_get_num(debate, "confidence", 0) * 100);
@@ -455,8 +470,8 @@ void ask_view_result(struct ask_view *v, const json_t *debate, const json_t *rec
 	view_paragraph(v, answer);
 	view_dissents(v, debate);
 	fprintf(v->out, "\n%sCost%s     $%.4f, %lld tokens, %.1f s\n", view_on(v, STYLE_BOLD), view_off(v),
-	    json_get_num(debate, "total_cost_usd", 0), (long long)json_get_int(debate, "total_tokens", 0),
-	    json_get_num(debate, "duration_seconds", 0));
+		json_get_num(debate, "total_cost_usd", 0), (long long)json_get_int(debate, "total_tokens", 0),
+		json_get_num(debate, "duration_seconds", 0));
 	if (receipt != NULL)
 		view_receipt(v, receipt, check);
 	fflush(v->out);
