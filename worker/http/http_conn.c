@@ -519,6 +519,8 @@ static void conn_on_read(evutil_socket_t fd, short what, void *arg)
 			break;
 	}
 	conn_process(c);
+	if (c->state != CONN_DEAD)
+		conn_read_event(c);
 	conn_mark(c);
 }
 
