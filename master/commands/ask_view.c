@@ -12,6 +12,7 @@
 #define VIEW_WIDTH_MAX 100
 #define VIEW_WIDTH_MIN 40
 #define VIEW_AGENTS 16
+#define VIEW_ITEMS 2 /* of a critique's issues and suggestions; the rest is in the receipt and the export */
 
 struct view_block {
 	struct view_block *next;
@@ -303,7 +304,7 @@ static void view_list(struct view_block *b, struct buf *safe, const char *mark, 
 {
 	size_t i;
 
-	for (i = 0; i < json_array_size(items); i++) {
+	for (i = 0; i < json_array_size(items) && i < VIEW_ITEMS; i++) {
 		buf_printf(&b->text, "%s", mark);
 		buf_add(&b->text, view_safe(safe, str_of(json_string_value(json_array_get(items, i)))));
 		buf_addc(&b->text, '\n');
