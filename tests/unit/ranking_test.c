@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ratings: the arithmetic against worked examples, and what a finished debate writes to the store.
+ */
+#include "worker/ranking/ranking_math.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <ftw.h>
+
+#include "common/conf.h"
+#include "common/json.h"
+#include "common/loop.h"
+#include "worker/schema.h"
+
+static void test_expected(void **state)
+{
+	static const struct {
+		int64_t mine, other;
+		double wanted;
+	} cases[] = {{1500000, 1500000, 0.5},
+		     {1600000, 1500000, 0.640065},
+		     {1600000, 1400000, 0.759747},
+		     {1400000, 1600000, 0.240253},
+		     {1500000, 1900000, 0.090909},
+		     {0, 4000000, 1e-10},
+		     {9000000, 0, 1.0}};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < countof(cases); i++) {
+		double e = ranking_expected(cases[i].mine, cases[i].other) - cases[i].wanted;
+
+		assert_true(e < 1e-6 && e > -1e-6);
+	}
+}
+
+/* The examples of the published method, whose sum over opponents is here divided by their number. */
+static void test_changes(void **state)
+{
+	static const struct {
+		size_t n;
+		int64_t before[3], score[3], confidence, wanted[3];
+	} cases[] = {
+	    {3, {1500000, 1500000, 1500000}, {2, 1, 1}, 1000000, {5334, -2667, -2667}},
+	    {3, {1500000, 1500000, 1500000}, {2, 0, 0}, 1000000, {16000, -8000, -8000}},
+	    {3, {1600000, 1500000, 1400000}, {1, 2, 1}, 800000, {-7251, 4267, 2984}},
+	    {2, {1600000, 1500000, 0}, {0, 2, 0}, 1000000, {-20482, 20482, 0}},
+	    {2, {1500000, 1500000, 0}, {2, 0, 0}, 0, {1600, -1600, 0}}, /* never less than a tenth */
+	};
+	struct ranking_player p[3];
+	int64_t sum;
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < countof(cases); i++) {
+		for (k = 0; k < cases[i].n; k++)
+			p[k] = (struct ranking_player){.before = cases[i].before[k], .score = cases[i].score[k]};
+		ranking_changes(p, cases[i].n, cases[i].confidence);
+		for (sum = 0, k = 0; k < cases[i].n; k++) {
+			/* Pairs are rounded one by one. */
+			assert_true(p[k].change - cases[i].wanted[k] <= 1 && p[k].change - cases[i].wanted[k] >= -1);
+			sum += p[k].change;
+		}
+		assert_int_equal(sum, 0);
+	}
+}
+
+/* ---- with a store ---- */
+
+struct fixture {
+	char dir[64];
+	struct conf *conf;
+	struct loop *loop;
+	struct db *db;
+	struct arena *arena;
+	void (*body)(struct fixture *f);
+	bool done;
+};
+
+static const struct context test_ctx = {STR("anonymous"), STR("default"), STR("default"), STR_NONE};
+
+static int test_remove(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+	(void)st;
+	(void)kind;
+	(void)ftw;
+	return remove(path);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof(*f));
+	struct error err = ERROR_INIT;
+	struct buf report = BUF_INIT;
+
+	snprintf(f->dir, sizeof(f->dir), "/tmp/aragora-ranking-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	f->conf = conf_load(NULL, false, (const struct conf_override[]){{"storage.data_dir", f->dir}}, 1, &report);
+	assert_non_null(f->conf);
+	buf_free(&report);
+	f->loop = loop_new();
+	co_init(f->loop, 0, 0);
+	f->arena = arena_new(0);
+	assert_true(db_check_storage(f->conf, &err));
+	if (!db_migrate(f->conf, schema_migrations, schema_migrations_count, &err))
+		fail_msg("%s", err.msg);
+	f->db = db_open(f->loop, f->conf, &err);
+	assert_non_null(f->db);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	arena_free(f->arena);
+	db_close(f->db);
+	co_shutdown();
+	loop_free(f->loop);
+	conf_unref(f->conf);
+	nftw(f->dir, test_remove, 8, FTW_DEPTH | FTW_PHYS);
+	free(f);
+	return 0;
+}
+
+static void test_body(void *arg)
+{
+	struct fixture *f = arg;
+
+	f->body(f);
+	f->done = true;
+}
+
+static void on_co(struct fixture *f, void (*body)(struct fixture *f))
+{
+	f->body = body;
+	assert_non_null(co_spawn("test", test_body, f));
+	while (!f->done)
+		loop_turn(f->loop, true);
+}
+
+static json_t *test_result(struct fixture *f, const char *id, const char *winner, bool demo)
+{
+	json_t *j =
+	    json_pack("{s:s, s:s, s:b, s:[sss], s:{s:s, s:s}, s:{s:b, s:i}, s:i}", "debate_id", id, "winner", winner,
+		      "demo", demo, "participants", "gpt", "claude", "silent", "proposals", "claude", "a", "gpt", "b",
+		      "consensus", "reached", 1, "confidence_ppm", 1000000, "ended_at_ms", 1000);
+
+	assert_non_null(j);
+	return json_own(f->arena, j);
+}
+
+CO_FN static size_t finish(struct fixture *f, const json_t *result, json_t *before, size_t events_wanted)
+{
+	struct db_batch *b = db_batch_new(f->db);
+	json_t *events = json_own(f->arena, json_array());
+	struct error err = ERROR_INIT;
+	size_t n;
+
+	assert_true(ranking_add(b, &test_ctx, result, before, events, &err));
+	assert_int_equal(json_array_size(events), events_wanted);
+	n = db_batch_size(b);
+	if (!db_commit(f->db, b, &err))
+		fail_msg("%s", err.msg);
+	return n;
+}
+
+static void store_body(struct fixture *f)
+{
+	json_t *names = json_own(f->arena, json_pack("[sss]", "claude", "gpt", "silent")), *before, *again;
+	struct error err = ERROR_INIT;
+	struct db_rows r;
+
+	assert_true(ranking_read(f->db, &test_ctx, names, &before, &err));
+	json_own(f->arena, before);
+	assert_int_equal(json_get_int(before, "claude", 0), 1500000);
+	/* 32 x (2/3 - 1/2); who said nothing is not rated. */
+	assert_int_equal(finish(f, test_result(f, "d1", "claude", false), before, 1), 3);
+	assert_true(ranking_read(f->db, &test_ctx, names, &again, &err));
+	json_own(f->arena, again);
+	assert_int_equal(json_get_int(again, "claude", 0), 1505333);
+	assert_int_equal(json_get_int(again, "gpt", 0), 1494667);
+	assert_int_equal(json_get_int(again, "silent", 0), 1500000);
+	/* Read before the first match ended: its change is added, not lost. */
+	finish(f, test_result(f, "d2", "claude", false), before, 1);
+	assert_true(ranking_read(f->db, &test_ctx, names, &again, &err));
+	json_own(f->arena, again);
+	assert_int_equal(json_get_int(again, "claude", 0), 1510666);
+	assert_int_equal(finish(f, test_result(f, "d3", "claude", true), before, 0), 0);
+	assert_int_equal(finish(f, test_result(f, "d4", "", false), before, 0), 0);
+	assert_int_equal(finish(f, test_result(f, "d5", "silent", false), before, 0), 0);
+	assert_true(
+	    db_query(f->db, f->arena, "SELECT wins, losses, draws FROM ratings ORDER BY agent", DB_NO_ARGS, &r, &err));
+	assert_int_equal(r.count, 2);
+	assert_int_equal(db_int(&r, 0, 0), 2);
+	assert_int_equal(db_int(&r, 1, 1), 2);
+	assert_true(db_query(f->db, f->arena, "SELECT participants, changes FROM matches WHERE debate_id = 'd1'",
+			     DB_NO_ARGS, &r, &err));
+	assert_true(str_eqz(db_str(&r, 0, 0), "[\"claude\",\"gpt\"]"));
+	assert_true(str_eqz(db_str(&r, 0, 1), "{\"claude\":5333,\"gpt\":-5333}"));
+}
+
+static void test_store(void **state)
+{
+	on_co(*state, store_body);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_expected),
+	    cmocka_unit_test(test_changes),
+	    cmocka_unit_test_setup_teardown(test_store, setup, teardown),
+	};
+
+	return cmocka_run_group_tests_name("ranking", tests, NULL, NULL);
+}

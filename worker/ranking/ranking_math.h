@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private to worker/ranking/: the arithmetic of a match, without database.
+ */
+#ifndef WORKER_RANKING_RANKING_MATH_H
+#define WORKER_RANKING_RANKING_MATH_H
+
+#include "worker/ranking/ranking.h"
+
+#define RANKING_START 1500000 /* milli-points of who has not played yet */
+#define RANKING_DOMAIN "general"
+
+struct ranking_player {
+	const char *name;
+	bool winner;
+	int64_t score;  /* only its share of a pair's sum counts */
+	int64_t before; /* milli-points */
+	int64_t change; /* 0 before ranking_changes() */
+};
+
+/* Expected share of the first against the second, 0 to 1. */
+double ranking_expected(int64_t mine_milli, int64_t other_milli);
+/* Fills change; the sum over all is 0. Confidence counts from 0.1 to 1. */
+void ranking_changes(struct ranking_player *p, size_t n, int64_t confidence_ppm);
+
+#endif
