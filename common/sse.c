@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads server-sent events from chunks cut anywhere. Called with the bytes of a model's answer and by the client; pure, so that
- * it can be fuzzed. Knows nothing of JSON, and ignores id and retry: a model call is never resumed.
+ * Reads server-sent events from chunks cut anywhere. Called with the bytes of a model's answer and by the client; pure,
+ * so that it can be fuzzed. Knows nothing of JSON, and ignores id and retry: a model call is never resumed.
  */
 #include "common/sse.h"
 
-#define SSE_BOM      "\xEF\xBB\xBF"
+#define SSE_BOM "\xEF\xBB\xBF"
 #define SSE_BOM_DONE 4
 
 void sse_init(struct sse *s, size_t max)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Streams in pieces: server-sent events (WHATWG HTML 9.2) and newline-delimited JSON. Both take bytes as they come, hand
- * over whole events or lines, and hold at most `max` bytes of an unfinished one.
+ * Streams in pieces: server-sent events (WHATWG HTML 9.2) and newline-delimited JSON. Both take bytes as they come,
+ * hand over whole events or lines, and hold at most `max` bytes of an unfinished one.
  */
 #ifndef COMMON_SSE_H
 #define COMMON_SSE_H
@@ -17,9 +17,9 @@ struct sse {
 	struct buf data;  /* data lines of the unfinished event, each followed by \n */
 	struct buf event; /* value of the last event: line, "" = message */
 	size_t max;
-	size_t skip;      /* bytes of a leading byte order mark seen so far; 4 = no longer looked for */
+	size_t skip; /* bytes of a leading byte order mark seen so far; 4 = no longer looked for */
 	bool has_data;
-	bool after_cr;    /* a \n that follows belongs to the \r before it */
+	bool after_cr; /* a \n that follows belongs to the \r before it */
 };
 
 void sse_init(struct sse *s, size_t max);

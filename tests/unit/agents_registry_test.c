@@ -63,8 +63,8 @@ static void seat(const struct team *t, size_t i, const char *want)
 	const struct agent_spec *s = &t->v[i];
 
 	assert_true(i < t->n);
-	(void)snprintf(got, sizeof(got), "%.*s %.*s %.*s %.*s %.*s", STR_ARG(s->name), STR_ARG(s->provider), STR_ARG(s->model),
-		       STR_ARG(s->persona), STR_ARG(s->role));
+	(void)snprintf(got, sizeof(got), "%.*s %.*s %.*s %.*s %.*s", STR_ARG(s->name), STR_ARG(s->provider),
+		       STR_ARG(s->model), STR_ARG(s->persona), STR_ARG(s->role));
 	assert_string_equal(got, want);
 }
 
@@ -75,8 +75,9 @@ static void test_spec_strings(void **state)
 	struct team t;
 
 	(void)state;
-	assert_true(resolve(&t, KEYS, "[\"anthropic-api|claude-opus-4-6|philosopher|critic\", \"openai|||judge\", \" OpenAI \","
-				      " \"claude:skeptic\", \"gpt:critic\"]"));
+	assert_true(resolve(&t, KEYS,
+			    "[\"anthropic-api|claude-opus-4-6|philosopher|critic\", \"openai|||judge\", \" OpenAI \","
+			    " \"claude:skeptic\", \"gpt:critic\"]"));
 	assert_int_equal(t.n, 5);
 	assert_false(t.demo);
 	seat(&t, 0, "anthropic-api_philosopher_critic anthropic claude-opus-4-6 philosopher critic");
@@ -111,9 +112,11 @@ static void test_objects_and_unique_names(void **state)
 	struct team t;
 
 	(void)state;
-	assert_true(resolve(&t, KEYS, "[{\"name\":\"Alice\",\"provider\":\"openai\",\"model\":\"gpt-4o-mini\"},{\"name\":\"claude\"},"
-				      "{\"agent_type\":\"claude\",\"role\":\"judge\"},\"claude\",\"claude\","
-				      "{\"name\":\"Alice\",\"type\":\"gpt\",\"persona\":\"skeptic\"}]"));
+	assert_true(
+	    resolve(&t, KEYS,
+		    "[{\"name\":\"Alice\",\"provider\":\"openai\",\"model\":\"gpt-4o-mini\"},{\"name\":\"claude\"},"
+		    "{\"agent_type\":\"claude\",\"role\":\"judge\"},\"claude\",\"claude\","
+		    "{\"name\":\"Alice\",\"type\":\"gpt\",\"persona\":\"skeptic\"}]"));
 	seat(&t, 0, "Alice openai gpt-4o-mini  ");
 	seat(&t, 1, "claude anthropic claude-sonnet-4-5-20250929  ");
 	seat(&t, 2, "claude_judge anthropic claude-sonnet-4-5-20250929  judge");
@@ -211,7 +214,8 @@ static void test_openrouter_stands_in(void **state)
 	struct team t;
 
 	(void)state;
-	assert_true(resolve(&t, "providers.openrouter.api_key=r", "[\"claude-opus-4-6\",\"gpt-4o\",\"gemini-2.5-pro\",\"codestral\",\"qwen\"]"));
+	assert_true(resolve(&t, "providers.openrouter.api_key=r",
+			    "[\"claude-opus-4-6\",\"gpt-4o\",\"gemini-2.5-pro\",\"codestral\",\"qwen\"]"));
 	seat(&t, 0, "claude-opus-4-6 openrouter anthropic/claude-opus-4.6  ");
 	seat(&t, 1, "gpt-4o openrouter openai/gpt-4o  ");
 	seat(&t, 2, "gemini-2-5-pro openrouter google/gemini-2.5-pro  ");
@@ -253,10 +257,14 @@ static void test_tables(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_spec_strings), cmocka_unit_test(test_families_name_their_model),
-	    cmocka_unit_test(test_objects_and_unique_names), cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_default_teams), cmocka_unit_test(test_demo),
-	    cmocka_unit_test(test_openrouter_stands_in), cmocka_unit_test(test_tables),
+	    cmocka_unit_test(test_spec_strings),
+	    cmocka_unit_test(test_families_name_their_model),
+	    cmocka_unit_test(test_objects_and_unique_names),
+	    cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_default_teams),
+	    cmocka_unit_test(test_demo),
+	    cmocka_unit_test(test_openrouter_stands_in),
+	    cmocka_unit_test(test_tables),
 	};
 
 	return cmocka_run_group_tests_name("agents_registry", tests, NULL, NULL);

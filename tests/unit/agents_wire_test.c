@@ -58,11 +58,17 @@ static const char *text(void)
 }
 
 /* Body of a call to a provider, and its headers as "name: value|". */
-static json_t *request(const struct wire *w, enum conf_provider_id id, const char *model, char *key, struct buf *headers)
+static json_t *request(const struct wire *w, enum conf_provider_id id, const char *model, char *key,
+		       struct buf *headers)
 {
 	const struct conf_provider conf = {.api_key = key};
-	struct wire_call call = {.provider = id, .conf = &conf, .model = str_of(model), .system = STR("be brief"),
-				 .prompt = STR("why?"), .max_tokens = 100, .temperature_ppm = 700000};
+	struct wire_call call = {.provider = id,
+				 .conf = &conf,
+				 .model = str_of(model),
+				 .system = STR("be brief"),
+				 .prompt = STR("why?"),
+				 .max_tokens = 100,
+				 .temperature_ppm = 700000};
 	struct fetch_header h[WIRE_HEADERS_MAX];
 	size_t i, n = w->headers(arena, &call, h);
 
@@ -84,7 +90,8 @@ static void test_openai_request(void **state)
 	assert_true(json_get_bool(json_object_get(b, "stream_options"), "include_usage", false));
 	assert_true(json_get_num(b, "temperature", 0) > 0.69 && json_get_num(b, "temperature", 0) < 0.71);
 	assert_int_equal(json_array_size(json_object_get(b, "messages")), 2);
-	assert_true(str_eqz(json_get_str(json_array_get(json_object_get(b, "messages"), 0), "role", STR("")), "system"));
+	assert_true(
+	    str_eqz(json_get_str(json_array_get(json_object_get(b, "messages"), 0), "role", STR("")), "system"));
 	/* Reasoning models know another limit and no temperature. */
 	b = request(&wire_openai, PROVIDER_OPENAI, "gpt-5-mini", key, NULL);
 	assert_int_equal(json_get_int(b, "max_completion_tokens", 0), 100);
@@ -117,8 +124,10 @@ static void test_anthropic_request(void **state)
 static void test_openai_stream(void **state)
 {
 	(void)state;
-	feed(&wire_openai, "{\"model\":\"gpt-4o-2024\",\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}");
-	feed(&wire_openai, "{\"model\":\"gpt-4o-2024\",\"choices\":[{\"delta\":{\"content\":\"Hel\"}}],\"usage\":null}");
+	feed(&wire_openai,
+	     "{\"model\":\"gpt-4o-2024\",\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}");
+	feed(&wire_openai,
+	     "{\"model\":\"gpt-4o-2024\",\"choices\":[{\"delta\":{\"content\":\"Hel\"}}],\"usage\":null}");
 	feed(&wire_openai, "{\"choices\":[{\"delta\":{\"content\":\"lo\",\"reasoning_content\":\"secret\"}}]}");
 	feed(&wire_openai, "{\"choices\":[{\"delta\":{},\"finish_reason\":\"length\"}]}");
 	feed(&wire_openai, "{\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7}}");
@@ -152,10 +161,12 @@ static void test_errors_inside_streams(void **state)
 	failed(&wire_openai, "{\"error\":{\"message\":\"m\",\"type\":\"invalid_request_error\"}}", AGENT_FAIL_API);
 	failed(&wire_openai, "{\"choices\":[{\"delta\":{},\"finish_reason\":\"content_filter\"}]}", AGENT_FAIL_FILTER);
 	failed(&wire_openai, "{\"choices\":[{\"delta\":{\"refusal\":\"I cannot\"}}]}", AGENT_FAIL_FILTER);
-	failed(&wire_anthropic, "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}", AGENT_FAIL_CONNECTION);
+	failed(&wire_anthropic, "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}",
+	       AGENT_FAIL_CONNECTION);
 	failed(&wire_anthropic, "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\"}}", AGENT_FAIL_RATE);
 	failed(&wire_anthropic, "{\"type\":\"error\",\"error\":{\"type\":\"authentication_error\"}}", AGENT_FAIL_AUTH);
-	failed(&wire_anthropic, "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"refusal\"}}", AGENT_FAIL_FILTER);
+	failed(&wire_anthropic, "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"refusal\"}}",
+	       AGENT_FAIL_FILTER);
 	failed(&wire_ollama, "{\"error\":\"runner has gone\"}", AGENT_FAIL_CONNECTION);
 	assert_string_equal(st.detail, "runner has gone");
 	feed(&wire_openai, "{\"error\":{\"message\":\"a consequence\",\"code\":401}}");
@@ -166,14 +177,18 @@ static void test_errors_inside_streams(void **state)
 static void test_anthropic_stream(void **state)
 {
 	(void)state;
-	feed(&wire_anthropic, "{\"type\":\"message_start\",\"message\":{\"model\":\"claude-x\",\"usage\":{\"input_tokens\":10,"
-			      "\"cache_read_input_tokens\":5,\"output_tokens\":1}}}");
+	feed(&wire_anthropic,
+	     "{\"type\":\"message_start\",\"message\":{\"model\":\"claude-x\",\"usage\":{\"input_tokens\":10,"
+	     "\"cache_read_input_tokens\":5,\"output_tokens\":1}}}");
 	feed(&wire_anthropic, "{\"type\":\"content_block_start\",\"content_block\":{\"type\":\"text\",\"text\":\"\"}}");
 	feed(&wire_anthropic, "{\"type\":\"ping\"}");
-	feed(&wire_anthropic, "{\"type\":\"content_block_delta\",\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"hm\"}}");
-	feed(&wire_anthropic, "{\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"Yes\"}}");
+	feed(&wire_anthropic,
+	     "{\"type\":\"content_block_delta\",\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"hm\"}}");
+	feed(&wire_anthropic,
+	     "{\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"Yes\"}}");
 	assert_int_equal(st.tokens_out, -1);
-	feed(&wire_anthropic, "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"max_tokens\"},\"usage\":{\"output_tokens\":3}}");
+	feed(&wire_anthropic,
+	     "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"max_tokens\"},\"usage\":{\"output_tokens\":3}}");
 	assert_false(st.ended);
 	feed(&wire_anthropic, "{\"type\":\"message_stop\"}");
 	assert_true(st.ended);
@@ -186,10 +201,12 @@ static void test_anthropic_stream(void **state)
 static void test_ollama_stream(void **state)
 {
 	(void)state;
-	feed(&wire_ollama, "{\"model\":\"llama3.2\",\"message\":{\"role\":\"assistant\",\"content\":\"No\"},\"done\":false}");
+	feed(&wire_ollama,
+	     "{\"model\":\"llama3.2\",\"message\":{\"role\":\"assistant\",\"content\":\"No\"},\"done\":false}");
 	assert_false(st.ended);
-	feed(&wire_ollama, "{\"model\":\"llama3.2\",\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\","
-			   "\"prompt_eval_count\":4,\"eval_count\":2}");
+	feed(&wire_ollama,
+	     "{\"model\":\"llama3.2\",\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\","
+	     "\"prompt_eval_count\":4,\"eval_count\":2}");
 	assert_true(st.ended);
 	assert_string_equal(text(), "No");
 	assert_int_equal(st.tokens_in, 4);
@@ -200,10 +217,16 @@ static void test_ollama_stream(void **state)
 /* Documents of the right JSON and the wrong shape. */
 static void test_strange_documents(void **state)
 {
-	static const char *const docs[] = {
-	    "{}", "{\"choices\":[1]}", "{\"choices\":[{\"delta\":3}]}", "{\"choices\":[{\"delta\":{\"content\":null}}]}",
-	    "{\"type\":7}", "{\"type\":\"content_block_delta\"}", "{\"type\":\"message_start\",\"message\":[]}",
-	    "{\"done\":1}", "{\"done\":true,\"message\":\"x\"}", "{\"usage\":\"x\",\"choices\":[]}"};
+	static const char *const docs[] = {"{}",
+					   "{\"choices\":[1]}",
+					   "{\"choices\":[{\"delta\":3}]}",
+					   "{\"choices\":[{\"delta\":{\"content\":null}}]}",
+					   "{\"type\":7}",
+					   "{\"type\":\"content_block_delta\"}",
+					   "{\"type\":\"message_start\",\"message\":[]}",
+					   "{\"done\":1}",
+					   "{\"done\":true,\"message\":\"x\"}",
+					   "{\"usage\":\"x\",\"choices\":[]}"};
 	size_t i;
 
 	(void)state;
@@ -241,8 +264,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-	    T(test_openai_request),	    T(test_anthropic_request), T(test_openai_stream),	  T(test_errors_inside_streams),
-	    T(test_anthropic_stream),	    T(test_ollama_stream),     T(test_strange_documents), T(test_text_is_cleaned_and_capped),
+	    T(test_openai_request),        T(test_anthropic_request),          T(test_openai_stream),
+	    T(test_errors_inside_streams), T(test_anthropic_stream),           T(test_ollama_stream),
+	    T(test_strange_documents),     T(test_text_is_cleaned_and_capped),
 	};
 
 	return cmocka_run_group_tests_name("agents_wire", tests, NULL, NULL);

@@ -159,8 +159,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-	    T(test_opens_after_a_row_of_failures), T(test_recovers_by_itself),		     T(test_one_failed_trial_opens_again),
-	    T(test_few_trials_at_once),		   T(test_late_outcomes_count_for_nothing), T(test_one_per_provider_and_model),
+	    T(test_opens_after_a_row_of_failures),   T(test_recovers_by_itself),
+	    T(test_one_failed_trial_opens_again),    T(test_few_trials_at_once),
+	    T(test_late_outcomes_count_for_nothing), T(test_one_per_provider_and_model),
 	};
 
 	return cmocka_run_group_tests_name("breaker", tests, NULL, NULL);

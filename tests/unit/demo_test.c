@@ -32,8 +32,10 @@ static int teardown(void **state)
 
 static struct str say(const char *persona, const char *phase, const char *task, json_t *facts)
 {
-	struct agent_spec spec = {.name = arena_printf(arena, "demo_%s", persona), .persona = str_of(persona), .provider = STR("demo")};
-	struct agent_request req = {.agent = &spec, .phase = str_of(phase), .task = str_of(task), .facts = json_own(arena, facts)};
+	struct agent_spec spec = {
+	    .name = arena_printf(arena, "demo_%s", persona), .persona = str_of(persona), .provider = STR("demo")};
+	struct agent_request req = {
+	    .agent = &spec, .phase = str_of(phase), .task = str_of(task), .facts = json_own(arena, facts)};
 	struct buf out = BUF_INIT;
 	struct str s;
 
@@ -98,10 +100,13 @@ static void test_proposals_are_about_the_question_and_differ(void **state)
 
 static void test_critique_names_what_is_missing(void **state)
 {
-	struct str thin = say("skeptic", "critique", QUESTION, json_pack("{s:s, s:s}", "label", "P1", "text", "Just do it."));
-	struct str full = say("skeptic", "critique", QUESTION,
-			      json_pack("{s:s, s:s}", "label", "P1", "text",
-					"Measure it, be able to undo it, one owner, in a week, at a cost of 3; unknown: x. Objection: y."));
+	struct str thin =
+	    say("skeptic", "critique", QUESTION, json_pack("{s:s, s:s}", "label", "P1", "text", "Just do it."));
+	struct str full =
+	    say("skeptic", "critique", QUESTION,
+		json_pack(
+		    "{s:s, s:s}", "label", "P1", "text",
+		    "Measure it, be able to undo it, one owner, in a week, at a cost of 3; unknown: x. Objection: y."));
 
 	(void)state;
 	assert_true(str_starts(thin, STR("ISSUES:\n- ")));
@@ -115,9 +120,10 @@ static void test_critique_names_what_is_missing(void **state)
 static json_t *critiques(int severity)
 {
 	return json_pack("{s:s, s:[{s:[s], s:[s, s], s:i}, {s:[s], s:[s], s:i}]}", "own",
-			 "Memcached for now, until a test speaks for Redis.\n\nOld body.", "critiques", "issues", "It ignores persistence.",
-			 "suggestions", "Test a restart.", "Count evictions.", "severity_milli", severity, "issues", "Too slow.",
-			 "suggestions", "Test a restart.", "severity_milli", 2000);
+			 "Memcached for now, until a test speaks for Redis.\n\nOld body.", "critiques", "issues",
+			 "It ignores persistence.", "suggestions", "Test a restart.", "Count evictions.",
+			 "severity_milli", severity, "issues", "Too slow.", "suggestions", "Test a restart.",
+			 "severity_milli", 2000);
 }
 
 static void test_revision_answers_the_critiques(void **state)
@@ -130,14 +136,17 @@ static void test_revision_answers_the_critiques(void **state)
 	assert_true(str_find(s, STR("Accepted: Count evictions.")) > 0);
 	assert_true(str_find(s, STR("Old body")) < 0); /* it does not grow from round to round */
 	/* What two critics suggest is accepted once. */
-	assert_true(str_find(str_sub(s, (size_t)str_find(s, STR("Test a restart.")) + 4, s.n), STR("Test a restart.")) < 0);
+	assert_true(str_find(str_sub(s, (size_t)str_find(s, STR("Test a restart.")) + 4, s.n), STR("Test a restart.")) <
+		    0);
 }
 
 static json_t *ballot(bool turned)
 {
-	return json_pack("{s:[s,s,s], s:{s:s,s:s,s:s}, s:s}", "labels", turned ? "P3" : "P1", "P2", turned ? "P1" : "P3", "texts",
-			 turned ? "P3" : "P1", "POSITION: Redis rather than Memcached.\n\nMeasure it for a week, undo it if need be.", "P2",
-			 "Memcached for now, until a test speaks for Redis.", turned ? "P1" : "P3", "Flip a coin.", "own", "P2");
+	return json_pack("{s:[s,s,s], s:{s:s,s:s,s:s}, s:s}", "labels", turned ? "P3" : "P1", "P2",
+			 turned ? "P1" : "P3", "texts", turned ? "P3" : "P1",
+			 "POSITION: Redis rather than Memcached.\n\nMeasure it for a week, undo it if need be.", "P2",
+			 "Memcached for now, until a test speaks for Redis.", turned ? "P1" : "P3", "Flip a coin.",
+			 "own", "P2");
 }
 
 static void test_votes_do_not_depend_on_labels(void **state)
@@ -165,9 +174,10 @@ static void test_votes_do_not_depend_on_labels(void **state)
 
 static void test_synthesis_keeps_dissent(void **state)
 {
-	struct str s = say("analyst", "synthesis", QUESTION,
-			   json_pack("{s:s, s:[{s:s, s:s}, s], s:s}", "winner_text", "Redis it is.\n\nBecause.", "dissents", "agent", "bob",
-				     "view", "Memcached is simpler.", "Neither.", "question", QUESTION));
+	struct str s =
+	    say("analyst", "synthesis", QUESTION,
+		json_pack("{s:s, s:[{s:s, s:s}, s], s:s}", "winner_text", "Redis it is.\n\nBecause.", "dissents",
+			  "agent", "bob", "view", "Memcached is simpler.", "Neither.", "question", QUESTION));
 
 	(void)state;
 	assert_true(str_starts(s, STR("Redis it is.\n\n")));
@@ -179,10 +189,13 @@ static void test_synthesis_keeps_dissent(void **state)
 static void test_any_text(void **state)
 {
 	static const char *const phases[] = {"propose", "critique", "revise", "vote", "judge", "synthesis", "unknown"};
-	static const char *const tasks[] = {"", " ", "?", "or", " or ", "x or ", "or y?", "\xE6\xBC\xA2\xE5\xAD\x97 or \xC3\xA9?",
-					    "%s %n %d", "should we", "how to", "-- .. ''", "a\nb", "vs vs vs"};
-	json_t *const facts[] = {NULL, json_object(), json_pack("{s:i, s:i, s:i}", "labels", 1, "critiques", 2, "texts", 3),
-				 json_pack("{s:[n,i,{}], s:[n,i,{}], s:[n], s:[]}", "labels", 3, "critiques", 1, "dissents", "texts")};
+	static const char *const tasks[] = {"",         " ",         "?",      "or",
+					    " or ",     "x or ",     "or y?",  "\xE6\xBC\xA2\xE5\xAD\x97 or \xC3\xA9?",
+					    "%s %n %d", "should we", "how to", "-- .. ''",
+					    "a\nb",     "vs vs vs"};
+	json_t *const facts[] = {
+	    NULL, json_object(), json_pack("{s:i, s:i, s:i}", "labels", 1, "critiques", 2, "texts", 3),
+	    json_pack("{s:[n,i,{}], s:[n,i,{}], s:[n], s:[]}", "labels", 3, "critiques", 1, "dissents", "texts")};
 	struct buf big = BUF_INIT;
 	size_t i, j, k;
 
@@ -204,8 +217,13 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-	    T(test_topic), T(test_proposals_are_about_the_question_and_differ), T(test_critique_names_what_is_missing),
-	    T(test_revision_answers_the_critiques), T(test_votes_do_not_depend_on_labels), T(test_synthesis_keeps_dissent), T(test_any_text),
+	    T(test_topic),
+	    T(test_proposals_are_about_the_question_and_differ),
+	    T(test_critique_names_what_is_missing),
+	    T(test_revision_answers_the_critiques),
+	    T(test_votes_do_not_depend_on_labels),
+	    T(test_synthesis_keeps_dissent),
+	    T(test_any_text),
 	};
 
 	return cmocka_run_group_tests_name("demo", tests, NULL, NULL);

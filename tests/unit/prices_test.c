@@ -42,8 +42,10 @@ static void test_spellings(void **state)
 	check("openrouter", "deepseek/deepseek-chat", 280000, 420000);
 	check("xai", "Grok-4", 3000000, 15000000);
 	check("mistral", "mistral-large-latest", 2000000, 6000000);
-	check("openai", "a-name-that-is-longer-than-any-id-should-be-0123456789012345678901234567890123456789012345678901234567890",
-	      2000000, 8000000);
+	check(
+	    "openai",
+	    "a-name-that-is-longer-than-any-id-should-be-0123456789012345678901234567890123456789012345678901234567890",
+	    2000000, 8000000);
 }
 
 static void test_unknown_is_not_free_but_local_is(void **state)

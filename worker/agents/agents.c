@@ -126,8 +126,8 @@ json_t *agents_health(struct agents *a)
 		json_object_set_new(out, k->name,
 				    json_pack("{s:s, s:b, s:b, s:b, s:o, s:o}", "type", conf_provider_name(k->provider),
 					      "requires_api_key", keyed, "api_key_configured",
-					      c->providers[k->provider].api_key[0] != '\0', "available", usable, "provider",
-					      json_str(spec.provider), "model", json_str(spec.model)));
+					      c->providers[k->provider].api_key[0] != '\0', "available", usable,
+					      "provider", json_str(spec.provider), "model", json_str(spec.model)));
 	}
 	arena_free(arena);
 	return out;
@@ -143,11 +143,12 @@ json_t *agents_breakers(struct agents *a)
 
 	for (b = a->breakers.head; b != NULL; b = b->next) {
 		state = breaker_state(&a->breakers, b, now);
-		json_object_set_new(out, b->key,
-				    json_pack("{s:s, s:i, s:o, s:b}", "state", breaker_state_name(state), "failure_count",
-					      (int)b->failures, "last_failure",
-					      b->failed_wall_ms > 0 ? json_string(clock_iso(iso, b->failed_wall_ms)) : json_null(),
-					      "available", state != BREAKER_OPEN));
+		json_object_set_new(
+		    out, b->key,
+		    json_pack("{s:s, s:i, s:o, s:b}", "state", breaker_state_name(state), "failure_count",
+			      (int)b->failures, "last_failure",
+			      b->failed_wall_ms > 0 ? json_string(clock_iso(iso, b->failed_wall_ms)) : json_null(),
+			      "available", state != BREAKER_OPEN));
 	}
 	return out;
 }

@@ -6,6 +6,7 @@
 #define WORKER_AGENTS_AGENTS_H
 
 #include "common/loop.h"
+#include "worker/agents/agent.h"
 #include "worker/agents/breaker.h"
 #include "worker/worker.h"
 

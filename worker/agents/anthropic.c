@@ -89,10 +89,10 @@ static void anthropic_error(struct wire_stream *st, const json_t *doc)
 		const char *type;
 		enum agent_fail fail;
 	} kinds[] = {
-	    {"rate_limit_error", AGENT_FAIL_RATE},	{"authentication_error", AGENT_FAIL_AUTH},
-	    {"billing_error", AGENT_FAIL_QUOTA},	{"permission_error", AGENT_FAIL_API},
+	    {"rate_limit_error", AGENT_FAIL_RATE},     {"authentication_error", AGENT_FAIL_AUTH},
+	    {"billing_error", AGENT_FAIL_QUOTA},       {"permission_error", AGENT_FAIL_API},
 	    {"invalid_request_error", AGENT_FAIL_API}, {"not_found_error", AGENT_FAIL_API},
-	    {"request_too_large", AGENT_FAIL_API},	{"timeout_error", AGENT_FAIL_TIMEOUT},
+	    {"request_too_large", AGENT_FAIL_API},     {"timeout_error", AGENT_FAIL_TIMEOUT},
 	};
 	struct str type = json_get_str(json_get_obj(doc, "error"), "type", STR_NONE);
 	enum agent_fail fail = AGENT_FAIL_CONNECTION; /* overloaded_error, api_error and what may come */
@@ -108,9 +108,9 @@ static const struct {
 	const char *type;
 	void (*take)(struct wire_stream *st, const json_t *doc);
 } anthropic_events[] = {
-    {"content_block_delta", anthropic_delta},	  {"message_start", anthropic_start},
-    {"content_block_start", anthropic_block},	  {"message_delta", anthropic_message_delta},
-    {"message_stop", anthropic_stop},		  {"error", anthropic_error},
+    {"content_block_delta", anthropic_delta}, {"message_start", anthropic_start},
+    {"content_block_start", anthropic_block}, {"message_delta", anthropic_message_delta},
+    {"message_stop", anthropic_stop},         {"error", anthropic_error},
 };
 
 static void anthropic_event(struct wire_stream *st, const json_t *doc)

@@ -22,7 +22,8 @@ static json_t *api_agent(struct http_request *req, const struct known_agent *k)
 	struct agent_spec spec = {.name = str_of(k->name)};
 	struct error err;
 	bool usable = registry_cast(c, req->arena, k, STR_NONE, &spec, &err);
-	json_t *o = json_pack("{s:s, s:s, s:b}", "name", k->name, "type", conf_provider_name(k->provider), "available", usable);
+	json_t *o =
+	    json_pack("{s:s, s:s, s:b}", "name", k->name, "type", conf_provider_name(k->provider), "available", usable);
 
 	json_put_str(o, "provider", usable ? spec.provider : str_of(conf_provider_name(k->provider)));
 	json_put_str(o, "model", usable ? spec.model : str_of(registry_model(c, k->provider)));
@@ -38,11 +39,11 @@ CO_FN static bool api_add_ratings(struct http_request *req, json_t *agents, stru
 	double elo;
 	size_t i;
 
-	json_array_foreach (agents, i, o)
-		json_array_append(names, json_object_get(o, "name"));
+	json_array_foreach(agents, i, o) json_array_append(names, json_object_get(o, "name"));
 	if (!ranking_read(api_worker(req)->db, &req->ctx, names, &ratings, err))
 		return false;
-	json_array_foreach (agents, i, o) {
+	json_array_foreach(agents, i, o)
+	{
 		name = json_get_str(o, "name", STR(""));
 		elo = (double)json_get_int(ratings, name.p, 1500000) / 1000.0;
 		json_object_set_new(o, "elo", json_real(elo));
@@ -67,7 +68,8 @@ static void api_list(struct http_request *req)
 		http_reply_error(req, &err);
 		return;
 	}
-	doc = json_pack("{s:O, s:O, s:I}", "agents", agents, "items", agents, "total", (json_int_t)json_array_size(agents));
+	doc = json_pack("{s:O, s:O, s:I}", "agents", agents, "items", agents, "total",
+			(json_int_t)json_array_size(agents));
 	json_decref(agents);
 	http_reply_json(req, 200, doc);
 }
@@ -83,7 +85,8 @@ static void api_one(struct http_request *req)
 		if (str_ieqz(req->params[0], known_at(i)->name))
 			k = known_at(i);
 	if (k == NULL) {
-		error_set(&err, ERR_NOT_FOUND, "no agent is called \"%.*s\"", STR_ARG(str_utf8_cut(req->params[0], 64)));
+		error_set(&err, ERR_NOT_FOUND, "no agent is called \"%.*s\"",
+			  STR_ARG(str_utf8_cut(req->params[0], 64)));
 		http_reply_error(req, &err);
 		return;
 	}
@@ -105,8 +108,8 @@ static json_t *api_fallback(const struct conf *c)
 	for (i = 0; i < countof(local); i++)
 		if (registry_usable(c, local[i]))
 			json_array_append_new(names, json_string(conf_provider_name(local[i])));
-	return json_pack("{s:b, s:b, s:o}", "openrouter_available", registry_usable(c, PROVIDER_OPENROUTER), "local_llm_available",
-			 json_array_size(names) > 0, "local_providers", names);
+	return json_pack("{s:b, s:b, s:o}", "openrouter_available", registry_usable(c, PROVIDER_OPENROUTER),
+			 "local_llm_available", json_array_size(names) > 0, "local_providers", names);
 }
 
 static void api_health(struct http_request *req)
@@ -117,45 +120,48 @@ static void api_health(struct http_request *req)
 	char iso[CLOCK_ISO_MAX];
 	const char *key, *status;
 
-	json_object_foreach (agents, key, o)
-		usable += json_get_bool(o, "available", false);
-	json_object_foreach (breakers, key, o)
-		open += !json_get_bool(o, "available", true);
+	json_object_foreach(agents, key, o) usable += json_get_bool(o, "available", false);
+	json_object_foreach(breakers, key, o) open += !json_get_bool(o, "available", true);
 	status = usable == 0 ? "unhealthy" : open > 0 ? "degraded" : "healthy";
 	http_reply_json(req, 200,
-			json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:{s:I, s:I, s:f}}", "timestamp", clock_iso(iso, clock_wall_ms()),
-				  "overall_status", status, "demo", conf_demo_active(w->conf), "agents", agents,
-				  "circuit_breakers", breakers, "fallback", api_fallback(w->conf), "summary", "available_agents",
-				  (json_int_t)usable, "total_agents", (json_int_t)total, "availability_rate",
+			json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:{s:I, s:I, s:f}}", "timestamp",
+				  clock_iso(iso, clock_wall_ms()), "overall_status", status, "demo",
+				  conf_demo_active(w->conf), "agents", agents, "circuit_breakers", breakers, "fallback",
+				  api_fallback(w->conf), "summary", "available_agents", (json_int_t)usable,
+				  "total_agents", (json_int_t)total, "availability_rate",
 				  total > 0 ? (double)usable / (double)total : 0.0));
 }
 
 static void api_availability(struct http_request *req)
 {
 	struct worker *w = api_worker(req);
-	json_t *health = agents_health(w->agents), *agents = json_object(), *have = json_array(), *lack = json_array(), *o;
+	json_t *health = agents_health(w->agents), *agents = json_object(), *have = json_array(), *lack = json_array(),
+	       *o;
 	const char *name;
 	bool usable;
 
-	json_object_foreach (health, name, o) {
+	json_object_foreach(health, name, o)
+	{
 		usable = json_get_bool(o, "available", false);
 		json_object_set_new(agents, name, json_boolean(usable));
 		json_array_append_new(usable ? have : lack, json_string(name));
 	}
 	json_decref(health);
 	http_reply_json(req, 200,
-			json_pack("{s:b, s:b, s:o, s:o, s:o}", "openrouter_available", registry_usable(w->conf, PROVIDER_OPENROUTER),
-				  "demo", conf_demo_active(w->conf), "agents", agents, "available", have, "missing", lack));
+			json_pack("{s:b, s:b, s:o, s:o, s:o}", "openrouter_available",
+				  registry_usable(w->conf, PROVIDER_OPENROUTER), "demo", conf_demo_active(w->conf),
+				  "agents", agents, "available", have, "missing", lack));
 }
 
-#define READ(p, h, f, s)                                                                                               \
-	{                                                                                                              \
-		.method = HTTP_GET, .path = (p), .handler = (h), .permission = "agents:read", .rate = RATE_READ,       \
-		.flags = (f), .summary = (s)                                                                           \
+#define READ(p, h, f, s)                                                                                         \
+	{                                                                                                        \
+		.method = HTTP_GET, .path = (p), .handler = (h), .permission = "agents:read", .rate = RATE_READ, \
+		.flags = (f), .summary = (s)                                                                     \
 	}
 static const struct route agents_route_rows[] = {
     READ("/api/agents", api_list, 0, "Agents that can be named in a debate; include_stats=true adds ratings"),
-    READ("/api/agents/health", api_health, ROUTE_INLINE, "Agents, their providers and circuit breakers (of the answering worker)"),
+    READ("/api/agents/health", api_health, ROUTE_INLINE,
+	 "Agents, their providers and circuit breakers (of the answering worker)"),
     READ("/api/agents/availability", api_availability, ROUTE_INLINE, "Which agents can be used now"),
     READ("/api/agents/{name}", api_one, 0, "One agent"),
 };

@@ -18,15 +18,15 @@ enum breaker_outcome { BREAKER_SUCCESS, BREAKER_FAILURE, BREAKER_NEUTRAL };
 
 struct breaker {
 	struct breaker *next;
-	char *key;             /* "provider|model" */
+	char *key; /* "provider|model" */
 	enum breaker_state state;
-	unsigned failures;     /* in a row */
-	unsigned successes;    /* while half-open */
-	unsigned trials;       /* under way while half-open */
-	uint64_t epoch;        /* bumped at each change of state: late outcomes of an earlier state count for nothing */
+	unsigned failures;  /* in a row */
+	unsigned successes; /* while half-open */
+	unsigned trials;    /* under way while half-open */
+	uint64_t epoch;     /* bumped at each change of state: late outcomes of an earlier state count for nothing */
 	int64_t opened_us;
 	int64_t failed_wall_ms; /* 0 = never */
-	uint64_t labels;       /* agents that used it, as bits of agents_known() */
+	uint64_t labels;        /* agents that used it, as bits of agents_known() */
 };
 
 struct breakers {
@@ -45,11 +45,13 @@ struct breaker_pass {
 
 void breakers_init(struct breakers *bs, unsigned threshold, int64_t cooldown_us);
 void breakers_free(struct breakers *bs);
-/* The breaker of a provider and model, made closed if new; NULL when there are too many (models are named by clients). */
+/* The breaker of a provider and model, made closed if new; NULL when there are too many (models are named by clients).
+ */
 struct breaker *breaker_get(struct breakers *bs, struct str provider, struct str model);
 /* May a call be made now? True fills *pass. */
 bool breaker_allow(const struct breakers *bs, struct breaker *b, int64_t now_us, struct breaker_pass *pass) MUST_CHECK;
-void breaker_report(const struct breakers *bs, const struct breaker_pass *pass, enum breaker_outcome o, int64_t now_us, int64_t wall_ms);
+void breaker_report(const struct breakers *bs, const struct breaker_pass *pass, enum breaker_outcome o, int64_t now_us,
+		    int64_t wall_ms);
 /* State as of now: an open breaker whose cooldown is over counts as half-open. */
 enum breaker_state breaker_state(const struct breakers *bs, const struct breaker *b, int64_t now_us);
 /* "closed", "half_open", "open" */

@@ -3,6 +3,7 @@
  * One attempt of one call to one model: writes the request, reads the stream, says what came of it, counts and logs.
  * Called by steps of a debate, on their coroutine. Never retries: attempts are journalled by the caller.
  */
+#include <ctype.h>
 #include <stdarg.h>
 
 #include "common/clock.h"
@@ -15,14 +16,14 @@
 #include "common/sse.h"
 #include "worker/agents/wire.h"
 
-#define CALL_EVENT_MAX   (1024 * 1024)      /* one event or line */
-#define CALL_BODY_MAX    (64 * 1024 * 1024) /* a token can cost 300 bytes of frame */
-#define CALL_IDLE_MAX    (180 * SEC_US)     /* longest silence; local models read long prompts for minutes */
-#define CALL_DEMO_PIECE  24                 /* bytes a demo agent says at once */
+#define CALL_EVENT_MAX (1024 * 1024)     /* one event or line */
+#define CALL_BODY_MAX (64 * 1024 * 1024) /* a token can cost 300 bytes of frame */
+#define CALL_IDLE_MAX (180 * SEC_US)     /* longest silence; local models read long prompts for minutes */
+#define CALL_DEMO_PIECE 24               /* bytes a demo agent says at once */
 
 static const struct wire *const call_wires[PROVIDER_MAX] = {
-    [PROVIDER_ANTHROPIC] = &wire_anthropic, [PROVIDER_OPENAI] = &wire_openai,	 [PROVIDER_OPENROUTER] = &wire_openai,
-    [PROVIDER_MISTRAL] = &wire_openai,	    [PROVIDER_XAI] = &wire_openai,	 [PROVIDER_OLLAMA] = &wire_ollama,
+    [PROVIDER_ANTHROPIC] = &wire_anthropic, [PROVIDER_OPENAI] = &wire_openai,     [PROVIDER_OPENROUTER] = &wire_openai,
+    [PROVIDER_MISTRAL] = &wire_openai,      [PROVIDER_XAI] = &wire_openai,        [PROVIDER_OLLAMA] = &wire_ollama,
     [PROVIDER_LM_STUDIO] = &wire_openai,    [PROVIDER_COMPATIBLE] = &wire_openai,
 };
 
@@ -89,17 +90,19 @@ static bool call_on_data(void *arg, struct str chunk)
 	r->any = r->any || chunk.n > 0;
 	if (r->st.ended) /* what follows the documented end is not ours */
 		return true;
-	ok = r->wire->lines ? ndjson_feed(&r->lines, chunk, call_on_line, r) : sse_feed(&r->sse, chunk, call_on_event, r);
+	ok = r->wire->lines ? ndjson_feed(&r->lines, chunk, call_on_line, r)
+			    : sse_feed(&r->sse, chunk, call_on_event, r);
 	if (!ok && r->st.fail == AGENT_OK && !r->st.capped)
 		wire_fail(&r->st, AGENT_FAIL_PARSE, STR("an event of the stream is too long"));
 	return ok;
 }
 
-static void call_reader_open(struct call_reader *r, const struct wire *wire, struct arena *a, const struct agent_request *req)
+static void call_reader_open(struct call_reader *r, const struct wire *wire, struct arena *a,
+			     const struct agent_request *req)
 {
 	*r = (struct call_reader){.wire = wire};
-	r->st = (struct wire_stream){.text = BUF_INIT, .arena = a, .tokens_in = -1, .tokens_out = -1, .on_text = req->on_text,
-				     .arg = req->arg};
+	r->st = (struct wire_stream){
+	    .text = BUF_INIT, .arena = a, .tokens_in = -1, .tokens_out = -1, .on_text = req->on_text, .arg = req->arg};
 	sse_init(&r->sse, CALL_EVENT_MAX);
 	ndjson_init(&r->lines, CALL_EVENT_MAX);
 }
@@ -113,19 +116,30 @@ static void call_reader_close(struct call_reader *r)
 
 /* ---- what came of it ---- */
 
+/* Does a key begin in this word? "sk-..." does, "risk-free" does not. */
+static bool call_looks_secret(struct str word)
+{
+	static const char *const marks[] = {"sk-", "xai-", "AIza", "Bearer"};
+	ptrdiff_t at;
+	size_t i;
+
+	for (i = 0; i < countof(marks); i++) {
+		at = str_find(word, str_of(marks[i]));
+		if (at == 0 || (at > 0 && !isalnum((unsigned char)word.p[at - 1])))
+			return true;
+	}
+	return false;
+}
+
 /* Words of a provider's message that look like a key are not repeated, not even masked ones. */
 static struct str call_redact(struct arena *a, struct str text, const char *api_key)
 {
-	static const char *const marks[] = {"sk-", "xai-", "AIza", "Bearer"};
 	struct str word, rest = text, key = str_of(api_key);
 	struct buf out = BUF_LIMIT(400);
 	bool secret;
-	size_t i;
 
 	while (str_split(&rest, ' ', &word)) {
-		secret = key.n > 0 && str_find(word, key) >= 0;
-		for (i = 0; i < countof(marks); i++)
-			secret = secret || str_find(word, str_of(marks[i])) >= 0;
+		secret = (key.n > 0 && str_find(word, key) >= 0) || call_looks_secret(word);
 		if (out.n > 0)
 			buf_addc(&out, ' ');
 		buf_add(&out, secret ? STR("[...]") : word);
@@ -149,8 +163,10 @@ static bool call_speaks_of(struct str text, const char *const *words)
 static enum agent_fail call_class(int status, struct str body)
 {
 	static const char *const filter[] = {"content_filter", "content_policy", "content management policy", NULL};
-	static const char *const money[] = {"credit balance", "billing", "insufficient", "purchase credits", "payment", NULL};
-	static const char *const quota[] = {"quota", "exceeded", "billing", "resource exhausted", "resource_exhausted", NULL};
+	static const char *const money[] = {"credit balance",   "billing", "insufficient",
+					    "purchase credits", "payment", NULL};
+	static const char *const quota[] = {"quota", "exceeded", "billing", "resource exhausted", "resource_exhausted",
+					    NULL};
 
 	if (status == 401)
 		return AGENT_FAIL_AUTH;
@@ -170,7 +186,8 @@ static enum agent_fail call_class(int status, struct str body)
 	return AGENT_FAIL_API;
 }
 
-static void call_refused(struct arena *a, const struct fetch_response *resp, const char *api_key, struct agent_reply *reply)
+static void call_refused(struct arena *a, const struct fetch_response *resp, const char *api_key,
+			 struct agent_reply *reply)
 {
 	struct error err = ERROR_INIT;
 	const json_t *doc = json_parse(a, resp->body, &err);
@@ -216,7 +233,8 @@ static void call_broken(const struct fetch_response *resp, struct agent_reply *r
 	case FETCH_CUT:
 	case FETCH_REFUSED:
 	case FETCH_OTHER:
-		call_fail(reply, AGENT_FAIL_CONNECTION, "%s", resp->detail[0] != '\0' ? resp->detail : "connection lost");
+		call_fail(reply, AGENT_FAIL_CONNECTION, "%s",
+			  resp->detail[0] != '\0' ? resp->detail : "connection lost");
 		break;
 	}
 }
@@ -236,7 +254,8 @@ static int64_t call_cost(const struct agent_spec *spec, int64_t in, int64_t out)
 }
 
 /* Fills text, usage and cost: also of answers that failed, for they are paid too. */
-static void call_usage(const struct agent_request *req, struct arena *a, struct wire_stream *st, struct agent_reply *reply)
+static void call_usage(const struct agent_request *req, struct arena *a, struct wire_stream *st,
+		       struct agent_reply *reply)
 {
 	bool in_told = st->tokens_in >= 0, out_told = st->tokens_out >= 0;
 
@@ -252,8 +271,8 @@ static void call_usage(const struct agent_request *req, struct arena *a, struct 
 	reply->cost_micro = call_cost(req->agent, reply->tokens_in, reply->tokens_out);
 }
 
-static void call_judge(struct arena *a, const struct call_reader *r, const struct fetch_response *resp, const char *api_key,
-		       struct agent_reply *reply)
+static void call_judge(struct arena *a, const struct call_reader *r, const struct fetch_response *resp,
+		       const char *api_key, struct agent_reply *reply)
 {
 	const struct wire_stream *st = &r->st;
 
@@ -291,16 +310,22 @@ CO_FN static void call_provider(struct agents *ag, struct arena *a, const struct
 {
 	const struct conf *c = ag->w->conf;
 	const struct wire *wire = call_wires[provider];
-	struct wire_call call = {.provider = provider, .conf = &c->providers[provider], .model = req->agent->model,
-				 .system = req->system, .prompt = req->prompt, .temperature_ppm = req->temperature_ppm,
+	struct wire_call call = {.provider = provider,
+				 .conf = &c->providers[provider],
+				 .model = req->agent->model,
+				 .system = req->system,
+				 .prompt = req->prompt,
+				 .temperature_ppm = req->temperature_ppm,
 				 .max_tokens = req->max_tokens > 0 ? req->max_tokens : WIRE_MAX_TOKENS};
 	struct fetch_header headers[WIRE_HEADERS_MAX];
-	struct fetch_request fr = {.method = "POST", .headers = headers, .max_body = CALL_BODY_MAX, .on_data = call_on_data};
+	struct fetch_request fr = {
+	    .method = "POST", .headers = headers, .max_body = CALL_BODY_MAX, .on_data = call_on_data};
 	struct fetch_response resp = {.retry_after_us = -1};
 	struct call_reader reader;
 
 	headers[0] = (struct fetch_header){"Content-Type", STR("application/json")};
-	headers[1] = (struct fetch_header){"Accept", wire->lines ? STR("application/x-ndjson") : STR("text/event-stream")};
+	headers[1] =
+	    (struct fetch_header){"Accept", wire->lines ? STR("application/x-ndjson") : STR("text/event-stream")};
 	fr.header_count = 2;
 	if (req->idempotency_key.n > 0)
 		headers[fr.header_count++] = (struct fetch_header){"Idempotency-Key", req->idempotency_key};
@@ -308,7 +333,8 @@ CO_FN static void call_provider(struct agents *ag, struct arena *a, const struct
 	fr.url = call_url(a, call.conf->base_url, wire->path);
 	fr.body = json_text(a, json_own(a, wire->body(&call)));
 	/* Three quarters of the time, so that silence leaves time for one more attempt. */
-	fr.idle_us = c->debates.agent_timeout / 4 * 3 < CALL_IDLE_MAX ? c->debates.agent_timeout / 4 * 3 : CALL_IDLE_MAX;
+	fr.idle_us =
+	    c->debates.agent_timeout / 4 * 3 < CALL_IDLE_MAX ? c->debates.agent_timeout / 4 * 3 : CALL_IDLE_MAX;
 	call_reader_open(&reader, wire, a, req);
 	fr.arg = &reader;
 	(void)fetch_do(ag->w->fetch, a, &fr, &resp); /* the outcome is in resp */
@@ -322,7 +348,8 @@ CO_FN static void call_provider(struct agents *ag, struct arena *a, const struct
 }
 
 /* Speaks in pieces with a pause between them, like a model. */
-CO_FN static void call_demo(struct agents *ag, struct arena *a, const struct agent_request *req, struct agent_reply *reply)
+CO_FN static void call_demo(struct agents *ag, struct arena *a, const struct agent_request *req,
+			    struct agent_reply *reply)
 {
 	int64_t delay = ag->w->conf->demo.delay;
 	struct wire_stream st = {.text = BUF_INIT, .arena = a, .on_text = req->on_text, .arg = req->arg, .began = true};
@@ -339,11 +366,12 @@ CO_FN static void call_demo(struct agents *ag, struct arena *a, const struct age
 		end = delay > 0 ? co_sleep(delay) : CO_DONE;
 	}
 	if (delay <= 0) /* also the fastest agent gives way to the others once */
-		end = co_yield();
+		end = co_yield ();
 	if (end == CO_ENDED)
 		call_scope_ended(reply);
 	reply->model = STR("demo");
 	call_usage(req, a, &st, reply);
+	reply->cost_micro = 0;
 	buf_free(&answer);
 	buf_free(&st.text);
 }
@@ -352,7 +380,7 @@ static enum breaker_outcome call_outcome(enum agent_fail fail)
 {
 	static const bool failure[AGENT_FAIL_MAX] = {
 	    [AGENT_FAIL_CONNECTION] = true, [AGENT_FAIL_TIMEOUT] = true, [AGENT_FAIL_AUTH] = true,
-	    [AGENT_FAIL_API] = true,	    [AGENT_FAIL_PARSE] = true,
+	    [AGENT_FAIL_API] = true,        [AGENT_FAIL_PARSE] = true,
 	};
 
 	return fail == AGENT_OK ? BREAKER_SUCCESS : failure[fail] ? BREAKER_FAILURE : BREAKER_NEUTRAL;
@@ -372,7 +400,9 @@ static void call_log(const struct agent_request *req, const struct agent_reply *
 	    KV_I("tokens_out", reply->tokens_out),
 	    KV_I("cost_micro", reply->cost_micro),
 	    KV_I("status", reply->status),
-	    {.key = ok ? NULL : "error_type", .kind = ok ? LOG_END : LOG_STR, .s = str_of(agent_fail_name(reply->fail))},
+	    {.key = ok ? NULL : "error_type",
+	     .kind = ok ? LOG_END : LOG_STR,
+	     .s = str_of(agent_fail_name(reply->fail))},
 	    KV_S("detail", reply->detail),
 	    {.key = NULL},
 	};
@@ -398,16 +428,19 @@ static void call_count(const struct agent_request *req, const char *label, const
 static bool call_possible(const struct conf *c, const struct agent_request *req, enum conf_provider_id provider,
 			  struct agent_reply *reply)
 {
-	if (provider != PROVIDER_MAX && (provider == PROVIDER_DEMO || (call_wires[provider] != NULL && registry_usable(c, provider))))
+	if (provider != PROVIDER_MAX &&
+	    (provider == PROVIDER_DEMO || (call_wires[provider] != NULL && registry_usable(c, provider))))
 		return true;
 	if (provider == PROVIDER_GEMINI)
-		call_fail(reply, AGENT_FAIL_API, "provider gemini is not usable yet: reach its models through OpenRouter");
+		call_fail(reply, AGENT_FAIL_API,
+			  "provider gemini is not usable yet: reach its models through OpenRouter");
 	else
 		call_fail(reply, AGENT_FAIL_AUTH, "provider %.*s is not configured", STR_ARG(req->agent->provider));
 	return false;
 }
 
-CO_FN bool agent_call(struct agents *ag, struct arena *arena, const struct agent_request *req, struct agent_reply *reply)
+CO_FN bool agent_call(struct agents *ag, struct arena *arena, const struct agent_request *req,
+		      struct agent_reply *reply)
 {
 	enum conf_provider_id provider = registry_provider(req->agent->provider);
 	size_t label = registry_label(req->agent);

@@ -22,11 +22,21 @@ static const struct {
 	const char *persona;
 	enum demo_stance stance;
 } demo_personas[] = {
-    {"skeptic", DEMO_RISK_FIRST},	       {"devil_advocate", DEMO_RISK_FIRST},    {"security_engineer", DEMO_RISK_FIRST},
-    {"compliance_officer", DEMO_RISK_FIRST},   {"peer_reviewer", DEMO_RISK_FIRST},     {"accountant", DEMO_RISK_FIRST},
-    {"pragmatist", DEMO_SPEED_FIRST},	       {"lateral_thinker", DEMO_SPEED_FIRST},  {"product_analyst", DEMO_SPEED_FIRST},
-    {"performance_engineer", DEMO_SPEED_FIRST}, {"analyst", DEMO_BALANCED},	       {"synthesizer", DEMO_BALANCED},
-    {"philosopher", DEMO_BALANCED},	       {"humanist", DEMO_BALANCED},	       {"data_architect", DEMO_BALANCED},
+    {"skeptic", DEMO_RISK_FIRST},
+    {"devil_advocate", DEMO_RISK_FIRST},
+    {"security_engineer", DEMO_RISK_FIRST},
+    {"compliance_officer", DEMO_RISK_FIRST},
+    {"peer_reviewer", DEMO_RISK_FIRST},
+    {"accountant", DEMO_RISK_FIRST},
+    {"pragmatist", DEMO_SPEED_FIRST},
+    {"lateral_thinker", DEMO_SPEED_FIRST},
+    {"product_analyst", DEMO_SPEED_FIRST},
+    {"performance_engineer", DEMO_SPEED_FIRST},
+    {"analyst", DEMO_BALANCED},
+    {"synthesizer", DEMO_BALANCED},
+    {"philosopher", DEMO_BALANCED},
+    {"humanist", DEMO_BALANCED},
+    {"data_architect", DEMO_BALANCED},
     {"devops_engineer", DEMO_BALANCED},
 };
 
@@ -38,25 +48,32 @@ static const struct demo_quality {
 } demo_qualities[] = {
     {{"measure", "percentile", "number"},
      "It does not say how success would be measured, so it cannot be shown to be wrong.",
-     "Name one figure, its value today and the value at which you would stop.", {3, 2, 2}},
+     "Name one figure, its value today and the value at which you would stop.",
+     {3, 2, 2}},
     {{"roll back", "undo", "way back", "reversible"},
      "There is no way back if the assumption turns out to be false.",
-     "Describe the state to return to and who decides that it is time.", {2, 4, 1}},
+     "Describe the state to return to and who decides that it is time.",
+     {2, 4, 1}},
     {{"owner", "responsible", "who decides"},
      "Nobody is named who carries it, and work without an owner waits.",
-     "Give the first step to one named person.", {2, 1, 3}},
+     "Give the first step to one named person.",
+     {2, 1, 3}},
     {{"week", "month", "friday", "deadline"},
      "It has no date: a plan without one is an intention.",
-     "Put a date on the first result, close enough to be uncomfortable.", {1, 1, 4}},
+     "Put a date on the first result, close enough to be uncomfortable.",
+     {1, 1, 4}},
     {{"cost", "effort", "price of"},
      "The cost of doing it, and of not doing it, is left out of the comparison.",
-     "Estimate both as a range, people included.", {2, 3, 2}},
+     "Estimate both as a range, people included.",
+     {2, 3, 2}},
     {{"unknown", "uncertain", "not know"},
      "What is known and what is assumed are not kept apart.",
-     "List the assumptions and mark the one on which everything depends.", {3, 3, 1}},
+     "List the assumptions and mark the one on which everything depends.",
+     {3, 3, 1}},
     {{"objection", "against this"},
      "The strongest argument for the other side is not answered.",
-     "State it as its best supporter would, and say under which condition it wins.", {2, 2, 1}},
+     "State it as its best supporter would, and say under which condition it wins.",
+     {2, 2, 1}},
 };
 
 /* The i-th term of the question, going round. */
@@ -109,8 +126,10 @@ static const struct {
     [TOPIC_HOW] = {{"Measure first, then change one thing at a time, to ", "."},
 		   {"Find out what can go wrong before anything else, to ", "."},
 		   {"Build the thinnest version that works end to end within two weeks, to ", "."}},
-    [TOPIC_WHAT] = {{"The short answer on ", " is: it depends on one thing, which can be measured, and that comes first."},
-		    {"The safe answer on ", " is to name what would be harmful to get wrong, and to settle that first."},
+    [TOPIC_WHAT] = {{"The short answer on ",
+		     " is: it depends on one thing, which can be measured, and that comes first."},
+		    {"The safe answer on ",
+		     " is to name what would be harmful to get wrong, and to settle that first."},
 		    {"The useful answer on ", " is the one we can act on this week and correct the week after."}},
     [TOPIC_OPEN] = {{"Treat ", " as a decision in stages, with one number that says whether to go on."},
 		    {"Limit the damage first: with ", ", decide what must not happen before deciding what should."},
@@ -145,7 +164,8 @@ static void demo_position_either(struct demo *d)
 	bool swap = d->t.hash % 2 == 1;
 	struct str good = swap ? d->t.b : d->t.a, other = swap ? d->t.a : d->t.b;
 
-	struct str first = d->stance == DEMO_RISK_FIRST ? other : good, second = d->stance == DEMO_RISK_FIRST ? good : other;
+	struct str first = d->stance == DEMO_RISK_FIRST ? other : good,
+		   second = d->stance == DEMO_RISK_FIRST ? good : other;
 
 	demo_capital(d, first);
 	demo_add(d, demo_either[d->stance].before, second, demo_either[d->stance].after);
@@ -159,9 +179,11 @@ static void demo_position(struct demo *d)
 	else if (d->t.kind == TOPIC_SHOULD && d->t.deed.n == 0)
 		demo_add(d, demo_whole[d->stance].before, d->t.question, demo_whole[d->stance].after);
 	else if (d->t.deed.n > 0)
-		demo_add(d, demo_positions[d->t.kind][d->stance].before, d->t.deed, demo_positions[d->t.kind][d->stance].after);
+		demo_add(d, demo_positions[d->t.kind][d->stance].before, d->t.deed,
+			 demo_positions[d->t.kind][d->stance].after);
 	else /* nothing in it can be repeated as a deed */
-		demo_add(d, demo_positions[d->t.kind == TOPIC_WHAT ? TOPIC_WHAT : TOPIC_OPEN][d->stance].before, demo_term(d, 0),
+		demo_add(d, demo_positions[d->t.kind == TOPIC_WHAT ? TOPIC_WHAT : TOPIC_OPEN][d->stance].before,
+			 demo_term(d, 0),
 			 demo_positions[d->t.kind == TOPIC_WHAT ? TOPIC_WHAT : TOPIC_OPEN][d->stance].after);
 }
 
@@ -171,7 +193,8 @@ static void demo_why(struct demo *d)
 	    {"Two things decide here: what ", "The question turns on what ", "Most of the disagreement is about what "},
 	    {"Before anything else it must be clear what ", "The expensive mistake would be to guess what ",
 	     "What can hurt us is not knowing what "},
-	    {"Nobody can say from a desk what ", "Only use will show what ", "Time is the scarce thing, and it tells what "}};
+	    {"Nobody can say from a desk what ", "Only use will show what ",
+	     "Time is the scarce thing, and it tells what "}};
 	static const char *const closings[DEMO_STANCES][2] = {
 	    {" Both sides have a point, and a staged step lets evidence settle what argument cannot.",
 	     " That can be found out at a small price, and nothing forces us to decide everything at once."},
@@ -199,7 +222,8 @@ static void demo_how(struct demo *d)
 	demo_add(d, "How:\n1. First ", str_of(d->t.domain->test), ".\n");
 	buf_addz(d->out, second[d->stance]);
 	if (d->stance == DEMO_SPEED_FIRST)
-		demo_add(d, "3. Look at the result together, keep what works for ", demo_term(d, 1), ", and choose the next part.\n\n");
+		demo_add(d, "3. Look at the result together, keep what works for ", demo_term(d, 1),
+			 ", and choose the next part.\n\n");
 	else
 		demo_add(d, "3. Measure ", str_of(d->t.domain->measure), "; widen the step only if it holds.\n\n");
 }
@@ -207,13 +231,17 @@ static void demo_how(struct demo *d)
 static void demo_caveat(struct demo *d)
 {
 	static const char *const texts[DEMO_STANCES][2] = {
-	    {"Known is what was asked; unknown is how large the effect will be in our own case. Against this one can say that "
+	    {"Known is what was asked; unknown is how large the effect will be in our own case. Against this one can "
+	     "say that "
 	     "stages take time; that is right if the window is short, which nobody has claimed.",
-	     "Uncertain is the size of the effect here, not its direction. The objection that a trial proves little is fair "
+	     "Uncertain is the size of the effect here, not its direction. The objection that a trial proves little is "
+	     "fair "
 	     "for rare events, and only for those."},
-	    {"No reference from others tells what happens here on a bad day. The objection is that caution also has a cost; it "
+	    {"No reference from others tells what happens here on a bad day. The objection is that caution also has a "
+	     "cost; it "
 	     "holds if a deadline decides for us.",
-	     "The cost of an error falls on people who were not asked. Against this one can say that standing still is a choice "
+	     "The cost of an error falls on people who were not asked. Against this one can say that standing still is "
+	     "a choice "
 	     "too; it is one that can be revised tomorrow."},
 	    {"We do not know the effect yet, and thinking longer will not tell.",
 	     "Much of this is unknown today and will be known by the end of the month, if somebody begins."}};
@@ -277,13 +305,13 @@ static void demo_critique(struct demo *d)
 	    "It would be better shorter and sooner: the first result teaches more than the next paragraph."};
 	static const struct {
 		const char *issue, *after, *suggestion;
-	} firsts[DEMO_STANCES] = {
-	    {"- What it says about ", " is asserted; no comparison with doing nothing is made.\n",
-	     "- Add the comparison with doing nothing, over the same period.\n"},
-	    {"- It does not say what happens with ", " on the worst day, only on an average one.\n",
-	     "- Write down the worst day in five lines, and who is called.\n"},
-	    {"- It could begin with ", " tomorrow, and instead prepares to begin.\n",
-	     "- Cut the first step until it fits into one week.\n"}};
+	} firsts[DEMO_STANCES] = {{"- What it says about ", " is asserted; no comparison with doing nothing is made.\n",
+				   "- Add the comparison with doing nothing, over the same period.\n"},
+				  {"- It does not say what happens with ",
+				   " on the worst day, only on an average one.\n",
+				   "- Write down the worst day in five lines, and who is called.\n"},
+				  {"- It could begin with ", " tomorrow, and instead prepares to begin.\n",
+				   "- Cut the first step until it fits into one week.\n"}};
 	static const int base[DEMO_STANCES] = {30, 42, 25}; /* tenths */
 	struct str text = json_get_str(d->req->facts, "text", STR_NONE);
 	const struct demo_quality *missing[3];
@@ -362,18 +390,20 @@ static void demo_revise(struct demo *d)
 		demo_position(d);
 		buf_addz(d->out, "\n\nI have changed my position: ");
 		s = demo_item(json_array_get(critiques, worst), "issues", 0);
-		demo_add(d, "the objection holds (", s.n > 0 ? str_utf8_cut(demo_line(s), 240) : STR("it was too narrow"), ")\n\n");
+		demo_add(d, "the objection holds (",
+			 s.n > 0 ? str_utf8_cut(demo_line(s), 240) : STR("it was too narrow"), ")\n\n");
 	} else {
 		demo_add(d, "POSITION: ", str_utf8_cut(own, 400), "\n\n");
 		s = demo_item(json_array_get(critiques, worst), "issues", 1);
 		if (s.n > 0)
-			demo_add(d, "The position stands, with an answer to the gravest point. \"", str_utf8_cut(demo_line(s), 240),
-				 "\" is answered below.\n\n");
+			demo_add(d, "The position stands, with an answer to the gravest point. \"",
+				 str_utf8_cut(demo_line(s), 240), "\" is answered below.\n\n");
 	}
 	demo_changes(d, critiques);
 	demo_body(d);
 	if (json_array_size(critiques) > 1)
-		buf_addz(d->out, "\n\nNot accepted: that the claim as such lacks evidence. It is a plan to obtain the evidence, at a price "
+		buf_addz(d->out, "\n\nNot accepted: that the claim as such lacks evidence. It is a plan to obtain the "
+				 "evidence, at a price "
 				 "that can be borne.");
 	demo_confidence(d, 70);
 }
@@ -385,7 +415,8 @@ static int64_t demo_worth(const struct demo *d, struct str text, bool own)
 {
 	struct str head = demo_line(text);
 	bool cautious = str_istarts(head, STR("not yet")) || str_find(head, STR(" for now, until ")) >= 0 ||
-			str_istarts(head, STR("find out")) || str_istarts(head, STR("limit ")) || str_istarts(head, STR("the safe "));
+			str_istarts(head, STR("find out")) || str_istarts(head, STR("limit ")) ||
+			str_istarts(head, STR("the safe "));
 	int64_t worth = (int64_t)(topic_hash(d->t.hash, head) % 40); /* the same for all voters: most agree */
 	size_t i;
 
@@ -433,15 +464,14 @@ static void demo_vote(struct demo *d)
 {
 	static const char *const reasons[DEMO_STANCES] = {
 	    "It can be shown to be right or wrong, and says what to do in either case.",
-	    "It bounds the damage before it asks for trust.",
-	    "It gets a result soon and leaves a way back."};
+	    "It bounds the damage before it asks for trust.", "It gets a result soon and leaves a way back."};
 	struct str chosen;
 	int64_t lead, confidence;
 	const char *label = demo_choose(d, &lead, &chosen);
 
 	confidence = 66 + (lead > 20 ? 20 : lead) + (int64_t)(d->own % 6);
-	buf_printf(d->out, "CHOICE: %s\nCONFIDENCE: 0.%lld\nCONTINUE: %s\n", label != NULL ? label : "none", (long long)confidence,
-		   confidence >= 70 ? "no" : "yes");
+	buf_printf(d->out, "CHOICE: %s\nCONFIDENCE: 0.%lld\nCONTINUE: %s\n", label != NULL ? label : "none",
+		   (long long)confidence, confidence >= 70 ? "no" : "yes");
 	demo_add(d, "REASONING: ", str_of(reasons[d->stance]), "");
 	demo_add(d, " \"", str_utf8_cut(demo_line(chosen), 200), "\" is the clearest of the positions.\n");
 }
@@ -454,9 +484,12 @@ static void demo_judge(struct demo *d)
 
 	d->stance = DEMO_BALANCED;
 	label = demo_choose(d, &lead, &chosen);
-	buf_printf(d->out, "WINNER: %s\nCONFIDENCE: 0.%lld\n", label != NULL ? label : "none", (long long)(70 + (lead > 20 ? 20 : lead)));
-	demo_add(d, "REASONING: Its position (\"", str_utf8_cut(demo_line(chosen), 200), "\") answers the question that was asked, ");
-	demo_add(d, "takes the main risk (", str_of(d->t.domain->risk), ") seriously, and says how one would notice an error.\n");
+	buf_printf(d->out, "WINNER: %s\nCONFIDENCE: 0.%lld\n", label != NULL ? label : "none",
+		   (long long)(70 + (lead > 20 ? 20 : lead)));
+	demo_add(d, "REASONING: Its position (\"", str_utf8_cut(demo_line(chosen), 200),
+		 "\") answers the question that was asked, ");
+	demo_add(d, "takes the main risk (", str_of(d->t.domain->risk),
+		 ") seriously, and says how one would notice an error.\n");
 	demo_add(d, "UNRESOLVED: How large the effect on ", demo_term(d, 0), " will be; only a trial can tell.\n");
 	demo_add(d, "ANSWER: ", str_utf8_cut(demo_line(chosen), 400), "\n");
 }
@@ -477,22 +510,31 @@ static void demo_synthesis(struct demo *d)
 	struct str winner = json_get_str(d->req->facts, "winner_text", STR_NONE), who, view;
 	size_t i;
 
-	demo_add(d, "", winner.n > 0 ? str_utf8_cut(demo_line(winner), 400) : STR("No position was preferred."), "\n\n");
-	demo_add(d, "Why: what has to be learnt about ", demo_term(d, 0), " can only be learnt by a step that is small enough to take back. ");
-	demo_add(d, "The agents agree on the main risk, ", str_of(d->t.domain->risk), ", and that it can be bounded beforehand.\n\n");
+	demo_add(d, "", winner.n > 0 ? str_utf8_cut(demo_line(winner), 400) : STR("No position was preferred."),
+		 "\n\n");
+	demo_add(d, "Why: what has to be learnt about ", demo_term(d, 0),
+		 " can only be learnt by a step that is small enough to take back. ");
+	demo_add(d, "The agents agree on the main risk, ", str_of(d->t.domain->risk),
+		 ", and that it can be bounded beforehand.\n\n");
 	demo_add(d, "Next steps:\n1. Before anything else, ", str_of(d->t.domain->test), ".\n");
 	demo_add(d, "2. Write down today's value of the measure: ", str_of(d->t.domain->measure), ".\n");
-	buf_addz(d->out, "3. Name one owner and a date, four weeks from now at the latest, on which the result is looked at.\n\n");
+	buf_addz(
+	    d->out,
+	    "3. Name one owner and a date, four weeks from now at the latest, on which the result is looked at.\n\n");
 	if (json_array_size(dissents) > 0)
 		buf_addz(d->out, "What stays open:\n");
 	else
-		buf_addz(d->out, "Nobody dissented; the assumption that everything depends on should be tested all the same.\n\n");
+		buf_addz(
+		    d->out,
+		    "Nobody dissented; the assumption that everything depends on should be tested all the same.\n\n");
 	for (i = 0; i < json_array_size(dissents) && i < 3; i++) {
 		view = demo_dissent(json_array_get(dissents, i), &who);
 		demo_add(d, "- ", who, who.n > 0 ? " holds: " : "");
 		demo_add(d, "", str_utf8_cut(demo_line(view), 300), "\n");
 	}
-	demo_add(d, json_array_size(dissents) > 0 ? "\nThis decision should be looked at again if " : "This decision should be looked at again if ",
+	demo_add(d,
+		 json_array_size(dissents) > 0 ? "\nThis decision should be looked at again if "
+					       : "This decision should be looked at again if ",
 		 str_of(d->t.domain->measure), " gets worse, or if the question itself changes.");
 }
 
@@ -502,7 +544,7 @@ void demo_answer(struct arena *a, const struct agent_request *req, struct buf *o
 		const char *phase;
 		void (*speak)(struct demo *d);
 	} phases[] = {{"propose", demo_propose}, {"critique", demo_critique}, {"revise", demo_revise},
-		      {"vote", demo_vote},	 {"judge", demo_judge},	      {"synthesis", demo_synthesis}};
+		      {"vote", demo_vote},       {"judge", demo_judge},       {"synthesis", demo_synthesis}};
 	struct demo d = {.req = req, .stance = demo_stance_of(req->agent), .out = out};
 	size_t i;
 

@@ -14,72 +14,113 @@
 static const struct topic_domain topic_domains[] = {
     {"security",
      {"secur", "auth", "password", "encrypt", "attack", "vulnerab", "breach", "privacy", "gdpr", "token", "secret"},
-     "an incident that nobody notices for weeks", "the time until misuse is detected and contained",
+     "an incident that nobody notices for weeks",
+     "the time until misuse is detected and contained",
      "let somebody outside the team try to break it for two days"},
     {"data",
-     {"database", "sql", "postgres", "mysql", "sqlite", "mongo", "redis", "memcached", "cache", "storage", "schema", "data", "kafka", "queue"},
+     {"database", "sql", "postgres", "mysql", "sqlite", "mongo", "redis", "memcached", "cache", "storage", "schema",
+      "data", "kafka", "queue"},
      "the migration of what is already stored, and the day two copies disagree",
      "the 99th percentile of read latency together with the number of inconsistent records",
      "replay one day of real traffic against a copy"},
     {"architecture",
-     {"microservice", "monolith", "service", "api", "architect", "kubernetes", "cloud", "serverless", "deploy", "refactor", "rewrite", "framework", "language", "rust"},
+     {"microservice", "monolith", "service", "api", "architect", "kubernetes", "cloud", "serverless", "deploy",
+      "refactor", "rewrite", "framework", "language", "rust"},
      "failures between the parts, where there used to be a plain function call",
-     "the lead time of a change and the number of incidents per release", "carry one real feature through it end to end"},
+     "the lead time of a change and the number of incidents per release",
+     "carry one real feature through it end to end"},
     {"performance",
      {"latency", "performance", "fast", "slow", "scal", "throughput", "optimi", "load"},
-     "optimising what is not the bottleneck", "tail latency at twice today's load", "profile the slowest real request before and after"},
+     "optimising what is not the bottleneck",
+     "tail latency at twice today's load",
+     "profile the slowest real request before and after"},
     {"models",
      {"ai", "llm", "model", "machine", "chatbot", "agent", "prompt", "gpt"},
-     "answers that are wrong in a way that reads well", "the share of answers that a second reader would sign",
+     "answers that are wrong in a way that reads well",
+     "the share of answers that a second reader would sign",
      "score two hundred real cases by hand"},
     {"people",
-     {"team", "hire", "hiring", "remote", "office", "work", "employee", "meeting", "manager", "school", "student", "culture", "four-day"},
-     "losing good people who never say why", "how many would choose it again after a quarter, next to what was delivered",
+     {"team", "hire", "hiring", "remote", "office", "work", "employee", "meeting", "manager", "school", "student",
+      "culture", "four-day"},
+     "losing good people who never say why",
+     "how many would choose it again after a quarter, next to what was delivered",
      "try it with two volunteering teams for a quarter"},
     {"money",
-     {"price", "pricing", "cost", "budget", "buy", "invest", "fund", "salary", "tax", "revenue", "license", "vendor", "outsource"},
-     "the price of leaving again, which no offer mentions", "total cost over three years, people included",
+     {"price", "pricing", "cost", "budget", "buy", "invest", "fund", "salary", "tax", "revenue", "license", "vendor",
+      "outsource"},
+     "the price of leaving again, which no offer mentions",
+     "total cost over three years, people included",
      "ask two suppliers for a binding offer and put our own hours beside it"},
     {"product",
      {"user", "customer", "launch", "feature", "app", "market", "product", "onboard", "website", "mobile", "design"},
-     "building for a need that was assumed and not observed", "the share of users who come back in the fourth week",
+     "building for a need that was assumed and not observed",
+     "the share of users who come back in the fourth week",
      "show a rough version to ten people and watch, without explaining"},
 };
-static const struct topic_domain topic_general = {
-    "general", {NULL}, "a step that cannot be taken back", "one number that is written down before we begin",
-    "try it small for two weeks"};
+static const struct topic_domain topic_general = {"general",
+						  {NULL},
+						  "a step that cannot be taken back",
+						  "one number that is written down before we begin",
+						  "try it small for two weeks"};
 
 /* Openings of a question, longest first within their kind; what follows is what is to be done. */
 static const struct {
 	const char *text;
 	enum topic_kind kind;
 } topic_openings[] = {
-    {"should we", TOPIC_SHOULD},   {"should i", TOPIC_SHOULD},	{"should you", TOPIC_SHOULD},	 {"shall we", TOPIC_SHOULD},
-    {"is it worth", TOPIC_SHOULD}, {"is it wise to", TOPIC_SHOULD}, {"is it a good idea to", TOPIC_SHOULD},
-    {"do we need to", TOPIC_SHOULD}, {"can we", TOPIC_SHOULD},	{"ought we to", TOPIC_SHOULD},
-    {"how should we", TOPIC_HOW},  {"how do we", TOPIC_HOW},	{"how can we", TOPIC_HOW},	 {"how could we", TOPIC_HOW},
-    {"how would you", TOPIC_HOW},  {"how to", TOPIC_HOW},	{"how do i", TOPIC_HOW},	 {"how can i", TOPIC_HOW},
-    {"should ", TOPIC_SHOULD},	   {"how ", TOPIC_HOW},		{"what ", TOPIC_WHAT},		 {"what's", TOPIC_WHAT},
-    {"why ", TOPIC_WHAT},	   {"which ", TOPIC_WHAT},	{"who ", TOPIC_WHAT},		 {"when ", TOPIC_WHAT},
-    {"explain ", TOPIC_WHAT},	   {"design ", TOPIC_HOW},
+    {"should we", TOPIC_SHOULD},
+    {"should i", TOPIC_SHOULD},
+    {"should you", TOPIC_SHOULD},
+    {"shall we", TOPIC_SHOULD},
+    {"is it worth", TOPIC_SHOULD},
+    {"is it wise to", TOPIC_SHOULD},
+    {"is it a good idea to", TOPIC_SHOULD},
+    {"do we need to", TOPIC_SHOULD},
+    {"can we", TOPIC_SHOULD},
+    {"ought we to", TOPIC_SHOULD},
+    {"how should we", TOPIC_HOW},
+    {"how do we", TOPIC_HOW},
+    {"how can we", TOPIC_HOW},
+    {"how could we", TOPIC_HOW},
+    {"how would you", TOPIC_HOW},
+    {"how to", TOPIC_HOW},
+    {"how do i", TOPIC_HOW},
+    {"how can i", TOPIC_HOW},
+    {"should ", TOPIC_SHOULD},
+    {"how ", TOPIC_HOW},
+    {"what ", TOPIC_WHAT},
+    {"what's", TOPIC_WHAT},
+    {"why ", TOPIC_WHAT},
+    {"which ", TOPIC_WHAT},
+    {"who ", TOPIC_WHAT},
+    {"when ", TOPIC_WHAT},
+    {"explain ", TOPIC_WHAT},
+    {"design ", TOPIC_HOW},
 };
 
 /* Words that carry no subject, and the verbs of asking. */
 static const char *const topic_dull[] = {
-    "a", "about", "above", "adopt", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "below", "best", "better", "between", "but", "buy", "by", "build",
-    "can", "choose", "consider", "could", "create", "decide", "design", "do", "does", "either", "explain", "first", "for", "from", "go", "good", "had",
-    "has", "have", "how", "i", "if", "in", "instead", "into", "is", "it", "its", "make", "may", "me", "more", "most", "move", "migrate", "must", "my",
-    "need", "new", "not", "of", "on", "one", "or", "other", "our", "ought", "over", "pick", "prefer", "rather", "reduce", "shall", "should",
-    "so", "some", "switch", "take", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "to", "too", "use",
-    "using", "versus", "very", "vs", "want", "was", "way", "we", "were", "what", "when", "where", "whether", "which", "who", "why", "will", "with",
-    "within", "without", "would", "you", "your"};
+    "a",       "about", "above",   "adopt",    "all",   "also",   "am",     "an",      "and",    "any",   "are",
+    "as",      "at",    "be",      "been",     "below", "best",   "better", "between", "but",    "buy",   "by",
+    "build",   "can",   "choose",  "consider", "could", "create", "decide", "design",  "do",     "does",  "either",
+    "explain", "first", "for",     "from",     "go",    "good",   "had",    "has",     "have",   "how",   "i",
+    "if",      "in",    "instead", "into",     "is",    "it",     "its",    "make",    "may",    "me",    "more",
+    "most",    "move",  "migrate", "must",     "my",    "need",   "new",    "not",     "of",     "on",    "one",
+    "or",      "other", "our",     "ought",    "over",  "pick",   "prefer", "rather",  "reduce", "shall", "should",
+    "so",      "some",  "switch",  "take",     "than",  "that",   "the",    "their",   "them",   "then",  "there",
+    "these",   "they",  "this",    "to",       "too",   "use",    "using",  "versus",  "very",   "vs",    "want",
+    "was",     "way",   "we",      "were",     "what",  "when",   "where",  "whether", "which",  "who",   "why",
+    "will",    "with",  "within",  "without",  "would", "you",    "your"};
 
 /* Words before an option that do not belong to it, and words that end one. */
-static const char *const topic_verbs[] = {"use", "adopt", "choose", "pick", "prefer", "go", "with", "be", "is", "are", "between", "either",
-    "to", "take", "select", "should", "we", "i", "it", "better", "the", "a", "an", "do", "does", "our", "you", "which", "what", ":", "migrate",
-    "move", "switch", "start", "deploy", "run", "want", "need", "whether"};
-static const char *const topic_ends[] = {"for", "in", "on", "when", "as", "to", "because", "with", "at", "given", "if", "while", "over", "by",
-    "and", "during", "as", "from", "within", "or", "than"};
+static const char *const topic_verbs[] = {"use",    "adopt", "choose",  "pick",   "prefer", "go",   "with",    "be",
+					  "is",     "are",   "between", "either", "to",     "take", "select",  "should",
+					  "we",     "i",     "it",      "better", "the",    "a",    "an",      "do",
+					  "does",   "our",   "you",     "which",  "what",   ":",    "migrate", "move",
+					  "switch", "start", "deploy",  "run",    "want",   "need", "whether"};
+static const char *const topic_ends[] = {"for",  "in",     "on",    "when", "as",     "to",   "because",
+					 "with", "at",     "given", "if",   "while",  "over", "by",
+					 "and",  "during", "as",    "from", "within", "or",   "than"};
 
 uint64_t topic_hash(uint64_t h, struct str s)
 {
@@ -105,7 +146,8 @@ static bool topic_among(struct str word, const char *const *list, size_t n)
 
 static bool topic_letter(char c)
 {
-	return isalnum((unsigned char)c) || (unsigned char)c >= 0x80 || c == '-' || c == '\'' || c == '+' || c == '#' || c == '/' || c == '.';
+	return isalnum((unsigned char)c) || (unsigned char)c >= 0x80 || c == '-' || c == '\'' || c == '+' || c == '#' ||
+	       c == '/' || c == '.';
 }
 
 /* Takes the next word off *rest; a mark at its end (',' ';' ':') is reported in *stop. */
@@ -122,7 +164,8 @@ static bool topic_word(struct str *rest, struct str *word, bool *stop)
 	*word = str_sub(*rest, from, i);
 	*stop = i < rest->n && rest->p[i] != ' ';
 	*rest = str_sub(*rest, i, rest->n);
-	while (word->n > 0 && (word->p[word->n - 1] == '.' || word->p[word->n - 1] == '\'' || word->p[word->n - 1] == '-')) {
+	while (word->n > 0 &&
+	       (word->p[word->n - 1] == '.' || word->p[word->n - 1] == '\'' || word->p[word->n - 1] == '-')) {
 		word->n--;
 		*stop = true;
 	}

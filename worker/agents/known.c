@@ -8,8 +8,8 @@
 /* What a provider plays when nothing names a model, and how its models are called at OpenRouter. */
 static const struct provider_default {
 	const char *model;
-	const char *vendor;  /* prefix at OpenRouter, NULL: not there */
-	const char *env;     /* what the user has to set */
+	const char *vendor; /* prefix at OpenRouter, NULL: not there */
+	const char *env;    /* what the user has to set */
 } provider_defaults[PROVIDER_MAX] = {
     [PROVIDER_ANTHROPIC] = {"claude-sonnet-4-5-20250929", "anthropic/", "ANTHROPIC_API_KEY"},
     [PROVIDER_OPENAI] = {"gpt-4o", "openai/", "OPENAI_API_KEY"},
@@ -74,8 +74,8 @@ _Static_assert(countof(known) <= 64, "a breaker keeps its labels in 64 bits");
 
 /* Model ids of Anthropic that OpenRouter spells in its own way; longest prefix wins. */
 static const char *const router_claude[][2] = {
-    {"claude-opus-4-6", "anthropic/claude-opus-4.6"},   {"claude-sonnet-4-6", "anthropic/claude-sonnet-4.6"},
-    {"claude-opus-4-5", "anthropic/claude-opus-4.5"},   {"claude-sonnet-4-5", "anthropic/claude-sonnet-4.5"},
+    {"claude-opus-4-6", "anthropic/claude-opus-4.6"},      {"claude-sonnet-4-6", "anthropic/claude-sonnet-4.6"},
+    {"claude-opus-4-5", "anthropic/claude-opus-4.5"},      {"claude-sonnet-4-5", "anthropic/claude-sonnet-4.5"},
     {"claude-sonnet-4-2025", "anthropic/claude-sonnet-4"}, {"claude-haiku-4-5", "anthropic/claude-haiku-4.5"},
 };
 
@@ -160,9 +160,11 @@ static bool known_refuse(const struct conf *c, const struct known_agent *k, stru
 	const char *provider = conf_provider_name(k->provider);
 
 	if (k->provider == PROVIDER_GEMINI && c->providers[PROVIDER_GEMINI].api_key[0] != '\0')
-		return error_field(err, ERR_INVALID_VALUE, "agents",
-				   "agent \"%s\" is not usable yet: providers.gemini has a key, but this version reaches "
-				   "Gemini only through OpenRouter (set OPENROUTER_API_KEY)", k->name);
+		return error_field(
+		    err, ERR_INVALID_VALUE, "agents",
+		    "agent \"%s\" is not usable yet: providers.gemini has a key, but this version reaches "
+		    "Gemini only through OpenRouter (set OPENROUTER_API_KEY)",
+		    k->name);
 	return error_field(err, ERR_INVALID_VALUE, "agents",
 			   "agent \"%s\" is not available: provider %s is not configured (set %s)", k->name, provider,
 			   provider_defaults[k->provider].env);

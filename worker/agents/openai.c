@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * POST /chat/completions, streamed: OpenAI and everybody who copied it (OpenRouter, Mistral, xAI, LM Studio, vLLM,
- * llama.cpp). A row for call.c; the differences between these providers are small and stand here as conditions on names.
+ * llama.cpp). A row for call.c; the differences between these providers are small and stand here as conditions on
+ * names.
  */
 #include "common/json.h"
 #include "worker/agents/wire.h"

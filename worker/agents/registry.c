@@ -8,8 +8,8 @@
 #include "common/json.h"
 
 #define TEAM_ONE_PROVIDER 3 /* seats when a single provider has to play all of them */
-#define TEAM_MAX          5 /* seats of a team that nobody asked for */
-#define HINT_DISTANCE     3
+#define TEAM_MAX 5          /* seats of a team that nobody asked for */
+#define HINT_DISTANCE 3
 
 static const char *const registry_roles[] = {"proposer", "critic",      "synthesizer", "judge",
 					     "analyst",  "implementer", "planner",     NULL};
@@ -24,9 +24,9 @@ static const struct {
 	enum conf_provider_id id;
 	const char *name;
 } registry_team[] = {
-    {PROVIDER_ANTHROPIC, "anthropic-api"}, {PROVIDER_OPENAI, "openai-api"}, {PROVIDER_XAI, "grok"},
-    {PROVIDER_MISTRAL, "mistral"},	 {PROVIDER_OPENROUTER, "deepseek"}, {PROVIDER_COMPATIBLE, "compatible"},
-    {PROVIDER_OLLAMA, "ollama"},	   {PROVIDER_LM_STUDIO, "lm-studio"},
+    {PROVIDER_ANTHROPIC, "anthropic-api"}, {PROVIDER_OPENAI, "openai-api"},   {PROVIDER_XAI, "grok"},
+    {PROVIDER_MISTRAL, "mistral"},         {PROVIDER_OPENROUTER, "deepseek"}, {PROVIDER_COMPATIBLE, "compatible"},
+    {PROVIDER_OLLAMA, "ollama"},           {PROVIDER_LM_STUDIO, "lm-studio"},
 };
 
 struct registry_spec {
@@ -129,7 +129,8 @@ static struct str registry_name(struct arena *a, const struct registry_spec *s)
 			p[n++] = '_';
 		for (j = 0; j < parts[i].n && n < AGENT_NAME_MAX; j++) {
 			char c = parts[i].p[j];
-			bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+			bool ok =
+			    (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 
 			p[n++] = (char)(ok ? c : '-');
 		}
@@ -238,7 +239,8 @@ static bool registry_good_name(struct str name)
 	for (i = 0; i < name.n; i++) {
 		char c = name.p[i];
 
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+		      c == '-'))
 			return false;
 	}
 	return name.n > 0 && name.n <= AGENT_NAME_MAX;
@@ -280,13 +282,15 @@ static bool registry_add_list(struct registry_list *l, const json_t *wanted, str
 	}
 	if (!json_is_array(wanted))
 		return error_field(err, ERR_INVALID_VALUE, "agents", "must be a list of agents");
-	json_array_foreach (wanted, i, item) {
+	json_array_foreach(wanted, i, item)
+	{
 		if (json_is_string(item))
 			ok = registry_add_text(l, (struct str){json_string_value(item), json_string_length(item)}, err);
 		else if (json_is_object(item))
 			ok = registry_add_object(l, item, err);
 		else
-			ok = error_field(err, ERR_INVALID_VALUE, "agents", "item %zu must be a string or an object", i + 1);
+			ok = error_field(err, ERR_INVALID_VALUE, "agents", "item %zu must be a string or an object",
+					 i + 1);
 		if (!ok)
 			return false;
 	}
@@ -318,8 +322,8 @@ static bool registry_configured_team(struct registry_list *l, struct error *err)
 
 static bool registry_solo(struct registry_list *l, size_t provider, struct error *err)
 {
-	bool router = registry_team[provider].id == PROVIDER_OPENROUTER &&
-		      l->c->providers[PROVIDER_OPENROUTER].model[0] == '\0';
+	bool router =
+	    registry_team[provider].id == PROVIDER_OPENROUTER && l->c->providers[PROVIDER_OPENROUTER].model[0] == '\0';
 	struct registry_spec s = {.name = STR_NONE};
 	size_t i;
 	bool ok = true;
@@ -351,9 +355,10 @@ static bool registry_default_team(struct registry_list *l, struct error *err)
 		usable++;
 	}
 	if (usable == 0)
-		return error_field(err, ERR_UNAVAILABLE, "agents",
-				   "no provider can be called: set a provider's API key (ANTHROPIC_API_KEY, OPENAI_API_KEY, "
-				   "...), OPENAI_BASE_URL, or demo.enabled: on");
+		return error_field(
+		    err, ERR_UNAVAILABLE, "agents",
+		    "no provider can be called: set a provider's API key (ANTHROPIC_API_KEY, OPENAI_API_KEY, "
+		    "...), OPENAI_BASE_URL, or demo.enabled: on");
 	if (usable == 1)
 		return registry_solo(l, only, err);
 	for (i = 0; ok && i < countof(registry_team) && l->n < l->max; i++)
@@ -366,7 +371,8 @@ bool agents_resolve(const struct conf *c, struct arena *a, const json_t *wanted,
 		    bool *demo, struct error *err)
 {
 	struct registry_list l = {.c = c, .a = a, .max = (size_t)c->debates.max_agents};
-	bool asked = wanted != NULL && !json_is_null(wanted) && !(json_is_array(wanted) && json_array_size(wanted) == 0) &&
+	bool asked = wanted != NULL && !json_is_null(wanted) &&
+		     !(json_is_array(wanted) && json_array_size(wanted) == 0) &&
 		     !(json_is_string(wanted) && str_trim(str_of(json_string_value(wanted))).n == 0);
 	bool ok;
 	size_t i;

@@ -31,7 +31,8 @@ const struct known_agent *known_at(size_t i);
  * "claude", "openai_skeptic" of "openai"); NULL if none.
  */
 const struct known_agent *registry_find(struct str name);
-/* Index in agents_known() that stands for a seat in metrics: the longest known name it begins with, else its provider. */
+/* Index in agents_known() that stands for a seat in metrics: the longest known name it begins with, else its provider.
+ */
 size_t registry_label(const struct agent_spec *spec);
 /* PROVIDER_MAX when unknown. */
 enum conf_provider_id registry_provider(struct str name);

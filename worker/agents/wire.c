@@ -12,7 +12,7 @@ static void wire_clean(struct buf *out, struct str in)
 {
 	size_t i, from = 0, skip;
 
-	for (i = 0; i < in.n; i += skip > 0 ? skip : 1) {
+	for (i = 0; i<in.n; i += skip> 0 ? skip : 1) {
 		unsigned char c = (unsigned char)in.p[i];
 		unsigned char next = i + 1 < in.n ? (unsigned char)in.p[i + 1] : 0;
 

@@ -10,7 +10,7 @@
 #include "worker/agents/agent.h"
 
 #define WIRE_HEADERS_MAX 8
-#define WIRE_MAX_TOKENS  4096 /* when the caller does not say */
+#define WIRE_MAX_TOKENS 4096 /* when the caller does not say */
 
 struct wire_call {
 	enum conf_provider_id provider;
@@ -23,10 +23,10 @@ struct wire_call {
 /* What has been understood of the answer so far. */
 struct wire_stream {
 	struct buf text;
-	struct str model;     /* STR_NONE until the answer names it */
+	struct str model; /* STR_NONE until the answer names it */
 	struct arena *arena;
-	bool began;           /* something documented came */
-	bool ended;           /* its documented end came */
+	bool began; /* something documented came */
+	bool ended; /* its documented end came */
 	bool truncated;
 	bool capped;          /* truncated by us: the rest is not wanted */
 	enum agent_fail fail; /* AGENT_OK, or what the provider or the format says against it */
@@ -37,9 +37,9 @@ struct wire_stream {
 };
 
 struct wire {
-	const char *path;  /* appended to the base URL */
-	bool lines;        /* newline-delimited JSON, else server-sent events */
-	const char *done;  /* data that is no JSON and ends the stream, or NULL */
+	const char *path; /* appended to the base URL */
+	bool lines;       /* newline-delimited JSON, else server-sent events */
+	const char *done; /* data that is no JSON and ends the stream, or NULL */
 	json_t *(*body)(const struct wire_call *call);
 	/* Adds authentication and version headers; returns how many. */
 	size_t (*headers)(struct arena *a, const struct wire_call *call, struct fetch_header *out);
