@@ -19,6 +19,7 @@
 #include "master/supervisor.h"
 
 #define CONTROL_CLIENTS 16
+#define CONTROL_BACKLOG 128
 #define CONTROL_LINE 256
 #define CONTROL_PATIENCE_S 5
 #define CONTROL_PATH 4096
@@ -39,6 +40,7 @@ struct control {
 	char path[CONTROL_PATH];
 	dev_t dev;
 	ino_t ino;
+	unsigned next; /* place of the next client */
 	struct control_client clients[CONTROL_CLIENTS];
 };
 
@@ -198,22 +200,19 @@ static void control_on_accept(evutil_socket_t listener, short what, void *arg)
 {
 	const struct timeval patience = {.tv_sec = CONTROL_PATIENCE_S};
 	struct control *c = arg;
+	struct control_client *x;
 	int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)what;
 	if (fd == -1)
 		return;
-	for (size_t i = 0; i < CONTROL_CLIENTS; i++) {
-		struct control_client *x = &c->clients[i];
-
-		if (x->fd != -1)
-			continue;
-		*x = (struct control_client){.control = c, .fd = fd};
-		event_assign(&x->ev, loop_base(c->master->loop), fd, EV_READ | EV_PERSIST, control_on_readable, x);
-		event_add(&x->ev, &patience);
-		return;
-	}
-	close(fd);
+	/* Round robin: when all places are taken, the client that came first has had its time. */
+	x = &c->clients[c->next++ % CONTROL_CLIENTS];
+	if (x->fd != -1)
+		control_client_close(x);
+	*x = (struct control_client){.control = c, .fd = fd};
+	event_assign(&x->ev, loop_base(c->master->loop), fd, EV_READ | EV_PERSIST, control_on_readable, x);
+	event_add(&x->ev, &patience);
 }
 
 /* A listening socket at `path`, visible there only when it can be connected to. */
@@ -232,7 +231,7 @@ static int control_bind(const char *path)
 	mask = umask(0177);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd != -1 && (bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) == -1 ||
-			 listen(fd, CONTROL_CLIENTS) == -1 || rename(temporary, path) == -1)) {
+			 listen(fd, CONTROL_BACKLOG) == -1 || rename(temporary, path) == -1)) {
 		saved = errno;
 		close(fd);
 		unlink(temporary);

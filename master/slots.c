@@ -284,9 +284,8 @@ static void slot_plan_restart(struct slot *s, int64_t now, int64_t age)
 	s->restart_at = now + s->backoff_us;
 }
 
-static void slot_log_end(const struct slot *s, int status, pid_t pid, const char *reason)
+static void slot_log_end(const struct slot *s, bool wanted, pid_t pid, const char *reason)
 {
-	bool wanted = s->retiring && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 
 	LOG_AT(wanted ? LOG_INFO : LOG_ERROR, "slots", wanted ? "worker ended" : "worker died", KV_I("slot", s->index),
 	       KV_I("worker", pid), KV_I("generation", s->gen->number), KV_S("reason", reason),
@@ -297,7 +296,7 @@ static void slot_reaped(struct slot *s, int status)
 {
 	struct master *m = s->master;
 	struct generation *g = s->gen;
-	bool was_ready = s->ready, replace = !s->retiring && g == m->current;
+	bool left, was_ready = s->ready, replace = !s->retiring && g == m->current;
 	int64_t now = clock_mono_us();
 	char reason[SLOT_REASON + 32];
 
@@ -306,13 +305,19 @@ static void slot_reaped(struct slot *s, int status)
 		slot_close_ready(s);
 	}
 	slot_describe_end(s, status, reason, sizeof(reason));
-	slot_log_end(s, status, s->pid, reason);
+	/* A decent end, asked for by us or by somebody else: no fault, but quick ones are not repeated without pause.
+	 */
+	left = WIFEXITED(status) && WEXITSTATUS(status) == 0 && (was_ready || s->retiring);
+	slot_log_end(s, left, s->pid, reason);
 	slot_vacate(s);
 	s->pid = 0;
 	s->gen = NULL;
 	if (replace && m->stop == STOP_NO && !m->starting) {
 		metric_add(M_WORKER_RESTARTS, 1, NULL);
-		slot_plan_restart(s, now, now - s->started_us);
+		if (left)
+			s->restart_at = now + SLOT_BACKOFF_MIN;
+		else
+			slot_plan_restart(s, now, now - s->started_us);
 	}
 	supervisor_on_exit(m, s, g, was_ready, reason);
 }
