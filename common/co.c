@@ -8,24 +8,14 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/co_stack.h"
 #include "common/loop.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define CO_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define CO_ASAN 1
-#endif
-#endif
-
 #ifdef CO_ASAN
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
-#include <sanitizer/lsan_interface.h>
 /* Instrumented frames carry red zones. */
 #define CO_STACK_DEFAULT (512U * 1024)
 #else
@@ -33,10 +23,8 @@
 #endif
 
 #define CO_MAX_DEFAULT 4096U
-#define CO_MAPS_SPARE 5000U        /* of vm.max_map_count, for everything that is not a stack */
-#define CO_KEEP_BYTES (64U * 1024) /* of a pooled stack stay resident */
-#define CO_POOL_MAX 256U           /* free stacks kept */
-#define CO_SLICE_US (50 * MS_US)   /* running longer than this without a wait is worth a line */
+#define CO_MAPS_SPARE 5000U      /* of vm.max_map_count, for everything that is not a stack */
+#define CO_SLICE_US (50 * MS_US) /* running longer than this without a wait is worth a line */
 #define CO_LOG_ID_MAX 64U
 
 enum co_state { CO_STATE_READY, CO_STATE_RUNNING, CO_STATE_WAITING, CO_STATE_OVER };
@@ -74,7 +62,6 @@ struct co {
 static struct {
 	struct loop *loop;
 	pthread_t thread;
-	size_t page;
 	size_t stack_size;
 	unsigned max;
 	unsigned count;
@@ -90,9 +77,6 @@ static struct {
 	void *loop_fake;
 	const void *loop_stack;
 	size_t loop_stack_size;
-	char *pool[CO_POOL_MAX];
-	unsigned pooled;
-	size_t stack_peak;
 } co_all;
 
 /* Per thread, so that a helper thread that calls a wait function is caught. */
@@ -100,81 +84,6 @@ static _Thread_local struct co *co_current;
 
 void co_switch(void **save_sp, void *to_sp);
 void *co_switch_prepare(void *top, void (*fn)(void));
-
-/* -- stacks ------------------------------------------------------------------------------------------------------ */
-
-static char *co_stack_map(void)
-{
-	size_t size = co_all.stack_size + co_all.page;
-	char *map =
-	    mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-
-	if (map == MAP_FAILED)
-		return NULL;
-	/* Without its guard page a stack is not used: an overflow would write into a neighbour. */
-	if (mprotect(map, co_all.page, PROT_NONE) == -1) {
-		munmap(map, size);
-		return NULL;
-	}
-	return map + co_all.page;
-}
-
-static char *co_stack_get(void)
-{
-	char *stack = co_all.pooled > 0 ? co_all.pool[--co_all.pooled] : co_stack_map();
-
-#ifdef CO_ASAN
-	if (stack != NULL)
-		__lsan_register_root_region(stack, co_all.stack_size);
-#endif
-	return stack;
-}
-
-static void co_stack_unmap(char *stack)
-{
-	munmap(stack - co_all.page, co_all.stack_size + co_all.page);
-}
-
-/*
- * Learns from the resident pages how deep a stack was used. Only the part below both the known peak and what a pooled
- * stack may keep is asked for, so that it is one cheap system call.
- */
-static void co_stack_measure(char *stack)
-{
-	size_t keep = co_all.stack_peak < CO_KEEP_BYTES ? co_all.stack_peak : CO_KEEP_BYTES;
-	unsigned char resident[1024];
-	size_t pages;
-	size_t untouched = 0;
-	size_t used;
-
-	if (keep >= co_all.stack_size)
-		return;
-	pages = (co_all.stack_size - keep) / co_all.page;
-	if (pages > sizeof(resident) || mincore(stack, pages * co_all.page, resident) == -1)
-		return;
-	while (untouched < pages && (resident[untouched] & 1) == 0)
-		untouched++;
-	used = co_all.stack_size - untouched * co_all.page;
-	if (untouched < pages && used > co_all.stack_peak)
-		co_all.stack_peak = used;
-	/* Failure only means that the pages stay resident. */
-	if (used > CO_KEEP_BYTES)
-		(void)madvise(stack, co_all.stack_size - CO_KEEP_BYTES, MADV_DONTNEED);
-}
-
-static void co_stack_put(char *stack)
-{
-#ifdef CO_ASAN
-	__lsan_unregister_root_region(stack, co_all.stack_size);
-	/* The last frames never returned; their red zones are still marked. */
-	__asan_unpoison_memory_region(stack, co_all.stack_size);
-#endif
-	co_stack_measure(stack);
-	if (co_all.pooled < CO_POOL_MAX)
-		co_all.pool[co_all.pooled++] = stack;
-	else
-		co_stack_unmap(stack);
-}
 
 /* -- heap of due times ------------------------------------------------------------------------------------------- */
 
@@ -850,10 +759,7 @@ void co_init(struct loop *loop, size_t stack_size, unsigned max)
 	BUG_ON(co_all.loop != NULL);
 	co_all.loop = loop;
 	co_all.thread = pthread_self();
-	co_all.page = (size_t)sysconf(_SC_PAGESIZE);
-	if (stack_size == 0)
-		stack_size = CO_STACK_DEFAULT;
-	co_all.stack_size = (stack_size + co_all.page - 1) / co_all.page * co_all.page;
+	co_all.stack_size = co_stack_init(stack_size == 0 ? CO_STACK_DEFAULT : stack_size);
 	co_all.max = max == 0 ? CO_MAX_DEFAULT : max;
 	if (co_all.max > by_maps)
 		co_all.max = by_maps;
@@ -866,8 +772,7 @@ void co_shutdown(void)
 		return;
 	BUG_ON(co_all.count != 0);
 	loop_timer_stop(&co_all.timer);
-	while (co_all.pooled > 0)
-		co_stack_unmap(co_all.pool[--co_all.pooled]);
+	co_stack_shutdown();
 	free(co_all.heap);
 	memset(&co_all, 0, sizeof(co_all));
 }
@@ -875,11 +780,6 @@ void co_shutdown(void)
 unsigned co_count(void)
 {
 	return co_all.count;
-}
-
-size_t co_stack_peak(void)
-{
-	return co_all.stack_peak;
 }
 
 void co_each(void (*fn)(void *arg, const char *name, int64_t age_us, bool waiting), void *arg)
