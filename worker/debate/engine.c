@@ -412,7 +412,7 @@ CO_FN static bool engine_revisions(struct engine *e)
 
 		if (!seat->in || json_array_size(seat->received) == 0)
 			continue;
-		own = str_utf8_cut(seat->text, PROMPT_TEXT_MAX);
+		own = engine_hidden(e, seat->text, PROMPT_TEXT_MAX);
 		prompt_revise(e->a, e->plan, seat->agent, own, seat->received, e->notes, &p);
 		engine_add(&ph, seat, NULL, &p, json_pack("{s:s%, s:O}", "own", own.p, own.n, "critiques", seat->received));
 	}

@@ -228,7 +228,7 @@ void prompt_critique(struct arena *a, const struct debate_plan *plan, const stru
 	out->text = prompt_close(&w, a);
 }
 
-static void prompt_received(struct prompt_writer *w, const json_t *critiques)
+static void prompt_received(struct prompt_writer *w, struct arena *a, const struct debate_plan *plan, const json_t *critiques)
 {
 	size_t i;
 
@@ -243,7 +243,7 @@ static void prompt_received(struct prompt_writer *w, const json_t *critiques)
 		prompt_bullets(&b, "Suggestions", json_get_arr(c, "suggestions"));
 		if (reasoning.n > 0)
 			buf_printf(&b, "Reasoning: %.*s\n", STR_ARG(reasoning));
-		prompt_material(w, STR("critique"), buf_str(&b));
+		prompt_material(w, STR("critique"), prompt_anonymous(a, plan, buf_str(&b), PROMPT_TEXT_MAX));
 		buf_free(&b);
 	}
 }
@@ -257,7 +257,7 @@ void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct
 	prompt_open(&w, plan);
 	prompt_task(&w, plan);
 	prompt_material(&w, STR("your proposal"), own);
-	prompt_received(&w, critiques);
+	prompt_received(&w, a, plan, critiques);
 	prompt_notes(&w, notes);
 	buf_addz(&w.buf,
 	    "Improve your proposal in the light of these critiques, each on its merit.\n"

@@ -30,7 +30,7 @@ struct str prompt_reveal(struct arena *a, struct str text, const char *const *na
 /* All of the arena. `notes` are people's suggestions, an array of strings. Texts must have been made anonymous. */
 void prompt_propose(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent, struct prompt *out);
 void prompt_critique(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent, struct str proposal, const json_t *notes, struct prompt *out);
-/* critiques: [{issues[], suggestions[], severity_milli, reasoning}] of this round. */
+/* critiques: [{issues[], suggestions[], severity_milli, reasoning}] of this round; made anonymous here. */
 void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent, struct str own, const json_t *critiques, const json_t *notes,
     struct prompt *out);
 void prompt_vote(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent, const struct prompt_item *items, size_t n, const json_t *notes,

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Counting: worked examples by hand, ties, quorum, pooling, and invariants over many random ballots.
+ */
+#include "worker/debate/consensus.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include "worker/debate/topology.h"
+
+#define HALF 500000
+#define ONE  1000000
+
+static void proposals_make(struct consensus_proposal *p, size_t n)
+{
+	static const struct str names[] = {{"ada", 3}, {"bob", 3}, {"cyd", 3}, {"dan", 3}, {"eve", 3}};
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		p[i] = (struct consensus_proposal){.name = names[i], .text = STR("x"), .position = STR("x"), .group = i};
+}
+
+static void test_worked(void **state)
+{
+	struct consensus_proposal p[3];
+	/* debate.md 3.2: weights 1.2, 0.9, 1.0 for A, A, B: 2.1 / 3.1 = .677 */
+	struct consensus_vote v[3] = {{true, 0, ONE, 1200000}, {true, 0, ONE, 900000}, {true, 1, ONE, ONE}};
+	struct consensus_tally t;
+
+	(void)state;
+	proposals_make(p, 3);
+	consensus_count(p, 3, v, 3, 600000, false, &t);
+	assert_true(t.quorum && t.reached);
+	assert_int_equal(t.winner, 0);
+	assert_int_equal(t.weighted_share_ppm, 677419);
+	assert_int_equal(t.share_ppm, 666666);
+	assert_int_equal(t.margin_ppm, 1100000ll * ONE / 3100000);
+	assert_string_equal(t.strength, "moderate");
+	consensus_count(p, 3, v, 3, 700000, false, &t);
+	assert_false(t.reached);
+	consensus_count(p, 3, v, 3, 600000, true, &t);
+	assert_false(t.reached);
+	v[2].choice = 0;
+	consensus_count(p, 3, v, 3, 600000, true, &t);
+	assert_true(t.reached);
+	assert_string_equal(t.strength, "unanimous");
+	assert_int_equal(t.weighted_share_ppm, ONE);
+	assert_int_equal(t.margin_ppm, ONE);
+}
+
+static void test_confidence_weighs(void **state)
+{
+	struct consensus_proposal p[2];
+	struct consensus_vote v[3] = {{true, 0, 300000, ONE}, {true, 0, 300000, ONE}, {true, 1, 900000, ONE}};
+	struct consensus_tally t;
+
+	(void)state;
+	proposals_make(p, 2);
+	consensus_count(p, 2, v, 3, 600000, false, &t);
+	assert_int_equal(t.winner, 1); /* two who doubt against one who is sure */
+	assert_int_equal(t.weighted_share_ppm, 600000);
+	assert_true(t.reached);
+	assert_int_equal(t.share_ppm, 333333);
+}
+
+static void test_quorum(void **state)
+{
+	struct consensus_proposal p[5];
+	struct consensus_vote v[5] = {{true, 2, ONE, ONE}};
+	struct consensus_tally t;
+
+	(void)state;
+	proposals_make(p, 5);
+	consensus_count(p, 5, v, 2, 600000, false, &t);
+	assert_false(t.quorum || t.reached);
+	assert_int_equal(t.winner, 2); /* the best is told all the same */
+	v[1] = v[0];
+	consensus_count(p, 5, v, 5, 600000, false, &t); /* 2 of 5 */
+	assert_false(t.quorum || t.reached);
+	v[2] = v[0];
+	consensus_count(p, 5, v, 5, 600000, false, &t);
+	assert_true(t.quorum && t.reached);
+	consensus_count(p, 5, v, 4, 600000, false, &t);
+	assert_true(t.quorum);
+	v[0].valid = v[1].valid = v[2].valid = false;
+	consensus_count(p, 5, v, 3, 600000, false, &t);
+	assert_false(t.quorum || t.reached);
+	assert_int_equal(t.weighted_share_ppm, 0);
+}
+
+static void test_ties(void **state)
+{
+	struct consensus_proposal p[2];
+	struct consensus_vote v[2] = {{true, 0, 400000, ONE}, {true, 1, 800000, HALF}};
+	struct consensus_tally t;
+
+	(void)state;
+	proposals_make(p, 2);
+	consensus_count(p, 2, v, 2, 600000, false, &t); /* equal weight: more confidence */
+	assert_int_equal(t.winner, 1);
+	v[1] = (struct consensus_vote){true, 1, 400000, ONE};
+	p[0].severity_milli = 5000;
+	p[1].severity_milli = 4000;
+	consensus_count(p, 2, v, 2, 600000, false, &t); /* milder criticism */
+	assert_int_equal(t.winner, 1);
+	p[1].severity_milli = 5000;
+	consensus_count(p, 2, v, 2, 600000, false, &t); /* name */
+	assert_int_equal(t.winner, 0);
+	assert_int_equal(t.margin_ppm, 0);
+	assert_string_equal(t.strength, "weak");
+	p[0].name = STR("zoe");
+	consensus_count(p, 2, v, 2, 600000, false, &t);
+	assert_int_equal(t.winner, 1);
+	v[0].confidence_ppm = v[1].confidence_ppm = 0; /* nobody believes anything */
+	consensus_count(p, 2, v, 2, 0, false, &t);
+	assert_false(t.reached);
+}
+
+static void test_groups(void **state)
+{
+	struct arena *a = arena_new(0);
+	struct consensus_proposal p[4];
+	struct consensus_vote v[4] = {{true, 1, ONE, ONE}, {true, 0, 900000, ONE}, {true, 2, ONE, ONE}, {true, 2, ONE, HALF}};
+	struct consensus_tally t;
+
+	(void)state;
+	proposals_make(p, 4);
+	p[0].text = STR("Use Redis as the shared cache with a short expiry and central invalidation.");
+	p[1].text = STR("use redis as THE shared cache, with short expiry and central invalidation!");
+	p[2].text = STR("Process memory is enough.");
+	p[3].text = STR("Do not use Redis as the shared cache with a short expiry and central invalidation.");
+	p[0].position = p[1].position = STR("Use Redis");
+	p[2].position = STR("Use memory");
+	p[3].position = STR("Do not use Redis");
+	consensus_group(a, p, 4);
+	assert_int_equal(p[1].group, 0);
+	assert_int_equal(p[2].group, 2);
+	assert_int_equal(p[3].group, 3); /* near-identical words, the opposite meaning */
+	consensus_count(p, 4, v, 4, 500000, false, &t);
+	assert_int_equal(t.group, 0);
+	assert_int_equal(t.winner, 1); /* of the pooled two, the one that more chose */
+	assert_int_equal(t.heads[0], 2);
+	assert_int_equal(t.weighted_share_ppm, 1900000ll * ONE / 3400000);
+	arena_free(a);
+}
+
+/* Whatever is cast: no share above one, reached never without quorum, the winner is in the winning group. */
+static void test_invariants(void **state)
+{
+	struct consensus_proposal p[5];
+	struct consensus_vote v[5];
+	struct consensus_tally t;
+	uint64_t seed = 1;
+	size_t round, i;
+
+	(void)state;
+	for (round = 0; round < 20000; round++) {
+		int64_t sum = 0, total = 0;
+
+		proposals_make(p, 5);
+		for (i = 0; i < 5; i++) {
+			p[i].group = topology_next(&seed) % 2 != 0 ? i : p[topology_next(&seed) % (i + 1)].group;
+			p[i].severity_milli = (int64_t)(topology_next(&seed) % 3) * 1000;
+			v[i] = (struct consensus_vote){topology_next(&seed) % 4 != 0, topology_next(&seed) % 5,
+			    (int64_t)(topology_next(&seed) % 11) * 100000, topology_next(&seed) % 2 != 0 ? ONE : HALF};
+		}
+		consensus_count(p, 5, v, 5, 600000, round % 2 != 0, &t);
+		for (i = 0; i < 5; i++)
+			if (p[i].group == i) {
+				sum += (int64_t)t.heads[i];
+				total += t.weight_ppm[i];
+				assert_true(t.weight_ppm[i] <= t.weight_ppm[t.group]);
+			}
+		assert_int_equal(sum, t.valid);
+		assert_in_range(t.weighted_share_ppm, 0, ONE);
+		assert_in_range(t.share_ppm, 0, ONE);
+		assert_in_range(t.margin_ppm, 0, t.weighted_share_ppm);
+		assert_int_equal(p[t.winner].group, t.group);
+		assert_true(!t.reached || (t.quorum && total > 0));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_worked),
+	    cmocka_unit_test(test_confidence_weighs),
+	    cmocka_unit_test(test_quorum),
+	    cmocka_unit_test(test_ties),
+	    cmocka_unit_test(test_groups),
+	    cmocka_unit_test(test_invariants),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
