@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * HTTP client on the loop (libcurl multi). Names are resolved in the slow lane and handed to curl; paid calls use
- * HTTP/1.1 on a fresh connection, because libcurl silently re-sends a POST when a reused connection dies.
+ * HTTP/1.1 on a fresh connection, because libcurl silently re-sends a POST when a reused connection dies. Redirects are
+ * returned, not followed; TLS certificates are verified; proxies, also those of the environment, are not used.
  */
 #ifndef COMMON_FETCH_H
 #define COMMON_FETCH_H
@@ -35,8 +36,8 @@ struct fetch_request {
 	const struct fetch_header *headers;
 	size_t header_count;
 	struct str body;                     /* must live until fetch_do returns */
-	int64_t connect_us;                  /* 0: 30 s */
-	int64_t idle_us;                     /* longest silence; 0: none */
+	int64_t connect_us;                  /* for the name, and again for TCP and TLS; 0: 30 s */
+	int64_t idle_us;                     /* longest silence once connected; 0: no limit */
 	size_t max_body;                     /* bytes, also of streamed data; 0: 1 MiB */
 	/*
 	 * With on_data, bodies of 2xx responses are handed over as they come, on the loop's stack (it must not wait), and
@@ -52,15 +53,19 @@ struct fetch_response {
 	bool sent;                           /* at least the head of the request may have reached the server */
 	int status;                          /* 0 when no status line came */
 	struct str body;                     /* in the arena */
-	struct str content_type;
+	struct str content_type;             /* in the arena */
 	int64_t retry_after_us;              /* from Retry-After (seconds or HTTP date) or retry-after-ms; -1 if none */
 	char detail[160];                    /* what went wrong, without secrets */
 };
 
 /* `slow` resolves names. */
 struct fetch *fetch_open(struct loop *l, struct lane *slow);
+/* No transfer may be under way. */
 void fetch_close(struct fetch *f);
-/* True when resp->fail is FETCH_OK. Arena memory for the response. */
+/*
+ * True when resp->fail is FETCH_OK. Arena memory for the response; all of *resp is set, also after a failure (what came
+ * of the body is kept). Inside an ended scope nothing is sent. The user agent is aragorad's unless a header says other.
+ */
 CO_FN bool fetch_do(struct fetch *f, struct arena *a, const struct fetch_request *req, struct fetch_response *resp);
 /* Transfers under way. */
 unsigned fetch_active(const struct fetch *f);

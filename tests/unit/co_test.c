@@ -435,6 +435,40 @@ static void test_stack_peak(void **state)
 	assert_true(co_stack_peak() < 200 * 1024);
 }
 
+/* The mapping right below the one this stack lies in. */
+static void find_guard(void *arg)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	unsigned long from = 0;
+	unsigned long to = 0;
+	unsigned long below_to = 0;
+	char below[5] = "";
+	char mode[5] = "";
+	char line[512];
+	FILE *maps = fopen("/proc/self/maps", "re");
+
+	(void)arg;
+	while (maps != NULL && fgets(line, sizeof(line), maps) != NULL) {
+		if (sscanf(line, "%lx-%lx %4s", &from, &to, mode) != 3)
+			break;
+		if (here >= from && here < to)
+			note(below_to == from ? below : "gap");
+		below_to = to;
+		memcpy(below, mode, sizeof(below));
+	}
+	if (maps != NULL)
+		fclose(maps);
+}
+
+static void test_guard_page(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		spawn(find_guard, NULL);
+	run_all();
+	assert_trace("---p ---p ---p ");
+}
+
 static void count_one(void *arg, const char *name, int64_t age_us, bool waiting)
 {
 	unsigned *n = arg;
@@ -657,6 +691,7 @@ int main(void)
 	    T(test_log_context),
 	    T(test_long_run_is_logged),
 	    T(test_stack_peak),
+	    T(test_guard_page),
 	    T(test_each),
 #ifdef TEST_ASAN
 	    T(test_leak_check_sees_suspended_stacks),
