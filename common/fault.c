@@ -31,6 +31,7 @@ struct fault_table {
 	struct fault_entry entries[FAULT_MAX];
 	size_t count;
 	const char *once_path; /* NULL: no such limit */
+	const char *arm_dir;   /* NULL: none */
 };
 
 static struct fault_table fault_self;
@@ -62,6 +63,7 @@ static void fault_parse(void)
 	struct str token;
 
 	fault_self.once_path = getenv("ARAGORA_FAULT_ONCE");
+	fault_self.arm_dir = getenv("ARAGORA_FAULT_ARM");
 	while (str_split(&text, ',', &token)) {
 		token = str_trim(token);
 		if (token.n == 0)
@@ -101,9 +103,20 @@ static bool fault_passes(const char *name, enum fault_kind kind)
 	return false;
 }
 
+/* Only one process can remove the file. */
+static bool fault_armed(const char *name)
+{
+	char path[4096];
+
+	if (fault_self.arm_dir == NULL || fault_self.arm_dir[0] == '\0')
+		return false;
+	BUG_ON((size_t)snprintf(path, sizeof(path), "%s/%s", fault_self.arm_dir, name) >= sizeof(path));
+	return unlink(path) == 0;
+}
+
 void fault_point(const char *name)
 {
-	if (fault_passes(name, FAULT_KILL))
+	if (fault_passes(name, FAULT_KILL) || fault_armed(name))
 		kill(getpid(), SIGKILL);
 }
 
