@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""Debates between agents of a local server that speaks OpenAI's, Anthropic's and Ollama's streaming formats, and what
+becomes of them when it does not behave."""
+import re
+import time
+
+import pytest
+
+from conftest import wait_until
+from provider import provider  # noqa: F401  (a fixture)
+
+ENDED = {"completed", "consensus_reached", "failed", "timeout", "insufficient_participation", "cancelled", "concluded"}
+TEAM = ["gpt-4o", "claude-opus-4-6", "ollama|llama3.2"]
+MODELS = {"gpt-4o", "claude-opus-4-6", "llama3.2"}
+TASK = "Should we use Redis or Memcached for session storage?"
+
+
+@pytest.fixture
+def node(make_server, provider):  # noqa: F811
+    def make(**debates):
+        return make_server({
+            "server": {"workers": 1},
+            "providers": {"openai": {"base_url": provider.openai_url, "api_key": "sk-test-openai"},
+                          "anthropic": {"base_url": provider.anthropic_url, "api_key": "sk-ant-test"},
+                          "ollama": {"base_url": provider.ollama_url, "model": "llama3.2"}},
+            "debates": {"retry_base": "50ms", "agent_timeout": "20s", **debates}})
+    return make
+
+
+def debate(server, agents=TEAM, rounds=1, timeout=90, **body):
+    answer = server.post("/api/debates", {"task": TASK, "agents": agents, "rounds": rounds, **body})
+    assert answer.status_code in (200, 201, 202), answer.text
+    ident = answer.json()["id"]
+
+    def ended():
+        doc = server.get("/api/debates/" + ident).json()
+        return doc if doc["status"] in ENDED else None
+    return wait_until(ended, timeout, "end of the debate")
+
+
+def calls(server, message="agent call finished"):
+    return [line for line in server.log_lines() if line.get("message", line.get("msg")) == message]
+
+
+def test_three_wire_formats(node, provider):  # noqa: F811
+    s = node()
+    doc = debate(s)
+    assert doc["status"] in ("completed", "consensus_reached"), doc
+    proposals = provider.requests(phase="propose")
+    assert {r["model"] for r in proposals} == MODELS and len(proposals) == 3
+    assert {r["wire"] for r in proposals} == {"openai", "anthropic", "ollama"}
+    assert provider.requests(phase="critique") and provider.requests(phase="vote") and provider.requests(phase="synthesis")
+    everything = provider.requests()
+    assert all(r["stream"] is True and r["status"] == 200 and r["complete"] for r in everything)
+    keys = [r["idempotency_key"] for r in everything]
+    assert all(keys) and len(set(keys)) == len(keys), "each call has a key of its own"
+    lines = calls(s)
+    assert len(lines) == len(everything)
+    assert all(line["duration_ms"] >= 0 and line["tokens_in"] > 0 and line["tokens_out"] > 0 for line in lines)
+    assert sum(line["cost_micro"] for line in lines) > 0
+    assert all(line["cost_micro"] == 0 for line in lines if line["provider"] == "ollama")
+    assert "sk-test-openai" not in s.log() and "sk-ant-test" not in s.log()
+    metrics = s.get("/metrics").text
+    assert re.search(r'aragora_tokens_used_total\{provider="anthropic",direction="output"\} [1-9]', metrics)
+    assert re.search(r'aragora_agent_response_seconds_count\{agent="claude"\} [1-9]', metrics)
+
+
+@pytest.mark.parametrize("rule, error", [
+    ({"mode": "rate", "retry_after": 1}, "rate_limit"), ({"mode": "500"}, "connection"), ({"mode": "529"}, "connection"),
+    ({"mode": "cut"}, "connection"), ({"mode": "drop"}, "connection"), ({"mode": "empty"}, "empty")])
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_one_failure_is_repaired(node, provider, rule, error, model):  # noqa: F811
+    provider.script(model=model, phase="propose", times=1, **rule)
+    s = node()
+    doc = debate(s)
+    assert doc["status"] in ("completed", "consensus_reached"), doc
+    mine = provider.requests(phase="propose", model=model)
+    assert len(mine) == 2 and len({r["idempotency_key"] for r in mine}) == 2
+    assert [line["error_type"] for line in calls(s, "agent call failed")] == [error]
+    if "retry_after" in rule:
+        assert mine[1]["time"] - mine[0]["time"] >= 1
+    assert len(provider.requests(phase="propose")) == 4, "nobody else was asked twice"
+    assert len({r["model"] for r in provider.requests(phase="vote")}) == 3, "the repaired agent goes on"
+
+
+@pytest.mark.parametrize("mode, error, attempts", [("auth", "auth", 1), ("quota", "quota", 1), ("filter", "filter", 1),
+                                                   ("500", "connection", 3), ("garbage", "parse", None)])
+def test_a_lasting_failure_drops_one_agent(node, provider, mode, error, attempts):  # noqa: F811
+    wire = "anthropic" if mode == "filter" else "openai"
+    model = "claude-opus-4-6" if mode == "filter" else "gpt-4o"
+    provider.script(model=model, wire=wire, mode=mode)
+    s = node()
+    doc = debate(s)
+    assert doc["status"] in ("completed", "consensus_reached"), doc
+    asked = len(provider.requests(phase="propose", model=model))
+    # What cannot be read may be asked for once more, and not until the time is over.
+    assert asked == attempts if attempts else asked in (1, 2)
+    assert {r["model"] for r in provider.requests(phase="vote")} == MODELS - {model}
+    assert {line["error_type"] for line in calls(s, "agent call failed")} == {error}
+
+
+def test_silence_ends_by_the_agent_timeout(node, provider):  # noqa: F811
+    provider.script(model="llama3.2", mode="silent", after=1)
+    s = node(agent_timeout="3s")
+    start = time.monotonic()
+    doc = debate(s)
+    assert doc["status"] in ("completed", "consensus_reached"), doc
+    assert time.monotonic() - start < 40
+    assert {line["error_type"] for line in calls(s, "agent call failed")} == {"timeout"}
+
+
+def test_nobody_left(node, provider):  # noqa: F811
+    provider.script(mode="auth")
+    doc = debate(node())
+    assert doc["status"] in ("failed", "insufficient_participation"), doc
+    assert not provider.requests(phase="critique")
+
+
+def test_refused_connections_open_the_breaker(node, provider):  # noqa: F811
+    s = node(retry_attempts=1, breaker_failures=3, breaker_cooldown="2s")
+    provider.script(wire="openai", mode="500")
+    for _ in range(3):
+        debate(s, rounds=1)
+    health = s.get("/api/agents/health").json()
+    assert health["overall_status"] == "degraded"
+    assert health["circuit_breakers"]["openai|gpt-4o"]["state"] == "open"
+    assert re.search(r'aragora_circuit_breaker_state\{agent="gpt"\} 2\b', s.get("/metrics").text)
+    asked = len(provider.requests(wire="openai"))
+    debate(s)
+    assert len(provider.requests(wire="openai")) == asked, "an open breaker costs nothing"
+    wait_until(lambda: re.search(r'aragora_circuit_breaker_state\{agent="gpt"\} 1\b', s.get("/metrics").text), 10, "half-open")
+    provider.reset()
+    debate(s)
+    assert s.get("/api/agents/health").json()["circuit_breakers"]["openai|gpt-4o"]["state"] == "closed"
+
+
+def test_usage_that_is_not_told_is_estimated(node, provider):  # noqa: F811
+    provider.script(usage=False)
+    s = node()
+    assert debate(s)["status"] in ("completed", "consensus_reached")
+    assert all(line["tokens_in"] > 0 and line["tokens_out"] > 0 for line in calls(s))
+
+
+def test_agents_api(node):
+    s = node()
+    doc = s.get("/api/agents").json()
+    by_name = {a["name"]: a for a in doc["agents"]}
+    assert doc["total"] == len(doc["items"]) >= 15
+    assert by_name["openai-api"]["available"] and by_name["openai-api"]["provider"] == "openai"
+    assert not by_name["grok"]["available"]
+    assert s.get("/api/v1/agents", params={"include_stats": "true"}).json()["agents"][0]["elo"] == 1500
+    assert s.get("/api/agents/claude").json()["provider"] == "anthropic"
+    assert s.get("/api/agents/nobody").status_code == 404
+    can = s.get("/api/agents/availability").json()
+    assert "anthropic-api" in can["available"] and "mistral" in can["missing"]
+    health = s.get("/api/agents/health").json()
+    assert health["overall_status"] == "healthy" and health["summary"]["available_agents"] == len(can["available"])
+    assert health["agents"]["grok"] == {**health["agents"]["grok"], "requires_api_key": True, "api_key_configured": False}
+    refused = s.post("/api/debates", {"task": TASK, "agents": ["cluade", "gpt"]})
+    assert refused.status_code == 400 and "did you mean \\\"claude\\\"" in refused.text
+
+
+def test_demo_agents_need_nothing(make_server):
+    s = make_server({"server": {"workers": 1}})
+    doc = debate(s, agents=None)
+    assert doc["status"] in ("completed", "consensus_reached"), doc
+    assert "Redis" in doc["final_answer"] or "Memcached" in doc["final_answer"]
+    assert s.get("/api/agents").json()["agents"][0]["demo"] is True
