@@ -132,9 +132,10 @@ void receipt_explain(struct buf *out, const json_t *doc)
 {
 	const json_t *proof = json_get_obj(doc, "consensus_proof");
 	struct str winner = json_get_str(proof, "winner", STR(""));
+	long long rounds = (long long)json_get_int(doc, "rounds_used", 0);
 
-	buf_printf(out, "%zu agents debated for %lld rounds. ", json_array_size(json_get_arr(doc, "agents")),
-		   (long long)json_get_int(doc, "rounds_used", 0));
+	buf_printf(out, "%zu agents debated for %lld round%s. ", json_array_size(json_get_arr(doc, "agents")), rounds,
+		   rounds == 1 ? "" : "s");
 	if (json_get_bool(proof, "reached", false))
 		buf_printf(out, "They reached consensus (%.*s): %zu for the answer%s%.*s, %zu against. ",
 			   STR_ARG(json_get_str(proof, "method", STR(""))),
