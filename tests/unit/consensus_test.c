@@ -12,7 +12,7 @@
 #include "worker/debate/topology.h"
 
 #define HALF 500000
-#define ONE  1000000
+#define ONE 1000000
 
 static void proposals_make(struct consensus_proposal *p, size_t n)
 {
@@ -20,7 +20,8 @@ static void proposals_make(struct consensus_proposal *p, size_t n)
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		p[i] = (struct consensus_proposal){.name = names[i], .text = STR("x"), .position = STR("x"), .group = i};
+		p[i] =
+		    (struct consensus_proposal){.name = names[i], .text = STR("x"), .position = STR("x"), .group = i};
 }
 
 static void test_worked(void **state)
@@ -123,7 +124,8 @@ static void test_groups(void **state)
 {
 	struct arena *a = arena_new(0);
 	struct consensus_proposal p[4];
-	struct consensus_vote v[4] = {{true, 1, ONE, ONE}, {true, 0, 900000, ONE}, {true, 2, ONE, ONE}, {true, 2, ONE, HALF}};
+	struct consensus_vote v[4] = {
+	    {true, 1, ONE, ONE}, {true, 0, 900000, ONE}, {true, 2, ONE, ONE}, {true, 2, ONE, HALF}};
 	struct consensus_tally t;
 
 	(void)state;
@@ -165,7 +167,8 @@ static void test_invariants(void **state)
 			p[i].group = topology_next(&seed) % 2 != 0 ? i : p[topology_next(&seed) % (i + 1)].group;
 			p[i].severity_milli = (int64_t)(topology_next(&seed) % 3) * 1000;
 			v[i] = (struct consensus_vote){topology_next(&seed) % 4 != 0, topology_next(&seed) % 5,
-			    (int64_t)(topology_next(&seed) % 11) * 100000, topology_next(&seed) % 2 != 0 ? ONE : HALF};
+						       (int64_t)(topology_next(&seed) % 11) * 100000,
+						       topology_next(&seed) % 2 != 0 ? ONE : HALF};
 		}
 		consensus_count(p, 5, v, 5, 600000, round % 2 != 0, &t);
 		for (i = 0; i < 5; i++)
@@ -186,12 +189,9 @@ static void test_invariants(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_worked),
-	    cmocka_unit_test(test_confidence_weighs),
-	    cmocka_unit_test(test_quorum),
-	    cmocka_unit_test(test_ties),
-	    cmocka_unit_test(test_groups),
-	    cmocka_unit_test(test_invariants),
+	    cmocka_unit_test(test_worked), cmocka_unit_test(test_confidence_weighs),
+	    cmocka_unit_test(test_quorum), cmocka_unit_test(test_ties),
+	    cmocka_unit_test(test_groups), cmocka_unit_test(test_invariants),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,17 +25,17 @@ struct debate {
 	struct arena *arena; /* of one run */
 	void *engine;
 	enum debate_stop stop;
-	json_t *journal;     /* key -> result; survives a run */
+	json_t *journal; /* key -> result; survives a run */
 	json_t *events;
-	json_t *prompts;     /* key -> {system, prompt, facts} of every call */
-	json_t *inbox;       /* key of an inbox step -> items */
+	json_t *prompts; /* key -> {system, prompt, facts} of every call */
+	json_t *inbox;   /* key of an inbox step -> items */
 	json_t *ratings;
-	char *result;        /* canonical text once finished */
+	char *result; /* canonical text once finished */
 	script_fn *script;
-	size_t commits;      /* of this run */
-	size_t die_at;       /* the commit that is not stored; SIZE_MAX: none */
+	size_t commits; /* of this run */
+	size_t die_at;  /* the commit that is not stored; SIZE_MAX: none */
 	enum debate_stop die_of;
-	bool reverse;        /* children of a group run in the other order */
+	bool reverse; /* children of a group run in the other order */
 };
 
 struct step {
@@ -81,8 +81,8 @@ int64_t debate_running_ms(const struct debate *d)
 
 void step_emit(struct step *s, const char *type, const char *agent, int round, json_t *data)
 {
-	json_array_append_new(s->events, json_pack("{s:s, s:s, s:i, s:o}", "type", type, "agent", agent != NULL ? agent : "",
-					     "round", round, "data", data));
+	json_array_append_new(s->events, json_pack("{s:s, s:s, s:i, s:o}", "type", type, "agent",
+						   agent != NULL ? agent : "", "round", round, "data", data));
 }
 
 /* False: the process has died before this commit. */
@@ -113,7 +113,7 @@ static bool fake_known(struct debate *d, const char *key, const json_t **result)
 }
 
 bool step_run(struct debate *d, const char *key, json_t *(*compute)(struct step *s, void *arg), void *arg,
-    const json_t **result)
+	      const json_t **result)
 {
 	struct step s = {d, NULL};
 
@@ -127,8 +127,9 @@ bool step_run(struct debate *d, const char *key, json_t *(*compute)(struct step 
 
 static json_t *fake_failed(const struct step_call *c, const char *why)
 {
-	return json_pack("{s:b, s:s, s:s, s:s%, s:i, s:i, s:i}", "ok", 0, "error_type", why, "message", "it failed", "provider",
-	    c->agent->provider.p, c->agent->provider.n, "attempts", 2, "at_ms", 1, "abandoned", 0);
+	return json_pack("{s:b, s:s, s:s, s:s%, s:i, s:i, s:i}", "ok", 0, "error_type", why, "message", "it failed",
+			 "provider", c->agent->provider.p, c->agent->provider.n, "attempts", 2, "at_ms", 1, "abandoned",
+			 0);
 }
 
 bool step_call(struct debate *d, const char *key, const struct step_call *c, const json_t **result)
@@ -143,16 +144,17 @@ bool step_call(struct debate *d, const char *key, const struct step_call *c, con
 	if (d->stop != STOP_NONE)
 		return false;
 	json_object_set_new(d->prompts, key,
-	    json_pack("{s:s%, s:s%, s:s%, s:O*}", "agent", c->agent->name.p, c->agent->name.n, "system", c->system.p, c->system.n, "prompt",
-		c->prompt.p, c->prompt.n, "facts", c->facts));
+			    json_pack("{s:s%, s:s%, s:s%, s:O*}", "agent", c->agent->name.p, c->agent->name.n, "system",
+				      c->system.p, c->system.n, "prompt", c->prompt.p, c->prompt.n, "facts", c->facts));
 	s.events = json_array();
 	for (attempt = 0; attempt < 2 && value == NULL; attempt++) {
 		text = d->script(c, attempt);
 		value = text != NULL ? c->decode(&s, c->arg, str_of(text)) : NULL;
 	}
 	if (value != NULL)
-		reply = json_pack("{s:b, s:o, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:i}", "ok", 1, "value", value, "text", text, "model",
-		    "m-1", "tokens_in", 10, "tokens_out", 20, "cost_micro", 5, "ms", 7, "truncated", 0, "abandoned", 0);
+		reply = json_pack("{s:b, s:o, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:i}", "ok", 1, "value", value, "text",
+				  text, "model", "m-1", "tokens_in", 10, "tokens_out", 20, "cost_micro", 5, "ms", 7,
+				  "truncated", 0, "abandoned", 0);
 	else
 		reply = fake_failed(c, text != NULL ? "parse" : "timeout");
 	return fake_commit(&s, key, reply) && fake_known(d, key, result);
@@ -199,9 +201,12 @@ bool debate_finish(struct debate *d, json_t *result)
 
 /* ---- groups: the children run when the parent waits, in either order ---- */
 
-static struct { void (*fn)(void *); void *arg; } children[CHILDREN_MAX];
+static struct {
+	void (*fn)(void *);
+	void *arg;
+} children[CHILDREN_MAX];
 static size_t child_count;
-static bool children_reverse;
+static bool children_reverse, children_refused;
 
 void co_group_open(struct co_group *g, bool fail_fast)
 {
@@ -214,6 +219,8 @@ bool co_group_spawn(struct co_group *g, const char *name, void (*fn)(void *arg),
 	(void)g;
 	(void)name;
 	assert_true(child_count < CHILDREN_MAX);
+	if (children_refused && child_count >= 1)
+		return false;
 	children[child_count].fn = fn;
 	children[child_count++].arg = arg;
 	return true;
@@ -236,17 +243,28 @@ void co_group_wait(struct co_group *g)
 
 static struct debate *fake_new(size_t n, const char *consensus, script_fn *script)
 {
-	static const char *const names[SEATS_MAX] = {"alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel",
-	    "india", "juliett"};
+	static const char *const names[SEATS_MAX] = {"alpha",   "bravo", "charlie", "delta", "echo",
+						     "foxtrot", "golf",  "hotel",   "india", "juliett"};
 	struct debate *d = xcalloc(1, sizeof(*d));
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		d->agents[i] = (struct agent_spec){.name = str_of(names[i]), .provider = STR("fake"), .model = STR("m"),
-		    .persona = STR(""), .role = STR("")};
-	d->plan = (struct debate_plan){.debate_id = STR("d-1"), .task = STR("Which cache should we use?"), .context = STR(""),
-	    .language = STR("English"), .agents = d->agents, .agent_count = n, .rounds = 2, .consensus = str_of(consensus),
-	    .threshold_ppm = 600000, .early_agree_ppm = 850000, .seed = 42};
+		d->agents[i] = (struct agent_spec){.name = str_of(names[i]),
+						   .provider = STR("fake"),
+						   .model = STR("m"),
+						   .persona = STR(""),
+						   .role = STR("")};
+	d->plan = (struct debate_plan){.debate_id = STR("d-1"),
+				       .task = STR("Which cache should we use?"),
+				       .context = STR(""),
+				       .language = STR("English"),
+				       .agents = d->agents,
+				       .agent_count = n,
+				       .rounds = 2,
+				       .consensus = str_of(consensus),
+				       .threshold_ppm = 600000,
+				       .early_agree_ppm = 850000,
+				       .seed = 42};
 	d->journal = json_object();
 	d->events = json_array();
 	d->prompts = json_object();
@@ -381,19 +399,21 @@ static const char *script_plain(const struct step_call *c, int attempt)
 	(void)attempt;
 	if (strcmp(c->phase, "propose") == 0)
 		return say("POSITION: Use %s Thus %.*s.\nReasons follow.\nCONFIDENCE: 0.7", draft_of(c->agent->name),
-		    STR_ARG(c->agent->name));
+			   STR_ARG(c->agent->name));
 	if (strcmp(c->phase, "critique") == 0)
-		return say("ISSUES:\n- issue of round %d found by %.*s\nSUGGESTIONS:\n- measure it\nSEVERITY: 4\nREASONING: no numbers.",
-		    c->round, STR_ARG(c->agent->name));
+		return say("ISSUES:\n- issue of round %d found by %.*s\nSUGGESTIONS:\n- measure it\nSEVERITY: "
+			   "4\nREASONING: no numbers.",
+			   c->round, STR_ARG(c->agent->name));
 	if (strcmp(c->phase, "revise") == 0)
-		return say("POSITION: Use %s\nRevised in round %d with different words %d times over, %s.", draft_of(c->agent->name), c->round,
-		    c->round * 7, c->round == 1 ? "citing latency benchmarks" : "weighing operational burden instead");
+		return say("POSITION: Use %s\nRevised in round %d with different words %d times over, %s.",
+			   draft_of(c->agent->name), c->round, c->round * 7,
+			   c->round == 1 ? "citing latency benchmarks" : "weighing operational burden instead");
 	if (strcmp(c->phase, "vote") == 0)
-		return say("CHOICE: %s\nCONFIDENCE: 0.9\nCONTINUE: no\nREASONING: %s is the most complete.", label_of(c->facts, "Redis"),
-		    label_of(c->facts, "Redis"));
+		return say("CHOICE: %s\nCONFIDENCE: 0.9\nCONTINUE: no\nREASONING: %s is the most complete.",
+			   label_of(c->facts, "Redis"), label_of(c->facts, "Redis"));
 	if (strcmp(c->phase, "judge") == 0)
 		return say("WINNER: %s\nCONFIDENCE: 80%%\nREASONING: solid.\nUNRESOLVED: cost\nANSWER: Take Memcached.",
-		    label_of(c->facts, "Memcached"));
+			   label_of(c->facts, "Memcached"));
 	return say("Use the cache that won: %.*s", STR_ARG(str_sub(fact(c->facts, "winner_text"), 0, 40)));
 }
 
@@ -429,7 +449,8 @@ static void test_majority(void **state)
 	vote = json_array_get(json_get_arr(fake_result(d), "votes"), 0);
 	assert_true(str_eqz(json_get_str(vote, "reasoning", STR("")), "alpha is the most complete."));
 	assert_int_equal(json_get_int(vote, "weight_ppm", 0), 500000);
-	assert_int_equal(json_get_int(json_array_get(json_get_arr(fake_result(d), "votes"), 1), "weight_ppm", 0), 1000000);
+	assert_int_equal(json_get_int(json_array_get(json_get_arr(fake_result(d), "votes"), 1), "weight_ppm", 0),
+			 1000000);
 	consensus = fake_event(d, "consensus");
 	assert_true(str_eqz(json_get_str(consensus, "status", STR("")), "consensus_reached"));
 	assert_non_null(json_object_get(consensus, "agent_failures"));
@@ -515,6 +536,20 @@ static void test_order_of_arrival(void **state)
 	fake_free(b);
 }
 
+/* When no coroutine can be made, agents are asked one after the other. */
+static void test_no_coroutines(void **state)
+{
+	struct debate *d = fake_new(3, "majority", script_plain);
+
+	(void)state;
+	children_refused = true;
+	assert_true(fake_run(d));
+	children_refused = false;
+	assert_word(d, "status", "consensus_reached");
+	assert_int_equal(fake_count(d, "critique"), 12);
+	fake_free(d);
+}
+
 static void test_failures(void **state)
 {
 	struct debate *d = fake_new(4, "majority", script_broken);
@@ -598,8 +633,9 @@ static const char *script_opposed(const struct step_call *c, int attempt)
 	bool against = str_eqz(c->agent->name, "bravo");
 
 	if (strcmp(c->phase, "propose") == 0 || strcmp(c->phase, "revise") == 0)
-		return say("POSITION: We should %suse Redis for caching.\nIt is shared, observable and known to the whole team here.",
-		    against ? "not " : "");
+		return say("POSITION: We should %suse Redis for caching.\nIt is shared, observable and known to the "
+			   "whole team here.",
+			   against ? "not " : "");
 	return script_plain(c, attempt);
 }
 
@@ -633,7 +669,8 @@ static void test_convergence(void **state)
 	assert_true(fake_run(d));
 	/* round 1 brings them together, round 2 shows that it holds */
 	assert_int_equal(fake_count(d, "round_start"), 2);
-	assert_true(str_eqz(json_get_str(json_get_obj(fake_result(d), "early_stop"), "source", STR("")), "convergence"));
+	assert_true(
+	    str_eqz(json_get_str(json_get_obj(fake_result(d), "early_stop"), "source", STR("")), "convergence"));
 	assert_true(str_eqz(json_get_str(json_get_obj(fake_result(d), "convergence"), "status", STR("")), "converged"));
 	assert_true(json_array_size(json_get_arr(fake_result(d), "flips")) >= 1);
 	assert_int_equal(fake_count(d, "flip_detected"), json_array_size(json_get_arr(fake_result(d), "flips")));
@@ -665,7 +702,8 @@ static const char *script_split(const struct step_call *c, int attempt)
 {
 	if (strcmp(c->phase, "vote") == 0)
 		return say("CHOICE: %s\nCONFIDENCE: %s\nREASONING: so be it.",
-		    label_of(c->facts, str_eqz(c->agent->name, "bravo") ? "Memcached" : "Redis"), str_eqz(c->agent->name, "bravo") ? "0.8" : "0.6");
+			   label_of(c->facts, str_eqz(c->agent->name, "bravo") ? "Memcached" : "Redis"),
+			   str_eqz(c->agent->name, "bravo") ? "0.8" : "0.6");
 	return script_plain(c, attempt);
 }
 
@@ -718,7 +756,8 @@ static void test_judges_fail(void **state)
 	(void)state;
 	assert_true(fake_run(d));
 	assert_word(d, "winner", "bravo");
-	assert_true(str_eqz(json_get_str(json_array_get(json_get_arr(fake_result(d), "votes"), 0), "agent", STR("")), "delta"));
+	assert_true(
+	    str_eqz(json_get_str(json_array_get(json_get_arr(fake_result(d), "votes"), 0), "agent", STR("")), "delta"));
 	fake_free(d);
 	d = fake_new(3, "judge", script_broken); /* none does: a majority, and it says so */
 	assert_true(fake_run(d));
@@ -752,10 +791,12 @@ static void test_prompts(void **state)
 
 	(void)state;
 	json_object_set_new(d->inbox, "r2.inbox",
-	    json_pack("[{s:s, s:s, s:s, s:{s:s}}, {s:s, s:s, s:s, s:{}}]", "id", "i1", "kind", "suggestion", "user_id", "u", "payload",
-		"suggestion", "Mind the budget.", "id", "i2", "kind", "pause", "user_id", "u", "payload"));
+			    json_pack("[{s:s, s:s, s:s, s:{s:s}}, {s:s, s:s, s:s, s:{}}]", "id", "i1", "kind",
+				      "suggestion", "user_id", "u", "payload", "suggestion", "Mind the budget.", "id",
+				      "i2", "kind", "pause", "user_id", "u", "payload"));
 	assert_true(fake_run(d));
-	json_object_foreach(d->prompts, key, p) {
+	json_object_foreach(d->prompts, key, p)
+	{
 		struct str prompt = json_get_str(p, "prompt", STR(""));
 
 		for (i = 0; i < countof(names); i++)
@@ -815,8 +856,9 @@ static void test_cancelled(void **state)
 		assert_true(str_eqz(json_get_str(doc, "status", STR("")), "cancelled"));
 		assert_true(json_canonical(d->arena, doc).n > 0);
 		/* every paid reply is counted, also of a phase that was cut off */
-		assert_int_equal(json_get_int(doc, "tokens_in", -1), 10 * (fake_count(d, "agent_message") + fake_count(d, "critique") +
-								    fake_count(d, "vote") + fake_count(d, "synthesis")));
+		assert_int_equal(json_get_int(doc, "tokens_in", -1),
+				 10 * (fake_count(d, "agent_message") + fake_count(d, "critique") +
+				       fake_count(d, "vote") + fake_count(d, "synthesis")));
 		assert_int_equal(json_array_size(json_get_arr(doc, "messages")), fake_count(d, "agent_message"));
 		/* another process, which has only the journal, says the same */
 		arena_free(d->arena);
@@ -839,21 +881,14 @@ static void test_cancelled(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_majority),
-	    cmocka_unit_test(test_dies_everywhere),
-	    cmocka_unit_test(test_order_of_arrival),
-	    cmocka_unit_test(test_failures),
-	    cmocka_unit_test(test_too_few),
-	    cmocka_unit_test(test_agreement_gate),
-	    cmocka_unit_test(test_standing_disagreement),
-	    cmocka_unit_test(test_convergence),
-	    cmocka_unit_test(test_no_quorum),
-	    cmocka_unit_test(test_unanimous),
-	    cmocka_unit_test(test_judge),
-	    cmocka_unit_test(test_judges_fail),
-	    cmocka_unit_test(test_none),
-	    cmocka_unit_test(test_prompts),
-	    cmocka_unit_test(test_babble),
+	    cmocka_unit_test(test_majority),         cmocka_unit_test(test_dies_everywhere),
+	    cmocka_unit_test(test_order_of_arrival), cmocka_unit_test(test_no_coroutines),
+	    cmocka_unit_test(test_failures),         cmocka_unit_test(test_too_few),
+	    cmocka_unit_test(test_agreement_gate),   cmocka_unit_test(test_standing_disagreement),
+	    cmocka_unit_test(test_convergence),      cmocka_unit_test(test_no_quorum),
+	    cmocka_unit_test(test_unanimous),        cmocka_unit_test(test_judge),
+	    cmocka_unit_test(test_judges_fail),      cmocka_unit_test(test_none),
+	    cmocka_unit_test(test_prompts),          cmocka_unit_test(test_babble),
 	    cmocka_unit_test(test_cancelled),
 	};
 

@@ -16,10 +16,27 @@
 
 static void test_confidence(void **state)
 {
-	static const struct { const char *text; int64_t ppm; } cases[] = {{"0.85", 850000}, {".85", 850000}, {"0,85", 850000},
-	    {"85%", 850000}, {"85 %", 850000}, {"85", 850000}, {"8/10", 800000}, {"85/100", 850000}, {"1", 1000000},
-	    {"1.0", 1000000}, {"0", 0}, {"7.5", 750000}, {"about 0.7, maybe", 700000}, {"**0.6**", 600000}, {"250%", 1000000},
-	    {"-0.5", 0}, {"99999999999999999999", 1000000}, {"0.1234567", 123456}};
+	static const struct {
+		const char *text;
+		int64_t ppm;
+	} cases[] = {{"0.85", 850000},
+		     {".85", 850000},
+		     {"0,85", 850000},
+		     {"85%", 850000},
+		     {"85 %", 850000},
+		     {"85", 850000},
+		     {"8/10", 800000},
+		     {"85/100", 850000},
+		     {"1", 1000000},
+		     {"1.0", 1000000},
+		     {"0", 0},
+		     {"7.5", 750000},
+		     {"about 0.7, maybe", 700000},
+		     {"**0.6**", 600000},
+		     {"250%", 1000000},
+		     {"-0.5", 0},
+		     {"99999999999999999999", 1000000},
+		     {"0.1234567", 123456}};
 	int64_t ppm;
 	size_t i;
 
@@ -34,11 +51,38 @@ static void test_confidence(void **state)
 
 static void test_label(void **state)
 {
-	static const struct { const char *text; int want; } cases[] = {{"P2", 1}, {"p2.", 1}, {"**P2**", 1}, {"[P2]", 1}, {"`P2`", 1},
-	    {"Proposal 2", 1}, {"proposal P2", 1}, {"Proposal #2", 1}, {"#2", 1}, {"2", 1}, {"\"P2\"", 1}, {"P2 - because P1 is weak", 1},
-	    {"I choose P3", 2}, {"I pick proposal 3, since P3 is sound", 2}, {"P2 (not P1)", 1}, {"P1 or P2", -1}, {"P1/P2", -1},
-	    {"P1 and P3", -1}, {"P4", -1}, {"P0", -1}, {"P22", -1}, {"", -1}, {"none", -1}, {"abstain", -1}, {"P1 seems fine but so does P2", 0},
-	    {"either P1, P2", -1}, {"MP3", -1}, {"P2x", -1}, {"99999999999999999999", -1}};
+	static const struct {
+		const char *text;
+		int want;
+	} cases[] = {{"P2", 1},
+		     {"p2.", 1},
+		     {"**P2**", 1},
+		     {"[P2]", 1},
+		     {"`P2`", 1},
+		     {"Proposal 2", 1},
+		     {"proposal P2", 1},
+		     {"Proposal #2", 1},
+		     {"#2", 1},
+		     {"2", 1},
+		     {"\"P2\"", 1},
+		     {"P2 - because P1 is weak", 1},
+		     {"I choose P3", 2},
+		     {"I pick proposal 3, since P3 is sound", 2},
+		     {"P2 (not P1)", 1},
+		     {"P1 or P2", -1},
+		     {"P1/P2", -1},
+		     {"P1 and P3", -1},
+		     {"P4", -1},
+		     {"P0", -1},
+		     {"P22", -1},
+		     {"", -1},
+		     {"none", -1},
+		     {"abstain", -1},
+		     {"P1 seems fine but so does P2", 0},
+		     {"either P1, P2", -1},
+		     {"MP3", -1},
+		     {"P2x", -1},
+		     {"99999999999999999999", -1}};
 	size_t index, i;
 
 	(void)state;
@@ -74,7 +118,10 @@ static void test_vote_lines(void **state)
 	assert_int_equal(v.confidence_ppm, 800000);
 	assert_false(v.continue_debate);
 	assert_true(str_eqz(v.reasoning, "It is\nbetter."));
-	assert_true(parse_vote(a, STR("I compared them.\n\n**Choice:** Proposal 3\n- **Confidence**: 85%\n* continue = Yes\n1. Reason: ok"), 3, &v));
+	assert_true(parse_vote(
+	    a,
+	    STR("I compared them.\n\n**Choice:** Proposal 3\n- **Confidence**: 85%\n* continue = Yes\n1. Reason: ok"),
+	    3, &v));
 	assert_int_equal(v.choice, 2);
 	assert_int_equal(v.confidence_ppm, 850000);
 	assert_true(v.continue_debate);
@@ -97,11 +144,14 @@ static void test_vote_json(void **state)
 	struct parse_vote v;
 
 	(void)state;
-	assert_true(parse_vote(a, STR("{\"choice\": \"P2\", \"confidence\": 0.85, \"continue\": false, \"reasoning\": \"CHOICE: P1\"}"), 3, &v));
+	assert_true(parse_vote(
+	    a, STR("{\"choice\": \"P2\", \"confidence\": 0.85, \"continue\": false, \"reasoning\": \"CHOICE: P1\"}"), 3,
+	    &v));
 	assert_int_equal(v.choice, 1);
 	assert_int_equal(v.confidence_ppm, 850000);
 	assert_false(v.continue_debate);
-	assert_true(parse_vote(a, STR("Here:\n```json\n{\n  \"Choice\": 3,\n  \"Confidence\": \"85%\"\n}\n```\nBye"), 3, &v));
+	assert_true(
+	    parse_vote(a, STR("Here:\n```json\n{\n  \"Choice\": 3,\n  \"Confidence\": \"85%\"\n}\n```\nBye"), 3, &v));
 	assert_int_equal(v.choice, 2);
 	assert_int_equal(v.confidence_ppm, 850000);
 	assert_false(parse_vote(a, STR("{\"choice\": [\"P1\", \"P2\"]}"), 3, &v));
@@ -123,7 +173,10 @@ static void test_critique(void **state)
 	struct parse_critique c;
 
 	(void)state;
-	parse_critique(a, STR("## Issues\n- no numbers\n  at all\n* old source\n\nSUGGESTIONS:\n1. measure\n2) cite\n**Severity:** 7/10\nReasoning: Thin."), &c);
+	parse_critique(a,
+		       STR("## Issues\n- no numbers\n  at all\n* old source\n\nSUGGESTIONS:\n1. measure\n2) "
+			   "cite\n**Severity:** 7/10\nReasoning: Thin."),
+		       &c);
 	assert_int_equal(json_array_size(c.issues), 2);
 	assert_true(strncmp(item(c.issues, 0), "no numbers", 10) == 0);
 	assert_non_null(strstr(item(c.issues, 0), "at all"));
@@ -131,7 +184,10 @@ static void test_critique(void **state)
 	assert_string_equal(item(c.suggestions, 1), "cite");
 	assert_int_equal(c.severity_milli, 7000);
 	assert_true(str_eqz(c.reasoning, "Thin."));
-	parse_critique(a, STR("```json\n{\"issues\": [\"a\", {\"description\": \"b\"}, 3], \"suggestions\": [], \"severity\": 0.7, \"reasoning\": \"r\"}\n```"), &c);
+	parse_critique(a,
+		       STR("```json\n{\"issues\": [\"a\", {\"description\": \"b\"}, 3], \"suggestions\": [], "
+			   "\"severity\": 0.7, \"reasoning\": \"r\"}\n```"),
+		       &c);
 	assert_int_equal(json_array_size(c.issues), 2);
 	assert_string_equal(item(c.issues, 1), "b");
 	assert_int_equal(c.severity_milli, 7000);
@@ -155,7 +211,10 @@ static void test_judge(void **state)
 	struct parse_judge j;
 
 	(void)state;
-	assert_true(parse_judge(a, STR("WINNER: P2\nCONFIDENCE: 0.7\nREASONING: a\nb\nUNRESOLVED: cost\nANSWER: Take it.\n\n- first\n- second"), 3, &j));
+	assert_true(parse_judge(a,
+				STR("WINNER: P2\nCONFIDENCE: 0.7\nREASONING: a\nb\nUNRESOLVED: cost\nANSWER: Take "
+				    "it.\n\n- first\n- second"),
+				3, &j));
 	assert_int_equal(j.winner, 1);
 	assert_int_equal(j.confidence_ppm, 700000);
 	assert_true(str_eqz(j.unresolved, "cost"));
@@ -198,8 +257,9 @@ static void all_of(struct str text)
 /* Texts of 256 KiB that repeat what could make a parser slow. Linear: generous also with sanitizers. */
 static void test_cap(void **state)
 {
-	static const char *const parts[] = {"CHOICE: ", "CHOICE: P1\n", "- ", "\n", "{", "{\"choice\":", "[", "P", "*", "P1 or ", "1", "\"",
-	    "ISSUES:\n- a\n", "  # ** - ", "\xc3\xa9", "-\n", "```json\n{\n"};
+	static const char *const parts[] = {
+	    "CHOICE: ", "CHOICE: P1\n",   "- ",        "\n",       "{",   "{\"choice\":", "[", "P", "*", "P1 or ", "1",
+	    "\"",       "ISSUES:\n- a\n", "  # ** - ", "\xc3\xa9", "-\n", "```json\n{\n"};
 	char *text = xmalloc(BIG);
 	double start = cpu_seconds();
 	size_t i, k;
@@ -217,14 +277,9 @@ static void test_cap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_confidence),
-	    cmocka_unit_test(test_label),
-	    cmocka_unit_test(test_position),
-	    cmocka_unit_test(test_vote_lines),
-	    cmocka_unit_test(test_vote_json),
-	    cmocka_unit_test(test_critique),
-	    cmocka_unit_test(test_judge),
-	    cmocka_unit_test(test_cap),
+	    cmocka_unit_test(test_confidence), cmocka_unit_test(test_label),     cmocka_unit_test(test_position),
+	    cmocka_unit_test(test_vote_lines), cmocka_unit_test(test_vote_json), cmocka_unit_test(test_critique),
+	    cmocka_unit_test(test_judge),      cmocka_unit_test(test_cap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

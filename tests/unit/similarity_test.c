@@ -50,7 +50,10 @@ static void test_scripts(void **state)
 
 static void test_contradiction(void **state)
 {
-	static const struct { const char *x, *y; bool want; } cases[] = {
+	static const struct {
+		const char *x, *y;
+		bool want;
+	} cases[] = {
 	    {"Choose option A", "Choose option B", true},
 	    {"Choose option A", "I would take Option A for cost", false},
 	    {"Use Redis for the cache", "Use Redis for session cache", false},

@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-static const struct str names[] = {{"ada", 3}, {"bob", 3}, {"cyd", 3}, {"dan", 3}, {"eve", 3}, {"fay", 3}, {"gus", 3},
-    {"hal", 3}, {"ivy", 3}, {"joy", 3}};
+static const struct str names[] = {{"ada", 3}, {"bob", 3}, {"cyd", 3}, {"dan", 3}, {"eve", 3},
+				   {"fay", 3}, {"gus", 3}, {"hal", 3}, {"ivy", 3}, {"joy", 3}};
 
 static void test_fair(void **state)
 {
@@ -41,7 +41,8 @@ static void test_fair(void **state)
 	assert_int_equal(topology_pairs(names, 0, 7, 1, pairs), 0);
 }
 
-static bool has_pair(const struct topology_pair *pairs, size_t n, const struct str *of, const char *critic, const char *target)
+static bool has_pair(const struct topology_pair *pairs, size_t n, const struct str *of, const char *critic,
+		     const char *target)
 {
 	size_t i;
 

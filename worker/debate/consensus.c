@@ -54,8 +54,9 @@ static void consensus_add(struct consensus_merit *m, const struct consensus_vote
 }
 
 /* Merits of single proposals; those of a group stand at its first member in groups[], with its mildest criticism. */
-static void consensus_merits(const struct consensus_proposal *p, size_t n, const struct consensus_vote *v, size_t voters,
-    struct consensus_merit *singles, struct consensus_merit *groups, struct consensus_tally *t)
+static void consensus_merits(const struct consensus_proposal *p, size_t n, const struct consensus_vote *v,
+			     size_t voters, struct consensus_merit *singles, struct consensus_merit *groups,
+			     struct consensus_tally *t)
 {
 	size_t i;
 
@@ -78,7 +79,7 @@ static void consensus_merits(const struct consensus_proposal *p, size_t n, const
 }
 
 static void consensus_win(const struct consensus_proposal *p, size_t n, const struct consensus_merit *singles,
-    const struct consensus_merit *groups, struct consensus_tally *t)
+			  const struct consensus_merit *groups, struct consensus_tally *t)
 {
 	size_t i;
 
@@ -94,8 +95,10 @@ static void consensus_win(const struct consensus_proposal *p, size_t n, const st
 
 const char *consensus_strength(int64_t weighted_share_ppm, bool all_agree)
 {
-	static const struct { int64_t from; const char *name; } bands[] = {
-	    {800000, "strong"}, {600000, "moderate"}, {500000, "weak"}, {0, "split"}};
+	static const struct {
+		int64_t from;
+		const char *name;
+	} bands[] = {{800000, "strong"}, {600000, "moderate"}, {500000, "weak"}, {0, "split"}};
 	size_t i = 0;
 
 	if (all_agree)
@@ -106,7 +109,7 @@ const char *consensus_strength(int64_t weighted_share_ppm, bool all_agree)
 }
 
 void consensus_count(const struct consensus_proposal *p, size_t n, const struct consensus_vote *v, size_t voters,
-    int64_t threshold_ppm, bool unanimous, struct consensus_tally *out)
+		     int64_t threshold_ppm, bool unanimous, struct consensus_tally *out)
 {
 	struct consensus_merit singles[CONSENSUS_MAX], groups[CONSENSUS_MAX];
 	int64_t total = 0, second = 0;

@@ -8,10 +8,10 @@
 
 #include "common/arena.h"
 
-#define CONSENSUS_MAX        32
-#define CONSENSUS_ONE        1000000
-#define CONSENSUS_SAME_PPM   850000 /* proposals at least this alike pool their votes */
-#define CONSENSUS_SELF_PPM   500000 /* weight of a vote for oneself */
+#define CONSENSUS_MAX 32
+#define CONSENSUS_ONE 1000000
+#define CONSENSUS_SAME_PPM 850000 /* proposals at least this alike pool their votes */
+#define CONSENSUS_SELF_PPM 500000 /* weight of a vote for oneself */
 
 struct consensus_proposal {
 	struct str name, text, position; /* author; full text; its one sentence */
@@ -20,23 +20,23 @@ struct consensus_proposal {
 };
 
 struct consensus_vote {
-	bool valid;             /* false: failed or abstained */
-	size_t choice;          /* index of a proposal */
+	bool valid;    /* false: failed or abstained */
+	size_t choice; /* index of a proposal */
 	int64_t confidence_ppm;
 	int64_t weight_ppm;
 };
 
 struct consensus_tally {
 	bool quorum, reached;
-	size_t winner;          /* index of a proposal; the best one also without quorum */
-	size_t group;           /* of the winner */
-	size_t valid;           /* votes that count */
-	size_t heads[CONSENSUS_MAX];        /* by group */
-	int64_t weight_ppm[CONSENSUS_MAX];  /* by group: sum of weight x confidence */
-	int64_t share_ppm;          /* heads of the winning group / valid votes */
-	int64_t weighted_share_ppm; /* the same by weight: the confidence of the decision */
-	int64_t margin_ppm;         /* weighted, to the second group */
-	const char *strength;       /* unanimous, strong, moderate, weak, split */
+	size_t winner;                     /* index of a proposal; the best one also without quorum */
+	size_t group;                      /* of the winner */
+	size_t valid;                      /* votes that count */
+	size_t heads[CONSENSUS_MAX];       /* by group */
+	int64_t weight_ppm[CONSENSUS_MAX]; /* by group: sum of weight x confidence */
+	int64_t share_ppm;                 /* heads of the winning group / valid votes */
+	int64_t weighted_share_ppm;        /* the same by weight: the confidence of the decision */
+	int64_t margin_ppm;                /* weighted, to the second group */
+	const char *strength;              /* unanimous, strong, moderate, weak, split */
 };
 
 /*
@@ -45,11 +45,11 @@ struct consensus_tally {
  */
 void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n);
 /*
- * Counts. Quorum: at least two and at least half of the voters have cast a valid vote. Ties: more confidence, then milder
- * criticism, then the name.
+ * Counts. Quorum: at least two and at least half of the voters have cast a valid vote. Ties: more confidence, then
+ * milder criticism, then the name.
  */
 void consensus_count(const struct consensus_proposal *p, size_t n, const struct consensus_vote *v, size_t voters,
-    int64_t threshold_ppm, bool unanimous, struct consensus_tally *out);
+		     int64_t threshold_ppm, bool unanimous, struct consensus_tally *out);
 /* "unanimous" only if all heads agree; else by the weighted share. */
 const char *consensus_strength(int64_t weighted_share_ppm, bool all_agree);
 

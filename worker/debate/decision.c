@@ -9,11 +9,11 @@
 #include "worker/debate/consensus.h"
 #include "worker/debate/similarity.h"
 
-#define DECISION_STABLE_PPM  850000 /* debate.md 1.7: converged */
+#define DECISION_STABLE_PPM 850000 /* debate.md 1.7: converged */
 #define DECISION_DIVERGE_PPM 400000
-#define DECISION_AGREE_PPM   600000 /* mean agreement that a stop asks for besides stability */
-#define DECISION_FLIP_PPM    300000 /* a position less like its former self has changed */
-#define DECISION_LABEL_MAX   120
+#define DECISION_AGREE_PPM 600000 /* mean agreement that a stop asks for besides stability */
+#define DECISION_FLIP_PPM 300000  /* a position less like its former self has changed */
+#define DECISION_LABEL_MAX 120
 
 /* ---- agreement and convergence ---- */
 
@@ -148,7 +148,10 @@ static struct decision_table *decision_table_make(struct arena *a, const struct 
 		if (!s->in)
 			continue;
 		t->seats[t->n] = s;
-		t->proposals[t->n++] = (struct consensus_proposal){.name = str_of(s->name), .text = s->text, .position = s->position,
+		t->proposals[t->n++] = (struct consensus_proposal){
+		    .name = str_of(s->name),
+		    .text = s->text,
+		    .position = s->position,
 		    .severity_milli = s->severity_count > 0 ? s->severity_sum / s->severity_count : 0};
 	}
 	consensus_group(a, t->proposals, t->n);
@@ -158,7 +161,7 @@ static struct decision_table *decision_table_make(struct arena *a, const struct 
 
 		if (choice < t->n)
 			t->votes[i] = (struct consensus_vote){true, choice, json_get_int(v, "confidence_ppm", 0),
-			    json_get_int(v, "weight_ppm", CONSENSUS_ONE)};
+							      json_get_int(v, "weight_ppm", CONSENSUS_ONE)};
 	}
 	return t;
 }
@@ -209,14 +212,14 @@ static json_t *decision_dissent(const struct decision_table *t, size_t i, size_t
 
 struct decision_outcome {
 	const char *method, *status;
-	size_t winner;            /* t->n: nobody */
+	size_t winner; /* t->n: nobody */
 	bool support[CONSENSUS_MAX], dissent[CONSENSUS_MAX];
 	int64_t confidence_ppm;
 	struct str reason, verdict;
 };
 
-static json_t *decision_consensus(const struct debate_plan *plan, const struct decision_table *t, const struct decision_outcome *out,
-    const struct consensus_tally *tally)
+static json_t *decision_consensus(const struct debate_plan *plan, const struct decision_table *t,
+				  const struct decision_outcome *out, const struct consensus_tally *tally)
 {
 	json_t *o = json_object(), *support = json_array(), *dissent = json_array();
 	size_t i;
@@ -241,8 +244,8 @@ static json_t *decision_consensus(const struct debate_plan *plan, const struct d
 	return o;
 }
 
-static json_t *decision_document(const struct debate_plan *plan, const struct decision_table *t, const struct decision_outcome *out,
-    const struct consensus_tally *tally)
+static json_t *decision_document(const struct debate_plan *plan, const struct decision_table *t,
+				 const struct decision_outcome *out, const struct consensus_tally *tally)
 {
 	json_t *o = json_object(), *dissents = json_array();
 	size_t i;
@@ -264,15 +267,15 @@ static struct str decision_percent(struct arena *a, int64_t ppm)
 	return arena_printf(a, "%lld.%lld %%", (long long)(ppm / 10000), (long long)(ppm % 10000 / 1000));
 }
 
-static void decision_explain(struct arena *a, const struct debate_plan *plan, const struct consensus_tally *c, bool unanimous,
-    struct decision_outcome *out)
+static void decision_explain(struct arena *a, const struct debate_plan *plan, const struct consensus_tally *c,
+			     bool unanimous, struct decision_outcome *out)
 {
 	struct str share = decision_percent(a, c->weighted_share_ppm);
 
 	out->reason = STR("");
 	if (c->reached) {
-		out->verdict = arena_printf(a, "This position was chosen by %zu of %zu votes with %.*s of the weight.", c->heads[c->group],
-		    c->valid, STR_ARG(share));
+		out->verdict = arena_printf(a, "This position was chosen by %zu of %zu votes with %.*s of the weight.",
+					    c->heads[c->group], c->valid, STR_ARG(share));
 		return;
 	}
 	if (!c->quorum)
@@ -280,8 +283,8 @@ static void decision_explain(struct arena *a, const struct debate_plan *plan, co
 	else if (unanimous)
 		out->reason = STR("the votes were not unanimous");
 	else
-		out->reason = arena_printf(a, "the leading position has %.*s of the weighted vote, %.*s are needed", STR_ARG(share),
-		    STR_ARG(decision_percent(a, plan->threshold_ppm)));
+		out->reason = arena_printf(a, "the leading position has %.*s of the weighted vote, %.*s are needed",
+					   STR_ARG(share), STR_ARG(decision_percent(a, plan->threshold_ppm)));
 	out->verdict = arena_printf(a, "No consensus was reached: %.*s. This position leads.", STR_ARG(out->reason));
 }
 
@@ -311,7 +314,8 @@ json_t *decision_by_vote(const struct debate_plan *plan, const char *method, con
 	return o;
 }
 
-json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *seats, size_t n, struct str judge, const json_t *value)
+json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *seats, size_t n, struct str judge,
+			  const json_t *value)
 {
 	struct arena *a = arena_new(0);
 	struct decision_table *t = decision_table_make(a, seats, n);
@@ -342,13 +346,17 @@ json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *sea
 	return o;
 }
 
-json_t *decision_open(const struct debate_plan *plan, const struct seat *seats, size_t n, const char *status, const char *reason)
+json_t *decision_open(const struct debate_plan *plan, const struct seat *seats, size_t n, const char *status,
+		      const char *reason)
 {
 	struct arena *a = arena_new(0);
 	struct decision_table *t = decision_table_make(a, seats, n);
 	struct consensus_tally tally = {.group = CONSENSUS_MAX, .strength = "none"};
-	struct decision_outcome out = {.method = arena_str(a, plan->consensus).p, .status = status, .winner = t->n,
-	    .reason = str_of(reason), .verdict = STR("The debate ended without choosing between the positions.")};
+	struct decision_outcome out = {.method = arena_str(a, plan->consensus).p,
+				       .status = status,
+				       .winner = t->n,
+				       .reason = str_of(reason),
+				       .verdict = STR("The debate ended without choosing between the positions.")};
 	json_t *o = decision_document(plan, t, &out, &tally);
 
 	arena_free(a);

@@ -17,22 +17,24 @@ struct seat {
 	struct str former, former_position; /* the same at the beginning of the round */
 	json_t *received;                   /* critiques of this round; of the arena */
 	int64_t severity_sum, severity_count;
-	const json_t *vote;                 /* {choice, confidence_ppm, weight_ppm, reasoning}; NULL: none, or abstained */
+	const json_t *vote; /* {choice, confidence_ppm, weight_ppm, reasoning}; NULL: none, or abstained */
 };
 
 /* {status, similarity_ppm, agreement_ppm, agreed}: do independent drafts say the same already? */
 json_t *decision_agreement(const struct debate_plan *plan, const struct seat *seats, size_t n);
 /*
- * {status converged|refining|diverging, similarity_ppm (least stable text against itself), agreement_ppm (mean between texts),
- * per_agent, flips [{agent, similarity_ppm}]}. Converged needs both: a standing disagreement is none.
+ * {status converged|refining|diverging, similarity_ppm (least stable text against itself), agreement_ppm (mean between
+ * texts), per_agent, flips [{agent, similarity_ppm}]}. Converged needs both: a standing disagreement is none.
  */
 json_t *decision_convergence(const struct seat *seats, size_t n);
 
 /* Decisions: {winner, status, reason, verdict, consensus {…}, dissents []}, the inner ones as in debate.h. */
 json_t *decision_by_vote(const struct debate_plan *plan, const char *method, const struct seat *seats, size_t n);
 /* value: {choice, confidence_ppm, …} of the judge. */
-json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *seats, size_t n, struct str judge, const json_t *value);
+json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *seats, size_t n, struct str judge,
+			  const json_t *value);
 /* Nobody won: consensus none, or too few took part. */
-json_t *decision_open(const struct debate_plan *plan, const struct seat *seats, size_t n, const char *status, const char *reason);
+json_t *decision_open(const struct debate_plan *plan, const struct seat *seats, size_t n, const char *status,
+		      const char *reason);
 
 #endif

@@ -4,186 +4,23 @@
  * after a crash. Knows neither clock nor chance nor store: everything that could differ between two runs comes out of a
  * step, so finished steps lead the second run through exactly the same branches.
  *
- * How to read it: engine_debate() is the order of things; each phase below it makes its calls, waits for all, closes (a step
- * that says who is in) and only then takes over what was said, in the order of the plan.
+ * How to read it: engine_debate() is the order of things; each phase below it makes its calls, waits for all, closes (a
+ * step that says who is in) and only then takes over what was said, in the order of the plan.
  */
 #include "worker/debate/engine.h"
 
 #include "common/json.h"
+#include "worker/debate/ask.h"
 #include "worker/debate/consensus.h"
-#include "worker/debate/decision.h"
-#include "worker/debate/events.h"
 #include "worker/debate/parse.h"
-#include "worker/debate/prompt.h"
-#include "worker/debate/result.h"
 #include "worker/debate/topology.h"
 
-#define ENGINE_USABLE_MIN     2
-#define ENGINE_NOTES_MAX      20   /* remarks of people in one prompt */
-#define ENGINE_NOTE_MAX       1000 /* bytes of one */
+#define ENGINE_USABLE_MIN 2
+#define ENGINE_NOTES_MAX 20  /* remarks of people in one prompt */
+#define ENGINE_NOTE_MAX 1000 /* bytes of one */
 #define ENGINE_OBJECTIONS_MAX 8
 
-struct engine {
-	struct debate *d;
-	const struct debate_plan *plan;
-	struct arena *a;
-	struct result result;
-	struct seat *seats;
-	size_t n;
-	int round;              /* that has begun; 0: drafts */
-	json_t *notes;          /* remarks of people so far; of the arena */
-	const json_t *decision;
-	struct str answer, synthesis;
-	int64_t started_at_ms, ended_at_ms, running_ms;
-};
-
-/* One question to one agent. */
-struct engine_call {
-	struct engine *e;
-	struct seat *seat, *target; /* target: whose text is judged, or NULL */
-	struct seat **ballot;       /* P1 … Pn as this reader sees them, or NULL */
-	size_t ballot_n;
-	struct str key;
-	struct step_call step;
-	const json_t *result;       /* NULL: the debate unwinds */
-};
-
-struct engine_kind {
-	const char *phase;
-	int max_tokens, temperature_ppm;
-	bool stream;
-	json_t *(*decode)(struct step *s, void *arg, struct str text);
-};
-
-/* Calls that run side by side. */
-struct engine_phase {
-	struct engine *e;
-	const struct engine_kind *kind;
-	struct engine_call *calls;
-	size_t n, room;
-};
-
-/* ---- asking ---- */
-
-static struct event_at engine_at(const struct engine *e, struct step *s, const char *agent)
-{
-	return (struct event_at){e->plan, s, agent, e->round};
-}
-
-static struct engine_phase engine_phase(struct engine *e, const struct engine_kind *kind, size_t room)
-{
-	return (struct engine_phase){e, kind, arena_zalloc(e->a, (room + 1) * sizeof(struct engine_call)), 0, room};
-}
-
-/* Adds a question; facts are taken over. */
-static struct engine_call *engine_add(struct engine_phase *ph, struct seat *seat, struct seat *target, const struct prompt *p, json_t *facts)
-{
-	struct engine *e = ph->e;
-	struct engine_call *c = &ph->calls[ph->n++];
-
-	BUG_ON(ph->n > ph->room);
-	c->e = e;
-	c->seat = seat;
-	c->target = target;
-	c->key = arena_printf(e->a, "r%d.%s.%s%s%s", e->round, ph->kind->phase, seat->name, target != NULL ? "." : "",
-	    target != NULL ? target->name : "");
-	c->step = (struct step_call){.agent = seat->agent, .system = p->system, .prompt = p->text,
-	    .max_tokens = ph->kind->max_tokens, .temperature_ppm = ph->kind->temperature_ppm, .phase = ph->kind->phase,
-	    .target = target != NULL ? target->name : NULL, .round = e->round, .stream = ph->kind->stream,
-	    .facts = json_own(e->a, facts), .decode = ph->kind->decode, .arg = c};
-	return c;
-}
-
-CO_FN static void engine_ask(void *arg)
-{
-	struct engine_call *c = arg;
-
-	if (!step_call(c->e->d, c->key.p, &c->step, &c->result))
-		c->result = NULL;
-}
-
-/* Asks all at once and waits for all. What did come back is counted even if the debate has to unwind. */
-CO_FN static bool engine_ask_all(struct engine_phase *ph)
-{
-	struct co_group group;
-	bool whole = true;
-	size_t i;
-
-	co_group_open(&group, false);
-	for (i = 0; i < ph->n; i++)
-		if (!co_group_spawn(&group, ph->kind->phase, engine_ask, &ph->calls[i]))
-			engine_ask(&ph->calls[i]); /* no coroutine to be had: one after the other */
-	co_group_wait(&group);
-	for (i = 0; i < ph->n; i++) {
-		whole = whole && ph->calls[i].result != NULL;
-		if (ph->calls[i].result != NULL)
-			result_call(&ph->e->result, ph->calls[i].seat->agent, ph->kind->phase, ph->calls[i].result);
-	}
-	return whole;
-}
-
-/* Who is in, who failed and why, in the order of the plan. */
-static json_t *engine_close_step(struct step *s, void *arg)
-{
-	struct engine_phase *ph = arg;
-	struct event_at at = engine_at(ph->e, s, NULL);
-	json_t *list = json_array();
-	size_t i, in = 0;
-
-	for (i = 0; i < ph->n; i++) {
-		const struct engine_call *c = &ph->calls[i];
-		bool ok = json_get_bool(c->result, "ok", false);
-		json_t *o = json_object();
-
-		json_put_str(o, "agent", str_of(c->seat->name));
-		if (c->target != NULL)
-			json_put_str(o, "target", str_of(c->target->name));
-		json_object_set_new(o, "in", json_boolean(ok));
-		if (!ok) {
-			json_put_str(o, "error_type", json_get_str(c->result, "error_type", STR("")));
-			json_put_str(o, "message", json_get_str(c->result, "message", STR("")));
-		}
-		json_array_append_new(list, o);
-		in += ok;
-	}
-	event_phase(&at, ph->kind->phase, in, ph->n);
-	return json_pack("{s:o}", "calls", list);
-}
-
-/*
- * Asks all, closes the phase, marks the calls that are in and has each taken over. When the debate unwinds, what was
- * said until then is taken over too: the result of a cancelled debate shows it.
- */
-CO_FN static bool engine_run_phase(struct engine_phase *ph, const char *close_key,
-    void (*take)(struct engine *e, const struct engine_call *c))
-{
-	const json_t *closed = NULL;
-	bool whole = ph->n == 0 || (engine_ask_all(ph) && step_run(ph->e->d, close_key, engine_close_step, ph, &closed));
-	size_t i;
-
-	for (i = 0; i < ph->n; i++) {
-		const json_t *word = whole ? json_array_get(json_get_arr(closed, "calls"), i) : ph->calls[i].result;
-
-		if (json_get_bool(word, whole ? "in" : "ok", false))
-			take(ph->e, &ph->calls[i]);
-	}
-	return whole;
-}
-
-static const json_t *engine_value(const struct engine_call *c)
-{
-	return json_get_obj(c->result, "value");
-}
-
-static struct str engine_text(const struct engine_call *c)
-{
-	return str_trim(json_get_str(c->result, "text", STR("")));
-}
-
-static struct str engine_hidden(const struct engine *e, struct str text, size_t max)
-{
-	return prompt_anonymous(e->a, e->plan, text, max);
-}
+/* ---- drafts and revisions ---- */
 
 static size_t engine_usable(const struct engine *e)
 {
@@ -194,11 +31,9 @@ static size_t engine_usable(const struct engine *e)
 	return n;
 }
 
-/* ---- drafts and revisions ---- */
-
-static json_t *engine_read_text(struct step *s, const struct engine_call *c, struct str text, const char *kind)
+static json_t *engine_read_text(struct step *s, const struct ask_call *c, struct str text, const char *kind)
 {
-	struct event_at at = engine_at(c->e, s, c->seat->name);
+	struct event_at at = ask_at(c->e, s, c->seat->name);
 	int64_t sure = -1;
 	json_t *value;
 
@@ -224,35 +59,35 @@ static json_t *engine_read_revision(struct step *s, void *arg, struct str text)
 	return engine_read_text(s, arg, text, "revision");
 }
 
-static void engine_adopt(struct engine *e, const struct engine_call *c)
+static void engine_adopt(struct engine *e, const struct ask_call *c)
 {
 	struct seat *seat = c->seat;
 
 	seat->in = true;
-	seat->text = engine_text(c);
-	seat->position = json_get_str(engine_value(c), "position", STR(""));
-	result_message(&e->result, str_of(seat->name), seat->text, e->round, json_get_int(engine_value(c), "at_ms", 0));
+	seat->text = ask_text(c);
+	seat->position = json_get_str(ask_value(c), "position", STR(""));
+	result_message(&e->result, str_of(seat->name), seat->text, e->round, json_get_int(ask_value(c), "at_ms", 0));
 }
 
 /* Everybody answers alone. Who fails is out; nothing is ever put in his mouth. */
 CO_FN static bool engine_drafts(struct engine *e)
 {
-	static const struct engine_kind kind = {"propose", 0, 700000, true, engine_read_draft};
-	struct engine_phase ph = engine_phase(e, &kind, e->n);
+	static const struct ask_kind kind = {"propose", 0, 700000, true, engine_read_draft};
+	struct ask_phase ph = ask_open(e, &kind, e->n);
 	struct prompt p;
 	size_t i;
 
 	for (i = 0; i < e->n; i++) {
 		prompt_propose(e->a, e->plan, e->seats[i].agent, &p);
-		engine_add(&ph, &e->seats[i], NULL, &p, json_object());
+		ask_add(&ph, &e->seats[i], NULL, &p, json_object());
 	}
-	return engine_run_phase(&ph, "r0.close", engine_adopt);
+	return ask_run(&ph, "r0.close", engine_adopt);
 }
 
 static json_t *engine_agreement_step(struct step *s, void *arg)
 {
 	struct engine *e = arg;
-	struct event_at at = engine_at(e, s, NULL);
+	struct event_at at = ask_at(e, s, NULL);
 	json_t *value = decision_agreement(e->plan, e->seats, e->n);
 
 	event_convergence(&at, value);
@@ -301,12 +136,15 @@ static struct str engine_remark(const json_t *item)
 	return STR("");
 }
 
-struct engine_opening { struct engine *e; const json_t *inbox; };
+struct engine_opening {
+	struct engine *e;
+	const json_t *inbox;
+};
 
 static json_t *engine_round_start_step(struct step *s, void *arg)
 {
 	const struct engine_opening *o = arg;
-	struct event_at at = engine_at(o->e, s, NULL);
+	struct event_at at = ask_at(o->e, s, NULL);
 	size_t i;
 
 	event_round_start(&at, "critique");
@@ -345,8 +183,8 @@ CO_FN static bool engine_round_begin(struct engine *e, int64_t *at_ms)
 
 static json_t *engine_read_critique(struct step *s, void *arg, struct str text)
 {
-	const struct engine_call *c = arg;
-	struct event_at at = engine_at(c->e, s, c->seat->name);
+	const struct ask_call *c = arg;
+	struct event_at at = ask_at(c->e, s, c->seat->name);
 	struct parse_critique critique;
 	json_t *value = json_object();
 
@@ -359,7 +197,7 @@ static json_t *engine_read_critique(struct step *s, void *arg, struct str text)
 	return value;
 }
 
-static void engine_receive(struct engine *e, const struct engine_call *c)
+static void engine_receive(struct engine *e, const struct ask_call *c)
 {
 	struct seat *target = c->target;
 	json_t *value = json_get_obj(c->result, "value");
@@ -373,11 +211,11 @@ static void engine_receive(struct engine *e, const struct engine_call *c)
 /* Texts are shown without their authors: what counts is what is said. */
 CO_FN static bool engine_critiques(struct engine *e)
 {
-	static const struct engine_kind kind = {"critique", 2048, 300000, false, engine_read_critique};
+	static const struct ask_kind kind = {"critique", 2048, 300000, false, engine_read_critique};
 	struct topology_pair pairs[TOPOLOGY_PAIRS_MAX];
 	struct str names[TOPOLOGY_SEATS_MAX], text;
 	struct seat *in[TOPOLOGY_SEATS_MAX];
-	struct engine_phase ph;
+	struct ask_phase ph;
 	struct prompt p;
 	size_t i, n = 0;
 
@@ -387,22 +225,22 @@ CO_FN static bool engine_critiques(struct engine *e)
 			in[n++] = &e->seats[i];
 		}
 	n = topology_pairs(names, n, e->plan->seed, e->round, pairs);
-	ph = engine_phase(e, &kind, n);
+	ph = ask_open(e, &kind, n);
 	for (i = 0; i < n; i++) {
 		struct seat *critic = in[pairs[i].critic], *target = in[pairs[i].target];
 
-		text = engine_hidden(e, target->text, PROMPT_TEXT_MAX);
+		text = ask_hidden(e, target->text, PROMPT_TEXT_MAX);
 		prompt_critique(e->a, e->plan, critic->agent, text, e->notes, &p);
-		engine_add(&ph, critic, target, &p, json_pack("{s:s, s:s%}", "label", "Proposal", "text", text.p, text.n));
+		ask_add(&ph, critic, target, &p, json_pack("{s:s, s:s%}", "label", "Proposal", "text", text.p, text.n));
 	}
-	return engine_run_phase(&ph, arena_printf(e->a, "r%d.critique.close", e->round).p, engine_receive);
+	return ask_run(&ph, arena_printf(e->a, "r%d.critique.close", e->round).p, engine_receive);
 }
 
 /* Authors answer the critiques of this round only; who fails keeps his text. */
 CO_FN static bool engine_revisions(struct engine *e)
 {
-	static const struct engine_kind kind = {"revise", 0, 500000, true, engine_read_revision};
-	struct engine_phase ph = engine_phase(e, &kind, e->n);
+	static const struct ask_kind kind = {"revise", 0, 500000, true, engine_read_revision};
+	struct ask_phase ph = ask_open(e, &kind, e->n);
 	struct prompt p;
 	size_t i;
 
@@ -412,17 +250,18 @@ CO_FN static bool engine_revisions(struct engine *e)
 
 		if (!seat->in || json_array_size(seat->received) == 0)
 			continue;
-		own = engine_hidden(e, seat->text, PROMPT_TEXT_MAX);
+		own = ask_hidden(e, seat->text, PROMPT_TEXT_MAX);
 		prompt_revise(e->a, e->plan, seat->agent, own, seat->received, e->notes, &p);
-		engine_add(&ph, seat, NULL, &p, json_pack("{s:s%, s:O}", "own", own.p, own.n, "critiques", seat->received));
+		ask_add(&ph, seat, NULL, &p,
+			json_pack("{s:s%, s:O}", "own", own.p, own.n, "critiques", seat->received));
 	}
-	return engine_run_phase(&ph, arena_printf(e->a, "r%d.revise.close", e->round).p, engine_adopt);
+	return ask_run(&ph, arena_printf(e->a, "r%d.revise.close", e->round).p, engine_adopt);
 }
 
 static json_t *engine_convergence_step(struct step *s, void *arg)
 {
 	struct engine *e = arg;
-	struct event_at at = engine_at(e, s, NULL);
+	struct event_at at = ask_at(e, s, NULL);
 	json_t *value = decision_convergence(e->seats, e->n);
 	const json_t *flips = json_get_arr(value, "flips");
 	bool stop = str_eqz(json_get_str(value, "status", STR("")), "converged") && e->round < e->plan->rounds;
@@ -435,7 +274,7 @@ static json_t *engine_convergence_step(struct step *s, void *arg)
 			if (str_eqz(json_get_str(json_array_get(flips, i), "agent", STR("")), e->seats[k].name)) {
 				at.agent = e->seats[k].name;
 				event_flip(&at, e->seats[k].former_position, e->seats[k].position,
-				    json_get_int(json_array_get(flips, i), "similarity_ppm", 0));
+					   json_get_int(json_array_get(flips, i), "similarity_ppm", 0));
 			}
 	at.agent = NULL;
 	if (stop)
@@ -461,12 +300,15 @@ CO_FN static bool engine_convergence(struct engine *e, bool *settled)
 	return true;
 }
 
-struct engine_closing { struct engine *e; int64_t began_ms; };
+struct engine_closing {
+	struct engine *e;
+	int64_t began_ms;
+};
 
 static json_t *engine_round_end_step(struct step *s, void *arg)
 {
 	const struct engine_closing *c = arg;
-	struct event_at at = engine_at(c->e, s, NULL);
+	struct event_at at = ask_at(c->e, s, NULL);
 
 	event_round_end(&at, step_now_ms(s) - c->began_ms);
 	return json_object();
@@ -485,55 +327,7 @@ CO_FN static bool engine_round(struct engine *e, int round, bool *settled)
 
 /* ---- the decision ---- */
 
-/* The proposals as one reader sees them: P1 … Pn in an order of his own, without names. */
-struct engine_ballot {
-	struct seat **seats;
-	struct prompt_item *items;
-	const char **names;
-	size_t n, own; /* own: n if the reader wrote none of them */
-	json_t *facts;
-};
-
-static void engine_ballot(struct engine *e, const struct seat *reader, const char *purpose, struct engine_ballot *b)
-{
-	size_t order[TOPOLOGY_SEATS_MAX], i;
-	struct seat *in[TOPOLOGY_SEATS_MAX];
-	json_t *labels = json_array(), *texts = json_object();
-
-	b->n = 0;
-	for (i = 0; i < e->n; i++)
-		if (e->seats[i].in)
-			in[b->n++] = &e->seats[i];
-	b->own = b->n;
-	b->seats = arena_alloc(e->a, b->n * sizeof(*b->seats));
-	b->items = arena_alloc(e->a, b->n * sizeof(*b->items));
-	topology_shuffle(e->plan->seed, str_of(reader->name), purpose, e->round, order, b->n);
-	for (i = 0; i < b->n; i++) {
-		b->seats[i] = in[order[i]];
-		b->items[i].label = arena_printf(e->a, "P%zu", i + 1);
-		b->items[i].text = engine_hidden(e, b->seats[i]->text, PROMPT_BALLOT_MAX);
-		json_array_append_new(labels, json_str(b->items[i].label));
-		json_put_str(texts, b->items[i].label.p, b->items[i].text);
-		if (b->seats[i] == reader)
-			b->own = i;
-	}
-	b->facts = json_pack("{s:o, s:o}", "labels", labels, "texts", texts);
-	if (b->own < b->n)
-		json_put_str(b->facts, "own", b->items[b->own].label);
-}
-
-/* Labels differ from reader to reader; for those who watch, the names stand in their place. */
-static struct str engine_revealed(const struct engine_call *c, struct str text)
-{
-	const char *names[TOPOLOGY_SEATS_MAX];
-	size_t i;
-
-	for (i = 0; i < c->ballot_n; i++)
-		names[i] = c->ballot[i]->name;
-	return prompt_reveal(c->e->a, text, names, c->ballot_n);
-}
-
-static json_t *engine_choice(const struct engine_call *c, size_t choice, int64_t sure, struct str reasoning)
+static json_t *engine_choice(const struct ask_call *c, size_t choice, int64_t sure, struct str reasoning)
 {
 	const struct seat *chosen = c->ballot[choice];
 	json_t *value = json_object();
@@ -541,15 +335,15 @@ static json_t *engine_choice(const struct engine_call *c, size_t choice, int64_t
 	json_put_str(value, "choice", str_of(chosen->name));
 	json_put_int(value, "confidence_ppm", sure);
 	json_put_int(value, "weight_ppm", chosen == c->seat ? CONSENSUS_SELF_PPM : CONSENSUS_ONE);
-	json_put_str(value, "reasoning", engine_revealed(c, reasoning));
+	json_put_str(value, "reasoning", ask_revealed(c, reasoning));
 	return value;
 }
 
 /* No readable choice: the step asks once more, then the vote is an abstention. It never goes to somebody by default. */
 static json_t *engine_read_vote(struct step *s, void *arg, struct str text)
 {
-	const struct engine_call *c = arg;
-	struct event_at at = engine_at(c->e, s, c->seat->name);
+	const struct ask_call *c = arg;
+	struct event_at at = ask_at(c->e, s, c->seat->name);
 	struct parse_vote vote;
 	json_t *value;
 
@@ -561,38 +355,38 @@ static json_t *engine_read_vote(struct step *s, void *arg, struct str text)
 	return value;
 }
 
-static void engine_cast(struct engine *e, const struct engine_call *c)
+static void engine_cast(struct engine *e, const struct ask_call *c)
 {
-	c->seat->vote = engine_value(c);
+	c->seat->vote = ask_value(c);
 	result_vote(&e->result, str_of(c->seat->name), c->seat->vote);
 }
 
 CO_FN static bool engine_votes(struct engine *e)
 {
-	static const struct engine_kind kind = {"vote", 1024, 200000, false, engine_read_vote};
-	struct engine_phase ph = engine_phase(e, &kind, e->n);
-	struct engine_ballot b;
-	struct engine_call *c;
+	static const struct ask_kind kind = {"vote", 1024, 200000, false, engine_read_vote};
+	struct ask_phase ph = ask_open(e, &kind, e->n);
+	struct ask_ballot b;
+	struct ask_call *c;
 	struct prompt p;
 	size_t i;
 
 	for (i = 0; i < e->n; i++) {
 		if (!e->seats[i].in)
 			continue;
-		engine_ballot(e, &e->seats[i], "vote", &b);
+		ask_ballot(e, &e->seats[i], "vote", &b);
 		prompt_vote(e->a, e->plan, e->seats[i].agent, b.items, b.n, e->notes, &p);
-		c = engine_add(&ph, &e->seats[i], NULL, &p, b.facts);
+		c = ask_add(&ph, &e->seats[i], NULL, &p, b.facts);
 		c->ballot = b.seats;
 		c->ballot_n = b.n;
 	}
-	return engine_run_phase(&ph, "vote.close", engine_cast);
+	return ask_run(&ph, "vote.close", engine_cast);
 }
 
 /* How a decision is made and what it is made from. */
 struct engine_deciding {
 	struct engine *e;
-	const char *method;       /* of a vote, or NULL */
-	const char *status;       /* of an end without choice */
+	const char *method; /* of a vote, or NULL */
+	const char *status; /* of an end without choice */
 	const char *reason;
 	const struct seat *judge; /* or NULL */
 	const json_t *ruling;
@@ -629,7 +423,7 @@ static json_t *engine_decide_step(struct step *s, void *arg)
 {
 	const struct engine_deciding *g = arg;
 	struct engine *e = g->e;
-	struct event_at at = engine_at(e, s, NULL);
+	struct event_at at = ask_at(e, s, NULL);
 	json_t *value;
 
 	if (g->judge != NULL)
@@ -638,7 +432,8 @@ static json_t *engine_decide_step(struct step *s, void *arg)
 		value = decision_by_vote(e->plan, g->method, e->seats, e->n);
 	else
 		value = decision_open(e->plan, e->seats, e->n, g->status, g->reason);
-	event_consensus(&at, value, json_get_str(value, "status", STR("")), engine_leading_text(e, value), e->result.failures);
+	event_consensus(&at, value, json_get_str(value, "status", STR("")), engine_leading_text(e, value),
+			e->result.failures);
 	return value;
 }
 
@@ -659,7 +454,8 @@ CO_FN static bool engine_decide_by_vote(struct engine *e, const char *method)
 /* ---- judge ---- */
 
 /* Is x the better choice for an office: not the one to be avoided, of that trade, higher rated, by name. */
-static bool engine_prefers(const struct seat *x, const struct seat *y, struct str avoid, const char *role, const json_t *ratings)
+static bool engine_prefers(const struct seat *x, const struct seat *y, struct str avoid, const char *role,
+			   const json_t *ratings)
 {
 	bool ax = str_eqz(avoid, x->name), ay = str_eqz(avoid, y->name);
 	bool rx = str_eqz(x->agent->role, role), ry = str_eqz(y->agent->role, role);
@@ -673,7 +469,8 @@ static bool engine_prefers(const struct seat *x, const struct seat *y, struct st
 }
 
 /* Seats that are in, best candidate first. */
-static size_t engine_candidates(struct engine *e, struct str avoid, const char *role, const json_t *ratings, struct seat **out)
+static size_t engine_candidates(struct engine *e, struct str avoid, const char *role, const json_t *ratings,
+				struct seat **out)
 {
 	size_t i, k, n = 0;
 
@@ -708,8 +505,8 @@ static struct str engine_mildest(const struct engine *e)
 
 static json_t *engine_read_ruling(struct step *s, void *arg, struct str text)
 {
-	const struct engine_call *c = arg;
-	struct event_at at = engine_at(c->e, s, c->seat->name);
+	const struct ask_call *c = arg;
+	struct event_at at = ask_at(c->e, s, c->seat->name);
 	struct parse_judge ruling;
 	json_t *value;
 
@@ -718,28 +515,28 @@ static json_t *engine_read_ruling(struct step *s, void *arg, struct str text)
 	value = engine_choice(c, ruling.winner, ruling.confidence_ppm, ruling.reasoning);
 	json_put_int(value, "weight_ppm", CONSENSUS_ONE);
 	json_object_set_new(value, "continue_debate", json_false());
-	json_put_str(value, "unresolved", engine_revealed(c, ruling.unresolved));
-	json_put_str(value, "answer", engine_revealed(c, ruling.answer));
+	json_put_str(value, "unresolved", ask_revealed(c, ruling.unresolved));
+	json_put_str(value, "answer", ask_revealed(c, ruling.answer));
 	event_vote(&at, value);
 	return value;
 }
 
 CO_FN static bool engine_ask_judge(struct engine *e, struct seat *judge, const json_t **ruling)
 {
-	static const struct engine_kind kind = {"judge", 4096, 200000, false, engine_read_ruling};
-	struct engine_phase ph = engine_phase(e, &kind, 1);
-	struct engine_ballot b;
-	struct engine_call *c;
+	static const struct ask_kind kind = {"judge", 4096, 200000, false, engine_read_ruling};
+	struct ask_phase ph = ask_open(e, &kind, 1);
+	struct ask_ballot b;
+	struct ask_call *c;
 	struct prompt p;
 
-	engine_ballot(e, judge, "judge", &b);
+	ask_ballot(e, judge, "judge", &b);
 	prompt_judge(e->a, e->plan, judge->agent, b.items, b.n, e->notes, &p);
-	c = engine_add(&ph, judge, NULL, &p, b.facts);
+	c = ask_add(&ph, judge, NULL, &p, b.facts);
 	c->ballot = b.seats;
 	c->ballot_n = b.n;
-	if (!engine_ask_all(&ph))
+	if (!ask_all(&ph))
 		return false;
-	*ruling = engine_value(c);
+	*ruling = ask_value(c);
 	return true;
 }
 
@@ -766,7 +563,8 @@ CO_FN static bool engine_decide_by_judge(struct engine *e, const json_t *ratings
 CO_FN static bool engine_decide(struct engine *e, const json_t *ratings)
 {
 	if (str_eqz(e->plan->consensus, "none"))
-		return engine_settle(e, &(struct engine_deciding){.status = "completed", .reason = "no decision was asked for"});
+		return engine_settle(
+		    e, &(struct engine_deciding){.status = "completed", .reason = "no decision was asked for"});
 	if (str_eqz(e->plan->consensus, "judge"))
 		return engine_decide_by_judge(e, ratings);
 	return engine_decide_by_vote(e, str_eqz(e->plan->consensus, "unanimous") ? "unanimous" : "majority");
@@ -781,8 +579,8 @@ static int64_t engine_confidence(const struct engine *e)
 
 static json_t *engine_read_synthesis(struct step *s, void *arg, struct str text)
 {
-	const struct engine_call *c = arg;
-	struct event_at at = engine_at(c->e, s, c->seat->name);
+	const struct ask_call *c = arg;
+	struct event_at at = ask_at(c->e, s, c->seat->name);
 
 	text = str_trim(text);
 	if (text.n == 0)
@@ -801,20 +599,23 @@ static void engine_object(json_t *objections, struct str text)
 static json_t *engine_objections(const struct engine *e, const struct seat *winner)
 {
 	json_t *out = json_own(e->a, json_array());
-	const json_t *dissents = json_get_arr(e->decision, "dissents"), *received = winner != NULL ? winner->received : NULL;
+	const json_t *dissents = json_get_arr(e->decision, "dissents"),
+		     *received = winner != NULL ? winner->received : NULL;
 	size_t i, k;
 
 	for (i = 0; i < json_array_size(dissents); i++) {
 		const json_t *reasons = json_get_arr(json_array_get(dissents, i), "reasons");
 
 		for (k = 0; k < json_array_size(reasons); k++)
-			engine_object(out, engine_hidden(e, str_of(json_string_value(json_array_get(reasons, k))), PROMPT_OTHER_MAX));
+			engine_object(out, ask_hidden(e, str_of(json_string_value(json_array_get(reasons, k))),
+						      PROMPT_OTHER_MAX));
 	}
 	for (i = 0; i < json_array_size(received); i++) {
 		const json_t *issues = json_get_arr(json_array_get(received, i), "issues");
 
 		for (k = 0; k < json_array_size(issues); k++)
-			engine_object(out, engine_hidden(e, str_of(json_string_value(json_array_get(issues, k))), PROMPT_OTHER_MAX));
+			engine_object(
+			    out, ask_hidden(e, str_of(json_string_value(json_array_get(issues, k))), PROMPT_OTHER_MAX));
 	}
 	return out;
 }
@@ -824,13 +625,15 @@ static void engine_outcome(struct engine *e, const struct seat *winner, struct p
 	struct prompt_item *others = arena_zalloc(e->a, (e->n + 1) * sizeof(*others));
 	size_t i;
 
-	*o = (struct prompt_outcome){.winner = STR(""), .others = others, .verdict = json_get_str(e->decision, "verdict", STR(""))};
+	*o = (struct prompt_outcome){
+	    .winner = STR(""), .others = others, .verdict = json_get_str(e->decision, "verdict", STR(""))};
 	if (winner != NULL)
-		o->winner = engine_hidden(e, winner->text, PROMPT_WINNER_MAX);
+		o->winner = ask_hidden(e, winner->text, PROMPT_WINNER_MAX);
 	for (i = 0; i < e->n; i++)
 		if (e->seats[i].in && &e->seats[i] != winner)
-			others[o->other_count++] = (struct prompt_item){
-			    winner != NULL ? STR("another position") : STR("a position"), engine_hidden(e, e->seats[i].text, PROMPT_OTHER_MAX)};
+			others[o->other_count++] =
+			    (struct prompt_item){winner != NULL ? STR("another position") : STR("a position"),
+						 ask_hidden(e, e->seats[i].text, PROMPT_OTHER_MAX)};
 	o->objections = engine_objections(e, winner);
 }
 
@@ -848,12 +651,16 @@ static json_t *engine_synthesis_facts(const struct engine *e, const struct promp
 }
 
 /* A conclusion that is at hand already, a judge's or the frame, is said by a step of its own. */
-struct engine_saying { const struct engine *e; const char *agent; struct str text; };
+struct engine_saying {
+	const struct engine *e;
+	const char *agent;
+	struct str text;
+};
 
 static json_t *engine_say_step(struct step *s, void *arg)
 {
 	const struct engine_saying *y = arg;
-	struct event_at at = engine_at(y->e, s, y->agent);
+	struct event_at at = ask_at(y->e, s, y->agent);
 
 	event_synthesis(&at, y->text, engine_confidence(y->e));
 	return json_object();
@@ -871,21 +678,21 @@ CO_FN static bool engine_say(struct engine *e, const struct seat *by)
 /* Preferably by somebody who has not won: he would defend his own text. */
 CO_FN static bool engine_write(struct engine *e, const json_t *ratings)
 {
-	static const struct engine_kind kind = {"synthesis", 4096, 300000, true, engine_read_synthesis};
+	static const struct ask_kind kind = {"synthesis", 4096, 300000, true, engine_read_synthesis};
 	struct seat *winner = engine_seat(e, json_get_str(e->decision, "winner", STR("")));
 	struct seat *writers[TOPOLOGY_SEATS_MAX];
-	struct engine_phase ph = engine_phase(e, &kind, 1);
+	struct ask_phase ph = ask_open(e, &kind, 1);
 	struct prompt_outcome o;
 	struct prompt p;
 
 	(void)engine_candidates(e, json_get_str(e->decision, "winner", STR("")), "synthesizer", ratings, writers);
 	engine_outcome(e, winner, &o);
 	prompt_synthesis(e->a, e->plan, writers[0]->agent, &o, &p);
-	engine_add(&ph, writers[0], NULL, &p, engine_synthesis_facts(e, &o));
-	if (!engine_ask_all(&ph))
+	ask_add(&ph, writers[0], NULL, &p, engine_synthesis_facts(e, &o));
+	if (!ask_all(&ph))
 		return false;
 	if (json_get_bool(ph.calls[0].result, "ok", false)) {
-		e->answer = e->synthesis = engine_text(&ph.calls[0]);
+		e->answer = e->synthesis = ask_text(&ph.calls[0]);
 		return true;
 	}
 	e->synthesis = prompt_frame(e->a, &o);
@@ -909,7 +716,7 @@ CO_FN static bool engine_conclude(struct engine *e, const json_t *ratings)
 
 static json_t *engine_start_step(struct step *s, void *arg)
 {
-	struct event_at at = engine_at(arg, s, NULL);
+	struct event_at at = ask_at(arg, s, NULL);
 
 	event_debate_start(&at);
 	return json_pack("{s:I}", "at_ms", (json_int_t)step_now_ms(s));
@@ -929,7 +736,8 @@ static json_t *engine_end_step(struct step *s, void *arg)
 {
 	struct engine *e = arg;
 
-	return json_pack("{s:I, s:I}", "at_ms", (json_int_t)step_now_ms(s), "running_ms", (json_int_t)debate_running_ms(e->d));
+	return json_pack("{s:I, s:I}", "at_ms", (json_int_t)step_now_ms(s), "running_ms",
+			 (json_int_t)debate_running_ms(e->d));
 }
 
 CO_FN static bool engine_end(struct engine *e)
@@ -946,7 +754,8 @@ CO_FN static bool engine_end(struct engine *e)
 CO_FN static bool engine_too_few(struct engine *e)
 {
 	return engine_settle(e, &(struct engine_deciding){.status = "insufficient_participation",
-	    .reason = "fewer than two agents gave a usable proposal"}) && engine_end(e);
+							  .reason = "fewer than two agents gave a usable proposal"}) &&
+	       engine_end(e);
 }
 
 /* False: unwinding. True: all that is left is to finish. */
@@ -965,7 +774,8 @@ CO_FN static bool engine_debate(struct engine *e)
 	for (round = 1; round <= e->plan->rounds && !settled; round++)
 		if (!engine_round(e, round, &settled))
 			return false;
-	return step_ratings(e->d, "ratings", &ratings) && engine_decide(e, ratings) && engine_conclude(e, ratings) && engine_end(e);
+	return step_ratings(e->d, "ratings", &ratings) && engine_decide(e, ratings) && engine_conclude(e, ratings) &&
+	       engine_end(e);
 }
 
 static struct engine *engine_new(struct debate *d)
@@ -994,9 +804,15 @@ static struct engine *engine_new(struct debate *d)
 
 static json_t *engine_document(const struct engine *e, const char *status, struct str reason)
 {
-	return result_document(&e->result, &(struct result_end){.status = status, .reason = reason, .final_answer = e->answer,
-	    .synthesis = e->synthesis, .decision = e->decision, .rounds_used = e->round, .started_at_ms = e->started_at_ms,
-	    .ended_at_ms = e->ended_at_ms, .running_ms = e->running_ms});
+	return result_document(&e->result, &(struct result_end){.status = status,
+								.reason = reason,
+								.final_answer = e->answer,
+								.synthesis = e->synthesis,
+								.decision = e->decision,
+								.rounds_used = e->round,
+								.started_at_ms = e->started_at_ms,
+								.ended_at_ms = e->ended_at_ms,
+								.running_ms = e->running_ms});
 }
 
 CO_FN bool engine_run(struct debate *d)
@@ -1006,7 +822,7 @@ CO_FN bool engine_run(struct debate *d)
 	if (!engine_debate(e))
 		return false;
 	return debate_finish(d, engine_document(e, json_string_value(json_object_get(e->decision, "status")),
-	    json_get_str(e->decision, "reason", STR(""))));
+						json_get_str(e->decision, "reason", STR(""))));
 }
 
 json_t *engine_result_unfinished(struct debate *d, const char *status, const char *reason)

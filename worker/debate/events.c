@@ -135,7 +135,8 @@ void event_phase(const struct event_at *at, const char *phase, size_t completed,
 	json_put_str(o, "status", STR("completed"));
 	json_put_int(o, "completed", (int64_t)completed);
 	json_put_int(o, "total", (int64_t)total);
-	json_object_set_new(o, "progress_pct", json_real(total > 0 ? 100.0 * (double)completed / (double)total : 100.0));
+	json_object_set_new(o, "progress_pct",
+			    json_real(total > 0 ? 100.0 * (double)completed / (double)total : 100.0));
 	event_emit(at, "phase_progress", o);
 }
 
@@ -145,7 +146,7 @@ void event_convergence(const struct event_at *at, const json_t *value)
 	const char *name;
 
 	json_object_foreach(json_get_obj(value, "per_agent"), name, v)
-		json_object_set_new(per_agent, name, event_real(json_integer_value(v)));
+	    json_object_set_new(per_agent, name, event_real(json_integer_value(v)));
 	json_put_str(o, "phase", STR("convergence_check"));
 	json_object_set_new(o, "is_convergence_check", json_true());
 	json_put_str(o, "status", json_get_str(value, "status", STR("")));
@@ -209,7 +210,8 @@ static json_t *event_consensus_object(const json_t *decision, struct str answer)
 	return o;
 }
 
-void event_consensus(const struct event_at *at, const json_t *decision, struct str status, struct str answer, const json_t *failures)
+void event_consensus(const struct event_at *at, const json_t *decision, struct str status, struct str answer,
+		     const json_t *failures)
 {
 	const json_t *c = json_get_obj(decision, "consensus");
 	bool reached = json_get_bool(c, "reached", false);

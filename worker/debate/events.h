@@ -33,7 +33,8 @@ void event_flip(const struct event_at *at, struct str before, struct str after, 
 /* One remark of a person that the next prompts will carry. */
 void event_intervention(const struct event_at *at, const json_t *item, struct str text);
 /* decision as in result_end; also consensus_reached when it was. */
-void event_consensus(const struct event_at *at, const json_t *decision, struct str status, struct str answer, const json_t *failures);
+void event_consensus(const struct event_at *at, const json_t *decision, struct str status, struct str answer,
+		     const json_t *failures);
 void event_synthesis(const struct event_at *at, struct str content, int64_t confidence_ppm);
 
 #endif

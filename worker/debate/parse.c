@@ -9,7 +9,7 @@
 
 #define PARSE_FIELDS_MAX 5
 #define PARSE_CHOICE_MAX 200 /* bytes of a choice that are looked at */
-#define PARSE_MICRO      1000000
+#define PARSE_MICRO 1000000
 
 /* Names of one field, the first is the one asked for. */
 struct parse_key {
@@ -17,7 +17,7 @@ struct parse_key {
 };
 
 struct parse_doc {
-	struct str fields[PARSE_FIELDS_MAX]; /* p == NULL: absent */
+	struct str fields[PARSE_FIELDS_MAX];   /* p == NULL: absent */
 	const json_t *lists[PARSE_FIELDS_MAX]; /* the JSON array behind it, if any */
 };
 
@@ -30,8 +30,8 @@ static bool parse_is_digit(struct str s, size_t i)
 
 static bool parse_is_alnum(struct str s, size_t i)
 {
-	return parse_is_digit(s, i) ||
-	       (i < s.n && ((s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= 'A' && s.p[i] <= 'Z') || (s.p[i] & 0x80) != 0));
+	return parse_is_digit(s, i) || (i < s.n && ((s.p[i] >= 'a' && s.p[i] <= 'z') ||
+						    (s.p[i] >= 'A' && s.p[i] <= 'Z') || (s.p[i] & 0x80) != 0));
 }
 
 /* The first decimal number from *i on, in millionths. */
@@ -91,15 +91,20 @@ bool parse_confidence(struct str s, int64_t *ppm)
 		return false;
 	d = parse_divisor(s, i);
 	if (d == 0)
-		d = v <= PARSE_MICRO ? PARSE_MICRO : v <= 10 * PARSE_MICRO ? 10 * PARSE_MICRO : 100 * (int64_t)PARSE_MICRO;
+		d = v <= PARSE_MICRO        ? PARSE_MICRO
+		    : v <= 10 * PARSE_MICRO ? 10 * PARSE_MICRO
+					    : 100 * (int64_t)PARSE_MICRO;
 	*ppm = parse_clamp(v > INT64_MAX / PARSE_MICRO ? PARSE_MICRO : v * PARSE_MICRO / d, PARSE_MICRO);
 	return true;
 }
 
 static int64_t parse_severity(struct str s)
 {
-	static const struct { const char *word; int64_t milli; } words[] = {{"critical", 9000}, {"severe", 8000},
-	    {"major", 8000}, {"high", 8000}, {"moderate", 5000}, {"medium", 5000}, {"minor", 2000}, {"low", 2000}, {"none", 0}};
+	static const struct {
+		const char *word;
+		int64_t milli;
+	} words[] = {{"critical", 9000}, {"severe", 8000}, {"major", 8000}, {"high", 8000}, {"moderate", 5000},
+		     {"medium", 5000},   {"minor", 2000},  {"low", 2000},   {"none", 0}};
 	int64_t v, d;
 	size_t i = 0;
 	bool point;
@@ -262,7 +267,8 @@ static struct str parse_scalar(struct arena *a, const json_t *v)
 	return json_is_boolean(v) ? (json_is_true(v) ? STR("yes") : STR("no")) : STR_NONE;
 }
 
-static void parse_object(struct arena *a, struct str text, const struct parse_key *keys, size_t n, struct parse_doc *doc)
+static void parse_object(struct arena *a, struct str text, const struct parse_key *keys, size_t n,
+			 struct parse_doc *doc)
 {
 	struct str found = json_find_object(text);
 	struct error err = ERROR_INIT;
@@ -270,7 +276,8 @@ static void parse_object(struct arena *a, struct str text, const struct parse_ke
 	const char *name;
 	size_t k, i;
 
-	json_object_foreach(obj, name, v) {
+	json_object_foreach(obj, name, v)
+	{
 		for (k = 0; k < n; k++)
 			for (i = 0; i < countof(keys[k].names) && keys[k].names[i] != NULL; i++)
 				if (doc->fields[k].p == NULL && str_ieqz(str_of(name), keys[k].names[i])) {
@@ -327,8 +334,10 @@ bool parse_stated_confidence(struct str text, int64_t *ppm)
 
 bool parse_vote(struct arena *a, struct str text, size_t n, struct parse_vote *out)
 {
-	static const struct parse_key keys[] = {{{"choice", "vote", "winner", "selection", "my choice", "best proposal"}},
-	    {{"confidence"}}, {{"continue", "continue_debate", "continue debate"}},
+	static const struct parse_key keys[] = {
+	    {{"choice", "vote", "winner", "selection", "my choice", "best proposal"}},
+	    {{"confidence"}},
+	    {{"continue", "continue_debate", "continue debate"}},
 	    {{"reasoning", "reason", "rationale", "reasons", "justification", "explanation"}}};
 	struct parse_doc doc;
 	bool more = true;
@@ -428,8 +437,9 @@ static json_t *parse_list(struct arena *a, const struct parse_doc *doc, size_t f
 void parse_critique(struct arena *a, struct str text, struct parse_critique *out)
 {
 	static const struct parse_key keys[] = {{{"issues", "issue", "problems", "concerns", "weaknesses", "flaws"}},
-	    {{"suggestions", "suggestion", "recommendations", "improvements"}}, {{"severity", "overall severity", "severity score"}},
-	    {{"reasoning", "reason", "rationale", "summary"}}};
+						{{"suggestions", "suggestion", "recommendations", "improvements"}},
+						{{"severity", "overall severity", "severity score"}},
+						{{"reasoning", "reason", "rationale", "summary"}}};
 	struct parse_doc doc;
 
 	parse_read(a, text, keys, countof(keys), &doc);
@@ -443,9 +453,11 @@ void parse_critique(struct arena *a, struct str text, struct parse_critique *out
 
 bool parse_judge(struct arena *a, struct str text, size_t n, struct parse_judge *out)
 {
-	static const struct parse_key keys[] = {{{"winner", "choice", "verdict", "decision"}}, {{"confidence"}},
-	    {{"reasoning", "reason", "rationale", "key reasons", "reasons"}}, {{"unresolved", "open questions", "open points"}},
-	    {{"answer", "final answer", "final_answer", "conclusion"}}};
+	static const struct parse_key keys[] = {{{"winner", "choice", "verdict", "decision"}},
+						{{"confidence"}},
+						{{"reasoning", "reason", "rationale", "key reasons", "reasons"}},
+						{{"unresolved", "open questions", "open points"}},
+						{{"answer", "final answer", "final_answer", "conclusion"}}};
 	struct parse_doc doc;
 
 	parse_read(a, text, keys, countof(keys), &doc);

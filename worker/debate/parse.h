@@ -10,9 +10,9 @@
 
 #include "common/arena.h"
 
-#define PARSE_LIST_MAX     5     /* issues or suggestions kept of one critique */
-#define PARSE_ITEM_MAX     1000  /* bytes of one of them */
-#define PARSE_REASON_MAX   2000
+#define PARSE_LIST_MAX 5    /* issues or suggestions kept of one critique */
+#define PARSE_ITEM_MAX 1000 /* bytes of one of them */
+#define PARSE_REASON_MAX 2000
 #define PARSE_POSITION_MAX 400
 #define PARSE_CONFIDENCE_DEFAULT 500000
 
@@ -21,7 +21,8 @@ bool parse_confidence(struct str s, int64_t *ppm);
 /* "P2", "**Proposal 2**", "#2.", "2": index from 0. False if it names none of the n, or more than one. */
 bool parse_label(struct str s, size_t n, size_t *index);
 
-/* The position of a proposal: what stands behind "POSITION:", else its first line that has words. At most PARSE_POSITION_MAX bytes. */
+/* The position of a proposal: what stands behind "POSITION:", else its first line that has words. At most
+ * PARSE_POSITION_MAX bytes. */
 struct str parse_position(struct str text);
 /* Confidence that a proposal states about itself, if it does. */
 bool parse_stated_confidence(struct str text, int64_t *ppm);

@@ -13,19 +13,20 @@ void result_open(struct result *r, struct arena *a, const struct debate_plan *pl
 	size_t i;
 
 	*r = (struct result){.plan = plan,
-	    .messages = json_own(a, json_array()),
-	    .critiques = json_own(a, json_array()),
-	    .votes = json_own(a, json_array()),
-	    .flips = json_own(a, json_array()),
-	    .failures = json_own(a, json_object()),
-	    .per_agent = json_own(a, json_object()),
-	    .proposals = json_own(a, json_object()),
-	    .convergence = json_own(a, json_object())};
+			     .messages = json_own(a, json_array()),
+			     .critiques = json_own(a, json_array()),
+			     .votes = json_own(a, json_array()),
+			     .flips = json_own(a, json_array()),
+			     .failures = json_own(a, json_object()),
+			     .per_agent = json_own(a, json_object()),
+			     .proposals = json_own(a, json_object()),
+			     .convergence = json_own(a, json_object())};
 	json_put_str(r->convergence, "status", STR(""));
 	json_put_int(r->convergence, "similarity_ppm", 0);
 	json_put_int(r->convergence, "agreement_ppm", 0);
 	for (i = 0; i < plan->agent_count; i++) {
-		static const char *const sums[] = {"calls", "failures", "tokens_in", "tokens_out", "cost_micro", "ms", "abandoned"};
+		static const char *const sums[] = {"calls",      "failures", "tokens_in", "tokens_out",
+						   "cost_micro", "ms",       "abandoned"};
 		json_t *o = json_object();
 		size_t k;
 
@@ -186,7 +187,8 @@ static void result_put_decision(json_t *doc, const struct result *r, const json_
 	json_t *consensus = json_get_obj(decision, "consensus"), *dissents = json_get_arr(decision, "dissents");
 
 	json_put_str(doc, "winner", json_get_str(decision, "winner", STR("")));
-	json_object_set_new(doc, "consensus", consensus != NULL ? json_incref(consensus) : result_no_consensus(r->plan));
+	json_object_set_new(doc, "consensus",
+			    consensus != NULL ? json_incref(consensus) : result_no_consensus(r->plan));
 	json_object_set_new(doc, "dissents", dissents != NULL ? json_incref(dissents) : json_array());
 	if (consensus != NULL)
 		json_put_str(doc, "method", json_get_str(consensus, "method", r->plan->consensus));
@@ -195,15 +197,18 @@ static void result_put_decision(json_t *doc, const struct result *r, const json_
 /* Each agent's sums; "abandoned" is told for the whole debate only. */
 static void result_put_sums(json_t *doc, const struct result *r)
 {
-	static const char *const names[][2] = {{"tokens_in", "tokens_in"}, {"tokens_out", "tokens_out"},
-	    {"cost_micro", "cost_micro"}, {"abandoned", "abandoned_calls"}};
+	static const char *const names[][2] = {{"tokens_in", "tokens_in"},
+					       {"tokens_out", "tokens_out"},
+					       {"cost_micro", "cost_micro"},
+					       {"abandoned", "abandoned_calls"}};
 	json_t *per_agent = json_deep_copy(r->per_agent), *o;
 	const char *agent;
 	size_t i;
 
 	for (i = 0; i < countof(names); i++)
 		json_put_int(doc, names[i][1], 0);
-	json_object_foreach(per_agent, agent, o) {
+	json_object_foreach(per_agent, agent, o)
+	{
 		for (i = 0; i < countof(names); i++)
 			result_add(doc, names[i][1], json_get_int(o, names[i][0], 0));
 		json_object_del(o, "abandoned");

@@ -11,7 +11,7 @@
 struct result {
 	const struct debate_plan *plan;
 	json_t *messages, *critiques, *votes, *flips, *failures, *per_agent, *proposals; /* of the arena */
-	json_t *early_stop;  /* NULL: none */
+	json_t *early_stop;                                                              /* NULL: none */
 	json_t *convergence;
 };
 
@@ -33,8 +33,8 @@ struct result_end {
 	struct str final_answer, synthesis;
 	const json_t *decision; /* {winner, consensus{…}, dissents[]} or NULL: none was taken */
 	int rounds_used;
-	int64_t started_at_ms;  /* 0: never started */
-	int64_t ended_at_ms;    /* 0: left to debate_finish(), which knows the time */
+	int64_t started_at_ms; /* 0: never started */
+	int64_t ended_at_ms;   /* 0: left to debate_finish(), which knows the time */
 	int64_t running_ms;
 };
 /* New reference. */

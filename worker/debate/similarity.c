@@ -24,21 +24,25 @@ struct similarity_word {
 };
 
 /* Sorted; words that say nothing about the subject. Words the contradiction test needs (for, not, no) are kept out. */
-static const char *const similarity_stop[] = {"about", "all", "also", "an", "and", "any", "are", "as", "at", "be",
-    "because", "been", "but", "by", "can", "could", "do", "does", "each", "from", "had", "has", "have", "how", "if", "in",
-    "into", "is", "it", "its", "may", "might", "must", "of", "on", "or", "our", "should", "so", "some", "such", "than",
-    "that", "the", "their", "them", "then", "there", "these", "they", "this", "to", "was", "we", "were", "what", "when",
-    "where", "which", "while", "who", "will", "with", "would", "you", "your"};
+static const char *const similarity_stop[] = {
+    "about", "all",  "also",  "an",    "and",    "any",  "are",  "as",   "at",    "be",    "because",
+    "been",  "but",  "by",    "can",   "could",  "do",   "does", "each", "from",  "had",   "has",
+    "have",  "how",  "if",    "in",    "into",   "is",   "it",   "its",  "may",   "might", "must",
+    "of",    "on",   "or",    "our",   "should", "so",   "some", "such", "than",  "that",  "the",
+    "their", "them", "then",  "there", "these",  "they", "this", "to",   "was",   "we",    "were",
+    "what",  "when", "where", "which", "while",  "who",  "will", "with", "would", "you",   "your"};
 
-static const char *const similarity_antonyms[][2] = {{"accept", "reject"}, {"agree", "disagree"},
-    {"approve", "disapprove"}, {"yes", "no"}, {"true", "false"}, {"increase", "decrease"}, {"raise", "lower"},
-    {"support", "oppose"}, {"allow", "deny"}, {"enable", "disable"}, {"include", "exclude"}, {"add", "remove"},
-    {"create", "delete"}, {"start", "stop"}, {"begin", "end"}, {"open", "close"}, {"for", "against"}, {"pro", "con"},
-    {"positive", "negative"}, {"good", "bad"}, {"better", "worse"}, {"more", "less"}, {"high", "low"}, {"up", "down"},
-    {"pass", "fail"}, {"win", "lose"}, {"keep", "discard"}};
+static const char *const similarity_antonyms[][2] = {
+    {"accept", "reject"}, {"agree", "disagree"},    {"approve", "disapprove"}, {"yes", "no"},
+    {"true", "false"},    {"increase", "decrease"}, {"raise", "lower"},        {"support", "oppose"},
+    {"allow", "deny"},    {"enable", "disable"},    {"include", "exclude"},    {"add", "remove"},
+    {"create", "delete"}, {"start", "stop"},        {"begin", "end"},          {"open", "close"},
+    {"for", "against"},   {"pro", "con"},           {"positive", "negative"},  {"good", "bad"},
+    {"better", "worse"},  {"more", "less"},         {"high", "low"},           {"up", "down"},
+    {"pass", "fail"},     {"win", "lose"},          {"keep", "discard"}};
 
-static const char *const similarity_negations[] = {
-    "not", "never", "no", "cannot", "don", "shouldn", "isn", "doesn", "won", "wouldn", "avoid", "without"};
+static const char *const similarity_negations[] = {"not", "never", "no",  "cannot", "don",   "shouldn",
+						   "isn", "doesn", "won", "wouldn", "avoid", "without"};
 
 static const char *const similarity_options[] = {"option", "choice", "alternative", "answer", "proposal"};
 
@@ -198,8 +202,7 @@ int64_t similarity_cosine(const struct similarity_vector *x, const struct simila
 			dot += (uint64_t)x->terms[i++].count * y->terms[j++].count;
 	}
 	/* sqrt(dot² 10¹² / (|x|² |y|²)): dot < 2^31, so dot² 10¹² < 2^102. */
-	return (int64_t)similarity_root(
-	    dot * dot * UINT64_C(1000000000000) / ((unsigned __int128)x->norm * y->norm));
+	return (int64_t)similarity_root(dot * dot * UINT64_C(1000000000000) / ((unsigned __int128)x->norm * y->norm));
 }
 
 /* ---- contradiction ---- */
@@ -285,8 +288,9 @@ static const struct similarity_word *similarity_label(const struct similarity_po
 
 	for (i = 0; i + 1 < p->n; i++)
 		for (k = 0; k < countof(similarity_options); k++)
-			if (similarity_compare_word(&p->words[i], similarity_options[k]) == 0 && p->words[i + 1].n <= 2 &&
-			    !similarity_is_stop(&p->words[i + 1]) && !similarity_is_negation(&p->words[i + 1]))
+			if (similarity_compare_word(&p->words[i], similarity_options[k]) == 0 &&
+			    p->words[i + 1].n <= 2 && !similarity_is_stop(&p->words[i + 1]) &&
+			    !similarity_is_negation(&p->words[i + 1]))
 				return &p->words[i + 1];
 	return NULL;
 }
@@ -296,8 +300,10 @@ static bool similarity_opposed(const struct similarity_position *x, const struct
 	size_t i;
 
 	for (i = 0; i < countof(similarity_antonyms); i++) {
-		bool xl = similarity_has(x, similarity_antonyms[i][0]), xr = similarity_has(x, similarity_antonyms[i][1]);
-		bool yl = similarity_has(y, similarity_antonyms[i][0]), yr = similarity_has(y, similarity_antonyms[i][1]);
+		bool xl = similarity_has(x, similarity_antonyms[i][0]),
+		     xr = similarity_has(x, similarity_antonyms[i][1]);
+		bool yl = similarity_has(y, similarity_antonyms[i][0]),
+		     yr = similarity_has(y, similarity_antonyms[i][1]);
 
 		if ((xl && !xr && yr && !yl) || (xr && !xl && yl && !yr))
 			return true;
@@ -320,5 +326,6 @@ bool similarity_contradicts(struct str a, struct str b)
 		return false;
 	if (similarity_opposed(&x, &y))
 		return true;
-	return similarity_count_negations(&x) % 2 != similarity_count_negations(&y) % 2 && similarity_share_subject(&x, &y);
+	return similarity_count_negations(&x) % 2 != similarity_count_negations(&y) % 2 &&
+	       similarity_share_subject(&x, &y);
 }

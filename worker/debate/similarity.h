@@ -11,9 +11,9 @@
 
 #include "common/arena.h"
 
-#define SIMILARITY_TEXT_MAX     (32 * 1024)
+#define SIMILARITY_TEXT_MAX (32 * 1024)
 #define SIMILARITY_POSITION_MAX 64 /* words of a position that the contradiction test reads */
-#define SIMILARITY_ONE          1000000
+#define SIMILARITY_ONE 1000000
 
 struct similarity_vector;
 

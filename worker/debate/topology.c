@@ -39,7 +39,8 @@ void topology_shuffle(uint64_t seed, struct str reader, const char *purpose, int
 	}
 }
 
-/* Places on the ring: names in byte order, then shuffled by seed and round, so that the plan's order does not matter. */
+/* Places on the ring: names in byte order, then shuffled by seed and round, so that the plan's order does not matter.
+ */
 static void topology_ring(const struct str *names, size_t n, uint64_t seed, int round, size_t *ring)
 {
 	size_t sorted[TOPOLOGY_SEATS_MAX], order[TOPOLOGY_SEATS_MAX];
@@ -61,7 +62,8 @@ static void topology_ring(const struct str *names, size_t n, uint64_t seed, int 
 		ring[sorted[order[i]]] = i;
 }
 
-size_t topology_pairs(const struct str *names, size_t n, uint64_t seed, int round, struct topology_pair pairs[TOPOLOGY_PAIRS_MAX])
+size_t topology_pairs(const struct str *names, size_t n, uint64_t seed, int round,
+		      struct topology_pair pairs[TOPOLOGY_PAIRS_MAX])
 {
 	size_t place[TOPOLOGY_SEATS_MAX];
 	size_t c, t, count = 0;

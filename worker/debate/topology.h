@@ -16,10 +16,12 @@ struct topology_pair {
 };
 
 /*
- * Critic-target pairs among n <= TOPOLOGY_SEATS_MAX names, by target, then critic; nobody judges himself. Everybody criticises and is
- * criticised equally often. Up to four all others; from five on the two neighbours in a ring that is laid anew each round.
+ * Critic-target pairs among n <= TOPOLOGY_SEATS_MAX names, by target, then critic; nobody judges himself. Everybody
+ * criticises and is criticised equally often. Up to four all others; from five on the two neighbours in a ring that is
+ * laid anew each round.
  */
-size_t topology_pairs(const struct str *names, size_t n, uint64_t seed, int round, struct topology_pair pairs[TOPOLOGY_PAIRS_MAX]);
+size_t topology_pairs(const struct str *names, size_t n, uint64_t seed, int round,
+		      struct topology_pair pairs[TOPOLOGY_PAIRS_MAX]);
 /* Fills order[] with 0 … n - 1, shuffled for this reader and purpose. */
 void topology_shuffle(uint64_t seed, struct str reader, const char *purpose, int round, size_t *order, size_t n);
 const char *topology_name(size_t n);
