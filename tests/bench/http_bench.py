@@ -2,8 +2,10 @@
 """A small JSON reply on kept connections, beside nginx answering the same bytes: requests/s and CPU per request."""
 import os
 import re
+import socket
 import subprocess
 import tempfile
+import time
 
 from bench import Server, cpu_seconds, free_port
 
@@ -26,7 +28,14 @@ http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {fol
 fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
 server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; return 200 '{{"status":"ok"}}'; }} }} }}
 """)
-    return subprocess.Popen(["nginx", "-c", conf, "-p", folder]), f"http://127.0.0.1:{port}/healthz"
+    process = subprocess.Popen(["nginx", "-c", conf, "-p", folder])
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    return process, f"http://127.0.0.1:{port}/healthz"
 
 
 def measure(name, pid, url):
