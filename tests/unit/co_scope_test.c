@@ -166,7 +166,7 @@ static void leave_before_child(void *arg)
 {
 	const bool *cancel = arg;
 	struct co_scope outer = {.kind = SCOPE_REQUEST};
-	struct co_scope inner = {.kind = SCOPE_CALL, .deadline = clock_mono_us() + 10 * MS_US};
+	struct co_scope inner = {.kind = SCOPE_CALL, .deadline = clock_mono_us() + 200 * MS_US};
 
 	co_scope_enter(&outer);
 	co_scope_enter(&inner);
@@ -178,7 +178,7 @@ static void leave_before_child(void *arg)
 	co_scope_leave(&inner);
 	memset(&inner, 0xff, sizeof(inner));
 	/* The child has lost the inner scope with its deadline, but hangs in the outer one. */
-	(void)co_sleep(30 * MS_US);
+	(void)co_sleep(250 * MS_US);
 	note("outer");
 	co_scope_cancel(&outer, "test");
 	co_scope_leave(&outer);
@@ -219,7 +219,7 @@ static void shield_twice(void *arg)
 	co_scope_enter(&debate);
 	co_scope_cancel(&debate, "test");
 	note_ended_by("bare", co_sleep(1));
-	co_shield(&outer, 20 * MS_US);
+	co_shield(&outer, 5 * SEC_US);
 	note_ended_by("shielded", co_sleep(MS_US));
 	co_shield(&inner, MS_US);
 	note_end("bound", co_wait(0));
@@ -423,7 +423,7 @@ static struct co_lock lock;
 static void hold(void *arg)
 {
 	note_end(arg, co_lock(&lock, 0));
-	(void)co_sleep(10 * MS_US);
+	(void)co_sleep(50 * MS_US);
 	co_unlock(&lock);
 }
 

@@ -580,7 +580,7 @@ static void test_deadline_of_a_scope(void **state)
 	struct call c = call_for("/silent");
 
 	(void)state;
-	c.scope.deadline = clock_mono_us() + 50 * MS_US;
+	c.scope.deadline = clock_mono_us() + 300 * MS_US;
 	run_call(&c);
 	assert_int_equal(c.resp.fail, FETCH_DEADLINE);
 	assert_true(c.resp.sent);
