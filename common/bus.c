@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/metrics.h"
 
 #define BUS_TOPIC_MAX 128
 #define BUS_READS 64                    /* datagrams taken per wake-up, so that a busy peer does not hold the loop */
@@ -193,6 +194,12 @@ static void bus_free(struct bus *b)
 	free(b);
 }
 
+static void bus_drop(struct bus *b, unsigned messages)
+{
+	b->dropped += messages;
+	metric_add(M_BUS_DROPPED, messages, NULL);
+}
+
 static void bus_send(struct bus *b, unsigned slot)
 {
 	struct bus_peer *peer = &b->peers[slot];
@@ -200,7 +207,7 @@ static void bus_send(struct bus *b, unsigned slot)
 	if (peer->messages == 0)
 		return;
 	if (send(b->boxes->fd[slot][1], peer->out.p, peer->out.n, MSG_DONTWAIT | MSG_NOSIGNAL) == -1)
-		b->dropped += peer->messages;
+		bus_drop(b, peer->messages);
 	peer->messages = 0;
 	/* A worker with many idle peers keeps no buffers for them. */
 	buf_free(&peer->out);
@@ -275,7 +282,7 @@ static void bus_pack_peers(struct bus *b, unsigned cell, struct str topic, struc
 		if (!bus_wants(b, i, cell))
 			continue;
 		if (need > BUS_DATAGRAM) {
-			b->dropped++;
+			bus_drop(b, 1);
 			continue;
 		}
 		if (b->peers[i].out.n + need > BUS_DATAGRAM)

@@ -154,6 +154,8 @@ static NORETURN void slot_child(const struct slot *s, const struct generation *g
 
 	slot_close_foreign(m, g, ready_fd);
 	signals_restore();
+	/* Ctrl-C reaches the whole process group; what it means is for the master to say. */
+	signal(SIGINT, SIG_IGN);
 	FAULT("worker.boot");
 	exit(worker_main(&start));
 }

@@ -106,6 +106,7 @@ class Server:
         }), config)
         self.env, self.args = dict(env or {}), list(args)
         self.process, self.reports_allowed = None, False
+        self.stdin = subprocess.DEVNULL
         self.log_start = 0
         self.write_config()
 
@@ -128,7 +129,7 @@ class Server:
         assert self.process is None or self.process.poll() is not None, "already running"
         self.log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([binary(), "-c", str(self.conf_path), *self.args], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([binary(), "-c", str(self.conf_path), *self.args], stdin=self.stdin,
                                             stdout=log, stderr=log, cwd=self.folder, env=self.environment(),
                                             start_new_session=True)
         return self

@@ -416,6 +416,21 @@ def test_stop_signals_end_cleanly(server, signum):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_ctrl_c_at_a_terminal_is_the_decent_end(make_server):
+    s = make_server(start=False)
+    terminal, s.stdin = os.openpty()
+    try:
+        s.start()
+        s.wait_workers(2)
+        os.killpg(s.process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+        code, text = s.expect_exit()
+    finally:
+        os.close(terminal)
+        os.close(s.stdin)
+    assert code == 0
+    assert '"how":"graceful"' in text and "worker died" not in text
+
+
 @pytest.mark.server({"server": {"workers": 2, "graceful_timeout": "1s"}})
 def test_worker_that_ignores_term_is_killed_in_the_end(server):
     victim = server.wait_workers(2)[0]["pid"]
@@ -569,3 +584,28 @@ def test_many_reloads_coalesce(server):
     server.wait_workers(2)
     assert server.status()["reloads"] < 30
     assert len(server.family()) == 3
+
+
+@pytest.mark.server({"server": {"workers": 1, "graceful_timeout": "100ms", "body_timeout": "60s", "request_timeout": "60s"}})
+def test_third_draining_generation_hurries_the_oldest(server):
+    """A request whose body does not come keeps its worker draining, until too many generations do."""
+    held = []
+    try:
+        for wanted in (2, 3, 4):
+            c = socket.create_connection(("127.0.0.1", server.port))
+            held.append(c)
+            c.sendall(b"POST /api/debates HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                      b"Content-Length: 100\r\n\r\n{")
+            wait_until(lambda: any(w["generation"] == wanted - 1 and w["connections"] > 0 for w in server.workers()),
+                       what="the held request")
+            server.signal(signal.SIGHUP)
+            wait_until(lambda: generation(server) == wanted, what="reload %d" % wanted)
+            if wanted < 4:
+                assert "hurrying the oldest" not in server.run_log()
+        server.wait_log("hurrying the oldest")
+        wait_until(lambda: {w["generation"] for w in server.workers(None)} == {2, 3, 4}, timeout=30,
+                   what="the end of the first generation")
+    finally:
+        for c in held:
+            c.close()
+    server.wait_workers(1)
