@@ -675,6 +675,12 @@ static void test_convergence(void **state)
 	assert_true(json_array_size(json_get_arr(fake_result(d), "flips")) >= 1);
 	assert_int_equal(fake_count(d, "flip_detected"), json_array_size(json_get_arr(fake_result(d), "flips")));
 	fake_free(d);
+	d = fake_new(3, "majority", script_converging); /* in the last round there is nothing left to save */
+	assert_true(fake_run(d));
+	assert_int_equal(fake_count(d, "round_start"), 2);
+	assert_null(json_object_get(fake_result(d), "early_stop"));
+	assert_int_equal(fake_count(d, "debate_early_terminated"), 0);
+	fake_free(d);
 }
 
 static const char *script_mumbling(const struct step_call *c, int attempt)
