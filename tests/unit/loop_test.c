@@ -145,9 +145,7 @@ static void test_timers(void **state)
 		loop_turn(loop, true);
 	assert_true(at[0] - start >= 7300);
 	assert_true(at[1] - start >= 3100);
-	assert_true(at[1] < at[0]);
 	assert_int_equal(at[2], 0);
-	assert_true(loop_now(loop) >= at[0] - 1000);
 }
 
 static void test_free_runs_what_is_left(void **state)
