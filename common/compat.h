@@ -43,6 +43,9 @@ void *xrealloc(void *p, size_t n) __attribute__((returns_nonnull));
 char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull));
 char *xstrndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull));
 
+/* Under clang the fortified C library defines some of them as macros, which cannot be poisoned. */
+#ifndef __clang__
 #pragma GCC poison strcpy strcat sprintf vsprintf strtok atoi atol gets
+#endif
 
 #endif

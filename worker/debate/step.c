@@ -659,10 +659,9 @@ CO_FN static bool step_pause(struct debate *d, int64_t us)
 	return true;
 }
 
+/* After a call that failed; a reply that was read but not understood has its own rule (STEP_REPAIRS_MAX). */
 static bool step_try_again(const struct conf *c, const struct step_attempts *at)
 {
-	if (at->last == AGENT_FAIL_PARSE)
-		return at->repairs <= STEP_REPAIRS_MAX;
 	if (at->last == AGENT_FAIL_EMPTY)
 		return at->failed <= 1;
 	return agent_fail_retryable(at->last) && at->failed < c->debates.retry_attempts;
@@ -698,7 +697,7 @@ CO_FN static bool step_call_once(struct debate *d, const char *key, const struct
 	co_scope_leave(&scope);
 	if (reply.fail == AGENT_OK) {
 		ok = step_succeeded(d, key, c, at, &reply, &done);
-		*again = ok && !done && step_try_again(d->w->conf, at);
+		*again = ok && !done && at->repairs <= STEP_REPAIRS_MAX;
 	} else if (step_interrupted(d, &reply)) {
 		ok = false;
 		goto out;

@@ -207,12 +207,10 @@ void http_reply(struct http_request *req, int status, const char *content_type, 
 
 void http_reply_json(struct http_request *req, int status, json_t *doc)
 {
-	char *text = json_dumps(doc, JSON_COMPACT);
+	struct str text = json_text(req->arena, doc);
 
-	BUG_ON(text == NULL);
 	json_decref(doc);
-	http_reply(req, status, "application/json", str_of(text));
-	free(text);
+	http_reply(req, status, "application/json", text);
 }
 
 void reply_problem(struct http_request *req, int status, const char *code, const char *msg, const char *field, json_t *extra)
