@@ -27,7 +27,8 @@
 #define MASTER_STOP_MARGIN (7 * SEC_US) /* beyond graceful_timeout: a worker's own limit comes first */
 #define MASTER_QUIT_LIMIT (5 * SEC_US)
 
-void supervisor_complain(const struct master *m, const char *fmt, ...)
+/* Says why on standard error, and in the log if that is elsewhere. One call per failed start. */
+static PRINTF_FMT(2, 3) void supervisor_complain(const struct master *m, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
@@ -404,7 +405,8 @@ static void supervisor_check_stopped(struct master *m)
 	loop_stop(m->loop);
 }
 
-void supervisor_abort_start(struct master *m, int code)
+/* Ends the first start: nothing of it stays. */
+static void supervisor_abort_start(struct master *m, int code)
 {
 	m->exit_code = code;
 	supervisor_stop(m, STOP_QUICK);

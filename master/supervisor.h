@@ -63,10 +63,6 @@ struct master {
 	int exit_code;
 };
 
-/* Says why on standard error, and in the log if that is elsewhere. One call per failed start. */
-void supervisor_complain(const struct master *m, const char *fmt, ...) PRINTF_FMT(2, 3);
-/* Ends the first start: nothing of it stays, the program exits with `code`. */
-void supervisor_abort_start(struct master *m, int code);
 /* TERM, INT, QUIT. */
 void supervisor_stop(struct master *m, enum stop how);
 /* TTIN, TTOU: one worker more or fewer, at least one. */
