@@ -331,17 +331,9 @@ static void conn_flushed(struct http_conn *c)
 
 /* ---- work on input ---- */
 
-static bool conn_may_begin(struct http_conn *c)
+static bool conn_may_begin(const struct http_conn *c)
 {
-	uint64_t turn = loop_turns(c->server->loop);
-
-	if (c->out.bytes > CONN_OUT_HIGH)
-		return false;
-	if (c->turn != turn) {
-		c->turn = turn;
-		c->turn_requests = 0;
-	}
-	return c->turn_requests < CONN_TURN_MAX;
+	return c->out.bytes <= CONN_OUT_HIGH && c->turn_requests < CONN_TURN_MAX;
 }
 
 /* Looks for a complete head. False: more bytes are needed. */
@@ -506,6 +498,7 @@ static void conn_on_read(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	c->turn_requests = 0;
 	/* A few buffers at most, so that one client's upload does not hold up the others. */
 	for (i = 0; i < 4 && c->state != CONN_DEAD && conn_wants_input(c); i++) {
 		size_t room;

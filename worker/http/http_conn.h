@@ -91,8 +91,7 @@ struct http_conn {
 	struct http_deadline deadline;       /* of the state */
 	struct http_deadline write_deadline;
 	struct http_addr addr;
-	uint64_t turn;           /* in which turn_requests were begun */
-	unsigned turn_requests;
+	unsigned turn_requests;  /* begun since the last read event */
 };
 
 #define REPLY_BLOCKS_MAX 8
