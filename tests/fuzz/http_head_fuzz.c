@@ -31,7 +31,8 @@ static void check_head(struct str head)
 	a = arena_new(0);
 	if (route_normalise(h.target, a, &path, &err)) {
 		BUG_ON(path.n == 0 || path.p[0] != '/' || memchr(path.p, '\0', path.n) != NULL);
-		BUG_ON(str_find(path, STR("//")) >= 0 || str_find(path, STR("/../")) >= 0 || str_ends(path, STR("/..")));
+		BUG_ON(str_find(path, STR("//")) >= 0 || str_find(path, STR("/../")) >= 0 ||
+		       str_ends(path, STR("/..")));
 	}
 	arena_free(a);
 }

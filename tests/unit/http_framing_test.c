@@ -53,7 +53,8 @@ static void test_heads(void **state)
 		buf_printf(&head, "POST / HTTP/1.%d\r\nHost: x\r\n%s\r\n", cases[i].minor, cases[i].fields);
 		assert_true(http_head_parse(buf_str(&head), &h, &err));
 		ok = http_framing(&h, &f, &err);
-		if (ok != cases[i].ok || (ok && (f.kind != cases[i].kind || f.length != cases[i].length || f.keep_alive != cases[i].keep)))
+		if (ok != cases[i].ok ||
+		    (ok && (f.kind != cases[i].kind || f.length != cases[i].length || f.keep_alive != cases[i].keep)))
 			fail_msg("case %zu: %s", i, cases[i].fields);
 		if (!ok)
 			assert_int_equal(err.code, ERR_BAD_REQUEST);
@@ -63,8 +64,14 @@ static void test_heads(void **state)
 
 static void test_expect(void **state)
 {
-	static const struct { const char *value; int minor; enum http_expect want; } cases[] = {
-	    {"100-continue", 1, EXPECT_CONTINUE}, {"100-Continue", 1, EXPECT_CONTINUE}, {"100-continue", 0, EXPECT_NOTHING}, {"x", 1, EXPECT_UNKNOWN}};
+	static const struct {
+		const char *value;
+		int minor;
+		enum http_expect want;
+	} cases[] = {{"100-continue", 1, EXPECT_CONTINUE},
+		     {"100-Continue", 1, EXPECT_CONTINUE},
+		     {"100-continue", 0, EXPECT_NOTHING},
+		     {"x", 1, EXPECT_UNKNOWN}};
 
 	(void)state;
 	for (size_t i = 0; i < countof(cases); i++) {
@@ -105,7 +112,12 @@ static int feed(struct str in, size_t step, struct buf *data, size_t *left)
 
 static void test_chunked(void **state)
 {
-	static const struct { const char *in; int result; const char *data; size_t left; } cases[] = {
+	static const struct {
+		const char *in;
+		int result;
+		const char *data;
+		size_t left;
+	} cases[] = {
 	    {"0\r\n\r\n", 1, "", 0},
 	    {"5\r\nhello\r\n0\r\n\r\nGET", 1, "hello", 3},
 	    {"a\r\n0123456789\r\n1\r\nx\r\n000\r\n\r\n", 1, "0123456789x", 0},
@@ -180,7 +192,7 @@ static void test_lists(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_heads), cmocka_unit_test(test_expect), cmocka_unit_test(test_chunked),
+	    cmocka_unit_test(test_heads),          cmocka_unit_test(test_expect), cmocka_unit_test(test_chunked),
 	    cmocka_unit_test(test_chunked_limits), cmocka_unit_test(test_lists),
 	};
 

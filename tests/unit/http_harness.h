@@ -30,8 +30,8 @@
 struct harness {
 	struct worker w;
 	struct conf *conf;
-	int client;         /* our end, -1 when closed */
-	struct buf in;      /* what the server has sent */
+	int client;    /* our end, -1 when closed */
+	struct buf in; /* what the server has sent */
 	bool eof;
 };
 
@@ -189,14 +189,14 @@ static struct answer harness_answer(struct harness *h)
 }
 
 /* Blocks in the loop until the condition holds: for what takes time by its nature (deadlines). */
-#define HARNESS_UNTIL(h, condition)                                                                                    \
-	do {                                                                                                           \
-		int64_t give_up = clock_mono_us() + 10 * SEC_US;                                                       \
-		while (!(condition) && clock_mono_us() < give_up) {                                                    \
-			loop_turn((h)->w.loop, false);                                                                 \
-			harness_read(h);                                                                               \
-		}                                                                                                      \
-		assert_true(condition);                                                                                \
+#define HARNESS_UNTIL(h, condition)                                 \
+	do {                                                        \
+		int64_t give_up = clock_mono_us() + 10 * SEC_US;    \
+		while (!(condition) && clock_mono_us() < give_up) { \
+			loop_turn((h)->w.loop, false);              \
+			harness_read(h);                            \
+		}                                                   \
+		assert_true(condition);                             \
 	} while (0)
 
 static bool answer_has(const struct answer *a, const char *line)

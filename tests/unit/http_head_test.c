@@ -27,7 +27,8 @@ static void test_tokens(void **state)
 
 static void test_scan_in_pieces(void **state)
 {
-	struct str head = STR("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), more = STR("GET / HTTP/1.1\r\nHost: x\r\n\r\nbody\r\n\r\n");
+	struct str head = STR("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+		   more = STR("GET / HTTP/1.1\r\nHost: x\r\n\r\nbody\r\n\r\n");
 	struct http_head_scan s = {0, 0};
 	struct error err = ERROR_INIT;
 
@@ -72,13 +73,39 @@ static void test_parse(void **state)
 
 static void test_normalise(void **state)
 {
-	static const struct { const char *raw, *path; } cases[] = {
-	    {"/", "/"}, {"/a", "/a"}, {"/a/", "/a"}, {"//a///b//", "/a/b"}, {"/a?x/..", "/a"}, {"/%61%2Fb", "/a/b"},
-	    {"/api/v1/x", "/api/x"}, {"/api/v2/x/", "/api/x"}, {"/api/v1", "/api"}, {"/api/v3/x", "/api/v3/x"},
-	    {"/api/v10/x", "/api/v10/x"}, {"/xapi/v1/x", "/xapi/v1/x"}, {"http://h:1/p?q", "/p"}, {"http://h?q", "/"},
-	    {"*", "/"}, {"/a.b/..c/.d", "/a.b/..c/.d"}, {"/%E4%B8%AD", "/\xe4\xb8\xad"}, {"/api/%76%31/x", "/api/x"},
-	    {"/.", NULL}, {"/..", NULL}, {"/a/../b", NULL}, {"/a/%2e%2E", NULL}, {"/a/%2e/b", NULL}, {"/%00", NULL},
-	    {"/%", NULL}, {"/%4", NULL}, {"/%zz", NULL}, {"/a%0ab", NULL}, {"/a%5cb", NULL}, {"/a%2f..", NULL},
+	static const struct {
+		const char *raw, *path;
+	} cases[] = {
+	    {"/", "/"},
+	    {"/a", "/a"},
+	    {"/a/", "/a"},
+	    {"//a///b//", "/a/b"},
+	    {"/a?x/..", "/a"},
+	    {"/%61%2Fb", "/a/b"},
+	    {"/api/v1/x", "/api/x"},
+	    {"/api/v2/x/", "/api/x"},
+	    {"/api/v1", "/api"},
+	    {"/api/v3/x", "/api/v3/x"},
+	    {"/api/v10/x", "/api/v10/x"},
+	    {"/xapi/v1/x", "/xapi/v1/x"},
+	    {"http://h:1/p?q", "/p"},
+	    {"http://h?q", "/"},
+	    {"*", "/"},
+	    {"/a.b/..c/.d", "/a.b/..c/.d"},
+	    {"/%E4%B8%AD", "/\xe4\xb8\xad"},
+	    {"/api/%76%31/x", "/api/x"},
+	    {"/.", NULL},
+	    {"/..", NULL},
+	    {"/a/../b", NULL},
+	    {"/a/%2e%2E", NULL},
+	    {"/a/%2e/b", NULL},
+	    {"/%00", NULL},
+	    {"/%", NULL},
+	    {"/%4", NULL},
+	    {"/%zz", NULL},
+	    {"/a%0ab", NULL},
+	    {"/a%5cb", NULL},
+	    {"/a%2f..", NULL},
 	};
 	struct arena *a = arena_new(0);
 
@@ -98,7 +125,9 @@ static void test_normalise(void **state)
 
 static void test_query(void **state)
 {
-	struct http_request req = {.arena = arena_new(0), .query = STR("a=1&b=x%20y+z&&a=2&e=&f&%67=h&bad=%zz&n=-5&m=99999999999999999999&=v")};
+	struct http_request req = {.arena = arena_new(0),
+				   .query =
+				       STR("a=1&b=x%20y+z&&a=2&e=&f&%67=h&bad=%zz&n=-5&m=99999999999999999999&=v")};
 
 	(void)state;
 	assert_true(str_eqz(http_query(&req, "a"), "1"));
@@ -124,9 +153,13 @@ static void test_addresses(void **state)
 	static char list0[] = "10.0.0.0/8", list1[] = "localhost", list2[] = "2001:db8::/33", list3[] = "nonsense";
 	char *texts[] = {list0, list1, list2, list3};
 	struct conf_list list = {texts, countof(texts)};
-	static const struct { const char *text; bool in; } cases[] = {
-	    {"10.255.0.1", true}, {"11.0.0.1", false}, {"127.0.0.1", true}, {"::1", true}, {"2001:db8:7fff::1", true},
-	    {"2001:db8:8000::1", false}, {"::ffff:10.0.0.1", true}, {"10.0.0.1:80", true}, {"[::1]:80", true},
+	static const struct {
+		const char *text;
+		bool in;
+	} cases[] = {
+	    {"10.255.0.1", true},       {"11.0.0.1", false},         {"127.0.0.1", true},       {"::1", true},
+	    {"2001:db8:7fff::1", true}, {"2001:db8:8000::1", false}, {"::ffff:10.0.0.1", true}, {"10.0.0.1:80", true},
+	    {"[::1]:80", true},
 	};
 	struct http_cidrs c;
 	struct http_addr a;
@@ -148,7 +181,9 @@ static void test_forwarded(void **state)
 {
 	static char trusted[] = "10.0.0.0/8";
 	char *texts[] = {trusted};
-	static const struct { const char *first, *second, *client; } cases[] = {
+	static const struct {
+		const char *first, *second, *client;
+	} cases[] = {
 	    {"1.1.1.1", NULL, "1.1.1.1"},
 	    {"6.6.6.6, 1.1.1.1, 10.0.0.2", NULL, "1.1.1.1"},
 	    {"6.6.6.6, 1.1.1.1", "10.0.0.3,10.0.0.2", "1.1.1.1"},
@@ -163,7 +198,8 @@ static void test_forwarded(void **state)
 	http_cidrs_set(&c, &(struct conf_list){texts, 1});
 	assert_true(http_addr_parse(STR("10.0.0.1"), &peer));
 	for (size_t i = 0; i < countof(cases); i++) {
-		struct http_field f[2] = {{STR("X-Forwarded-For"), str_of(cases[i].first)}, {STR("x-forwarded-for"), str_of(cases[i].second)}};
+		struct http_field f[2] = {{STR("X-Forwarded-For"), str_of(cases[i].first)},
+					  {STR("x-forwarded-for"), str_of(cases[i].second)}};
 		struct http_addr a = http_forwarded_for(&c, f, cases[i].second != NULL ? 2 : 1, peer);
 		char text[HTTP_ADDR_TEXT];
 
@@ -204,8 +240,8 @@ static void test_peers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_tokens), cmocka_unit_test(test_scan_in_pieces), cmocka_unit_test(test_parse),
-	    cmocka_unit_test(test_normalise), cmocka_unit_test(test_query), cmocka_unit_test(test_addresses),
+	    cmocka_unit_test(test_tokens),    cmocka_unit_test(test_scan_in_pieces), cmocka_unit_test(test_parse),
+	    cmocka_unit_test(test_normalise), cmocka_unit_test(test_query),          cmocka_unit_test(test_addresses),
 	    cmocka_unit_test(test_forwarded), cmocka_unit_test(test_peers),
 	};
 

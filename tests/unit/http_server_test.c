@@ -366,8 +366,8 @@ static void test_stream_backpressure(void **state)
 
 /* ---- WebSocket ---- */
 
-#define UPGRADE(extra)                                                                                                 \
-	"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"                      \
+#define UPGRADE(extra)                                                                             \
+	"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" \
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" extra "\r\n"
 
 /* A masked client frame. */
@@ -413,7 +413,7 @@ static void test_ws_messages(void **state)
 		open_ws(h);
 		put_frame(&b, 0x81, STR("one"));
 		put_frame(&b, 0x01, STR("t\xc3"));
-		put_frame(&b, 0x89, STR("ping"));   /* between the fragments, inside a character */
+		put_frame(&b, 0x89, STR("ping")); /* between the fragments, inside a character */
 		put_frame(&b, 0x00, STR(""));
 		put_frame(&b, 0x80, STR("\xa4x"));
 		put_frame(&b, 0x82, STR("\xff"));
@@ -425,7 +425,9 @@ static void test_ws_messages(void **state)
 		/* The closing handshake, begun by the client. */
 		buf_clear(&b);
 		buf_clear(&h->in);
-		put_frame(&b, 0x88, STR("\x03\xe8" "bye"));
+		put_frame(&b, 0x88,
+			  STR("\x03\xe8"
+			      "bye"));
 		harness_send(h, buf_str(&b), step);
 		harness_turns(h, 3);
 		assert_true(str_eq(buf_str(&h->in), STR("\x88\x02\x03\xe8")));
@@ -459,7 +461,11 @@ static void test_ws_close_by_us(void **state)
 
 static void test_ws_protocol_errors(void **state)
 {
-	static const struct { const char *what; struct str bytes; unsigned code; } bad[] = {
+	static const struct {
+		const char *what;
+		struct str bytes;
+		unsigned code;
+	} bad[] = {
 	    {"unmasked", {"\x81\x01x", 3}, 1002},
 	    {"reserved bit", {"\xc1\x80\0\0\0\0", 6}, 1002},
 	    {"reserved opcode", {"\x83\x80\0\0\0\0", 6}, 1002},
@@ -500,12 +506,17 @@ static void test_ws_protocol_errors(void **state)
 
 static void test_ws_handshake_refused(void **state)
 {
-	static const struct { const char *request; int status; } bad[] = {
+	static const struct {
+		const char *request;
+		int status;
+	} bad[] = {
 	    {GET("/ws"), 426},
 	    {"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n"
-	     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", 426},
+	     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+	     426},
 	    {"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-	     "Sec-WebSocket-Key: short\r\n\r\n", 400},
+	     "Sec-WebSocket-Key: short\r\n\r\n",
+	     400},
 	    {UPGRADE("Origin: http://evil.example\r\n"), 403},
 	};
 	struct harness *h = start(NULL, 0);
@@ -529,8 +540,10 @@ static void test_ws_handshake_refused(void **state)
 
 static void test_ws_limits(void **state)
 {
-	static const struct conf_override c[] = {{"limits.exempt", "10.0.0.0/8"}, {"websocket.max_per_ip", "1"},
-	    {"websocket.message_rate", "1"}, {"websocket.message_burst", "2"}};
+	static const struct conf_override c[] = {{"limits.exempt", "10.0.0.0/8"},
+						 {"websocket.max_per_ip", "1"},
+						 {"websocket.message_rate", "1"},
+						 {"websocket.message_burst", "2"}};
 	struct harness *h = start(c, 4);
 	struct buf b = BUF_INIT;
 	int first;
@@ -643,9 +656,14 @@ static void test_drain(void **state)
 
 static void test_default_headers(void **state)
 {
-	static const char *const wanted[] = {"\r\nDate: ", "\r\nContent-Length: ", "\r\nContent-Type: application/json\r\n",
-	    "\r\nX-Request-ID: req-", "\r\nX-Content-Type-Options: nosniff\r\n", "\r\nX-Frame-Options: DENY\r\n",
-	    "\r\nContent-Security-Policy: ", "\r\nVary: Origin\r\n"};
+	static const char *const wanted[] = {"\r\nDate: ",
+					     "\r\nContent-Length: ",
+					     "\r\nContent-Type: application/json\r\n",
+					     "\r\nX-Request-ID: req-",
+					     "\r\nX-Content-Type-Options: nosniff\r\n",
+					     "\r\nX-Frame-Options: DENY\r\n",
+					     "\r\nContent-Security-Policy: ",
+					     "\r\nVary: Origin\r\n"};
 	struct harness *h = start(NULL, 0);
 
 	(void)state;
@@ -672,7 +690,9 @@ static void test_request_id_and_cors(void **state)
 
 	(void)state;
 	harness_connect(h);
-	harness_sendz(h, "OPTIONS /api/json HTTP/1.1\r\nHost: x\r\nX-Request-ID: my.id-1\r\nOrigin: http://localhost:3000\r\n\r\n");
+	harness_sendz(
+	    h,
+	    "OPTIONS /api/json HTTP/1.1\r\nHost: x\r\nX-Request-ID: my.id-1\r\nOrigin: http://localhost:3000\r\n\r\n");
 	a = harness_answer(h);
 	assert_int_equal(a.status, 200);
 	assert_true(answer_has(&a, "\r\nX-Request-ID: my.id-1\r\n"));
@@ -699,13 +719,15 @@ static void test_json_routes(void **state)
 	a = harness_answer(h);
 	assert_true(str_eqz(a.body, "{\"who\":\"anonymous\",\"client\":\"127.0.0.1\",\"n\":100}"));
 	/* The peer is a proxy of ours: the rightmost address that is none counts. */
-	harness_sendz(h, "POST /api/json?n=x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.6.6.6, 10.1.2.3, 127.0.0.1\r\n\r\n");
+	harness_sendz(
+	    h, "POST /api/json?n=x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.6.6.6, 10.1.2.3, 127.0.0.1\r\n\r\n");
 	a = harness_answer(h);
 	assert_true(str_eqz(a.body, "{\"who\":\"anonymous\",\"client\":\"10.1.2.3\",\"n\":7}"));
 	harness_sendz(h, "POST /api/json HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: 2\r\n\r\n{}");
 	a = harness_answer(h);
 	assert_int_equal(a.status, 415);
-	harness_sendz(h, "POST /api/json HTTP/1.1\r\nHost: x\r\nContent-Type: Application/JSON; charset=utf-8\r\nContent-Length: 1\r\n\r\n{");
+	harness_sendz(h, "POST /api/json HTTP/1.1\r\nHost: x\r\nContent-Type: Application/JSON; "
+			 "charset=utf-8\r\nContent-Length: 1\r\n\r\n{");
 	a = harness_answer(h);
 	assert_int_equal(a.status, 400);
 	assert_true(str_find(a.body, STR("INVALID_JSON")) > 0);
@@ -714,7 +736,10 @@ static void test_json_routes(void **state)
 
 static void test_authentication(void **state)
 {
-	static const struct { const char *request; int status; } cases[] = {
+	static const struct {
+		const char *request;
+		int status;
+	} cases[] = {
 	    {"POST /api/json HTTP/1.1\r\nHost: x\r\n\r\n", 401},
 	    {"POST /api/json HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\n\r\n", 401},
 	    {"POST /api/json?token=secret-token HTTP/1.1\r\nHost: x\r\n\r\n", 401},
@@ -768,16 +793,26 @@ static void test_head(void **state)
 static void test_access_line(void **state)
 {
 	struct harness *h = start(NULL, 0);
-	struct access_format *f = access_format_compile("%(h)s %(l)s %(u)s \"%(r)s\" %(s)s %(b)s \"%(a)s\" %({x-request-id}i)s %(zz)s %");
+	struct access_format *f =
+	    access_format_compile("%(h)s %(l)s %(u)s \"%(r)s\" %(s)s %(b)s \"%(a)s\" %({x-request-id}i)s %(zz)s %");
 	struct http_field fields[] = {{STR("User-Agent"), STR("a\"b\x01\xff")}};
-	struct http_request req = {.method = HTTP_GET, .minor = 1, .target = STR("/ws?token=abc&a=b&%74oken=x"),
-	    .query = STR("token=abc&a=b&%74oken=x"), .client = STR("1.2.3.4"), .status = 101, .bytes_out = 12,
-	    .fields = fields, .field_count = 1, .request_id = STR("req-1"), .ctx = CONTEXT_DEFAULT};
+	struct http_request req = {.method = HTTP_GET,
+				   .minor = 1,
+				   .target = STR("/ws?token=abc&a=b&%74oken=x"),
+				   .query = STR("token=abc&a=b&%74oken=x"),
+				   .client = STR("1.2.3.4"),
+				   .status = 101,
+				   .bytes_out = 12,
+				   .fields = fields,
+				   .field_count = 1,
+				   .request_id = STR("req-1"),
+				   .ctx = CONTEXT_DEFAULT};
 	struct buf out = BUF_INIT;
 
 	(void)state;
 	access_format_line(f, &req, &out);
-	assert_string_equal(out.p, "1.2.3.4 - - \"GET /ws?token=***&a=b&%74oken=*** HTTP/1.1\" 101 12 \"a\\x22b\\x01\\xff\" req-1 - %");
+	assert_string_equal(
+	    out.p, "1.2.3.4 - - \"GET /ws?token=***&a=b&%74oken=*** HTTP/1.1\" 101 12 \"a\\x22b\\x01\\xff\" req-1 - %");
 	access_format_free(f);
 	buf_free(&out);
 	harness_free(h);
@@ -786,18 +821,30 @@ static void test_access_line(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_waiting_handler), cmocka_unit_test(test_client_goes),
-	    cmocka_unit_test(test_half_closed_client), cmocka_unit_test(test_server_freed_while_waiting),
-	    cmocka_unit_test(test_request_timeout), cmocka_unit_test(test_deadlines),
-	    cmocka_unit_test(test_pipeline_bounded), cmocka_unit_test(test_stream),
-	    cmocka_unit_test(test_stream_client_goes), cmocka_unit_test(test_stream_backpressure),
-	    cmocka_unit_test(test_ws_messages), cmocka_unit_test(test_ws_close_by_us),
-	    cmocka_unit_test(test_ws_protocol_errors), cmocka_unit_test(test_ws_handshake_refused),
-	    cmocka_unit_test(test_ws_limits), cmocka_unit_test(test_ws_ping),
-	    cmocka_unit_test(test_ws_slow_reader), cmocka_unit_test(test_drain),
-	    cmocka_unit_test(test_default_headers), cmocka_unit_test(test_request_id_and_cors),
-	    cmocka_unit_test(test_json_routes), cmocka_unit_test(test_authentication),
-	    cmocka_unit_test(test_head), cmocka_unit_test(test_access_line),
+	    cmocka_unit_test(test_waiting_handler),
+	    cmocka_unit_test(test_client_goes),
+	    cmocka_unit_test(test_half_closed_client),
+	    cmocka_unit_test(test_server_freed_while_waiting),
+	    cmocka_unit_test(test_request_timeout),
+	    cmocka_unit_test(test_deadlines),
+	    cmocka_unit_test(test_pipeline_bounded),
+	    cmocka_unit_test(test_stream),
+	    cmocka_unit_test(test_stream_client_goes),
+	    cmocka_unit_test(test_stream_backpressure),
+	    cmocka_unit_test(test_ws_messages),
+	    cmocka_unit_test(test_ws_close_by_us),
+	    cmocka_unit_test(test_ws_protocol_errors),
+	    cmocka_unit_test(test_ws_handshake_refused),
+	    cmocka_unit_test(test_ws_limits),
+	    cmocka_unit_test(test_ws_ping),
+	    cmocka_unit_test(test_ws_slow_reader),
+	    cmocka_unit_test(test_drain),
+	    cmocka_unit_test(test_default_headers),
+	    cmocka_unit_test(test_request_id_and_cors),
+	    cmocka_unit_test(test_json_routes),
+	    cmocka_unit_test(test_authentication),
+	    cmocka_unit_test(test_head),
+	    cmocka_unit_test(test_access_line),
 	};
 
 	int failed = cmocka_run_group_tests_name("http_server", tests, NULL, NULL);

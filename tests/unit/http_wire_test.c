@@ -3,13 +3,13 @@
  * Runs every file of tests/http: raw requests and what must come back. Each is delivered whole, byte by byte, and
  * behind another request on the same connection.
  *
- * A file: "# why", then "> STATUS [close|open] [body]" per expected reply, then the bytes. In the bytes a line break of the
- * file is nothing; \r \n \t \\ \xHH are themselves, \{N:c} is N times c. "> 0 open": no reply, and the connection waits.
+ * A file: "# why", then "> STATUS [close|open] [body]" per expected reply, then the bytes. In the bytes a line break of
+ * the file is nothing; \r \n \t \\ \xHH are themselves, \{N:c} is N times c. "> 0 open": no reply, and the connection
+ * waits.
  */
 #include "http_harness.h"
 
 #include <dirent.h>
-
 
 static void on_hello(struct http_request *req)
 {
@@ -28,17 +28,25 @@ static void on_path(struct http_request *req)
 
 static const struct route rows[] = {
     {.method = HTTP_GET, .path = "/hello", .handler = on_hello, .flags = ROUTE_PUBLIC | ROUTE_INLINE},
-    {.method = HTTP_POST, .path = "/echo", .handler = on_echo, .flags = ROUTE_PUBLIC | ROUTE_ANY_TYPE, .body_limit = 1000},
+    {.method = HTTP_POST,
+     .path = "/echo",
+     .handler = on_echo,
+     .flags = ROUTE_PUBLIC | ROUTE_ANY_TYPE,
+     .body_limit = 1000},
     {.method = HTTP_GET, .path = "/api/things/{id}", .handler = on_path, .flags = ROUTE_PUBLIC | ROUTE_INLINE},
 };
 static const struct route_table table = {rows, countof(rows)};
 
-struct expected { int status; bool close; struct str body; };
+struct expected {
+	int status;
+	bool close;
+	struct str body;
+};
 
 struct fixture {
 	struct expected replies[16];
 	size_t count;
-	bool waits;       /* "> 0 open" */
+	bool waits; /* "> 0 open" */
 	struct buf bytes;
 };
 

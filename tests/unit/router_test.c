@@ -16,7 +16,10 @@ static void handler(struct http_request *req)
 	(void)req;
 }
 
-#define ROW(m, p) {.method = (m), .path = (p), .handler = handler, .permission = "x:y"}
+#define ROW(m, p)                                                                   \
+	{                                                                           \
+		.method = (m), .path = (p), .handler = handler, .permission = "x:y" \
+	}
 
 static const struct route rows[] = {
     ROW(HTTP_GET, "/"),
@@ -51,7 +54,12 @@ static struct router *compile(const struct route *v, size_t n, struct error *err
 
 static void test_match(void **state)
 {
-	static const struct { enum http_method m; const char *path; int row; const char *p0, *p1; } cases[] = {
+	static const struct {
+		enum http_method m;
+		const char *path;
+		int row;
+		const char *p0, *p1;
+	} cases[] = {
 	    {HTTP_GET, "/", 0, NULL, NULL},
 	    {HTTP_GET, "/api/debates", 1, NULL, NULL},
 	    {HTTP_POST, "/api/debates", 2, NULL, NULL},
@@ -111,7 +119,11 @@ static void test_allow(void **state)
 
 static void test_mistakes(void **state)
 {
-	static const struct { struct route v[2]; size_t n; const char *says; } bad[] = {
+	static const struct {
+		struct route v[2];
+		size_t n;
+		const char *says;
+	} bad[] = {
 	    {{ROW(HTTP_GET, "/a"), ROW(HTTP_GET, "/a")}, 2, "declared twice"},
 	    {{ROW(HTTP_GET, "/a/{x}"), ROW(HTTP_GET, "/a/{y}")}, 2, "declared twice"},
 	    {{{.method = HTTP_GET, .path = "/a", .handler = handler}}, 1, "neither permission nor public"},
@@ -167,7 +179,8 @@ static void note_waits(void *arg, const struct route *route, const char *text, b
 
 static void test_waiting_step(void **state)
 {
-	static const struct route v[] = {{.method = HTTP_POST, .path = "/a", .handler = handler, .flags = ROUTE_PUBLIC | ROUTE_INLINE}};
+	static const struct route v[] = {
+	    {.method = HTTP_POST, .path = "/a", .handler = handler, .flags = ROUTE_PUBLIC | ROUTE_INLINE}};
 	struct error err = ERROR_INIT;
 	struct router *r = compile(v, 1, &err);
 	bool waits = false;
@@ -181,8 +194,8 @@ static void test_waiting_step(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_match), cmocka_unit_test(test_allow), cmocka_unit_test(test_mistakes),
-	    cmocka_unit_test(test_each), cmocka_unit_test(test_waiting_step),
+	    cmocka_unit_test(test_match), cmocka_unit_test(test_allow),        cmocka_unit_test(test_mistakes),
+	    cmocka_unit_test(test_each),  cmocka_unit_test(test_waiting_step),
 	};
 
 	return cmocka_run_group_tests_name("router", tests, NULL, NULL);

@@ -13,7 +13,13 @@
 
 static void test_headers(void **state)
 {
-	static const struct { struct str in; int r; size_t head; uint64_t length; int code; } cases[] = {
+	static const struct {
+		struct str in;
+		int r;
+		size_t head;
+		uint64_t length;
+		int code;
+	} cases[] = {
 	    {{"\x81\x80\1\2\3\4", 6}, 1, 6, 0, 0},
 	    {{"\x81\xfd\1\2\3\4", 6}, 1, 6, 125, 0},
 	    {{"\x82\xfe\x00\x7e\1\2\3\4", 8}, 1, 8, 126, 0},
@@ -75,13 +81,35 @@ static bool utf8(struct str s, size_t cut)
 
 static void test_utf8(void **state)
 {
-	static const struct { const char *s; bool ok; } cases[] = {
-	    {"", true}, {"plain text of more than eight bytes", true}, {"\xc2\x80", true}, {"\xdf\xbf", true},
-	    {"\xe0\xa0\x80", true}, {"\xed\x9f\xbf", true}, {"\xee\x80\x80", true}, {"\xf0\x90\x80\x80", true},
-	    {"\xf4\x8f\xbf\xbf", true}, {"12345678\xe2\x82\xac" "12345678", true},
-	    {"\x80", false}, {"\xc0\x80", false}, {"\xc1\xbf", false}, {"\xe0\x9f\xbf", false}, {"\xed\xa0\x80", false},
-	    {"\xf0\x8f\xbf\xbf", false}, {"\xf4\x90\x80\x80", false}, {"\xf5\x80\x80\x80", false}, {"\xff", false},
-	    {"\xc3", false}, {"\xe2\x82", false}, {"\xc3(", false}, {"12345678\xe2\x82(", false},
+	static const struct {
+		const char *s;
+		bool ok;
+	} cases[] = {
+	    {"", true},
+	    {"plain text of more than eight bytes", true},
+	    {"\xc2\x80", true},
+	    {"\xdf\xbf", true},
+	    {"\xe0\xa0\x80", true},
+	    {"\xed\x9f\xbf", true},
+	    {"\xee\x80\x80", true},
+	    {"\xf0\x90\x80\x80", true},
+	    {"\xf4\x8f\xbf\xbf", true},
+	    {"12345678\xe2\x82\xac"
+	     "12345678",
+	     true},
+	    {"\x80", false},
+	    {"\xc0\x80", false},
+	    {"\xc1\xbf", false},
+	    {"\xe0\x9f\xbf", false},
+	    {"\xed\xa0\x80", false},
+	    {"\xf0\x8f\xbf\xbf", false},
+	    {"\xf4\x90\x80\x80", false},
+	    {"\xf5\x80\x80\x80", false},
+	    {"\xff", false},
+	    {"\xc3", false},
+	    {"\xe2\x82", false},
+	    {"\xc3(", false},
+	    {"12345678\xe2\x82(", false},
 	};
 
 	(void)state;
@@ -96,7 +124,9 @@ static void test_utf8(void **state)
 
 static void test_build(void **state)
 {
-	static const struct { size_t n, head; } sizes[] = {{0, 2}, {125, 2}, {126, 4}, {65535, 4}, {65536, 10}};
+	static const struct {
+		size_t n, head;
+	} sizes[] = {{0, 2}, {125, 2}, {126, 4}, {65535, 4}, {65536, 10}};
 	char *text = xcalloc(1, 65536);
 
 	(void)state;
@@ -117,7 +147,8 @@ static void test_build(void **state)
 
 static void test_close_codes(void **state)
 {
-	static const unsigned good[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 3000, 3999, 4000, 4999};
+	static const unsigned good[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009,
+					1010, 1011, 1012, 3000, 3999, 4000, 4999};
 	static const unsigned bad[] = {0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535};
 
 	(void)state;
@@ -130,8 +161,8 @@ static void test_close_codes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_headers), cmocka_unit_test(test_unmask), cmocka_unit_test(test_utf8),
-	    cmocka_unit_test(test_build), cmocka_unit_test(test_close_codes),
+	    cmocka_unit_test(test_headers), cmocka_unit_test(test_unmask),      cmocka_unit_test(test_utf8),
+	    cmocka_unit_test(test_build),   cmocka_unit_test(test_close_codes),
 	};
 
 	return cmocka_run_group_tests_name("ws_frame", tests, NULL, NULL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests and replies as handlers see them, and the server that carries them. Knows nothing of the business: routes
- * come in as a table, principals as a context. HTTP/1.1 today; nothing here names the wire, so HTTP/2 can stand behind it.
+ * come in as a table, principals as a context. HTTP/1.1 today; nothing here names the wire, so HTTP/2 can stand behind
+ * it.
  */
 #ifndef WORKER_HTTP_HTTP_H
 #define WORKER_HTTP_HTTP_H
@@ -22,37 +23,49 @@ struct route;
 struct shm_slot;
 struct ws_ops;
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_METHOD_MAX, HTTP_OTHER = HTTP_METHOD_MAX };
+enum http_method {
+	HTTP_GET,
+	HTTP_HEAD,
+	HTTP_POST,
+	HTTP_PUT,
+	HTTP_PATCH,
+	HTTP_DELETE,
+	HTTP_OPTIONS,
+	HTTP_METHOD_MAX,
+	HTTP_OTHER = HTTP_METHOD_MAX
+};
 const char *http_method_name(enum http_method m);
 
-struct http_field { struct str name, value; };
+struct http_field {
+	struct str name, value;
+};
 
 #define HTTP_PARAMS_MAX 4
 
 struct http_request {
-	struct http_conn *conn;          /* NULL once the client has gone */
-	void *user;                      /* the server's `user`: struct worker */
-	struct arena *arena;             /* dies with the request */
-	enum http_method method;         /* HEAD is dispatched as GET; `head` says so */
+	struct http_conn *conn;  /* NULL once the client has gone */
+	void *user;              /* the server's `user`: struct worker */
+	struct arena *arena;     /* dies with the request */
+	enum http_method method; /* HEAD is dispatched as GET; `head` says so */
 	bool head;
-	int minor;                       /* HTTP/1.minor */
-	struct str target;               /* as received */
-	struct str path;                 /* decoded and normalised: one spelling of /api/v1/x and /api/x, no trailing '/' */
-	struct str query;                /* raw, without '?' */
+	int minor;         /* HTTP/1.minor */
+	struct str target; /* as received */
+	struct str path;   /* decoded and normalised: one spelling of /api/v1/x and /api/x, no trailing '/' */
+	struct str query;  /* raw, without '?' */
 	const struct http_field *fields;
 	size_t field_count;
-	struct str body;                 /* complete; bounded by the route's limit */
-	const struct route *route;       /* NULL until matched */
+	struct str body;                    /* complete; bounded by the route's limit */
+	const struct route *route;          /* NULL until matched */
 	struct str params[HTTP_PARAMS_MAX]; /* values of {x} in the route's path, in order, decoded */
-	struct context ctx;              /* who asks; filled by the authentication middleware */
-	struct str request_id;           /* X-Request-ID or made here */
-	struct str client;               /* address after trusted proxies */
-	bool https;                      /* by TLS or by X-Forwarded-Proto from a trusted proxy */
+	struct context ctx;                 /* who asks; filled by the authentication middleware */
+	struct str request_id;              /* X-Request-ID or made here */
+	struct str client;                  /* address after trusted proxies */
+	bool https;                         /* by TLS or by X-Forwarded-Proto from a trusted proxy */
 	int64_t start_us;
 	/* The answer so far. */
 	int status;
 	uint64_t bytes_out;
-	struct http_reply *reply;        /* private to the http room */
+	struct http_reply *reply; /* private to the http room */
 };
 
 /* First value of a request header, case-insensitive; STR_NONE when absent. */
@@ -74,13 +87,14 @@ bool http_reply_has(const struct http_request *req, const char *name);
 void http_reply(struct http_request *req, int status, const char *content_type, struct str body);
 /* Takes the reference of doc. */
 void http_reply_json(struct http_request *req, int status, json_t *doc);
-/* The error envelope {error, code, trace_id, field?}; 5xx texts are generic in production, 401 and 503 get their headers. */
+/* The error envelope {error, code, trace_id, field?}; 5xx texts are generic in production, 401 and 503 get their
+ * headers. */
 void http_reply_error(struct http_request *req, const struct error *err);
 bool http_replied(const struct http_request *req);
 
 /*
- * Who goes on with a request after `dispatch` has returned holds it first and releases it when done; a release without a
- * reply answers 500. After 'release' the request must not be touched.
+ * Who goes on with a request after `dispatch` has returned holds it first and releases it when done; a release without
+ * a reply answers 500. After 'release' the request must not be touched.
  */
 void http_request_hold(struct http_request *req);
 void http_request_release(struct http_request *req);
@@ -103,10 +117,11 @@ void http_request_leave(struct http_request *req);
  */
 struct http_stream;
 struct http_stream_ops {
-	void (*on_drain)(void *arg);      /* the queue fell below half of its limit */
+	void (*on_drain)(void *arg); /* the queue fell below half of its limit */
 	void (*on_close)(void *arg);
 };
-struct http_stream *http_stream_begin(struct http_request *req, const char *content_type, const struct http_stream_ops *ops, void *arg);
+struct http_stream *http_stream_begin(struct http_request *req, const char *content_type,
+				      const struct http_stream_ops *ops, void *arg);
 /* Queues one shared buffer (the reference is taken). False when the queue is above its limit: stop until on_drain. */
 bool http_stream_write(struct http_stream *s, struct rbuf *frame);
 size_t http_stream_queued(const struct http_stream *s);
@@ -118,15 +133,18 @@ void http_stream_end(struct http_stream *s);
 struct http_hooks {
 	/* Runs the matched (or unmatched: req->route == NULL) request; inline or on a coroutine as it decides. */
 	void (*dispatch)(struct http_request *req);
-	/* Matches the path before the body is read: sets req->route, params; returns the body limit in bytes or fills err. */
+	/* Matches the path before the body is read: sets req->route, params; returns the body limit in bytes or fills
+	 * err. */
 	bool (*match)(struct http_request *req, size_t *body_limit, struct error *err);
 	/* The answer is on its way or the client has gone: access line, metrics. Called once per request. */
 	void (*finished)(struct http_request *req);
-	/* Adds headers that every reply has, also those to requests that could not be parsed (target empty); or NULL. */
+	/* Adds headers that every reply has, also those to requests that could not be parsed (target empty); or NULL.
+	 */
 	void (*headers)(struct http_request *req);
 };
 
-struct http_server *http_server_new(struct loop *l, const struct conf *c, struct shm_slot *slots, unsigned slot, const struct http_hooks *hooks, void *user);
+struct http_server *http_server_new(struct loop *l, const struct conf *c, struct shm_slot *slots, unsigned slot,
+				    const struct http_hooks *hooks, void *user);
 /* Starts accepting on listening sockets (inherited descriptors); they stay the caller's. */
 void http_server_listen(struct http_server *s, const int *fds, size_t n);
 /* Takes an accepted connection (tests). */

@@ -14,18 +14,18 @@
 #include "common/conf.h"
 #include "worker/http/http_conn.h"
 
-#define ACCEPT_BATCH      16              /* per event */
-#define ACCEPT_PAUSE      (5 * MS_US)     /* away from the queue when this worker has enough */
-#define ACCEPT_FD_PAUSE   (250 * MS_US)   /* when there are no descriptors */
-#define ACCEPT_FRESH      (300 * MS_US)   /* older heartbeats do not count */
-#define ACCEPT_SURPLUS    64              /* connections above the limit that are told so */
+#define ACCEPT_BATCH 16               /* per event */
+#define ACCEPT_PAUSE (5 * MS_US)      /* away from the queue when this worker has enough */
+#define ACCEPT_FD_PAUSE (250 * MS_US) /* when there are no descriptors */
+#define ACCEPT_FRESH (300 * MS_US)    /* older heartbeats do not count */
+#define ACCEPT_SURPLUS 64             /* connections above the limit that are told so */
 
 struct http_accept {
 	struct http_server *server;
 	int epoll;
 	int *fds;
 	size_t count;
-	size_t next;                  /* where the next batch begins, so that no listener is favoured */
+	size_t next; /* where the next batch begins, so that no listener is favoured */
 	struct event ev;
 	struct loop_timer pause;
 	bool armed, stopped;

@@ -5,7 +5,7 @@
  */
 #include "worker/http/http_framing.h"
 
-#define CHUNK_EXT_MAX     256
+#define CHUNK_EXT_MAX 256
 #define CHUNK_TRAILER_MAX 8192
 
 static int chunk_hex(unsigned char c)

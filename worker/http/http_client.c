@@ -130,7 +130,8 @@ static bool forwarded_walk(const struct http_cidrs *trusted, struct str list, st
 			;
 		item = str_trim(str_sub(list, comma, list.n));
 		if (item.n > 0) {
-			/* Text that is no address was not written by a proxy of ours: what stands right of it counts. */
+			/* Text that is no address was not written by a proxy of ours: what stands right of it counts.
+			 */
 			if (!http_addr_parse(item, &a))
 				return true;
 			*found = a;
@@ -143,7 +144,8 @@ static bool forwarded_walk(const struct http_cidrs *trusted, struct str list, st
 	}
 }
 
-struct http_addr http_forwarded_for(const struct http_cidrs *trusted, const struct http_field *fields, size_t n, struct http_addr peer)
+struct http_addr http_forwarded_for(const struct http_cidrs *trusted, const struct http_field *fields, size_t n,
+				    struct http_addr peer)
 {
 	struct http_addr found = peer;
 

@@ -13,10 +13,18 @@ struct loop;
 #define HTTP_ADDR_TEXT 48
 
 /* IPv4 as mapped IPv6. */
-struct http_addr { uint8_t b[16]; };
+struct http_addr {
+	uint8_t b[16];
+};
 
-struct http_cidr { struct http_addr addr; unsigned bits; };
-struct http_cidrs { struct http_cidr *v; size_t n; };
+struct http_cidr {
+	struct http_addr addr;
+	unsigned bits;
+};
+struct http_cidrs {
+	struct http_cidr *v;
+	size_t n;
+};
 
 /* "10.0.0.0/8", "::1", "localhost"; what is no address is left out. */
 void http_cidrs_set(struct http_cidrs *c, const struct conf_list *list);
@@ -31,7 +39,8 @@ void http_addr_text(const struct http_addr *a, char out[HTTP_ADDR_TEXT]);
  * The rightmost address of X-Forwarded-For that is no trusted proxy; the leftmost if all are; `peer` if there is none.
  * Only for requests whose peer is trusted.
  */
-struct http_addr http_forwarded_for(const struct http_cidrs *trusted, const struct http_field *fields, size_t n, struct http_addr peer);
+struct http_addr http_forwarded_for(const struct http_cidrs *trusted, const struct http_field *fields, size_t n,
+				    struct http_addr peer);
 
 /* May pages of that origin use this server? ('*' in cors.allowed_origins allows all.) */
 bool http_origin_allowed(const struct conf *c, struct str origin);
@@ -41,7 +50,8 @@ struct http_peers;
 struct http_peers *http_peers_new(void);
 void http_peers_free(struct http_peers *p);
 /* Takes a place: false (and nothing is taken) above `open_max` open ones or `rate_max` a minute; 0 = no limit. */
-bool http_peers_enter(struct http_peers *p, const struct http_addr *a, int64_t open_max, int64_t rate_max, int64_t now) MUST_CHECK;
+bool http_peers_enter(struct http_peers *p, const struct http_addr *a, int64_t open_max, int64_t rate_max,
+		      int64_t now) MUST_CHECK;
 void http_peers_leave(struct http_peers *p, const struct http_addr *a);
 /* Forgets addresses that have nothing open and were silent for a minute. Called now and then. */
 void http_peers_sweep(struct http_peers *p, int64_t now);

@@ -471,7 +471,8 @@ static void conn_settle(struct http_conn *c)
 	in_release(c);
 	conn_read_event(c);
 	/* Requests are left over although nothing is waited for: the turn's share is used up. */
-	if (c->state == CONN_IDLE && in_size(c) > 0 && c->turn_requests >= CONN_TURN_MAX && c->out.bytes <= CONN_OUT_HIGH)
+	if (c->state == CONN_IDLE && in_size(c) > 0 && c->turn_requests >= CONN_TURN_MAX &&
+	    c->out.bytes <= CONN_OUT_HIGH)
 		event_active(&c->read_ev, EV_READ, 0);
 }
 
@@ -537,7 +538,8 @@ void conn_expired(struct http_conn *c, enum http_deadline_kind kind)
 		break;
 	case DEADLINE_BODY:
 		c->input_left = true;
-		reply_problem(&c->call->req, 408, "REQUEST_TIMEOUT", "the request body did not arrive in time", "", NULL);
+		reply_problem(&c->call->req, 408, "REQUEST_TIMEOUT", "the request body did not arrive in time", "",
+			      NULL);
 		break;
 	case DEADLINE_PING:
 	case DEADLINE_PONG:

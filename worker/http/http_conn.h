@@ -17,13 +17,13 @@
 #include "worker/http/http_deadline.h"
 #include "worker/http/http_framing.h"
 
-#define CONN_IN_SIZE    16384           /* usual size of an input buffer */
-#define CONN_OUT_HIGH   (256 * 1024)    /* above it no further pipelined request is begun */
-#define CONN_TURN_MAX   16              /* requests per connection and loop turn */
-#define CONN_DISCARD    (64 * 1024)     /* a refused body up to this size is read away to keep the connection */
+#define CONN_IN_SIZE 16384         /* usual size of an input buffer */
+#define CONN_OUT_HIGH (256 * 1024) /* above it no further pipelined request is begun */
+#define CONN_TURN_MAX 16           /* requests per connection and loop turn */
+#define CONN_DISCARD (64 * 1024)   /* a refused body up to this size is read away to keep the connection */
 
 enum conn_state {
-	CONN_IDLE,   /* waits for the first byte of a request */
+	CONN_IDLE, /* waits for the first byte of a request */
 	CONN_HEAD,
 	CONN_BODY,
 	CONN_WORK,   /* a handler is at it */
@@ -54,7 +54,10 @@ struct conn_owner {
 };
 
 /* Input: data is p[off, end). */
-struct conn_in { char *p; size_t off, end, cap; };
+struct conn_in {
+	char *p;
+	size_t off, end, cap;
+};
 
 /* Output: a ring of shared slices; the first `sent` bytes of the first are gone. */
 struct conn_out {
@@ -62,7 +65,7 @@ struct conn_out {
 	struct rbuf **ring; /* `first` until it is too small */
 	unsigned head, count, cap;
 	size_t sent;
-	size_t bytes;       /* queued and not yet sent */
+	size_t bytes; /* queued and not yet sent */
 };
 
 struct http_conn {
@@ -72,15 +75,15 @@ struct http_conn {
 	const struct io_ops *io;
 	int fd;
 	enum conn_state state;
-	bool dirty;          /* in the list of what the end of the turn looks at */
-	bool processing;     /* inside conn_process: no second one below it */
-	bool reading;        /* read event is set */
-	bool writing;        /* write event is set */
-	bool peer_eof;       /* the client will send no more */
-	bool input_left;     /* more may come that nobody wants: linger before closing */
-	bool counted;        /* in the count per address */
-	bool doomed;         /* to be closed at the end of the turn */
-	bool trusted;        /* the peer is a proxy of ours */
+	bool dirty;      /* in the list of what the end of the turn looks at */
+	bool processing; /* inside conn_process: no second one below it */
+	bool reading;    /* read event is set */
+	bool writing;    /* write event is set */
+	bool peer_eof;   /* the client will send no more */
+	bool input_left; /* more may come that nobody wants: linger before closing */
+	bool counted;    /* in the count per address */
+	bool doomed;     /* to be closed at the end of the turn */
+	bool trusted;    /* the peer is a proxy of ours */
 	struct event read_ev, write_ev;
 	struct conn_in in;
 	struct conn_out out;
@@ -88,34 +91,37 @@ struct http_conn {
 	struct http_reply *call; /* the request in progress */
 	const struct conn_owner *owner;
 	void *owner_arg;
-	struct http_deadline deadline;       /* of the state */
+	struct http_deadline deadline; /* of the state */
 	struct http_deadline write_deadline;
 	struct http_addr addr;
-	unsigned turn_requests;  /* begun since the last read event */
+	unsigned turn_requests; /* begun since the last read event */
 };
 
 #define REPLY_BLOCKS_MAX 8
 
-struct reply_field { const char *name; struct str value; };
+struct reply_field {
+	const char *name;
+	struct str value;
+};
 
 /* The private half of a request. */
 struct http_reply {
 	struct http_request req;
 	struct http_server *server;
-	struct http_reply *next, *prev;  /* of all live requests */
-	unsigned holds;                  /* handler side */
-	bool attached;                   /* the connection side: it waits for the answer or streams it */
-	bool replied;                    /* the handler has replied */
-	bool timed_out;                  /* 504 was sent in its place */
-	bool finished;                   /* the finished hook has run */
-	bool keep_alive;                 /* what the reply will say */
-	bool body_left;                  /* the body was not read to its end */
-	bool discard;                    /* the body is read away, then `refusal` is the answer */
+	struct http_reply *next, *prev; /* of all live requests */
+	unsigned holds;                 /* handler side */
+	bool attached;                  /* the connection side: it waits for the answer or streams it */
+	bool replied;                   /* the handler has replied */
+	bool timed_out;                 /* 504 was sent in its place */
+	bool finished;                  /* the finished hook has run */
+	bool keep_alive;                /* what the reply will say */
+	bool body_left;                 /* the body was not read to its end */
+	bool discard;                   /* the body is read away, then `refusal` is the answer */
 	bool in_scope;
 	struct error refusal;
 	struct http_framing framing;
 	struct http_chunked chunked;
-	uint64_t body_left_bytes;        /* of a Content-Length body */
+	uint64_t body_left_bytes; /* of a Content-Length body */
 	size_t body_limit;
 	struct buf body;
 	struct http_deadline deadline;
@@ -135,15 +141,15 @@ struct http_server {
 	unsigned slot;
 	const struct http_hooks *hooks;
 	void *user;
-	unsigned refs;               /* owner, connections, requests, a queued end of turn */
-	bool closed;                 /* http_server_free was called */
+	unsigned refs; /* owner, connections, requests, a queued end of turn */
+	bool closed;   /* http_server_free was called */
 	bool draining;
 	bool turn_queued;
-	struct http_conn conns;      /* ring */
-	struct http_reply calls;     /* ring */
+	struct http_conn conns;  /* ring */
+	struct http_reply calls; /* ring */
 	struct http_conn *dirty;
-	unsigned count;              /* connections */
-	unsigned sockets, streams;   /* of them WebSockets and streams */
+	unsigned count;            /* connections */
+	unsigned sockets, streams; /* of them WebSockets and streams */
 	struct http_deadlines deadlines;
 	struct http_cidrs trusted, exempt;
 	struct http_peers *conn_peers, *socket_peers;
@@ -151,9 +157,9 @@ struct http_server {
 	struct loop_timer drain_timer;
 	int64_t drain_from, drain_spread;
 	unsigned drain_total;
-	struct arena *arenas[32];    /* spare */
+	struct arena *arenas[32]; /* spare */
 	unsigned arena_count;
-	void *inputs[32];            /* spare input buffers */
+	void *inputs[32]; /* spare input buffers */
 	unsigned input_count;
 	uint64_t id_state;
 	int64_t date_s;
@@ -206,9 +212,11 @@ void request_cancel_all(struct http_server *s, const char *why);
 /* ---- http_reply.c ---- */
 
 /* Status line and all headers. content_length < 0: none; `extra` lines end with CRLF. */
-struct rbuf *reply_head(struct http_reply *h, int status, const char *content_type, int64_t content_length, const char *extra);
+struct rbuf *reply_head(struct http_reply *h, int status, const char *content_type, int64_t content_length,
+			const char *extra);
 /* The envelope with a status and a code of its own. */
-void reply_problem(struct http_request *req, int status, const char *code, const char *msg, const char *field, json_t *extra);
+void reply_problem(struct http_request *req, int status, const char *code, const char *msg, const char *field,
+		   json_t *extra);
 const char *reply_reason(int status);
 
 /* ---- http_server.c ---- */

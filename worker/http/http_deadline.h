@@ -10,16 +10,16 @@
 
 enum http_deadline_kind {
 	DEADLINE_NONE,
-	DEADLINE_FIRST,    /* first byte on a new connection */
-	DEADLINE_IDLE,     /* next request */
-	DEADLINE_HEAD,     /* complete head, from its first byte */
-	DEADLINE_BODY,     /* silence inside a body */
-	DEADLINE_LINGER,   /* reading away what a refused client still sends */
-	DEADLINE_WRITE,    /* no progress in sending */
-	DEADLINE_REQUEST,  /* the handler's answer */
-	DEADLINE_PING,     /* next WebSocket ping */
-	DEADLINE_PONG,     /* answer to it */
-	DEADLINE_CLOSE,    /* answer to a WebSocket close */
+	DEADLINE_FIRST,   /* first byte on a new connection */
+	DEADLINE_IDLE,    /* next request */
+	DEADLINE_HEAD,    /* complete head, from its first byte */
+	DEADLINE_BODY,    /* silence inside a body */
+	DEADLINE_LINGER,  /* reading away what a refused client still sends */
+	DEADLINE_WRITE,   /* no progress in sending */
+	DEADLINE_REQUEST, /* the handler's answer */
+	DEADLINE_PING,    /* next WebSocket ping */
+	DEADLINE_PONG,    /* answer to it */
+	DEADLINE_CLOSE,   /* answer to a WebSocket close */
 	DEADLINE_MAX
 };
 
@@ -35,7 +35,7 @@ struct http_deadlines {
 	int64_t duration[DEADLINE_MAX];           /* microseconds; 0 = never */
 	void (*fire)(struct http_deadline *d);    /* called with d cleared, d->kind still telling which */
 	struct loop_timer timer;
-	int64_t armed_at;                         /* 0 = not armed */
+	int64_t armed_at; /* 0 = not armed */
 };
 
 void http_deadlines_init(struct http_deadlines *s, struct loop *l, void (*fire)(struct http_deadline *d));

@@ -5,15 +5,27 @@
  */
 #include "worker/http/http_framing.h"
 
-enum framing_field { FIELD_HOST, FIELD_LENGTH, FIELD_ENCODING, FIELD_CONNECTION, FIELD_EXPECT, FIELD_TYPE, FIELD_AUTH, FIELD_MAX };
+enum framing_field {
+	FIELD_HOST,
+	FIELD_LENGTH,
+	FIELD_ENCODING,
+	FIELD_CONNECTION,
+	FIELD_EXPECT,
+	FIELD_TYPE,
+	FIELD_AUTH,
+	FIELD_MAX
+};
 
 static const struct {
 	const char *name;
 	bool single; /* a second one is an error */
 } framing_fields[FIELD_MAX] = {
-    [FIELD_HOST] = {"host", true},       [FIELD_LENGTH] = {"content-length", true},
-    [FIELD_ENCODING] = {"transfer-encoding", true}, [FIELD_CONNECTION] = {"connection", false},
-    [FIELD_EXPECT] = {"expect", true},   [FIELD_TYPE] = {"content-type", true},
+    [FIELD_HOST] = {"host", true},
+    [FIELD_LENGTH] = {"content-length", true},
+    [FIELD_ENCODING] = {"transfer-encoding", true},
+    [FIELD_CONNECTION] = {"connection", false},
+    [FIELD_EXPECT] = {"expect", true},
+    [FIELD_TYPE] = {"content-type", true},
     [FIELD_AUTH] = {"authorization", true},
 };
 

@@ -42,8 +42,8 @@ enum http_chunk_state {
 struct http_chunked {
 	enum http_chunk_state state;
 	unsigned digits;
-	unsigned extra;    /* bytes of extension in this chunk, or of trailers */
-	uint64_t left;     /* bytes of data left in this chunk */
+	unsigned extra; /* bytes of extension in this chunk, or of trailers */
+	uint64_t left;  /* bytes of data left in this chunk */
 };
 
 /*

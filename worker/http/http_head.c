@@ -81,8 +81,8 @@ static enum http_method head_method(struct str name)
 
 static bool head_version(struct str v, int *minor, struct error *err)
 {
-	if (v.n != 8 || memcmp(v.p, "HTTP/", 5) != 0 || v.p[5] < '0' || v.p[5] > '9' || v.p[6] != '.' ||
-	    v.p[7] < '0' || v.p[7] > '9')
+	if (v.n != 8 || memcmp(v.p, "HTTP/", 5) != 0 || v.p[5] < '0' || v.p[5] > '9' || v.p[6] != '.' || v.p[7] < '0' ||
+	    v.p[7] > '9')
 		return error_set(err, ERR_BAD_REQUEST, "malformed HTTP version");
 	if (v.p[5] != '1')
 		return error_set(err, ERR_HTTP_VERSION, "only HTTP/1.0 and HTTP/1.1 are spoken here");

@@ -8,7 +8,7 @@
 #include "worker/http/http_client.h"
 
 #define PEERS_BUCKETS 1024
-#define PEERS_WINDOW  (60 * SEC_US)
+#define PEERS_WINDOW (60 * SEC_US)
 
 struct peer {
 	struct peer *next;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What handlers say: headers, complete replies, JSON, the error envelope. Called by handlers, middleware and the request
- * machinery; it queues bytes on the connection and sends none itself.
+ * What handlers say: headers, complete replies, JSON, the error envelope. Called by handlers, middleware and the
+ * request machinery; it queues bytes on the connection and sends none itself.
  */
 #include <stdarg.h>
 
@@ -12,17 +12,51 @@
 /* Bodies up to this size travel in the same slice as their head. */
 #define REPLY_JOIN 16384
 
-static const struct { int status; const char *text; } reply_reasons[] = {
-    {101, "Switching Protocols"}, {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"},
-    {206, "Partial Content"}, {301, "Moved Permanently"}, {302, "Found"}, {303, "See Other"}, {304, "Not Modified"},
-    {307, "Temporary Redirect"}, {308, "Permanent Redirect"}, {400, "Bad Request"}, {401, "Unauthorized"},
-    {402, "Payment Required"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
-    {406, "Not Acceptable"}, {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"}, {412, "Precondition Failed"},
-    {413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"}, {416, "Range Not Satisfiable"},
-    {417, "Expectation Failed"}, {422, "Unprocessable Content"}, {423, "Locked"}, {426, "Upgrade Required"},
-    {428, "Precondition Required"}, {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"},
-    {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"},
-    {504, "Gateway Timeout"}, {505, "HTTP Version Not Supported"}, {507, "Insufficient Storage"},
+static const struct {
+	int status;
+	const char *text;
+} reply_reasons[] = {
+    {101, "Switching Protocols"},
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {206, "Partial Content"},
+    {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
+    {304, "Not Modified"},
+    {307, "Temporary Redirect"},
+    {308, "Permanent Redirect"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {402, "Payment Required"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {412, "Precondition Failed"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {416, "Range Not Satisfiable"},
+    {417, "Expectation Failed"},
+    {422, "Unprocessable Content"},
+    {423, "Locked"},
+    {426, "Upgrade Required"},
+    {428, "Precondition Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
+    {505, "HTTP Version Not Supported"},
+    {507, "Insufficient Storage"},
 };
 
 const char *reply_reason(int status)
@@ -105,7 +139,8 @@ static void reply_line(struct buf *b, const char *name, struct str value)
 }
 
 /* The head of the reply, written into b. */
-static void reply_write_head(struct http_reply *h, struct buf *b, int status, const char *content_type, int64_t content_length, const char *extra)
+static void reply_write_head(struct http_reply *h, struct buf *b, int status, const char *content_type,
+			     int64_t content_length, const char *extra)
 {
 	size_t i;
 
@@ -128,7 +163,8 @@ static void reply_write_head(struct http_reply *h, struct buf *b, int status, co
 	buf_add(b, STR("\r\n"));
 }
 
-struct rbuf *reply_head(struct http_reply *h, int status, const char *content_type, int64_t content_length, const char *extra)
+struct rbuf *reply_head(struct http_reply *h, int status, const char *content_type, int64_t content_length,
+			const char *extra)
 {
 	struct buf b = BUF_INIT;
 	struct rbuf *r;
@@ -167,7 +203,8 @@ static void reply_queue(struct http_reply *h, int status, const char *content_ty
 
 	if (h->server->hooks->headers != NULL)
 		h->server->hooks->headers(&h->req);
-	reply_write_head(h, &b, status, bodiless || body.n == 0 ? NULL : content_type, bodiless ? -1 : (int64_t)body.n, NULL);
+	reply_write_head(h, &b, status, bodiless || body.n == 0 ? NULL : content_type, bodiless ? -1 : (int64_t)body.n,
+			 NULL);
 	if (!bodiless && !h->req.head) {
 		h->req.bytes_out = body.n;
 		if (body.n <= REPLY_JOIN)
@@ -213,7 +250,8 @@ void http_reply_json(struct http_request *req, int status, json_t *doc)
 	http_reply(req, status, "application/json", text);
 }
 
-void reply_problem(struct http_request *req, int status, const char *code, const char *msg, const char *field, json_t *extra)
+void reply_problem(struct http_request *req, int status, const char *code, const char *msg, const char *field,
+		   json_t *extra)
 {
 	json_t *doc = json_object();
 	bool hide = status >= 500 && status != 504 && req->reply->server->conf->server.env == CONF_PRODUCTION;

@@ -120,7 +120,8 @@ static bool request_id_ok(struct str id)
 	for (i = 0; i < id.n; i++) {
 		char c = id.p[i];
 
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+		      c == '_' || c == '-'))
 			return false;
 	}
 	return id.n > 0 && id.n <= 128;
@@ -135,7 +136,8 @@ static void request_identify(struct http_reply *h)
 
 	h->req.request_id = http_field(&h->req, "x-request-id");
 	if (!request_id_ok(h->req.request_id))
-		h->req.request_id = arena_printf(h->req.arena, "req-%012llx", (unsigned long long)(request_next_id(h->server) >> 16));
+		h->req.request_id =
+		    arena_printf(h->req.arena, "req-%012llx", (unsigned long long)(request_next_id(h->server) >> 16));
 	h->log.request_id = h->req.request_id;
 	h->req.ctx.request_id = h->req.request_id;
 	if (c->trusted) {
@@ -190,7 +192,8 @@ void request_expired(struct http_reply *h)
 	http_reply_field(req, "X-Timeout-Seconds", "%g", seconds);
 	/* The client has its answer; the handler has not replied yet and may do so, in vain. */
 	reply_problem(req, 504, "request_timeout", "The request took longer than its time limit", "",
-	    json_pack("{s:f, s:o}", "timeout_seconds", seconds, "path", json_stringn_nocheck(req->path.p, req->path.n)));
+		      json_pack("{s:f, s:o}", "timeout_seconds", seconds, "path",
+				json_stringn_nocheck(req->path.p, req->path.n)));
 	h->timed_out = true;
 	h->replied = false;
 	if (h->in_scope)
@@ -280,7 +283,8 @@ static void request_await_body(struct http_reply *h)
 	}
 	if (h->framing.expect == EXPECT_UNKNOWN) {
 		h->body_left = h->framing.kind != BODY_NONE;
-		reply_problem(&h->req, 417, "EXPECTATION_FAILED", "only the expectation 100-continue is understood", "", NULL);
+		reply_problem(&h->req, 417, "EXPECTATION_FAILED", "only the expectation 100-continue is understood", "",
+			      NULL);
 		return;
 	}
 	if (h->framing.kind == BODY_NONE) {

@@ -14,10 +14,10 @@
 #include "common/metrics.h"
 #include "worker/http/http_conn.h"
 
-#define SERVER_LINGER      (2 * SEC_US)
-#define SERVER_PONG        (10 * SEC_US)
-#define SERVER_CLOSE       (5 * SEC_US)
-#define SERVER_DRAIN_STEP  (20 * MS_US)
+#define SERVER_LINGER (2 * SEC_US)
+#define SERVER_PONG (10 * SEC_US)
+#define SERVER_CLOSE (5 * SEC_US)
+#define SERVER_DRAIN_STEP (20 * MS_US)
 #define SERVER_SWEEP_TICKS 600
 
 /* ---- shared things ---- */
@@ -160,7 +160,8 @@ static void server_durations(struct http_server *s)
 	d[DEADLINE_CLOSE] = SERVER_CLOSE;
 }
 
-struct http_server *http_server_new(struct loop *l, const struct conf *c, struct shm_slot *slots, unsigned slot, const struct http_hooks *hooks, void *user)
+struct http_server *http_server_new(struct loop *l, const struct conf *c, struct shm_slot *slots, unsigned slot,
+				    const struct http_hooks *hooks, void *user)
 {
 	struct http_server *s = xcalloc(1, sizeof(*s));
 

@@ -12,8 +12,8 @@ struct http_stream {
 	const struct http_stream_ops *ops;
 	void *arg;
 	bool chunked;
-	bool mute;    /* HEAD: no body */
-	bool full;    /* above the limit: on_drain is owed */
+	bool mute; /* HEAD: no body */
+	bool full; /* above the limit: on_drain is owed */
 	bool ending;
 };
 
@@ -87,9 +87,11 @@ static void stream_closed(void *arg)
 	stream_gone(s);
 }
 
-static const struct conn_owner stream_owner = {stream_input, stream_drained, stream_expired, stream_go_away, stream_closed};
+static const struct conn_owner stream_owner = {stream_input, stream_drained, stream_expired, stream_go_away,
+					       stream_closed};
 
-struct http_stream *http_stream_begin(struct http_request *req, const char *content_type, const struct http_stream_ops *ops, void *arg)
+struct http_stream *http_stream_begin(struct http_request *req, const char *content_type,
+				      const struct http_stream_ops *ops, void *arg)
 {
 	struct http_reply *h = req->reply;
 	struct http_stream *s = xcalloc(1, sizeof(*s));
@@ -111,8 +113,10 @@ struct http_stream *http_stream_begin(struct http_request *req, const char *cont
 	s->chunked = req->minor >= 1;
 	req->status = 200;
 	h->keep_alive = s->chunked && request_keeps(h);
-	conn_send(c, reply_head(h, 200, content_type, -1, s->chunked ? (h->keep_alive ? "Transfer-Encoding: chunked\r\n" :
-	    "Transfer-Encoding: chunked\r\nConnection: close\r\n") : NULL));
+	conn_send(c, reply_head(h, 200, content_type, -1,
+				s->chunked ? (h->keep_alive ? "Transfer-Encoding: chunked\r\n"
+							    : "Transfer-Encoding: chunked\r\nConnection: close\r\n")
+					   : NULL));
 	conn_own(c, &stream_owner, s);
 	server_count(s->server, 0, 0, 1);
 	request_finished(h);

@@ -12,9 +12,9 @@
 
 struct router_entry {
 	const struct route *route;
-	uint32_t chain;  /* bits: which steps of the router's chain apply */
+	uint32_t chain; /* bits: which steps of the router's chain apply */
 	bool waits;
-	char *text;      /* names of these steps */
+	char *text; /* names of these steps */
 };
 
 /* A distinct path with its methods. */
@@ -29,7 +29,7 @@ struct router_node {
 	char *segment;             /* NULL: {parameter} */
 	struct router_node *child; /* first; a parameter stands last, so that literal segments win */
 	struct router_node *sibling;
-	struct router_path *path;  /* a route ends here */
+	struct router_path *path; /* a route ends here */
 };
 
 struct router {
@@ -171,7 +171,8 @@ static bool router_add(struct router *r, const struct route *route, struct error
 		return false;
 	p = str_chr(path, '{') < 0 ? router_exact(r, path) : router_tree(r, path);
 	if (p->method[route->method] != NULL)
-		return error_set(err, ERR_INTERNAL, "route %s %s: declared twice", http_method_name(route->method), route->path);
+		return error_set(err, ERR_INTERNAL, "route %s %s: declared twice", http_method_name(route->method),
+				 route->path);
 	r->count++;
 	e->route = route;
 	p->method[route->method] = e;
@@ -183,7 +184,8 @@ static bool router_add(struct router *r, const struct route *route, struct error
 	return true;
 }
 
-struct router *router_new(const struct route_table *tables, size_t n, const struct middleware *const *chain, size_t chain_n, const struct conf *c, struct error *err)
+struct router *router_new(const struct route_table *tables, size_t n, const struct middleware *const *chain,
+			  size_t chain_n, const struct conf *c, struct error *err)
 {
 	struct router *r = xcalloc(1, sizeof(*r));
 	size_t i, k, total = 0;
@@ -257,7 +259,8 @@ void router_free(struct router *r)
 /* ---- matching ---- */
 
 /* Walks the tree; a literal segment is tried before a parameter. Depth is bounded by the tree. */
-static const struct router_path *router_walk(const struct router_node *n, struct str rest, struct str params[HTTP_PARAMS_MAX], unsigned used)
+static const struct router_path *router_walk(const struct router_node *n, struct str rest,
+					     struct str params[HTTP_PARAMS_MAX], unsigned used)
 {
 	const struct router_path *found;
 	const struct router_node *c;
@@ -297,7 +300,9 @@ static struct str router_allow(const struct router_path *p, struct arena *a)
 	return out;
 }
 
-const struct route *router_match(const struct router *r, enum http_method m, struct str path, struct str params[HTTP_PARAMS_MAX], struct arena *a, struct str *allow, struct error *err)
+const struct route *router_match(const struct router *r, enum http_method m, struct str path,
+				 struct str params[HTTP_PARAMS_MAX], struct arena *a, struct str *allow,
+				 struct error *err)
 {
 	const struct router_path *p = r->exact[router_hash(path) & (r->buckets - 1)];
 
@@ -418,7 +423,8 @@ void router_finished(const struct router *r, struct http_request *req)
 	}
 }
 
-void router_each(const struct router *r, void (*fn)(void *arg, const struct route *route, const char *chain, bool waits), void *arg)
+void router_each(const struct router *r,
+		 void (*fn)(void *arg, const struct route *route, const char *chain, bool waits), void *arg)
 {
 	size_t i;
 

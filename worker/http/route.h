@@ -9,29 +9,32 @@
 #include "worker/http/http.h"
 
 enum route_flags {
-	ROUTE_PUBLIC = 1 << 0,   /* needs no credentials ever (probes, API description) */
-	ROUTE_INLINE = 1 << 1,   /* the handler never waits: runs on the loop's stack */
-	ROUTE_WS = 1 << 2,       /* GET with an upgrade; the handler calls ws_accept */
-	ROUTE_STREAM = 1 << 3,   /* may answer with a stream; no request timeout once it has begun */
-	ROUTE_ANY_TYPE = 1 << 4  /* body need not be JSON */
+	ROUTE_PUBLIC = 1 << 0,  /* needs no credentials ever (probes, API description) */
+	ROUTE_INLINE = 1 << 1,  /* the handler never waits: runs on the loop's stack */
+	ROUTE_WS = 1 << 2,      /* GET with an upgrade; the handler calls ws_accept */
+	ROUTE_STREAM = 1 << 3,  /* may answer with a stream; no request timeout once it has begun */
+	ROUTE_ANY_TYPE = 1 << 4 /* body need not be JSON */
 };
 
 enum route_rate { RATE_NONE, RATE_READ, RATE_WRITE, RATE_CREATE, RATE_EXPORT };
 
 struct route {
 	enum http_method method;
-	const char *path;        /* "/api/debates/{id}"; /api/v1 and /api/v2 spellings match too */
+	const char *path; /* "/api/debates/{id}"; /api/v1 and /api/v2 spellings match too */
 	void (*handler)(struct http_request *req);
-	const char *permission;  /* "debates:read"; NULL only with ROUTE_PUBLIC */
+	const char *permission; /* "debates:read"; NULL only with ROUTE_PUBLIC */
 	enum route_rate rate;
 	unsigned flags;
-	size_t body_limit;       /* 0: limits.body_bytes for methods with a body */
-	const char *summary;     /* one line for the API description */
-	const char *request;     /* name of the body schema, or NULL */
-	const char *response;    /* name of the 200 schema, or NULL */
+	size_t body_limit;    /* 0: limits.body_bytes for methods with a body */
+	const char *summary;  /* one line for the API description */
+	const char *request;  /* name of the body schema, or NULL */
+	const char *response; /* name of the 200 schema, or NULL */
 };
 
-struct route_table { const struct route *v; size_t n; };
+struct route_table {
+	const struct route *v;
+	size_t n;
+};
 
 /* A step of a chain. True: go on; false: it has replied. May wait only if `waits`. */
 struct middleware {
@@ -39,23 +42,26 @@ struct middleware {
 	bool (*applies)(const struct route *r, const struct conf *c); /* NULL: always */
 	/* Before the body is read: may change the limit, or refuse. Never waits. Or NULL. */
 	bool (*head)(struct http_request *req, size_t *body_limit, struct error *err);
-	bool (*before)(struct http_request *req);                     /* or NULL */
-	void (*reply)(struct http_request *req);                      /* adds headers to any reply, routed or not, or NULL */
-	void (*after)(struct http_request *req);                      /* when the reply is on its way, or NULL */
+	bool (*before)(struct http_request *req); /* or NULL */
+	void (*reply)(struct http_request *req);  /* adds headers to any reply, routed or not, or NULL */
+	void (*after)(struct http_request *req);  /* when the reply is on its way, or NULL */
 	bool waits;
 };
 
 struct router;
 
 /* Compiles tables and chain; a mistake in them (duplicate, no permission, too many parameters) fails with its name. */
-struct router *router_new(const struct route_table *tables, size_t n, const struct middleware *const *chain, size_t chain_n, const struct conf *c, struct error *err) MUST_CHECK;
+struct router *router_new(const struct route_table *tables, size_t n, const struct middleware *const *chain,
+			  size_t chain_n, const struct conf *c, struct error *err) MUST_CHECK;
 void router_free(struct router *r);
 
 /*
  * Finds the route of a normalised path. NULL: no such path (err NOT_FOUND) or another method (err
  * METHOD_NOT_ALLOWED, *allow is then the list for the Allow header, in the arena).
  */
-const struct route *router_match(const struct router *r, enum http_method m, struct str path, struct str params[HTTP_PARAMS_MAX], struct arena *a, struct str *allow, struct error *err);
+const struct route *router_match(const struct router *r, enum http_method m, struct str path,
+				 struct str params[HTTP_PARAMS_MAX], struct arena *a, struct str *allow,
+				 struct error *err);
 /* Runs the head-steps of req->route. */
 bool router_head(const struct router *r, struct http_request *req, size_t *body_limit, struct error *err) MUST_CHECK;
 /* Runs before-steps and handler, inline or on a coroutine. */
@@ -63,9 +69,10 @@ void router_run(const struct router *r, struct http_request *req);
 /* Runs the after-steps; without a route those that apply to all. */
 void router_finished(const struct router *r, struct http_request *req);
 /* Calls fn for each route in table order, with its chain as text ("correlation auth body_limit"). */
-void router_each(const struct router *r, void (*fn)(void *arg, const struct route *route, const char *chain, bool waits), void *arg);
-/* Decodes and normalises a target's path into the arena: one '/', %XX decoded, /api/vN -> /api, no trailing '/'. Refuses
- * %00, bad escapes, ".." segments. */
+void router_each(const struct router *r,
+		 void (*fn)(void *arg, const struct route *route, const char *chain, bool waits), void *arg);
+/* Decodes and normalises a target's path into the arena: one '/', %XX decoded, /api/vN -> /api, no trailing '/'.
+ * Refuses %00, bad escapes, ".." segments. */
 bool route_normalise(struct str raw, struct arena *a, struct str *out, struct error *err) MUST_CHECK;
 
 #endif

@@ -10,9 +10,27 @@
 #include "worker/middleware/pipeline.h"
 
 enum access_kind {
-	ACCESS_LITERAL, ACCESS_HOST, ACCESS_DASH, ACCESS_USER, ACCESS_TIME, ACCESS_REQUEST, ACCESS_STATUS, ACCESS_BYTES,
-	ACCESS_REFERER, ACCESS_AGENT, ACCESS_MICROS, ACCESS_SECONDS, ACCESS_DECIMAL, ACCESS_MILLIS, ACCESS_PID,
-	ACCESS_METHOD, ACCESS_PATH, ACCESS_QUERY, ACCESS_PROTOCOL, ACCESS_HEADER, ACCESS_ID
+	ACCESS_LITERAL,
+	ACCESS_HOST,
+	ACCESS_DASH,
+	ACCESS_USER,
+	ACCESS_TIME,
+	ACCESS_REQUEST,
+	ACCESS_STATUS,
+	ACCESS_BYTES,
+	ACCESS_REFERER,
+	ACCESS_AGENT,
+	ACCESS_MICROS,
+	ACCESS_SECONDS,
+	ACCESS_DECIMAL,
+	ACCESS_MILLIS,
+	ACCESS_PID,
+	ACCESS_METHOD,
+	ACCESS_PATH,
+	ACCESS_QUERY,
+	ACCESS_PROTOCOL,
+	ACCESS_HEADER,
+	ACCESS_ID
 };
 
 struct access_item {
@@ -26,11 +44,14 @@ struct access_format {
 };
 
 /* The letters of "%(x)s"; the header forms "{name}i" are apart. */
-static const struct { const char *name; enum access_kind kind; } access_fields[] = {
-    {"h", ACCESS_HOST}, {"l", ACCESS_DASH}, {"u", ACCESS_USER}, {"t", ACCESS_TIME}, {"r", ACCESS_REQUEST},
-    {"s", ACCESS_STATUS}, {"b", ACCESS_BYTES}, {"B", ACCESS_BYTES}, {"f", ACCESS_REFERER}, {"a", ACCESS_AGENT},
-    {"D", ACCESS_MICROS}, {"T", ACCESS_SECONDS}, {"L", ACCESS_DECIMAL}, {"M", ACCESS_MILLIS}, {"p", ACCESS_PID},
-    {"m", ACCESS_METHOD}, {"U", ACCESS_PATH}, {"q", ACCESS_QUERY}, {"H", ACCESS_PROTOCOL},
+static const struct {
+	const char *name;
+	enum access_kind kind;
+} access_fields[] = {
+    {"h", ACCESS_HOST},   {"l", ACCESS_DASH},    {"u", ACCESS_USER},    {"t", ACCESS_TIME},     {"r", ACCESS_REQUEST},
+    {"s", ACCESS_STATUS}, {"b", ACCESS_BYTES},   {"B", ACCESS_BYTES},   {"f", ACCESS_REFERER},  {"a", ACCESS_AGENT},
+    {"D", ACCESS_MICROS}, {"T", ACCESS_SECONDS}, {"L", ACCESS_DECIMAL}, {"M", ACCESS_MILLIS},   {"p", ACCESS_PID},
+    {"m", ACCESS_METHOD}, {"U", ACCESS_PATH},    {"q", ACCESS_QUERY},   {"H", ACCESS_PROTOCOL},
 };
 
 /* Names of query parameters whose values never reach a log. */
@@ -209,7 +230,8 @@ static bool access_text(const struct access_item *i, const struct http_request *
 		return true;
 	case ACCESS_HEADER:
 		/* Credentials stay out of logs whatever the format asks for. */
-		if (str_ieqz(str_of(i->text), "authorization") || str_ieqz(str_of(i->text), "x-api-key") || str_ieqz(str_of(i->text), "cookie"))
+		if (str_ieqz(str_of(i->text), "authorization") || str_ieqz(str_of(i->text), "x-api-key") ||
+		    str_ieqz(str_of(i->text), "cookie"))
 			buf_addz(out, "***");
 		else
 			access_escape(out, http_field(req, i->text));

@@ -8,7 +8,8 @@
 static bool content_type_applies(const struct route *r, const struct conf *c)
 {
 	(void)c;
-	return !(r->flags & ROUTE_ANY_TYPE) && (r->method == HTTP_POST || r->method == HTTP_PUT || r->method == HTTP_PATCH);
+	return !(r->flags & ROUTE_ANY_TYPE) &&
+	       (r->method == HTTP_POST || r->method == HTTP_PUT || r->method == HTTP_PATCH);
 }
 
 static bool content_type_json(struct str type)

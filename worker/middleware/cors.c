@@ -17,10 +17,11 @@ static void cors_reply(struct http_request *req)
 				      "Access-Control-Expose-Headers: X-Request-ID, X-API-Version, Retry-After\r\n");
 	}
 	if (req->method == HTTP_OPTIONS)
-		http_reply_block(req, "Access-Control-Allow-Methods: GET, POST, PUT, DELETE, PATCH, OPTIONS\r\n"
-				      "Access-Control-Allow-Headers: Content-Type, X-Filename, Authorization, Accept, Origin, "
-				      "X-Requested-With, X-Request-ID, X-API-Key, X-API-Version, Idempotency-Key, Last-Event-ID\r\n"
-				      "Access-Control-Max-Age: 3600\r\n");
+		http_reply_block(
+		    req, "Access-Control-Allow-Methods: GET, POST, PUT, DELETE, PATCH, OPTIONS\r\n"
+			 "Access-Control-Allow-Headers: Content-Type, X-Filename, Authorization, Accept, Origin, "
+			 "X-Requested-With, X-Request-ID, X-API-Key, X-API-Version, Idempotency-Key, Last-Event-ID\r\n"
+			 "Access-Control-Max-Age: 3600\r\n");
 }
 
 const struct middleware middleware_cors = {.name = "cors", .reply = cors_reply};

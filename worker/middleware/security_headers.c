@@ -5,8 +5,8 @@
  */
 #include "worker/middleware/pipeline.h"
 
-#define SECURITY_POLICY                                                                                                \
-	"default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: https:; "       \
+#define SECURITY_POLICY                                                                                          \
+	"default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: https:; " \
 	"connect-src 'self' wss: https:; font-src 'self' data:; frame-ancestors 'none'"
 
 static void security_headers_reply(struct http_request *req)

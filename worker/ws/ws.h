@@ -9,20 +9,34 @@
 
 struct ws;
 
-enum ws_close_code { WS_NORMAL = 1000, WS_GOING_AWAY = 1001, WS_PROTOCOL = 1002, WS_UNSUPPORTED = 1003, WS_BAD_DATA = 1007, WS_POLICY = 1008,
-	WS_TOO_BIG = 1009, WS_INTERNAL = 1011, WS_RESTART = 1012, WS_TRY_LATER = 1013, WS_LAGGED = 4008, WS_RATE = 4029, WS_FORBIDDEN = 4003, WS_UNAUTHORIZED = 4401 };
+enum ws_close_code {
+	WS_NORMAL = 1000,
+	WS_GOING_AWAY = 1001,
+	WS_PROTOCOL = 1002,
+	WS_UNSUPPORTED = 1003,
+	WS_BAD_DATA = 1007,
+	WS_POLICY = 1008,
+	WS_TOO_BIG = 1009,
+	WS_INTERNAL = 1011,
+	WS_RESTART = 1012,
+	WS_TRY_LATER = 1013,
+	WS_LAGGED = 4008,
+	WS_RATE = 4029,
+	WS_FORBIDDEN = 4003,
+	WS_UNAUTHORIZED = 4401
+};
 
 struct ws_ops {
 	void (*on_message)(void *arg, struct str text, bool binary); /* a complete message, valid until return */
 	void (*on_drain)(void *arg);                                 /* the queue fell below half of its limit */
 	void (*on_close)(void *arg);                                 /* exactly once; w is gone afterwards */
-	void (*on_limited)(void *arg);                               /* a message above websocket.message_rate was dropped; or NULL */
+	void (*on_limited)(void *arg); /* a message above websocket.message_rate was dropped; or NULL */
 };
 
 /*
  * Answers the upgrade of a request on a ROUTE_WS route with 101 and hands the connection over; NULL after having
- * replied with an error (426 no upgrade, 400 bad handshake, 403 origin, or 101 and close 4029 when the address has too many) or when
- * the client has gone. Subprotocol: NULL or the one to select.
+ * replied with an error (426 no upgrade, 400 bad handshake, 403 origin, or 101 and close 4029 when the address has too
+ * many) or when the client has gone. Subprotocol: NULL or the one to select.
  */
 struct ws *ws_accept(struct http_request *req, const char *subprotocol, const struct ws_ops *ops, void *arg);
 /* True if the client offers the subprotocol. */
@@ -51,9 +65,10 @@ struct ws_frame {
 	unsigned opcode;
 	uint8_t mask[4];
 	uint64_t length;
-	size_t head;      /* bytes of the header */
+	size_t head; /* bytes of the header */
 };
-/* 1: header parsed; 0: more bytes needed; -1: protocol error (*code says which close code). Client frames must be masked. */
+/* 1: header parsed; 0: more bytes needed; -1: protocol error (*code says which close code). Client frames must be
+ * masked. */
 int ws_frame_parse(struct str in, size_t max_message, struct ws_frame *f, int *code);
 
 #endif

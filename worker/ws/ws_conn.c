@@ -16,19 +16,19 @@ struct ws {
 	void *arg;
 	struct http_addr addr;
 	char client[HTTP_ADDR_TEXT];
-	bool counted;      /* in the counts per address */
+	bool counted; /* in the counts per address */
 	bool close_sent;
-	bool failed;       /* input is not understood any more */
-	bool full;         /* the queue is above its limit: on_drain is owed */
+	bool failed; /* input is not understood any more */
+	bool full;   /* the queue is above its limit: on_drain is owed */
 	bool waits_pong;
 	bool in_frame;
-	unsigned opcode;   /* of the message being put together; 0 = none */
+	unsigned opcode; /* of the message being put together; 0 = none */
 	struct ws_frame frame;
-	uint64_t got;      /* payload bytes of the frame so far */
+	uint64_t got; /* payload bytes of the frame so far */
 	struct buf message;
 	struct ws_utf8 utf8;
 	char control[WS_CONTROL_MAX];
-	int64_t rate_at;   /* when the next message is due, microseconds */
+	int64_t rate_at; /* when the next message is due, microseconds */
 };
 
 /* ---- sending ---- */
@@ -265,7 +265,8 @@ static size_t ws_input(void *arg, char *p, size_t n)
 	}
 	while (used < n || (w->in_frame && w->frame.length == w->got)) {
 		if (!w->in_frame) {
-			r = ws_frame_parse((struct str){p + used, n - used}, (size_t)w->server->conf->websocket.max_message, &w->frame, &code);
+			r = ws_frame_parse((struct str){p + used, n - used},
+					   (size_t)w->server->conf->websocket.max_message, &w->frame, &code);
 			if (r == 0)
 				break;
 			if (r < 0) {
@@ -334,7 +335,8 @@ static void ws_closed(void *arg)
 
 static const struct conn_owner ws_owner = {ws_input, ws_drained, ws_expired, ws_go_away, ws_closed};
 
-struct ws *ws_new(struct http_conn *c, const struct http_addr *client, bool counted, const struct ws_ops *ops, void *arg)
+struct ws *ws_new(struct http_conn *c, const struct http_addr *client, bool counted, const struct ws_ops *ops,
+		  void *arg)
 {
 	struct ws *w = xcalloc(1, sizeof(*w));
 

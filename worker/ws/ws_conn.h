@@ -8,12 +8,22 @@
 #include "worker/http/http_conn.h"
 #include "worker/ws/ws.h"
 
-enum ws_opcode { WS_OP_CONTINUATION = 0, WS_OP_TEXT = 1, WS_OP_BINARY = 2, WS_OP_CLOSE = 8, WS_OP_PING = 9, WS_OP_PONG = 10 };
+enum ws_opcode {
+	WS_OP_CONTINUATION = 0,
+	WS_OP_TEXT = 1,
+	WS_OP_BINARY = 2,
+	WS_OP_CLOSE = 8,
+	WS_OP_PING = 9,
+	WS_OP_PONG = 10
+};
 
 #define WS_CONTROL_MAX 125
 
 /* Incremental UTF-8 (RFC 3629): how many bytes are due, and the range of the next. Zero-initialised. */
-struct ws_utf8 { unsigned due; uint8_t low, high; };
+struct ws_utf8 {
+	unsigned due;
+	uint8_t low, high;
+};
 
 /* False when the text cannot become valid. Text is complete when due == 0. */
 bool ws_utf8_feed(struct ws_utf8 *u, struct str s) MUST_CHECK;
@@ -25,6 +35,7 @@ struct rbuf *ws_frame_build(enum ws_opcode opcode, struct str payload);
 bool ws_close_code_ok(unsigned code);
 
 /* A socket on a connection that speaks WebSocket from now on. `counted`: it has a place in the counts per address. */
-struct ws *ws_new(struct http_conn *c, const struct http_addr *client, bool counted, const struct ws_ops *ops, void *arg);
+struct ws *ws_new(struct http_conn *c, const struct http_addr *client, bool counted, const struct ws_ops *ops,
+		  void *arg);
 
 #endif

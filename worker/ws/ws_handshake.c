@@ -68,7 +68,8 @@ static bool handshake_origin_ok(const struct http_request *req)
 {
 	const struct http_field *origin = http_head_find(req->fields, req->field_count, "origin");
 
-	return origin == NULL || http_origin_allowed(req->reply->server->conf, origin->value) || handshake_same_origin(req, origin->value);
+	return origin == NULL || http_origin_allowed(req->reply->server->conf, origin->value) ||
+	       handshake_same_origin(req, origin->value);
 }
 
 static bool handshake_key_ok(const struct http_request *req, struct str *key)
@@ -86,13 +87,15 @@ static bool handshake_key_ok(const struct http_request *req, struct str *key)
 
 static bool handshake_check(struct http_request *req, struct str *key, struct error *err)
 {
-	bool upgrade = http_list_has(http_field(req, "upgrade"), "websocket") && http_list_has(http_field(req, "connection"), "upgrade");
+	bool upgrade = http_list_has(http_field(req, "upgrade"), "websocket") &&
+		       http_list_has(http_field(req, "connection"), "upgrade");
 
 	if (!upgrade || req->minor == 0)
 		return error_set(err, ERR_UPGRADE_REQUIRED, "this is a WebSocket: send an upgrade request");
 	if (!str_eqz(http_field(req, "sec-websocket-version"), "13"))
 		return error_set(err, ERR_UPGRADE_REQUIRED, "only WebSocket version 13 is spoken here");
-	if (req->method != HTTP_GET || req->head || req->reply->framing.kind != BODY_NONE || !handshake_key_ok(req, key))
+	if (req->method != HTTP_GET || req->head || req->reply->framing.kind != BODY_NONE ||
+	    !handshake_key_ok(req, key))
 		return error_set(err, ERR_BAD_REQUEST, "malformed WebSocket handshake");
 	if (!handshake_origin_ok(req))
 		return error_set(err, ERR_FORBIDDEN, "the origin of this page is not allowed");
@@ -119,8 +122,10 @@ static void handshake_answer(struct http_request *req, struct str key, const cha
 	struct str lines;
 
 	handshake_accept_key(key, accept);
-	lines = arena_printf(req->arena, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s%s%s", accept,
-	    subprotocol != NULL ? "Sec-WebSocket-Protocol: " : "", subprotocol != NULL ? subprotocol : "", subprotocol != NULL ? "\r\n" : "");
+	lines =
+	    arena_printf(req->arena, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s%s%s",
+			 accept, subprotocol != NULL ? "Sec-WebSocket-Protocol: " : "",
+			 subprotocol != NULL ? subprotocol : "", subprotocol != NULL ? "\r\n" : "");
 	req->status = 101;
 	conn_send(req->conn, reply_head(req->reply, 101, NULL, -1, lines.p));
 }
@@ -153,7 +158,7 @@ struct ws *ws_accept(struct http_request *req, const char *subprotocol, const st
 		addr = c->addr;
 	limited = server_limits(s, &addr);
 	counted = limited && http_peers_enter(s->socket_peers, &addr, s->conf->websocket.max_per_ip,
-				 s->conf->websocket.connection_rate, loop_now(s->loop));
+					      s->conf->websocket.connection_rate, loop_now(s->loop));
 	handshake_answer(req, key, subprotocol);
 	if (limited && !counted) {
 		w = ws_new(c, &addr, false, &handshake_refused, NULL);
