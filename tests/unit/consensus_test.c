@@ -146,6 +146,10 @@ static void test_groups(void **state)
 	assert_int_equal(t.winner, 1); /* of the pooled two, the one that more chose */
 	assert_int_equal(t.heads[0], 2);
 	assert_int_equal(t.weighted_share_ppm, 1900000ll * ONE / 3400000);
+	/* the same prose around another answer does not pool */
+	p[1].position = STR("Use Memcached");
+	consensus_group(a, p, 4);
+	assert_int_equal(p[1].group, 1);
 	arena_free(a);
 }
 

@@ -7,6 +7,15 @@
 
 #include "worker/debate/similarity.h"
 
+bool consensus_same_position(struct str x, struct str y)
+{
+	struct arena *a = arena_new(0);
+	int64_t alike = similarity_cosine(similarity_vector(a, x), similarity_vector(a, y));
+
+	arena_free(a);
+	return alike >= CONSENSUS_POSITION_PPM && !similarity_contradicts(x, y);
+}
+
 void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n)
 {
 	const struct similarity_vector *v[CONSENSUS_MAX];
@@ -18,7 +27,7 @@ void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n)
 		p[i].group = i;
 		for (k = 0; k < i && p[i].group == i; k++)
 			if (p[k].group == k && similarity_cosine(v[k], v[i]) >= CONSENSUS_SAME_PPM &&
-			    !similarity_contradicts(p[k].position, p[i].position))
+			    consensus_same_position(p[k].position, p[i].position))
 				p[i].group = k;
 	}
 }

@@ -12,6 +12,8 @@
 #define CONSENSUS_ONE 1000000
 #define CONSENSUS_SAME_PPM 850000 /* proposals at least this alike pool their votes */
 #define CONSENSUS_SELF_PPM 500000 /* weight of a vote for oneself */
+#define CONSENSUS_POSITION_PPM \
+	600000 /* positions less alike are different answers, however alike the prose around them */
 
 struct consensus_proposal {
 	struct str name, text, position; /* author; full text; its one sentence */
@@ -39,9 +41,11 @@ struct consensus_tally {
 	const char *strength;              /* unanimous, strong, moderate, weak, split */
 };
 
+/* Could two positions, of one sentence each, be one: mostly the same words, and not contradictory? */
+bool consensus_same_position(struct str x, struct str y);
 /*
- * Joins each proposal to the first earlier group whose first member is near-identical and not contradictory. In the
- * given order, so it is deterministic. O(n²) comparisons of bounded texts.
+ * Joins each proposal to the first earlier group whose first member is near-identical and holds the same position. In
+ * the given order, so it is deterministic. O(n²) comparisons of bounded texts.
  */
 void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n);
 /*

@@ -19,7 +19,7 @@
 
 struct decision_alike {
 	int64_t mean, least;
-	bool contradiction;
+	bool apart; /* some two hold different positions */
 };
 
 /* All pairs: at most CONSENSUS_MAX² / 2 comparisons, O(n) each. */
@@ -42,7 +42,7 @@ static struct decision_alike decision_compare(struct arena *a, const struct seat
 			sum += s;
 			pairs++;
 			out.least = s < out.least ? s : out.least;
-			out.contradiction |= similarity_contradicts(seats[k].position, seats[i].position);
+			out.apart |= !consensus_same_position(seats[k].position, seats[i].position);
 		}
 	}
 	if (pairs > 0)
@@ -54,7 +54,7 @@ json_t *decision_agreement(const struct debate_plan *plan, const struct seat *se
 {
 	struct arena *a = arena_new(0);
 	struct decision_alike alike = decision_compare(a, seats, n);
-	bool agreed = alike.least >= plan->early_agree_ppm && !alike.contradiction;
+	bool agreed = alike.least >= plan->early_agree_ppm && !alike.apart;
 	json_t *o = json_object();
 
 	arena_free(a);
@@ -105,7 +105,7 @@ json_t *decision_convergence(const struct seat *seats, size_t n)
 		decision_flip(a, &seats[i], flips);
 	}
 	arena_free(a);
-	if (stable >= DECISION_STABLE_PPM && alike.mean >= DECISION_AGREE_PPM && !alike.contradiction)
+	if (stable >= DECISION_STABLE_PPM && alike.mean >= DECISION_AGREE_PPM && !alike.apart)
 		status = "converged";
 	else if (stable < DECISION_DIVERGE_PPM)
 		status = "diverging";

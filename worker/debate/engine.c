@@ -637,15 +637,17 @@ static void engine_outcome(struct engine *e, const struct seat *winner, struct p
 	o->objections = engine_objections(e, winner);
 }
 
+/* A demo agent is told who dissented; in a debate without decision, all positions. */
 static json_t *engine_synthesis_facts(const struct engine *e, const struct prompt_outcome *o)
 {
-	json_t *facts = json_object(), *dissents = json_array();
+	json_t *facts = json_object(), *views = json_array();
 	size_t i;
 
-	for (i = 0; i < o->other_count; i++)
-		json_array_append_new(dissents, json_str(o->others[i].text));
+	for (i = 0; i < o->other_count && o->winner.n == 0; i++)
+		json_array_append_new(views, json_str(o->others[i].text));
+	json_array_extend(views, json_get_arr(e->decision, "dissents"));
 	json_put_str(facts, "winner_text", o->winner);
-	json_object_set_new(facts, "dissents", dissents);
+	json_object_set_new(facts, "dissents", views);
 	json_put_str(facts, "question", e->plan->task);
 	return facts;
 }
