@@ -151,8 +151,6 @@ static void test_refusals(void **state)
 	refused(KEYS, "[{\"name\":\"a b\",\"provider\":\"gpt\"},\"gpt\"]", "letters, digits");
 	refused(KEYS, "\"gpt,gpt,gpt,gpt,gpt,gpt,gpt,gpt,gpt,gpt,gpt\"", "at most 10");
 	refused(KEYS, "[\"grok\",\"gpt\"]", "XAI_API_KEY");
-	refused(KEYS " providers.gemini.api_key=g", "[\"gemini\",\"gpt\"]", "not usable yet");
-	refused("providers.gemini.api_key=g", NULL, "no provider can be called");
 }
 
 static void test_default_teams(void **state)

@@ -24,7 +24,7 @@
 static const struct wire *const call_wires[PROVIDER_MAX] = {
     [PROVIDER_ANTHROPIC] = &wire_anthropic, [PROVIDER_OPENAI] = &wire_openai,     [PROVIDER_OPENROUTER] = &wire_openai,
     [PROVIDER_MISTRAL] = &wire_openai,      [PROVIDER_XAI] = &wire_openai,        [PROVIDER_OLLAMA] = &wire_ollama,
-    [PROVIDER_LM_STUDIO] = &wire_openai,    [PROVIDER_COMPATIBLE] = &wire_openai,
+    [PROVIDER_LM_STUDIO] = &wire_openai,    [PROVIDER_COMPATIBLE] = &wire_openai, [PROVIDER_GEMINI] = &wire_gemini,
 };
 
 /* One answer on its way in. */
@@ -431,11 +431,7 @@ static bool call_possible(const struct conf *c, const struct agent_request *req,
 	if (provider != PROVIDER_MAX &&
 	    (provider == PROVIDER_DEMO || (call_wires[provider] != NULL && registry_usable(c, provider))))
 		return true;
-	if (provider == PROVIDER_GEMINI)
-		call_fail(reply, AGENT_FAIL_API,
-			  "provider gemini is not usable yet: reach its models through OpenRouter");
-	else
-		call_fail(reply, AGENT_FAIL_AUTH, "provider %.*s is not configured", STR_ARG(req->agent->provider));
+	call_fail(reply, AGENT_FAIL_AUTH, "provider %.*s is not configured", STR_ARG(req->agent->provider));
 	return false;
 }
 

@@ -14,7 +14,7 @@ static const struct provider_default {
     [PROVIDER_ANTHROPIC] = {"claude-sonnet-4-5-20250929", "anthropic/", "ANTHROPIC_API_KEY"},
     [PROVIDER_OPENAI] = {"gpt-4o", "openai/", "OPENAI_API_KEY"},
     [PROVIDER_OPENROUTER] = {"deepseek/deepseek-chat", NULL, "OPENROUTER_API_KEY"},
-    [PROVIDER_GEMINI] = {"gemini-2.5-pro", "google/", "OPENROUTER_API_KEY"},
+    [PROVIDER_GEMINI] = {"gemini-2.5-pro", "google/", "GEMINI_API_KEY"},
     [PROVIDER_MISTRAL] = {"mistral-large-latest", "mistralai/", "MISTRAL_API_KEY"},
     [PROVIDER_XAI] = {"grok-4", "x-ai/", "XAI_API_KEY"},
     [PROVIDER_OLLAMA] = {"llama3.2", NULL, "OLLAMA_HOST"},
@@ -132,8 +132,7 @@ enum conf_provider_id registry_provider(struct str name)
 
 bool registry_usable(const struct conf *c, enum conf_provider_id id)
 {
-	/* Gemini's own wire format is not spoken; its models are reached through OpenRouter. */
-	return id != PROVIDER_GEMINI && id != PROVIDER_DEMO && conf_provider_usable(c, id);
+	return id != PROVIDER_DEMO && conf_provider_usable(c, id);
 }
 
 const char *registry_model(const struct conf *c, enum conf_provider_id id)
@@ -155,16 +154,10 @@ static struct str known_router_model(struct arena *a, const struct known_agent *
 	return arena_printf(a, "%s%.*s", provider_defaults[k->provider].vendor, STR_ARG(model));
 }
 
-static bool known_refuse(const struct conf *c, const struct known_agent *k, struct error *err)
+static bool known_refuse(const struct known_agent *k, struct error *err)
 {
 	const char *provider = conf_provider_name(k->provider);
 
-	if (k->provider == PROVIDER_GEMINI && c->providers[PROVIDER_GEMINI].api_key[0] != '\0')
-		return error_field(
-		    err, ERR_INVALID_VALUE, "agents",
-		    "agent \"%s\" is not usable yet: providers.gemini has a key, but this version reaches "
-		    "Gemini only through OpenRouter (set OPENROUTER_API_KEY)",
-		    k->name);
 	return error_field(err, ERR_INVALID_VALUE, "agents",
 			   "agent \"%s\" is not available: provider %s is not configured (set %s)", k->name, provider,
 			   provider_defaults[k->provider].env);
@@ -182,7 +175,7 @@ bool registry_cast(const struct conf *c, struct arena *a, const struct known_age
 		model = STR("demo");
 	} else if (!registry_usable(c, id)) {
 		if (provider_defaults[id].vendor == NULL || !registry_usable(c, PROVIDER_OPENROUTER))
-			return known_refuse(c, k, err);
+			return known_refuse(k, err);
 		id = PROVIDER_OPENROUTER;
 		model = known_router_model(a, k, model);
 	}

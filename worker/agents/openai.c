@@ -114,3 +114,12 @@ const struct wire wire_openai = {
     .headers = openai_headers,
     .event = openai_event,
 };
+
+/* Google serves this format below its own base URL (ai.google.dev/gemini-api/docs/openai). */
+const struct wire wire_gemini = {
+    .path = "/openai/chat/completions",
+    .done = "[DONE]",
+    .body = openai_body,
+    .headers = openai_headers,
+    .event = openai_event,
+};

@@ -47,7 +47,7 @@ struct wire {
 	void (*event)(struct wire_stream *st, const json_t *doc);
 };
 
-extern const struct wire wire_openai, wire_anthropic, wire_ollama;
+extern const struct wire wire_openai, wire_gemini, wire_anthropic, wire_ollama;
 
 /* Appends text: control characters dropped, length capped, the listener told. */
 void wire_text(struct wire_stream *st, struct str piece);
