@@ -23,7 +23,6 @@ struct shm_slot {
 	_Atomic uint32_t state;            /* enum slot_state; written by master, SERVING/DRAINING/EXITING by the worker */
 	_Atomic int32_t pid;
 	_Atomic uint32_t generation;       /* of the configuration it runs */
-	_Atomic uint64_t incarnation[2];   /* random id of the process in the slot, 0 when free */
 	_Atomic int64_t started_us;        /* monotonic */
 	_Atomic int64_t heartbeat_us;      /* monotonic, written every 100 ms */
 	_Atomic uint64_t beat;             /* counts heartbeats */

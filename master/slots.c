@@ -252,8 +252,6 @@ static void slot_vacate(struct slot *s)
 	atomic_store(&shared->sockets, 0);
 	atomic_store(&shared->debates, 0);
 	atomic_store(&shared->rss_bytes, 0);
-	atomic_store(&shared->incarnation[0], 0);
-	atomic_store(&shared->incarnation[1], 0);
 	atomic_store(&shared->pid, 0);
 	atomic_store(&shared->state, SLOT_FREE);
 	/* Last: whoever sees the new number finds the slot free. */

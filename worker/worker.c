@@ -45,6 +45,7 @@ struct worker_process {
 	enum worker_end end;
 	bool debates_left;
 	unsigned ticks;
+	uint64_t log_dropped;
 	int error_fd, access_fd;
 	char name[32];
 };
@@ -79,6 +80,16 @@ static uint64_t worker_rss(void)
 	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* What a glance every second is enough for. */
+static void worker_measure(struct worker_process *p)
+{
+	uint64_t dropped = log_dropped();
+
+	atomic_store(&p->slot->rss_bytes, worker_rss());
+	metric_add(M_LOG_DROPPED, (int64_t)(dropped - p->log_dropped), NULL);
+	p->log_dropped = dropped;
+}
+
 static void worker_exit_if_done(struct worker_process *p)
 {
 	if (p->end == END_NONE || !p->debates_left || http_server_connections(p->w.http) > 0)
@@ -93,7 +104,7 @@ static void worker_tick(void *arg)
 	atomic_store(&p->slot->heartbeat_us, clock_mono_us());
 	atomic_fetch_add(&p->slot->beat, 1);
 	if (p->ticks++ % WORKER_RSS_TICKS == 0)
-		atomic_store(&p->slot->rss_bytes, worker_rss());
+		worker_measure(p);
 	metric_set(M_CO_COUNT, co_count(), NULL);
 	http_server_tick(p->w.http);
 	worker_exit_if_done(p);
@@ -291,7 +302,6 @@ static void worker_name(struct worker_process *p)
 	log_start_writer();
 	crash_install(p->name, p->slot->action);
 	ids_uuid7(p->w.incarnation);
-	atomic_store(&p->slot->incarnation[0], 1); /* taken; the name itself is in the lock file */
 }
 
 /*
