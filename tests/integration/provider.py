@@ -20,6 +20,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import logging
 import os
 import re
 import subprocess
@@ -415,6 +416,7 @@ class ProviderServer:
         self.log_path = log_path or os.path.join(tempfile.mkdtemp(prefix="provider-"), "requests.jsonl")
         self.process = None
         self.port = 0
+        self.log_read, self.records = 0, []
 
     def start(self):
         self.process = subprocess.Popen([sys.executable, os.path.abspath(__file__), "--port", "0", "--log", self.log_path],
@@ -470,8 +472,13 @@ class ProviderServer:
         return self._control("DELETE")
 
     def log(self):
-        with open(self.log_path) as f:
-            return [json.loads(line) for line in f if line.endswith("\n")]
+        with open(self.log_path, "rb") as f:
+            f.seek(self.log_read)
+            text = f.read()
+        whole = text.rfind(b"\n") + 1  # a line may be half-written
+        self.log_read += whole
+        self.records += [json.loads(line) for line in text[:whole].splitlines()]
+        return self.records
 
     def requests(self, **want):
         """Requests so far, each with `status` and `complete` of its end (None while it runs), filtered by equality."""
@@ -500,6 +507,7 @@ def main():
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log", default="")
     args = parser.parse_args()
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # clients that die are part of the tests
 
     async def serve():
         p = Provider(args.log)

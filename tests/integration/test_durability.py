@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: MIT
+"""A debate survives its process (DESIGN 1, promise 3): kill -9 at every FAULT point, at random, of all workers, of the
+master. The sanitizer build also replays each finished debate from its journal and aborts on a difference."""
+import os
+import random
+import time
+from signal import SIGHUP, SIGSTOP
+
+import pytest
+
+from conftest import REPORT, wait_until
+from crash import CALLS, Node, asked, check_debate, fault_points, follow, gone, node_config, pace
+from provider import ProviderServer
+
+# Points that an undisturbed debate does not pass; what brings a worker there.
+PROVOKED = {
+    "worker.boot": lambda node: node.kill(node.runners()),
+    "clerk.before_orphan": lambda node: node.kill(node.runners()),
+    "run.before_release": lambda node: node.signal(SIGHUP),
+}
+# When the point is armed: after this many calls of the debate have reached the provider.
+MOMENTS = {"start": 0, "drafts": 2, "critique": 6, "revision": 12, "vote": 22, "end": CALLS}
+CLAIMED = [p for p in fault_points() if p.startswith("claim.")]  # passed at the start and by who takes over
+CASES = [(p, m) for p in fault_points() for m in
+         (("drafts", "critique") if p in PROVOKED else ("start", "drafts", "vote") if p in CLAIMED else MOMENTS)]
+fired = set()
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with ProviderServer() as p:
+        yield p
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, provider):
+    """One node for all points: dying again and again is part of the test."""
+    node = Node(tmp_path_factory.mktemp("durability") / "node", node_config(provider))
+    node.start()
+    yield node
+    node.close()
+
+
+@pytest.fixture
+def node(shared, provider):
+    shared.kills.clear()
+    pace(provider, 0.04)
+    yield shared
+    assert not (m := REPORT.search(shared.run_log())), shared.run_log()[m.start():m.start() + 4000]
+
+
+def called(provider, debate_id):
+    return sum(len(calls) for calls in asked(provider, debate_id).values())
+
+
+def test_points_are_found():
+    assert {"step.before_commit", "step.after_call", "db.after_commit", "claim.after_commit", "worker.boot"} <= set(fault_points())
+
+
+@pytest.mark.parametrize("point,moment", CASES, ids=lambda v: v)
+def test_kill_at_point(node, provider, point, moment):
+    if MOMENTS[moment] == 0:
+        node.arm(point)
+    debate = node.create()
+    followers = follow(node, debate)
+    wait_until(lambda: called(provider, debate) >= MOMENTS[moment], what="call %d" % MOMENTS[moment], interval=0.003)
+    if point in PROVOKED or point in CLAIMED and moment != "start":
+        node.wait_runner()
+        node.arm(point)
+        PROVOKED.get(point, lambda node: node.kill(node.runners()))(node)
+    elif moment != "start":
+        node.arm(point)
+    # Near the end of a debate nothing may pass the point any more.
+    if node.wait_fired(point, lambda: moment == "end" and not node.debate(debate)["in_progress"]):
+        fired.add(point)
+    check_debate(node, provider, debate, followers)
+
+
+def test_every_point_was_passed():
+    assert fired == set(fault_points())
+
+
+def test_kill_at_random_times(node, provider):
+    debate = node.create()
+    followers = follow(node, debate)
+    rng = random.Random(1)
+    for _ in range(5):
+        at = called(provider, debate) + rng.randint(1, 3)
+        wait_until(lambda: called(provider, debate) >= at, what="progress", interval=0.003)
+        node.kill([node.wait_runner()])
+    check_debate(node, provider, debate, followers)
+
+
+def test_kill_of_all_workers(node, provider):
+    debates = [node.create() for _ in range(3)]
+    followers = {d: follow(node, d) for d in debates}
+    for calls in (4, 14):
+        wait_until(lambda: called(provider, debates[0]) >= calls, what="progress", interval=0.003)
+        node.kill([w["pid"] for w in node.workers(None)])
+    for d in debates:
+        check_debate(node, provider, d, followers[d])
+
+
+def test_kill_of_the_master(make_node, provider):
+    """The workers notice, finish their calls, and go; the next start resumes by itself."""
+    pace(provider, 0.3)
+    node = make_node(node_config(provider, server={"graceful_timeout": "1s"}))
+    debates = [node.create() for _ in range(2)]
+    followers = [follow(node, d) for d in debates]
+    wait_until(lambda: called(provider, debates[0]) >= 4, what="progress")
+    family = {p.pid for p in node.family()}
+    node.process.kill()
+    node.process.wait()
+    pace(provider, 0.02)
+    node.start()
+    gone(family)
+    node.kills.clear()
+    for d, f in zip(debates, followers):
+        # No worker was killed: no call may be lost, let alone paid twice.
+        assert check_debate(node, provider, d, f) == 0
+
+
+def test_kill_of_master_and_workers(make_node, provider):
+    pace(provider, 0.04)
+    node = make_node(node_config(provider))
+    debate = node.create()
+    followers = follow(node, debate)
+    for calls in (4, 12, 20):
+        wait_until(lambda: called(provider, debate) >= calls, what="progress", interval=0.003)
+        begin = time.time()
+        node.kill_all()
+        node.kills.append((begin, time.time()))
+        node.start()
+    check_debate(node, provider, debate, followers)
+
+
+def test_stopped_worker_is_taken_over(make_node, provider):
+    pace(provider, 0.04)
+    node = make_node(node_config(provider, server={"stall_timeout": "1s"}))
+    debate = node.create()
+    followers = follow(node, debate)
+    wait_until(lambda: called(provider, debate) >= 4, what="progress", interval=0.003)
+    victim = node.wait_runner()
+    begin = time.time()
+    os.kill(victim, SIGSTOP)
+    gone([victim])
+    node.kills.append((begin, time.time()))
+    check_debate(node, provider, debate, followers)
+
+
+def test_a_poison_debate_ends_and_hurts_nobody(make_node, provider):
+    """It kills whoever runs it: takeovers back off, at the fifth death it fails with its reason; others go on."""
+    pace(provider)
+    node = make_node(node_config(provider, server={"workers": 2}))
+    deaths = []
+    poison = node.create("This question is poison.")
+    while node.debate(poison)["in_progress"]:
+        if not node.armed("step.before_call") and len(deaths) < 5:
+            node.arm("step.before_call")
+            node.wait_fired("step.before_call")
+            deaths.append(time.time())
+        time.sleep(0.01)
+    ended = node.debate(poison)
+    assert ended["status"] == "failed" and "five times" in ended["error"], ended
+    assert len(deaths) == 5
+    gaps = [b - a for a, b in zip(deaths, deaths[1:])]
+    assert gaps[1] >= 1 and gaps[2] >= 2 and gaps[3] >= 4, gaps
+    log = node.events(poison)
+    assert [e["seq"] for e in log] == list(range(1, len(log) + 1))
+    assert log[-1]["type"] == "debate_end" and log[-2]["type"] == "error"
+    good = node.create("This question is harmless.")
+    check_debate(node, provider, good, follow(node, good))
+
+
+def test_max_concurrent_over_all_workers(make_node, provider):
+    """Never more than the limit run, and a dead worker's share is free again."""
+    pace(provider, 0.05)
+    node = make_node(node_config(provider, debates={"max_concurrent": 3}))
+    debates = [node.create("Question %d" % i) for i in range(10)]
+    killed = 0
+    most = 0
+    while any(node.debate(d)["in_progress"] for d in debates):
+        running = sum(w["debates"] for w in node.workers(None))
+        most = max(most, running)
+        assert running <= 3
+        if killed < 2 and running == 3:
+            node.kill([node.wait_runner()])
+            killed += 1
+    assert killed == 2 and most == 3
+    for d in debates:
+        check_debate(node, provider, d)
+
+
+@pytest.fixture
+def make_node(tmp_path):
+    made = []
+
+    def make(config, **kw):
+        node = Node(tmp_path / ("node%d" % len(made)), config, **kw)
+        made.append(node)
+        return node.start()
+
+    yield make
+    for node in made:
+        node.close()
