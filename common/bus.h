@@ -17,7 +17,10 @@ struct bus;
 struct bus_sub;
 
 /* Mailboxes of all slots; made by the master, inherited by fork. */
-struct bus_mailboxes { int fd[SHM_SLOTS_MAX][2]; unsigned count; }; /* [0] read by the slot's owner, [1] written by peers */
+struct bus_mailboxes {
+	int fd[SHM_SLOTS_MAX][2];
+	unsigned count;
+}; /* [0] read by the slot's owner, [1] written by peers */
 bool bus_mailboxes_create(struct bus_mailboxes *m, unsigned count) MUST_CHECK;
 
 typedef void (*bus_handler)(void *arg, struct str topic, struct str message);

@@ -7,7 +7,7 @@
 
 #include "common/str.h"
 
-#define MS_US  INT64_C(1000)
+#define MS_US INT64_C(1000)
 #define SEC_US INT64_C(1000000)
 
 /* CLOCK_MONOTONIC in microseconds; comparable between processes of one boot. */

@@ -16,16 +16,25 @@ struct co;
 struct loop;
 
 enum co_end {
-	CO_DONE,      /* what was waited for happened */
-	CO_TIMEOUT,   /* this wait's own deadline passed */
-	CO_ENDED      /* an enclosing scope ended: see co_ended_by() */
+	CO_DONE,    /* what was waited for happened */
+	CO_TIMEOUT, /* this wait's own deadline passed */
+	CO_ENDED    /* an enclosing scope ended: see co_ended_by() */
 };
 
-enum co_scope_kind { SCOPE_NONE, SCOPE_REQUEST, SCOPE_CALL, SCOPE_AGENT, SCOPE_DEBATE, SCOPE_DRAIN, SCOPE_SHUTDOWN, SCOPE_GROUP };
+enum co_scope_kind {
+	SCOPE_NONE,
+	SCOPE_REQUEST,
+	SCOPE_CALL,
+	SCOPE_AGENT,
+	SCOPE_DEBATE,
+	SCOPE_DRAIN,
+	SCOPE_SHUTDOWN,
+	SCOPE_GROUP
+};
 
 struct co_scope {
 	enum co_scope_kind kind;
-	int64_t deadline;        /* monotonic microseconds, 0 = none; read when a wait begins */
+	int64_t deadline; /* monotonic microseconds, 0 = none; read when a wait begins */
 	bool cancelled;
 	const char *why;         /* static text given to co_scope_cancel, else NULL */
 	struct co_scope *parent; /* set by co_scope_enter */
@@ -46,8 +55,8 @@ void co_shutdown(void);
 
 /*
  * Creates a coroutine and puts it on the run queue. It inherits the creator's scope and a copy of the log context. When
- * it outlives that scope it moves to the scope around it, and stays ended if the scope had ended. `name` is static text.
- * NULL when the cap is reached or memory is gone (callers answer 503).
+ * it outlives that scope it moves to the scope around it, and stays ended if the scope had ended. `name` is static
+ * text. NULL when the cap is reached or memory is gone (callers answer 503).
  */
 struct co *co_spawn(const char *name, void (*fn)(void *arg), void *arg) MUST_CHECK;
 /* The running coroutine, NULL on the loop's own stack. */
@@ -63,7 +72,7 @@ void co_wake(struct co *co);
 /* Returns CO_TIMEOUT after `us` microseconds, or CO_ENDED. */
 CO_FN enum co_end co_sleep(int64_t us);
 /* Goes to the end of the run queue. CO_DONE or CO_ENDED. */
-CO_FN enum co_end co_yield(void);
+CO_FN enum co_end co_yield (void);
 
 /*
  * Enters a scope for the running coroutine (children spawned later inherit it); *s lives until co_scope_leave. Scopes
@@ -83,7 +92,10 @@ struct co_scope *co_scope_current(void);
  * Clean-up: until co_unshield() the waits of the running coroutine ignore outer scopes and are bounded by `us` only.
  * Nesting is allowed.
  */
-struct co_shield { struct co_scope scope; struct co_scope *outer; };
+struct co_shield {
+	struct co_scope scope;
+	struct co_scope *outer;
+};
 void co_shield(struct co_shield *s, int64_t us);
 void co_unshield(struct co_shield *s);
 
@@ -92,10 +104,10 @@ void co_set_log(const struct log_ctx *ctx);
 
 /* Children that must all have ended before the parent goes on. */
 struct co_group {
-	struct co_scope scope;   /* children run inside it */
+	struct co_scope scope; /* children run inside it */
 	struct co *owner;
 	unsigned running;
-	bool fail_fast;          /* a child that calls co_group_fail() cancels the others */
+	bool fail_fast; /* a child that calls co_group_fail() cancels the others */
 	bool failed;
 };
 /* `fail_fast` false: settle, every child runs to its end. */
@@ -111,7 +123,11 @@ void co_group_fail(struct co_group *g);
 CO_FN void co_group_wait(struct co_group *g);
 
 /* Mutual exclusion between coroutines of one process, first come first served. Zero-initialised. */
-struct co_lock { struct co *holder; struct co *waiters_head; struct co *waiters_tail; };
+struct co_lock {
+	struct co *holder;
+	struct co *waiters_head;
+	struct co *waiters_tail;
+};
 /* CO_DONE with the lock held, or CO_ENDED / CO_TIMEOUT without it. */
 CO_FN enum co_end co_lock(struct co_lock *l, int64_t deadline);
 void co_unlock(struct co_lock *l);

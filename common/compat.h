@@ -14,21 +14,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MUST_CHECK      __attribute__((warn_unused_result))
+#define MUST_CHECK __attribute__((warn_unused_result))
 #define PRINTF_FMT(f, a) __attribute__((format(printf, f, a)))
-#define NORETURN        __attribute__((noreturn))
+#define NORETURN __attribute__((noreturn))
 
 /* Marks a function that may suspend the calling coroutine; calling it off a coroutine aborts. */
 #define CO_FN
 
 #define countof(array) (sizeof(array) / sizeof((array)[0]))
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Programmer errors end the process, in production too; user and network errors never do. */
-#define BUG_ON(condition)                                                                                              \
-	do {                                                                                                           \
-		if (__builtin_expect(!!(condition), 0))                                                                \
-			bug(#condition, __FILE__, __LINE__, __func__);                                                 \
+#define BUG_ON(condition)                                              \
+	do {                                                           \
+		if (__builtin_expect(!!(condition), 0))                \
+			bug(#condition, __FILE__, __LINE__, __func__); \
 	} while (0)
 
 /* Prints where the broken assumption stands to standard error and aborts. */

@@ -12,102 +12,146 @@
 #include "common/err.h"
 #include "common/str.h"
 
-struct conf_list { char **v; size_t n; };
+struct conf_list {
+	char **v;
+	size_t n;
+};
 
 enum conf_env { CONF_DEVELOPMENT, CONF_PRODUCTION };
 enum conf_role { ROLE_ALL, ROLE_WEB, ROLE_WORKER };
 enum conf_auto { AUTO_OFF, AUTO_ON, AUTO_AUTO };
 
 struct conf_provider {
-	char *api_key;   /* secret; "" = none */
+	char *api_key; /* secret; "" = none */
 	char *base_url;
-	char *model;     /* "" = the provider's default */
-	bool named;      /* Ollama, LM Studio: somebody asked for it (model, other address, environment) */
+	char *model; /* "" = the provider's default */
+	bool named;  /* Ollama, LM Studio: somebody asked for it (model, other address, environment) */
 };
 
 enum conf_provider_id {
-	PROVIDER_ANTHROPIC, PROVIDER_OPENAI, PROVIDER_OPENROUTER, PROVIDER_GEMINI, PROVIDER_MISTRAL, PROVIDER_XAI,
-	PROVIDER_OLLAMA, PROVIDER_LM_STUDIO, PROVIDER_COMPATIBLE, PROVIDER_DEMO, PROVIDER_MAX
+	PROVIDER_ANTHROPIC,
+	PROVIDER_OPENAI,
+	PROVIDER_OPENROUTER,
+	PROVIDER_GEMINI,
+	PROVIDER_MISTRAL,
+	PROVIDER_XAI,
+	PROVIDER_OLLAMA,
+	PROVIDER_LM_STUDIO,
+	PROVIDER_COMPATIBLE,
+	PROVIDER_DEMO,
+	PROVIDER_MAX
 };
 
 /* All durations are microseconds, all sizes bytes. Strings are never NULL. */
 struct conf {
 	unsigned refs;
-	char *path;                     /* the file, or "" */
+	char *path; /* the file, or "" */
 	struct {
-		int env;                /* enum conf_env */
-		int role;               /* enum conf_role */
+		int env;  /* enum conf_env */
+		int role; /* enum conf_role */
 		struct conf_list bind;
 		struct conf_list ws_bind;
-		int64_t workers;        /* 0 = 2 x cores + 1 */
+		int64_t workers; /* 0 = 2 x cores + 1 */
 		int64_t worker_connections;
 		int64_t max_slots;
 		int64_t timeout;
 		int64_t stall_timeout;
 		int64_t request_timeout;
 		int64_t graceful_timeout; /* 30 s production, 10 s development when not set */
-		int64_t boot_timeout;   /* a worker not serving by then failed to boot; 30 s */
+		int64_t boot_timeout;     /* a worker not serving by then failed to boot; 30 s */
 		int64_t keepalive;
-		int64_t head_timeout;   /* 10 s */
-		int64_t body_timeout;   /* longest silence inside a body, 30 s */
-		int64_t write_timeout;  /* 30 s */
+		int64_t head_timeout;  /* 10 s */
+		int64_t body_timeout;  /* longest silence inside a body, 30 s */
+		int64_t write_timeout; /* 30 s */
 		int64_t max_requests;
 		int64_t max_requests_jitter;
 		char *pidfile;
-		char *control;          /* path of the control socket; "" = data_dir/control.sock */
+		char *control; /* path of the control socket; "" = data_dir/control.sock */
 		struct conf_list trusted_proxies;
 	} server;
-	struct { int level; int json; char *error; char *access; char *access_format; } log; /* level: enum log_level */
+	struct {
+		int level;
+		int json;
+		char *error;
+		char *access;
+		char *access_format;
+	} log; /* level: enum log_level */
 	struct {
 		char *data_dir;
-		int backend;            /* 0 sqlite, 1 postgres (refused until it is there) */
-		char *dsn;              /* secret */
+		int backend; /* 0 sqlite, 1 postgres (refused until it is there) */
+		char *dsn;   /* secret */
 		int64_t pool_size;
 		int64_t pool_timeout;
 		int64_t min_free_bytes; /* below it the store is degraded; 16 MiB */
 	} storage;
-	struct { char *url; } redis;    /* secret */
-	struct { int required; char *jwt_secret; char *api_token; } auth; /* required: enum conf_auto: auto = in production or when a token is set */
-	struct { struct conf_list allowed_origins; } cors;
-	struct { int64_t body_bytes, head_bytes, connections_per_ip; struct conf_list exempt; } limits;
+	struct {
+		char *url;
+	} redis; /* secret */
+	struct {
+		int required;
+		char *jwt_secret;
+		char *api_token;
+	} auth; /* required: enum conf_auto: auto = in production or when a token is set */
+	struct {
+		struct conf_list allowed_origins;
+	} cors;
+	struct {
+		int64_t body_bytes, head_bytes, connections_per_ip;
+		struct conf_list exempt;
+	} limits;
 	struct {
 		int echo;
 		int64_t max_message, ping_interval, heartbeat, max_per_ip, connection_rate, message_rate, message_burst;
-		int64_t queue_bytes;    /* per socket; 4 MiB */
+		int64_t queue_bytes; /* per socket; 4 MiB */
 	} websocket;
-	struct { int enabled; } rate_limit;
+	struct {
+		int enabled;
+	} rate_limit;
 	struct {
 		int64_t max_concurrent, timeout, agent_timeout, default_rounds, max_rounds, max_age, lease;
-		int64_t max_queued;     /* further creations get 503; 1000 */
-		int64_t max_agents;     /* 10 */
+		int64_t max_queued; /* further creations get 503; 1000 */
+		int64_t max_agents; /* 10 */
 		struct conf_list default_agents;
-		char *default_consensus; /* majority */
-		char *language;         /* English */
-		int64_t retry_attempts; /* 3 */
-		int64_t retry_base;     /* 1 s */
-		int64_t retry_cap;      /* 30 s */
+		char *default_consensus;  /* majority */
+		char *language;           /* English */
+		int64_t retry_attempts;   /* 3 */
+		int64_t retry_base;       /* 1 s */
+		int64_t retry_cap;        /* 30 s */
 		int64_t breaker_failures; /* 5 */
 		int64_t breaker_cooldown; /* 60 s */
-		int64_t token_merge;    /* 40 ms */
-		int64_t event_buffer;   /* newest frames kept per topic, 256; ARAGORA_EVENT_BUFFER_SIZE */
+		int64_t token_merge;      /* 40 ms */
+		int64_t event_buffer;     /* newest frames kept per topic, 256; ARAGORA_EVENT_BUFFER_SIZE */
 	} debates;
-	struct { char *url; char *from; } smtp; /* url: secret */
-	struct { int enabled; char *token; } metrics; /* token: secret */
+	struct {
+		char *url;
+		char *from;
+	} smtp; /* url: secret */
+	struct {
+		int enabled;
+		char *token;
+	} metrics; /* token: secret */
 	struct conf_provider providers[PROVIDER_MAX];
-	struct { int enabled; int64_t delay; } demo; /* enum conf_auto */
+	struct {
+		int enabled;
+		int64_t delay;
+	} demo; /* enum conf_auto */
 };
 
 /* One override from the command line, e.g. {"server.workers", "4"}. */
-struct conf_override { const char *key; const char *value; };
+struct conf_override {
+	const char *key;
+	const char *value;
+};
 
 /*
  * Reads `path` (NULL or "": only defaults), then the environment if `use_env`, then the overrides, then checks ranges
  * and what belongs together (production demands). On failure NULL, and `report` holds one line per mistake:
  * "aragora.yml:12:3: server.worker: unknown key, did you mean server.workers?". On success it may hold warnings, one
- * per line, to be logged. A reload passes use_env as the start did: a process's environment does not change, and without
- * it the values from there would be gone. The result is shared read-only; conf_unref frees it.
+ * per line, to be logged. A reload passes use_env as the start did: a process's environment does not change, and
+ * without it the values from there would be gone. The result is shared read-only; conf_unref frees it.
  */
-struct conf *conf_load(const char *path, bool use_env, const struct conf_override *overrides, size_t count, struct buf *report) MUST_CHECK;
+struct conf *conf_load(const char *path, bool use_env, const struct conf_override *overrides, size_t count,
+		       struct buf *report) MUST_CHECK;
 struct conf *conf_ref(struct conf *c);
 void conf_unref(struct conf *c);
 /* Effective configuration as YAML, secrets as "********". */
@@ -127,6 +171,8 @@ bool conf_provider_usable(const struct conf *c, enum conf_provider_id id);
 /* Do demo agents play every name (demo.enabled on, or auto and no provider usable)? */
 bool conf_demo_active(const struct conf *c);
 /* Calls fn for every key (man page and documentation checks). */
-void conf_each(void (*fn)(void *arg, const char *key, const char *type, const char *dflt, const char *env, const char *help, bool reloadable, bool secret), void *arg);
+void conf_each(void (*fn)(void *arg, const char *key, const char *type, const char *dflt, const char *env,
+			  const char *help, bool reloadable, bool secret),
+	       void *arg);
 
 #endif

@@ -8,10 +8,10 @@
 #include "common/str.h"
 
 struct context {
-	struct str principal;    /* user id; "anonymous" in development without authentication */
+	struct str principal; /* user id; "anonymous" in development without authentication */
 	struct str org_id;
 	struct str workspace_id;
-	struct str request_id;   /* empty outside requests */
+	struct str request_id; /* empty outside requests */
 };
 
 /* The one owner of everything while there is no identity: principal "anonymous", org and workspace "default". */

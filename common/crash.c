@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define CRASH_FRAMES 48
-#define CRASH_STACK  65536
+#define CRASH_STACK 65536
 
 static const char *crash_who = "", *crash_action;
 static char crash_stack[CRASH_STACK];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Last words: a fatal signal prints what the process was doing and a backtrace to standard error, then takes its default
- * course (core dump). Not installed under AddressSanitizer, which does it better, except for SIGABRT.
+ * Last words: a fatal signal prints what the process was doing and a backtrace to standard error, then takes its
+ * default course (core dump). Not installed under AddressSanitizer, which does it better, except for SIGABRT.
  */
 #ifndef COMMON_CRASH_H
 #define COMMON_CRASH_H

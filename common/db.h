@@ -25,10 +25,10 @@ struct db_val {
 	struct str s;
 };
 
-#define DB_I(v)    ((struct db_val){.type = DB_INT, .i = (int64_t)(v)})
-#define DB_S(v)    ((struct db_val){.type = DB_TEXT, .s = (v)})
-#define DB_Z(v)    ((struct db_val){.type = DB_TEXT, .s = str_of(v)})
-#define DB_NONE    ((struct db_val){.type = DB_NULL})
+#define DB_I(v) ((struct db_val){.type = DB_INT, .i = (int64_t)(v)})
+#define DB_S(v) ((struct db_val){.type = DB_TEXT, .s = (v)})
+#define DB_Z(v) ((struct db_val){.type = DB_TEXT, .s = str_of(v)})
+#define DB_NONE ((struct db_val){.type = DB_NULL})
 /* Usage: db_query(db, arena, sql, DB_ARGS(DB_S(id), DB_I(3)), &rows, err) */
 #define DB_ARGS(...) \
 	(const struct db_val[]){__VA_ARGS__}, sizeof((const struct db_val[]){__VA_ARGS__}) / sizeof(struct db_val)
@@ -51,11 +51,11 @@ struct db *db_open(struct loop *l, const struct conf *c, struct error *err) MUST
 void db_close(struct db *db);
 
 /*
- * Reads. At most 10,000 rows (more is ERR_INTERNAL: page instead). ERR_STORAGE when the store cannot be reached, ERR_CANCELLED when a
- * scope ended the wait.
+ * Reads. At most 10,000 rows (more is ERR_INTERNAL: page instead). ERR_STORAGE when the store cannot be reached,
+ * ERR_CANCELLED when a scope ended the wait.
  */
 CO_FN bool db_query(struct db *db, struct arena *a, const char *sql, const struct db_val *args, size_t n,
-    struct db_rows *rows, struct error *err) MUST_CHECK;
+		    struct db_rows *rows, struct error *err) MUST_CHECK;
 
 #define DB_ANY (-1)
 
@@ -74,21 +74,22 @@ size_t db_batch_size(const struct db_batch *b);
 CO_FN bool db_commit(struct db *db, struct db_batch *b, struct error *err) MUST_CHECK;
 
 /*
- * Moves what the write-ahead log holds into the database (SQLite); called by the clerk every few seconds, a large log is
- * also cut. Nothing to do on other stores.
+ * Moves what the write-ahead log holds into the database (SQLite); called by the clerk every few seconds, a large log
+ * is also cut. Nothing to do on other stores.
  */
 CO_FN bool db_checkpoint(struct db *db, struct error *err) MUST_CHECK;
 
-/* Is the store usable right now? False with the reason (disk full, file gone…). Never waits: result of the last probe. */
+/* Is the store usable right now? False with the reason (disk full, file gone…). Never waits: result of the last probe.
+ */
 bool db_healthy(const struct db *db, struct error *err);
 /* Latency of the last probe in microseconds. */
 int64_t db_latency_us(const struct db *db);
 
 /* Blocking, for start-up and subcommands, never in a worker's loop. */
 struct migration {
-	int number;           /* ascending from 1 */
+	int number; /* ascending from 1 */
 	const char *name;
-	const char *up;       /* several statements separated by ';' */
+	const char *up; /* several statements separated by ';' */
 	const char *down;
 };
 /* Applies what is missing under the store's write lock. Fails on a checksum mismatch or an unknown newer number. */

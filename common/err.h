@@ -9,43 +9,43 @@
 #include "common/str.h"
 
 /* X(enumerator, HTTP status, wire code). The wire codes are those that existing clients know. */
-#define ERR_TABLE(X)                                                                                                   \
-	X(ERR_OK, 200, "OK")                                                                                           \
-	X(ERR_BAD_REQUEST, 400, "BAD_REQUEST")                                                                         \
-	X(ERR_INVALID_JSON, 400, "INVALID_JSON")                                                                       \
-	X(ERR_MISSING_FIELD, 400, "MISSING_FIELD")                                                                     \
-	X(ERR_INVALID_VALUE, 400, "INVALID_VALUE")                                                                     \
-	X(ERR_INVALID_PATH, 400, "INVALID_PATH")                                                                       \
-	X(ERR_AUTH_REQUIRED, 401, "AUTH_REQUIRED")                                                                     \
-	X(ERR_INVALID_TOKEN, 401, "INVALID_TOKEN")                                                                     \
-	X(ERR_FORBIDDEN, 403, "FORBIDDEN")                                                                             \
-	X(ERR_NOT_FOUND, 404, "NOT_FOUND")                                                                             \
-	X(ERR_METHOD_NOT_ALLOWED, 405, "METHOD_NOT_ALLOWED")                                                           \
-	X(ERR_REQUEST_TIMEOUT, 408, "REQUEST_TIMEOUT")                                                                 \
-	X(ERR_CONFLICT, 409, "CONFLICT")                                                                               \
-	X(ERR_TOO_LARGE, 413, "PAYLOAD_TOO_LARGE")                                                                     \
-	X(ERR_URI_TOO_LONG, 414, "URI_TOO_LONG")                                                                       \
-	X(ERR_UNSUPPORTED_MEDIA, 415, "UNSUPPORTED_MEDIA_TYPE")                                                        \
-	X(ERR_UNPROCESSABLE, 422, "UNPROCESSABLE_ENTITY")                                                              \
-	X(ERR_UPGRADE_REQUIRED, 426, "UPGRADE_REQUIRED")                                                               \
-	X(ERR_RATE_LIMITED, 429, "RATE_LIMITED")                                                                       \
-	X(ERR_HEAD_TOO_LARGE, 431, "HEADERS_TOO_LARGE")                                                                \
-	X(ERR_INTERNAL, 500, "INTERNAL_ERROR")                                                                         \
-	X(ERR_NOT_IMPLEMENTED, 501, "NOT_IMPLEMENTED")                                                                 \
-	X(ERR_UNAVAILABLE, 503, "SERVICE_UNAVAILABLE")                                                                 \
-	X(ERR_TIMEOUT, 504, "GATEWAY_TIMEOUT")                                                                         \
-	X(ERR_HTTP_VERSION, 505, "HTTP_VERSION_NOT_SUPPORTED")                                                         \
-	/* Not for the wire: conditions between modules. */                                                            \
-	X(ERR_CANCELLED, 503, "CANCELLED")                                                                             \
-	X(ERR_FENCED, 503, "FENCED")       /* a batch found other row counts than it expected */                       \
-	X(ERR_DUPLICATE, 409, "DUPLICATE") /* a unique constraint was hit */                                           \
+#define ERR_TABLE(X)                                                                                     \
+	X(ERR_OK, 200, "OK")                                                                             \
+	X(ERR_BAD_REQUEST, 400, "BAD_REQUEST")                                                           \
+	X(ERR_INVALID_JSON, 400, "INVALID_JSON")                                                         \
+	X(ERR_MISSING_FIELD, 400, "MISSING_FIELD")                                                       \
+	X(ERR_INVALID_VALUE, 400, "INVALID_VALUE")                                                       \
+	X(ERR_INVALID_PATH, 400, "INVALID_PATH")                                                         \
+	X(ERR_AUTH_REQUIRED, 401, "AUTH_REQUIRED")                                                       \
+	X(ERR_INVALID_TOKEN, 401, "INVALID_TOKEN")                                                       \
+	X(ERR_FORBIDDEN, 403, "FORBIDDEN")                                                               \
+	X(ERR_NOT_FOUND, 404, "NOT_FOUND")                                                               \
+	X(ERR_METHOD_NOT_ALLOWED, 405, "METHOD_NOT_ALLOWED")                                             \
+	X(ERR_REQUEST_TIMEOUT, 408, "REQUEST_TIMEOUT")                                                   \
+	X(ERR_CONFLICT, 409, "CONFLICT")                                                                 \
+	X(ERR_TOO_LARGE, 413, "PAYLOAD_TOO_LARGE")                                                       \
+	X(ERR_URI_TOO_LONG, 414, "URI_TOO_LONG")                                                         \
+	X(ERR_UNSUPPORTED_MEDIA, 415, "UNSUPPORTED_MEDIA_TYPE")                                          \
+	X(ERR_UNPROCESSABLE, 422, "UNPROCESSABLE_ENTITY")                                                \
+	X(ERR_UPGRADE_REQUIRED, 426, "UPGRADE_REQUIRED")                                                 \
+	X(ERR_RATE_LIMITED, 429, "RATE_LIMITED")                                                         \
+	X(ERR_HEAD_TOO_LARGE, 431, "HEADERS_TOO_LARGE")                                                  \
+	X(ERR_INTERNAL, 500, "INTERNAL_ERROR")                                                           \
+	X(ERR_NOT_IMPLEMENTED, 501, "NOT_IMPLEMENTED")                                                   \
+	X(ERR_UNAVAILABLE, 503, "SERVICE_UNAVAILABLE")                                                   \
+	X(ERR_TIMEOUT, 504, "GATEWAY_TIMEOUT")                                                           \
+	X(ERR_HTTP_VERSION, 505, "HTTP_VERSION_NOT_SUPPORTED")                                           \
+	/* Not for the wire: conditions between modules. */                                              \
+	X(ERR_CANCELLED, 503, "CANCELLED")                                                               \
+	X(ERR_FENCED, 503, "FENCED")               /* a batch found other row counts than it expected */ \
+	X(ERR_DUPLICATE, 409, "DUPLICATE")         /* a unique constraint was hit */                     \
 	X(ERR_STORAGE, 503, "SERVICE_UNAVAILABLE") /* database unreachable, disk full, file gone: may be retried */
 
 enum err {
 #define ERR_ENUM(name, status, wire) name,
 	ERR_TABLE(ERR_ENUM)
 #undef ERR_ENUM
-	ERR_MAX
+	    ERR_MAX
 };
 
 struct error {

@@ -16,46 +16,50 @@ struct lane;
 struct loop;
 
 enum fetch_fail {
-	FETCH_OK,        /* a complete response, whatever its status */
+	FETCH_OK, /* a complete response, whatever its status */
 	FETCH_DNS,
-	FETCH_CONNECT,   /* refused, unreachable, connect timeout */
+	FETCH_CONNECT, /* refused, unreachable, connect timeout */
 	FETCH_TLS,
-	FETCH_STALLED,   /* no byte for idle_us */
-	FETCH_CUT,       /* the connection ended before the response was complete */
+	FETCH_STALLED, /* no byte for idle_us */
+	FETCH_CUT,     /* the connection ended before the response was complete */
 	FETCH_TOO_BIG,
-	FETCH_REFUSED,   /* on_data returned false */
-	FETCH_DEADLINE,  /* a scope ended: co_ended_by() tells which */
+	FETCH_REFUSED,  /* on_data returned false */
+	FETCH_DEADLINE, /* a scope ended: co_ended_by() tells which */
 	FETCH_OTHER
 };
 
-struct fetch_header { const char *name; struct str value; };
+struct fetch_header {
+	const char *name;
+	struct str value;
+};
 
 struct fetch_request {
-	const char *method;                  /* "GET", "POST" */
-	struct str url;                      /* http or https */
+	const char *method; /* "GET", "POST" */
+	struct str url;     /* http or https */
 	const struct fetch_header *headers;
 	size_t header_count;
-	struct str body;                     /* must live until fetch_do returns */
-	int64_t connect_us;                  /* for the name, and again for TCP and TLS; 0: 30 s */
-	int64_t idle_us;                     /* longest silence once connected; 0: no limit */
-	size_t max_body;                     /* bytes, also of streamed data; 0: 1 MiB */
+	struct str body;    /* must live until fetch_do returns */
+	int64_t connect_us; /* for the name, and again for TCP and TLS; 0: 30 s */
+	int64_t idle_us;    /* longest silence once connected; 0: no limit */
+	size_t max_body;    /* bytes, also of streamed data; 0: 1 MiB */
 	/*
-	 * With on_data, bodies of 2xx responses are handed over as they come, on the loop's stack (it must not wait), and
-	 * resp->body stays empty; other statuses are collected as usual. False ends the transfer with FETCH_REFUSED.
+	 * With on_data, bodies of 2xx responses are handed over as they come, on the loop's stack (it must not wait),
+	 * and resp->body stays empty; other statuses are collected as usual. False ends the transfer with
+	 * FETCH_REFUSED.
 	 */
 	bool (*on_data)(void *arg, struct str chunk);
 	void *arg;
-	const char *unix_socket;             /* path, or NULL */
+	const char *unix_socket; /* path, or NULL */
 };
 
 struct fetch_response {
 	enum fetch_fail fail;
-	bool sent;                           /* at least the head of the request may have reached the server */
-	int status;                          /* 0 when no status line came */
-	struct str body;                     /* in the arena */
-	struct str content_type;             /* in the arena */
-	int64_t retry_after_us;              /* from Retry-After (seconds or HTTP date) or retry-after-ms; -1 if none */
-	char detail[160];                    /* what went wrong, without secrets */
+	bool sent;               /* at least the head of the request may have reached the server */
+	int status;              /* 0 when no status line came */
+	struct str body;         /* in the arena */
+	struct str content_type; /* in the arena */
+	int64_t retry_after_us;  /* from Retry-After (seconds or HTTP date) or retry-after-ms; -1 if none */
+	char detail[160];        /* what went wrong, without secrets */
 };
 
 /* `slow` resolves names. */

@@ -11,12 +11,13 @@
 #include "common/arena.h"
 #include "common/err.h"
 
-#define JSON_DEPTH_MAX   64
+#define JSON_DEPTH_MAX 64
 #define JSON_MEMBERS_MAX 100000
 
 /*
- * Parses text (UTF-8, RFC 8259, no duplicate keys, nothing after the value; size is bounded by the caller). The result belongs to the
- * arena when one is given, else to the caller. NULL on failure, with ERR_INVALID_JSON and line/column in err.
+ * Parses text (UTF-8, RFC 8259, no duplicate keys, nothing after the value; size is bounded by the caller). The result
+ * belongs to the arena when one is given, else to the caller. NULL on failure, with ERR_INVALID_JSON and line/column in
+ * err.
  */
 json_t *json_parse(struct arena *a, struct str text, struct error *err) MUST_CHECK;
 /* Scans only: false when deeper than JSON_DEPTH_MAX, more members than JSON_MEMBERS_MAX, or not JSON. */

@@ -31,7 +31,8 @@ bool lane_submit(struct lane *lane, void (*work)(void *job), void (*done)(void *
  * CO_TIMEOUT at once when the queue is full, CO_ENDED at once inside an ended scope: then work is never called, and the
  * lane drops the job all the same.
  */
-CO_FN enum co_end lane_run(struct lane *lane, void (*work)(void *job), void (*drop)(void *job), void *job, int64_t deadline);
+CO_FN enum co_end lane_run(struct lane *lane, void (*work)(void *job), void (*drop)(void *job), void *job,
+			   int64_t deadline);
 
 /* Jobs waiting or running. */
 unsigned lane_load(const struct lane *lane);

@@ -21,11 +21,26 @@ struct log_kv {
 	double d;
 };
 
-#define KV_S(k, z)   {.key = (k), .kind = LOG_STR, .s = str_of(z)}
-#define KV_STR(k, v) {.key = (k), .kind = LOG_STR, .s = (v)}
-#define KV_I(k, v)   {.key = (k), .kind = LOG_INT, .i = (int64_t)(v)}
-#define KV_F(k, v)   {.key = (k), .kind = LOG_REAL, .d = (double)(v)}
-#define KV_B(k, v)   {.key = (k), .kind = LOG_BOOL, .i = (v)}
+#define KV_S(k, z)                                          \
+	{                                                   \
+		.key = (k), .kind = LOG_STR, .s = str_of(z) \
+	}
+#define KV_STR(k, v)                                  \
+	{                                             \
+		.key = (k), .kind = LOG_STR, .s = (v) \
+	}
+#define KV_I(k, v)                                             \
+	{                                                      \
+		.key = (k), .kind = LOG_INT, .i = (int64_t)(v) \
+	}
+#define KV_F(k, v)                                             \
+	{                                                      \
+		.key = (k), .kind = LOG_REAL, .d = (double)(v) \
+	}
+#define KV_B(k, v)                                     \
+	{                                              \
+		.key = (k), .kind = LOG_BOOL, .i = (v) \
+	}
 
 /* Ids that stand in every line while they are current; coroutines carry their own (see co.h). */
 struct log_ctx {
@@ -35,10 +50,10 @@ struct log_ctx {
 
 struct log_options {
 	enum log_level level;
-	bool json;          /* else text */
-	int error_fd;       /* where log lines go */
-	int access_fd;      /* where access lines go */
-	const char *who;    /* "master", "worker 2": kept by reference */
+	bool json;       /* else text */
+	int error_fd;    /* where log lines go */
+	int access_fd;   /* where access lines go */
+	const char *who; /* "master", "worker 2": kept by reference */
 };
 
 /* Sets up or changes the logger of this process. Call again after fork with the worker's name. */
@@ -65,14 +80,15 @@ void log_emit(enum log_level level, const char *component, const char *msg, cons
 /* One finished access line (newline is added). */
 void log_access(struct str line);
 
-#define LOG_AT(level, component, msg, ...)                                                                             \
-	do {                                                                                                           \
-		if (log_enabled(level))                                                                                \
-			log_emit(level, component, msg, (const struct log_kv[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}}); \
+#define LOG_AT(level, component, msg, ...)                                                          \
+	do {                                                                                        \
+		if (log_enabled(level))                                                             \
+			log_emit(level, component, msg,                                             \
+				 (const struct log_kv[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}}); \
 	} while (0)
 #define log_debug(component, msg, ...) LOG_AT(LOG_DEBUG, component, msg __VA_OPT__(, ) __VA_ARGS__)
-#define log_info(component, msg, ...)  LOG_AT(LOG_INFO, component, msg __VA_OPT__(, ) __VA_ARGS__)
-#define log_warn(component, msg, ...)  LOG_AT(LOG_WARNING, component, msg __VA_OPT__(, ) __VA_ARGS__)
+#define log_info(component, msg, ...) LOG_AT(LOG_INFO, component, msg __VA_OPT__(, ) __VA_ARGS__)
+#define log_warn(component, msg, ...) LOG_AT(LOG_WARNING, component, msg __VA_OPT__(, ) __VA_ARGS__)
 #define log_error(component, msg, ...) LOG_AT(LOG_ERROR, component, msg __VA_OPT__(, ) __VA_ARGS__)
 
 #endif

@@ -11,39 +11,39 @@
 
 #include "common/compat.h"
 
-#define SHM_SLOTS_MAX    256
-#define SHM_HEADS        4096 /* cells bumped at commit, by hash of the topic */
-#define SHM_DEBATES_MAX  1024 /* upper bound of debates.max_concurrent */
-#define SHM_METRICS_MAX  4096 /* metric cells per slot */
-#define SHM_ACTION       96
+#define SHM_SLOTS_MAX 256
+#define SHM_HEADS 4096       /* cells bumped at commit, by hash of the topic */
+#define SHM_DEBATES_MAX 1024 /* upper bound of debates.max_concurrent */
+#define SHM_METRICS_MAX 4096 /* metric cells per slot */
+#define SHM_ACTION 96
 
 enum slot_state { SLOT_FREE, SLOT_BOOTING, SLOT_SERVING, SLOT_DRAINING, SLOT_EXITING };
 
 struct shm_slot {
-	_Atomic uint32_t state;            /* enum slot_state; written by master, SERVING/DRAINING/EXITING by the worker */
+	_Atomic uint32_t state; /* enum slot_state; written by master, SERVING/DRAINING/EXITING by the worker */
 	_Atomic int32_t pid;
-	_Atomic uint32_t generation;       /* of the configuration it runs */
-	_Atomic int64_t started_us;        /* monotonic */
-	_Atomic int64_t heartbeat_us;      /* monotonic, written every 100 ms */
-	_Atomic uint64_t beat;             /* counts heartbeats */
-	_Atomic uint32_t connections;      /* open client connections, all kinds */
-	_Atomic uint32_t sockets;          /* of them WebSockets and SSE streams */
-	_Atomic uint32_t debates;          /* running debates */
+	_Atomic uint32_t generation;  /* of the configuration it runs */
+	_Atomic int64_t started_us;   /* monotonic */
+	_Atomic int64_t heartbeat_us; /* monotonic, written every 100 ms */
+	_Atomic uint64_t beat;        /* counts heartbeats */
+	_Atomic uint32_t connections; /* open client connections, all kinds */
+	_Atomic uint32_t sockets;     /* of them WebSockets and SSE streams */
+	_Atomic uint32_t debates;     /* running debates */
 	_Atomic uint64_t rss_bytes;
 	_Atomic uint64_t requests;
-	char action[SHM_ACTION];           /* what the loop is doing, for the stall report; racy text, NUL at the end */
-	_Atomic uint16_t interest[SHM_HEADS]; /* subscriptions per topic hash; written by the owner only */
+	char action[SHM_ACTION]; /* what the loop is doing, for the stall report; racy text, NUL at the end */
+	_Atomic uint16_t interest[SHM_HEADS];      /* subscriptions per topic hash; written by the owner only */
 	_Atomic uint64_t metrics[SHM_METRICS_MAX]; /* see metrics.h; counters are never zeroed, the next owner adds */
 };
 
 struct shm {
-	uint64_t layout;                   /* hash of the layout, checked when inherited */
-	_Atomic uint32_t slots_used;       /* highest slot ever used + 1 */
-	_Atomic int64_t started_ms;        /* wall clock of the master's start */
-	_Atomic uint64_t deaths;           /* bumped by the master at every reap: all compare heads then */
+	uint64_t layout;             /* hash of the layout, checked when inherited */
+	_Atomic uint32_t slots_used; /* highest slot ever used + 1 */
+	_Atomic int64_t started_ms;  /* wall clock of the master's start */
+	_Atomic uint64_t deaths;     /* bumped by the master at every reap: all compare heads then */
 	_Atomic uint64_t reloads;
-	_Atomic uint32_t draining;         /* the whole node is stopping (readiness fails) */
-	char node_id[40];                  /* UUID of this node's data_dir, made at first start */
+	_Atomic uint32_t draining; /* the whole node is stopping (readiness fails) */
+	char node_id[40];          /* UUID of this node's data_dir, made at first start */
 	_Atomic uint64_t heads[SHM_HEADS];
 	_Atomic uint64_t debate_cells[SHM_DEBATES_MAX]; /* 0 = free, else slot + 1 of the worker that runs one */
 	struct shm_slot slots[SHM_SLOTS_MAX];

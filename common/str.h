@@ -13,7 +13,7 @@ struct str {
 };
 
 #define STR(literal) ((struct str){"" literal, sizeof(literal) - 1})
-#define STR_NONE     ((struct str){NULL, 0})
+#define STR_NONE ((struct str){NULL, 0})
 /* For printf: "%.*s", STR_ARG(s) */
 #define STR_ARG(s) (int)(s).n, ((s).p != NULL ? (s).p : "")
 
@@ -63,8 +63,8 @@ struct buf {
 	bool overflow;
 };
 
-#define BUF_INIT      ((struct buf){0})
-#define BUF_LIMIT(m)  ((struct buf){.max = (m)})
+#define BUF_INIT ((struct buf){0})
+#define BUF_LIMIT(m) ((struct buf){.max = (m)})
 
 void buf_add(struct buf *b, struct str s);
 void buf_addz(struct buf *b, const char *z);

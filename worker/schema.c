@@ -25,7 +25,7 @@ static const char up_0001[] =
     " current_round INTEGER NOT NULL DEFAULT 0, total_rounds INTEGER NOT NULL, rounds_used INTEGER NOT NULL DEFAULT 0,"
     " message_count INTEGER NOT NULL DEFAULT 0,"
     " consensus_reached INTEGER NOT NULL DEFAULT 0, confidence_ppm INTEGER NOT NULL DEFAULT 0,"
-    " final_answer TEXT, result TEXT,"         /* the result document, once finished */
+    " final_answer TEXT, result TEXT," /* the result document, once finished */
     " error TEXT, error_code TEXT, receipt_id TEXT, cost_micro INTEGER NOT NULL DEFAULT 0,"
     " created_at INTEGER NOT NULL, started_at INTEGER, completed_at INTEGER, updated_at INTEGER NOT NULL"
     ") STRICT;"
@@ -41,7 +41,7 @@ static const char up_0001[] =
     /* The journal: started before a paid call is made, done with its result. */
     "CREATE TABLE debate_steps ("
     " debate_id TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL," /* started, done */
-    " starts INTEGER NOT NULL DEFAULT 0," /* starts - 1 of a done call were abandoned */
+    " starts INTEGER NOT NULL DEFAULT 0,"                               /* starts - 1 of a done call were abandoned */
     " reserved_micro INTEGER NOT NULL DEFAULT 0,"
     " input_hash TEXT NOT NULL DEFAULT '', result TEXT, started_at INTEGER NOT NULL, done_at INTEGER,"
     " PRIMARY KEY (debate_id, key)"
@@ -56,7 +56,8 @@ static const char up_0001[] =
     "CREATE TABLE usage_ledger ("
     " debate_id TEXT NOT NULL, step_key TEXT NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
     " user_id TEXT NOT NULL, agent TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL,"
-    " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost_micro INTEGER NOT NULL, created_at INTEGER NOT NULL,"
+    " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost_micro INTEGER NOT NULL, created_at INTEGER NOT "
+    "NULL,"
     " PRIMARY KEY (debate_id, step_key)"
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX usage_ledger_time ON usage_ledger(workspace_id, created_at);"
@@ -89,9 +90,10 @@ static const char up_0001[] =
     " PRIMARY KEY (org_id, principal, route, key)"
     ") STRICT, WITHOUT ROWID;";
 
-static const char down_0001[] = "DROP TABLE idempotency_keys; DROP TABLE matches; DROP TABLE ratings; DROP TABLE receipts;"
-                                " DROP TABLE processes; DROP TABLE usage_ledger; DROP TABLE debate_inbox;"
-                                " DROP TABLE debate_steps; DROP TABLE debate_events; DROP TABLE debates;";
+static const char down_0001[] =
+    "DROP TABLE idempotency_keys; DROP TABLE matches; DROP TABLE ratings; DROP TABLE receipts;"
+    " DROP TABLE processes; DROP TABLE usage_ledger; DROP TABLE debate_inbox;"
+    " DROP TABLE debate_steps; DROP TABLE debate_events; DROP TABLE debates;";
 
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},

@@ -24,13 +24,13 @@
 #include "worker/receipts/receipt.h"
 #include "worker/stream/stream.h"
 
-#define WORKER_TICK_US       (100 * MS_US) /* heartbeat, DESIGN 2 */
-#define WORKER_RSS_TICKS     10
-#define WORKER_CPU_THREADS   1
-#define WORKER_SLOW_THREADS  4
-#define WORKER_LANE_DEPTH    4096
-#define WORKER_RETIRE_SPREAD (2 * SEC_US)  /* over which sockets are told to come back */
-#define WORKER_STOP_SPREAD   (500 * MS_US)
+#define WORKER_TICK_US (100 * MS_US) /* heartbeat, DESIGN 2 */
+#define WORKER_RSS_TICKS 10
+#define WORKER_CPU_THREADS 1
+#define WORKER_SLOW_THREADS 4
+#define WORKER_LANE_DEPTH 4096
+#define WORKER_RETIRE_SPREAD (2 * SEC_US) /* over which sockets are told to come back */
+#define WORKER_STOP_SPREAD (500 * MS_US)
 
 /* How a worker ends. */
 enum worker_end { END_NONE, END_RETIRE, END_STOP, END_QUIT };
@@ -122,7 +122,8 @@ static int worker_reopen_one(const char *path, int former)
 		return former;
 	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
 	if (fd == -1)
-		log_error("worker", "a log file cannot be reopened", KV_S("path", path), KV_S("reason", strerror(errno)));
+		log_error("worker", "a log file cannot be reopened", KV_S("path", path),
+			  KV_S("reason", strerror(errno)));
 	return fd != -1 ? fd : former;
 }
 
@@ -158,7 +159,7 @@ static void worker_out_of_time(void *arg)
 	struct worker_process *p = arg;
 
 	log_warn("worker", "time to drain is over, closing what is left",
-	    KV_I("connections", http_server_connections(p->w.http)), KV_I("debates", runner_count(p->w.runner)));
+		 KV_I("connections", http_server_connections(p->w.http)), KV_I("debates", runner_count(p->w.runner)));
 	loop_stop(p->w.loop);
 }
 
@@ -170,8 +171,11 @@ static void worker_begin_end(struct worker_process *p, enum worker_end end)
 
 	if (end <= p->end)
 		return;
-	log_info("worker", "draining", KV_S("why", end == END_RETIRE ? "retired" : end == END_STOP ? "stop" : "quit"),
-	    KV_I("connections", http_server_connections(p->w.http)), KV_I("debates", runner_count(p->w.runner)));
+	log_info("worker", "draining",
+		 KV_S("why", end == END_RETIRE ? "retired"
+			     : end == END_STOP ? "stop"
+					       : "quit"),
+		 KV_I("connections", http_server_connections(p->w.http)), KV_I("debates", runner_count(p->w.runner)));
 	p->end = end;
 	p->w.draining = true;
 	atomic_store(&p->slot->state, SLOT_DRAINING);
@@ -186,7 +190,10 @@ static void worker_begin_end(struct worker_process *p, enum worker_end end)
 						  : c->debates.agent_timeout + c->server.graceful_timeout);
 }
 
-static const struct { int sig; enum worker_end end; } worker_signals[] = {
+static const struct {
+	int sig;
+	enum worker_end end;
+} worker_signals[] = {
     {WORKER_SIG_RETIRE, END_RETIRE},
     {WORKER_SIG_STOP, END_STOP},
     {WORKER_SIG_QUIT, END_QUIT},
@@ -297,8 +304,11 @@ static void worker_name(struct worker_process *p)
 	const struct worker_start *s = p->start;
 
 	(void)snprintf(p->name, sizeof(p->name), "worker %u", s->slot);
-	log_setup(&(struct log_options){.level = (enum log_level)s->conf->log.level, .json = s->conf->log.json,
-		.error_fd = s->error_fd, .access_fd = s->access_fd, .who = p->name});
+	log_setup(&(struct log_options){.level = (enum log_level)s->conf->log.level,
+					.json = s->conf->log.json,
+					.error_fd = s->error_fd,
+					.access_fd = s->access_fd,
+					.who = p->name});
 	log_start_writer();
 	crash_install(p->name, p->slot->action);
 	ids_uuid7(p->w.incarnation);

@@ -25,11 +25,11 @@ struct worker {
 	const struct conf *conf;
 	struct shm *shm;
 	unsigned slot;
-	char incarnation[40];      /* random name of this process, UUID text */
+	char incarnation[40]; /* random name of this process, UUID text */
 	unsigned generation;
 	struct loop *loop;
-	struct lane *cpu;          /* long computations */
-	struct lane *slow;         /* DNS, files */
+	struct lane *cpu;  /* long computations */
+	struct lane *slow; /* DNS, files */
 	struct db *db;
 	struct bus *bus;
 	struct fetch *fetch;
@@ -50,11 +50,11 @@ struct worker_start {
 	const struct bus_mailboxes *mailboxes;
 	unsigned slot;
 	unsigned generation;
-	const int *listeners;      /* listening sockets */
+	const int *listeners; /* listening sockets */
 	size_t listener_count;
-	int master_pipe;           /* readable at the death of the master */
-	int ready_fd;              /* one byte when serving; before that, the reason of a failed boot as text */
-	int error_fd, access_fd;   /* log descriptors */
+	int master_pipe;         /* readable at the death of the master */
+	int ready_fd;            /* one byte when serving; before that, the reason of a failed boot as text */
+	int error_fd, access_fd; /* log descriptors */
 };
 
 /*
@@ -62,8 +62,8 @@ struct worker_start {
  * workers). STOP: drain within server.graceful_timeout. QUIT: end now. REOPEN: open the log files again by path.
  */
 #define WORKER_SIG_RETIRE SIGHUP
-#define WORKER_SIG_STOP   SIGTERM
-#define WORKER_SIG_QUIT   SIGQUIT
+#define WORKER_SIG_STOP SIGTERM
+#define WORKER_SIG_QUIT SIGQUIT
 #define WORKER_SIG_REOPEN SIGUSR1
 
 #define WORKER_EXIT_BOOT 3 /* exit code of a worker that could not start: the master does not try again */

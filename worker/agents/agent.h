@@ -16,16 +16,16 @@ struct agents;
 struct worker;
 
 #define AGENT_OUTPUT_MAX (256 * 1024)
-#define AGENT_NAME_MAX   32
+#define AGENT_NAME_MAX 32
 
 /* One seat of a debate, resolved at creation and stored in its plan. */
 struct agent_spec {
-	struct str name;      /* unique in the debate, [A-Za-z0-9_-]{1,32} */
-	struct str provider;  /* "openai", "anthropic", "ollama", "demo", … */
+	struct str name;     /* unique in the debate, [A-Za-z0-9_-]{1,32} */
+	struct str provider; /* "openai", "anthropic", "ollama", "demo", … */
 	struct str model;
-	struct str persona;   /* key of the persona table, "" = none */
-	struct str role;      /* "", proposer, critic, synthesizer, judge, analyst, implementer, planner */
-	int64_t price_in;     /* micro-dollars per million tokens */
+	struct str persona; /* key of the persona table, "" = none */
+	struct str role;    /* "", proposer, critic, synthesizer, judge, analyst, implementer, planner */
+	int64_t price_in;   /* micro-dollars per million tokens */
 	int64_t price_out;
 };
 
@@ -44,7 +44,8 @@ enum agent_fail {
 	AGENT_FAIL_CANCELLED,  /* debate cancelled or worker draining */
 	AGENT_FAIL_MAX
 };
-/* "connection", "timeout", "rate_limit", "auth", "quota", "api", "parse", "empty", "filter", "circuit_open", "cancelled" */
+/* "connection", "timeout", "rate_limit", "auth", "quota", "api", "parse", "empty", "filter", "circuit_open",
+ * "cancelled" */
 const char *agent_fail_name(enum agent_fail f);
 bool agent_fail_retryable(enum agent_fail f);
 
@@ -52,13 +53,13 @@ struct agent_request {
 	const struct agent_spec *agent;
 	struct str system;
 	struct str prompt;
-	int max_tokens;               /* 0: 4096 */
-	int temperature_ppm;          /* 700000 = 0.7; -1 = the provider's default */
-	struct str idempotency_key;   /* the step key; sent as Idempotency-Key */
+	int max_tokens;             /* 0: 4096 */
+	int temperature_ppm;        /* 700000 = 0.7; -1 = the provider's default */
+	struct str idempotency_key; /* the step key; sent as Idempotency-Key */
 	/* For demo agents, which have no model to understand the prompt: what is asked, and about what. */
-	struct str phase;             /* "propose", "critique", "revise", "vote", "judge", "synthesis" */
+	struct str phase; /* "propose", "critique", "revise", "vote", "judge", "synthesis" */
 	struct str task;
-	const json_t *facts;          /* phase-specific: labels, candidate texts …; borrowed, may be NULL */
+	const json_t *facts; /* phase-specific: labels, candidate texts …; borrowed, may be NULL */
 	/* Called on the loop with each piece of text as it arrives; may be NULL; must not wait. */
 	void (*on_text)(void *arg, struct str piece);
 	void *arg;
@@ -66,32 +67,35 @@ struct agent_request {
 
 struct agent_reply {
 	enum agent_fail fail;
-	char detail[160];             /* for logs and the failure record; no secrets */
-	struct str text;              /* in the arena; valid UTF-8, no control characters but \n and \t, <= AGENT_OUTPUT_MAX */
-	struct str model;             /* that answered */
-	bool truncated;               /* ended by the token limit or the cap */
+	char detail[160]; /* for logs and the failure record; no secrets */
+	struct str text;  /* in the arena; valid UTF-8, no control characters but \n and \t, <= AGENT_OUTPUT_MAX */
+	struct str model; /* that answered */
+	bool truncated;   /* ended by the token limit or the cap */
 	int64_t tokens_in;
 	int64_t tokens_out;
-	bool tokens_estimated;        /* the provider gave no usage: characters / 4 */
-	int64_t cost_micro;           /* micro-dollars */
+	bool tokens_estimated; /* the provider gave no usage: characters / 4 */
+	int64_t cost_micro;    /* micro-dollars */
 	int64_t duration_us;
-	int64_t retry_after_us;       /* -1: none given */
-	int status;                   /* HTTP status, 0 if none */
+	int64_t retry_after_us; /* -1: none given */
+	int status;             /* HTTP status, 0 if none */
 };
 
 struct agents *agents_open(struct worker *w);
 void agents_close(struct agents *a);
 
 /* One attempt. Returns true when reply->fail is AGENT_OK. Counts metrics, feeds the breaker, logs time and tokens. */
-CO_FN bool agent_call(struct agents *a, struct arena *arena, const struct agent_request *req, struct agent_reply *reply);
+CO_FN bool agent_call(struct agents *a, struct arena *arena, const struct agent_request *req,
+		      struct agent_reply *reply);
 
 /*
- * Resolves the agents of a new debate: a JSON array of strings ("provider|model|persona|role", a provider, an alias such as "claude" or
- * "gpt-4", "provider:role") or objects {name|provider|agent_type, model, persona, role}, a comma string, or NULL for the default team
- * (debates.default_agents, else what keys are at hand; one provider gives three personas; none gives demo agents). Names are
- * made unique ("_2"). At least 2, at most debates.max_agents. *demo is set when demo agents play.
+ * Resolves the agents of a new debate: a JSON array of strings ("provider|model|persona|role", a provider, an alias
+ * such as "claude" or "gpt-4", "provider:role") or objects {name|provider|agent_type, model, persona, role}, a comma
+ * string, or NULL for the default team (debates.default_agents, else what keys are at hand; one provider gives three
+ * personas; none gives demo agents). Names are made unique ("_2"). At least 2, at most debates.max_agents. *demo is set
+ * when demo agents play.
  */
-bool agents_resolve(const struct conf *c, struct arena *a, const json_t *wanted, struct agent_spec **specs, size_t *n, bool *demo, struct error *err) MUST_CHECK;
+bool agents_resolve(const struct conf *c, struct arena *a, const json_t *wanted, struct agent_spec **specs, size_t *n,
+		    bool *demo, struct error *err) MUST_CHECK;
 
 /* Every agent name and alias the product knows, NULL-terminated, for metrics and lists. */
 const char *const *agents_known(void);
@@ -100,7 +104,8 @@ void agents_price(struct str provider, struct str model, int64_t *in, int64_t *o
 /* Text of a persona for prompts; STR_NONE if unknown. */
 struct str agents_persona(struct str persona);
 
-/* {name: {type, requires_api_key, api_key_configured, available, model}} and {key: {state, failure_count, last_failure, available}} */
+/* {name: {type, requires_api_key, api_key_configured, available, model}} and {key: {state, failure_count, last_failure,
+ * available}} */
 json_t *agents_health(struct agents *a);
 json_t *agents_breakers(struct agents *a);
 /* Number of agent types that can be used now. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Debates over REST (rest-core 4): create, list, search, read, change, delete, cancel, messages, export. Handlers check,
- * call the store and render; they know no SQL and no formats.
+ * Debates over REST (rest-core 4): create, list, search, read, change, delete, cancel, messages, export. Handlers
+ * check, call the store and render; they know no SQL and no formats.
  */
 #include "worker/debate/debate.h"
 
@@ -14,11 +14,11 @@
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
-#define API_KEY_MAX        255   /* of Idempotency-Key */
-#define API_EXPORT_PAGE    100
+#define API_KEY_MAX 255 /* of Idempotency-Key */
+#define API_EXPORT_PAGE 100
 #define API_EXPORT_DEFAULT 1000
-#define API_EXPORT_MAX     10000
-#define API_EXPORT_BYTES   (64 * 1024 * 1024)
+#define API_EXPORT_MAX 10000
+#define API_EXPORT_BYTES (64 * 1024 * 1024)
 
 static struct worker *api_worker(const struct http_request *req)
 {
@@ -70,7 +70,8 @@ static struct str api_websocket_url(struct http_request *req, struct str id)
 {
 	struct str host = http_field(req, "Host");
 
-	return arena_printf(req->arena, "%s://%.*s/ws?debate_id=%.*s", req->https ? "wss" : "ws", STR_ARG(host), STR_ARG(id));
+	return arena_printf(req->arena, "%s://%.*s/ws?debate_id=%.*s", req->https ? "wss" : "ws", STR_ARG(host),
+			    STR_ARG(id));
 }
 
 static json_t *api_created(struct http_request *req, const json_t *plan, struct str id, bool replayed)
@@ -82,7 +83,7 @@ static json_t *api_created(struct http_request *req, const json_t *plan, struct 
 	for (i = 0; i < json_array_size(agents); i++)
 		json_array_append(names, json_object_get(json_array_get(agents, i), "name"));
 	o = json_pack("{s:b, s:s, s:o, s:b, s:b}", "success", 1, "status", "created", "agents", names, "demo",
-	    (int)json_get_bool(plan, "demo", false), "replayed", (int)replayed);
+		      (int)json_get_bool(plan, "demo", false), "replayed", (int)replayed);
 	json_put_str(o, "id", id);
 	json_put_str(o, "debate_id", id);
 	json_put_str(o, "task", json_get_str(plan, "task", STR("")));
@@ -121,8 +122,8 @@ CO_FN static void api_create(struct http_request *req)
 		api_invalid(req, &err, problems);
 		return;
 	}
-	if (!debate_create(w, req->arena, &req->ctx, plan, json_get_obj(body, "metadata"), key, api_body_hash(req), &id, &replayed,
-		&err)) {
+	if (!debate_create(w, req->arena, &req->ctx, plan, json_get_obj(body, "metadata"), key, api_body_hash(req), &id,
+			   &replayed, &err)) {
 		if (err.code == ERR_UNAVAILABLE)
 			http_reply_field(req, "Retry-After", "30");
 		http_reply_error(req, &err);
@@ -137,8 +138,9 @@ CO_FN static void api_create(struct http_request *req)
 /* Status as clients spell it, to what is stored. */
 static struct str api_stored_status(struct str s)
 {
-	static const char *const words[][2] = {{"created", "queued"}, {"pending", "queued"}, {"starting", "queued"},
-	    {"active", "running"}, {"in_progress", "running"}, {"concluded", "completed"}};
+	static const char *const words[][2] = {{"created", "queued"},      {"pending", "queued"},
+					       {"starting", "queued"},     {"active", "running"},
+					       {"in_progress", "running"}, {"concluded", "completed"}};
 	size_t i;
 
 	for (i = 0; i < countof(words); i++)
@@ -150,8 +152,9 @@ static struct str api_stored_status(struct str s)
 static json_t *api_page(const struct debate_filter *f, json_t *list, int64_t total, const char *name)
 {
 	size_t n = json_array_size(list);
-	json_t *o = json_pack("{s:O, s:o, s:I, s:I, s:i, s:i, s:b}", name, list, "items", list, "total", (json_int_t)total, "count",
-	    (json_int_t)n, "limit", f->limit, "offset", f->offset, "has_more", (int)(f->offset + (int64_t)n < total));
+	json_t *o = json_pack("{s:O, s:o, s:I, s:I, s:i, s:i, s:b}", name, list, "items", list, "total",
+			      (json_int_t)total, "count", (json_int_t)n, "limit", f->limit, "offset", f->offset,
+			      "has_more", (int)(f->offset + (int64_t)n < total));
 
 	return o;
 }
@@ -183,7 +186,8 @@ static bool api_filter(struct http_request *req, struct debate_filter *f, int li
 	struct str status = http_query(req, "status");
 
 	*f = (struct debate_filter){.limit = (int)http_query_int(req, "limit", 1, limit_max, limit_default),
-	    .offset = (int)http_query_int(req, "offset", 0, INT32_MAX, 0), .status = api_stored_status(status)};
+				    .offset = (int)http_query_int(req, "offset", 0, INT32_MAX, 0),
+				    .status = api_stored_status(status)};
 	f->include_archived = str_eqz(status, "archived");
 	if (f->include_archived)
 		f->status = STR("completed");
@@ -251,7 +255,8 @@ CO_FN static void api_status(struct http_request *req)
 	struct debate_row row;
 
 	if (api_get(req, &row))
-		http_reply_json(req, 200, view_status(req->arena, &row, stream_subscribers(api_worker(req)->stream, row.id)));
+		http_reply_json(req, 200,
+				view_status(req->arena, &row, stream_subscribers(api_worker(req)->stream, row.id)));
 }
 
 /* One member of the full object under its own path: rounds, votes, consensus … */
@@ -293,7 +298,8 @@ static json_t *api_message(const struct db_rows *rows, size_t i, struct arena *a
 
 CO_FN static void api_messages(struct http_request *req)
 {
-	int64_t limit = http_query_int(req, "limit", 1, 200, 50), offset = http_query_int(req, "offset", 0, INT32_MAX, 0);
+	int64_t limit = http_query_int(req, "limit", 1, 200, 50),
+		offset = http_query_int(req, "offset", 0, INT32_MAX, 0);
 	struct error err = ERROR_INIT;
 	struct debate_row row;
 	struct db_rows rows;
@@ -303,9 +309,10 @@ CO_FN static void api_messages(struct http_request *req)
 	if (!api_get(req, &row))
 		return;
 	if (!db_query(api_worker(req)->db, req->arena,
-		"SELECT envelope, created_at FROM debate_events WHERE debate_id = $1 AND workspace_id = $2 AND type = 'agent_message'"
-		" ORDER BY seq LIMIT $3 OFFSET $4",
-		DB_ARGS(DB_S(row.id), DB_S(req->ctx.workspace_id), DB_I(limit), DB_I(offset)), &rows, &err)) {
+		      "SELECT envelope, created_at FROM debate_events WHERE debate_id = $1 AND workspace_id = $2 AND "
+		      "type = 'agent_message'"
+		      " ORDER BY seq LIMIT $3 OFFSET $4",
+		      DB_ARGS(DB_S(row.id), DB_S(req->ctx.workspace_id), DB_I(limit), DB_I(offset)), &rows, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
@@ -313,9 +320,10 @@ CO_FN static void api_messages(struct http_request *req)
 	for (i = 0; i < rows.count; i++)
 		json_array_append_new(list, api_message(&rows, i, req->arena, offset + (int64_t)i));
 	http_reply_json(req, 200,
-	    json_pack("{s:s%, s:o, s:I, s:I, s:I, s:b}", "debate_id", row.id.p, row.id.n, "messages", list, "total",
-		(json_int_t)row.message_count, "offset", (json_int_t)offset, "limit", (json_int_t)limit, "has_more",
-		(int)(offset + (int64_t)rows.count < row.message_count)));
+			json_pack("{s:s%, s:o, s:I, s:I, s:I, s:b}", "debate_id", row.id.p, row.id.n, "messages", list,
+				  "total", (json_int_t)row.message_count, "offset", (json_int_t)offset, "limit",
+				  (json_int_t)limit, "has_more",
+				  (int)(offset + (int64_t)rows.count < row.message_count)));
 }
 
 /* ---- change ---- */
@@ -342,7 +350,8 @@ static bool api_tags_valid(const json_t *tags)
 }
 
 /* rest-core 4.4: title, tags, metadata, and status as a flag for the archive. False after having replied. */
-static bool api_patch(struct http_request *req, const json_t *body, struct debate_patch *p, struct str *title, bool *archived)
+static bool api_patch(struct http_request *req, const json_t *body, struct debate_patch *p, struct str *title,
+		      bool *archived)
 {
 	static const char *const open[] = {"active", "paused", "concluded", "completed"};
 	const json_t *v;
@@ -405,8 +414,8 @@ CO_FN static void api_update(struct http_request *req)
 	}
 	if (api_get(req, &row))
 		http_reply_json(req, 200,
-		    json_pack("{s:b, s:s%, s:o, s:o}", "success", 1, "debate_id", row.id.p, row.id.n, "updated_fields", api_patched(&p),
-			"debate", view_summary(req->arena, &row)));
+				json_pack("{s:b, s:s%, s:o, s:o}", "success", 1, "debate_id", row.id.p, row.id.n,
+					  "updated_fields", api_patched(&p), "debate", view_summary(req->arena, &row)));
 }
 
 CO_FN static void api_delete(struct http_request *req)
@@ -431,15 +440,16 @@ CO_FN static void api_cancel(struct http_request *req)
 
 	if (body == NULL || !api_get(req, &row))
 		return;
-	if (!debate_cancel(api_worker(req), &req->ctx, row.id, json_get_str(body, "reason", STR("user_requested")), &err)) {
+	if (!debate_cancel(api_worker(req), &req->ctx, row.id, json_get_str(body, "reason", STR("user_requested")),
+			   &err)) {
 		if (err.code == ERR_CONFLICT) /* 400 is what clients know for "already finished" (rest-core 4.5) */
 			err.code = ERR_BAD_REQUEST;
 		http_reply_error(req, &err);
 		return;
 	}
 	http_reply_json(req, 200,
-	    json_pack("{s:b, s:s%, s:s, s:s}", "success", 1, "debate_id", row.id.p, row.id.n, "status", "cancelled", "message",
-		"the debate is being cancelled"));
+			json_pack("{s:b, s:s%, s:s, s:s}", "success", 1, "debate_id", row.id.p, row.id.n, "status",
+				  "cancelled", "message", "the debate is being cancelled"));
 }
 
 /* ---- export ---- */
@@ -460,8 +470,8 @@ static void api_send_file(struct http_request *req, const struct export_file *f,
 		http_reply(req, 200, f->content_type, f->body);
 		return;
 	}
-	o = json_pack("{s:s, s:s, s:I}", "format", f->extension, "generated_at", clock_iso(iso, clock_wall_ms()), "size_bytes",
-	    (json_int_t)f->body.n);
+	o = json_pack("{s:s, s:s, s:I}", "format", f->extension, "generated_at", clock_iso(iso, clock_wall_ms()),
+		      "size_bytes", (json_int_t)f->body.n);
 	json_put_str(o, "debate_id", req->params[0]);
 	json_put_str(o, "filename", arena_printf(req->arena, "%s.%s", name, f->extension));
 	json_put_str(o, "content", f->body);
@@ -483,7 +493,9 @@ CO_FN static void api_export_as(struct http_request *req, struct str format)
 		http_reply_error(req, &err);
 		return;
 	}
-	api_send_file(req, &file, arena_printf(req->arena, "debate-%.*s%s%.*s", STR_ARG(row.slug), table.n > 0 ? "-" : "", STR_ARG(table)).p);
+	api_send_file(
+	    req, &file,
+	    arena_printf(req->arena, "debate-%.*s%s%.*s", STR_ARG(row.slug), table.n > 0 ? "-" : "", STR_ARG(table)).p);
 }
 
 CO_FN static void api_export(struct http_request *req)
@@ -497,8 +509,8 @@ CO_FN static void api_export_path(struct http_request *req)
 }
 
 /* Adds one page of full debates. False: failed (err) or, with err OK, the end. */
-CO_FN static bool api_export_page(struct http_request *req, struct debate_filter *f, int64_t left, bool csv, struct buf *out,
-    int64_t *count, struct error *err)
+CO_FN static bool api_export_page(struct http_request *req, struct debate_filter *f, int64_t left, bool csv,
+				  struct buf *out, int64_t *count, struct error *err)
 {
 	struct db *db = api_worker(req)->db;
 	struct arena *a = arena_new(65536);
@@ -555,13 +567,15 @@ CO_FN static void api_export_all(struct http_request *req)
 	while (count < limit && !out.overflow && api_export_page(req, &f, limit - count, csv, &out, &count, &err))
 		;
 	if (!csv)
-		buf_printf(&out, "],\"count\":%lld,\"exported_at\":\"%s\"}", (long long)count, clock_iso(iso, clock_wall_ms()));
+		buf_printf(&out, "],\"count\":%lld,\"exported_at\":\"%s\"}", (long long)count,
+			   clock_iso(iso, clock_wall_ms()));
 	if (out.overflow)
 		error_set(&err, ERR_TOO_LARGE, "the export is larger than 64 MiB; ask for less with limit and offset");
 	if (err.code != ERR_OK) {
 		http_reply_error(req, &err);
 	} else {
-		http_reply_field(req, "Content-Disposition", "attachment; filename=\"debates.%s\"", csv ? "csv" : "json");
+		http_reply_field(req, "Content-Disposition", "attachment; filename=\"debates.%s\"",
+				 csv ? "csv" : "json");
 		http_reply(req, 200, csv ? "text/csv; charset=utf-8" : "application/json", buf_str(&out));
 	}
 	buf_free(&out);
@@ -569,32 +583,81 @@ CO_FN static void api_export_all(struct http_request *req)
 
 /* ---- routes ---- */
 
-#define READ(p, h, s, r) {.method = HTTP_GET, .path = (p), .handler = (h), .permission = "debates:read", .rate = RATE_READ, .summary = (s), .response = (r)}
+#define READ(p, h, s, r)                                                                                          \
+	{                                                                                                         \
+		.method = HTTP_GET, .path = (p), .handler = (h), .permission = "debates:read", .rate = RATE_READ, \
+		.summary = (s), .response = (r)                                                                   \
+	}
 
 static const struct route debate_rows[] = {
-    {.method = HTTP_POST, .path = "/api/debates", .handler = api_create, .permission = "debates:create", .rate = RATE_CREATE,
-	.summary = "Start a debate", .request = "DebateCreate", .response = "DebateCreated"},
-    {.method = HTTP_POST, .path = "/api/debate", .handler = api_create, .permission = "debates:create", .rate = RATE_CREATE,
-	.summary = "Start a debate (former path)", .request = "DebateCreate", .response = "DebateCreated"},
+    {.method = HTTP_POST,
+     .path = "/api/debates",
+     .handler = api_create,
+     .permission = "debates:create",
+     .rate = RATE_CREATE,
+     .summary = "Start a debate",
+     .request = "DebateCreate",
+     .response = "DebateCreated"},
+    {.method = HTTP_POST,
+     .path = "/api/debate",
+     .handler = api_create,
+     .permission = "debates:create",
+     .rate = RATE_CREATE,
+     .summary = "Start a debate (former path)",
+     .request = "DebateCreate",
+     .response = "DebateCreated"},
     READ("/api/debates", api_list, "List debates, newest first", "DebateList"),
     READ("/api/history/debates", api_history, "List debates with archived ones", "DebateList"),
     READ("/api/dashboard/debates", api_history, "List debates with archived ones", "DebateList"),
     READ("/api/debates/search", api_search, "Search debates by text", "SearchResult"),
     READ("/api/search", api_search, "Search debates by text", "SearchResult"),
-    {.method = HTTP_POST, .path = "/api/debates/search", .handler = api_search, .permission = "debates:read", .rate = RATE_READ,
-	.summary = "Search debates by text", .request = "Search", .response = "SearchResult"},
-    {.method = HTTP_POST, .path = "/api/search", .handler = api_search, .permission = "debates:read", .rate = RATE_READ,
-	.summary = "Search debates by text", .request = "Search", .response = "SearchResult"},
-    {.method = HTTP_GET, .path = "/api/debates/export", .handler = api_export_all, .permission = "debates:export",
-	.rate = RATE_EXPORT, .summary = "Export all debates as json or csv"},
+    {.method = HTTP_POST,
+     .path = "/api/debates/search",
+     .handler = api_search,
+     .permission = "debates:read",
+     .rate = RATE_READ,
+     .summary = "Search debates by text",
+     .request = "Search",
+     .response = "SearchResult"},
+    {.method = HTTP_POST,
+     .path = "/api/search",
+     .handler = api_search,
+     .permission = "debates:read",
+     .rate = RATE_READ,
+     .summary = "Search debates by text",
+     .request = "Search",
+     .response = "SearchResult"},
+    {.method = HTTP_GET,
+     .path = "/api/debates/export",
+     .handler = api_export_all,
+     .permission = "debates:export",
+     .rate = RATE_EXPORT,
+     .summary = "Export all debates as json or csv"},
     READ("/api/debates/{id}", api_show, "One debate, by id or slug", "Debate"),
     READ("/api/debates/slug/{slug}", api_show, "One debate by slug", "Debate"),
-    {.method = HTTP_PATCH, .path = "/api/debates/{id}", .handler = api_update, .permission = "debates:update", .rate = RATE_WRITE,
-	.summary = "Change title, tags, metadata or archive flag", .request = "DebateUpdate", .response = "DebateUpdated"},
-    {.method = HTTP_PUT, .path = "/api/debates/{id}", .handler = api_update, .permission = "debates:update", .rate = RATE_WRITE,
-	.summary = "Change title, tags, metadata or archive flag", .request = "DebateUpdate", .response = "DebateUpdated"},
-    {.method = HTTP_DELETE, .path = "/api/debates/{id}", .handler = api_delete, .permission = "debates:delete", .rate = RATE_WRITE,
-	.summary = "Delete a finished debate", .response = "Deleted"},
+    {.method = HTTP_PATCH,
+     .path = "/api/debates/{id}",
+     .handler = api_update,
+     .permission = "debates:update",
+     .rate = RATE_WRITE,
+     .summary = "Change title, tags, metadata or archive flag",
+     .request = "DebateUpdate",
+     .response = "DebateUpdated"},
+    {.method = HTTP_PUT,
+     .path = "/api/debates/{id}",
+     .handler = api_update,
+     .permission = "debates:update",
+     .rate = RATE_WRITE,
+     .summary = "Change title, tags, metadata or archive flag",
+     .request = "DebateUpdate",
+     .response = "DebateUpdated"},
+    {.method = HTTP_DELETE,
+     .path = "/api/debates/{id}",
+     .handler = api_delete,
+     .permission = "debates:delete",
+     .rate = RATE_WRITE,
+     .summary = "Delete a finished debate",
+     .response = "Deleted"},
     READ("/api/debates/{id}/status", api_status, "Where a debate stands", "DebateStatus"),
     READ("/api/debates/{id}/messages", api_messages, "What was said, in order", "MessagePage"),
     READ("/api/debates/{id}/rounds", api_member, "Messages by round", "Debate"),
@@ -603,13 +666,33 @@ static const struct route debate_rows[] = {
     READ("/api/debates/{id}/critiques", api_member, "What was criticised", "Debate"),
     READ("/api/debates/{id}/consensus", api_member, "How it was decided", "Debate"),
     READ("/api/debates/{id}/metadata", api_member, "Metadata given at creation", "Debate"),
-    {.method = HTTP_POST, .path = "/api/debates/{id}/cancel", .handler = api_cancel, .permission = "debates:stop", .rate = RATE_WRITE,
-	.summary = "Cancel a queued or running debate", .request = "Cancel", .response = "Cancelled"},
-    {.method = HTTP_POST, .path = "/api/debates/{id}/stop", .handler = api_cancel, .permission = "debates:stop", .rate = RATE_WRITE,
-	.summary = "Cancel a queued or running debate", .request = "Cancel", .response = "Cancelled"},
-    {.method = HTTP_GET, .path = "/api/debates/{id}/export", .handler = api_export, .permission = "debates:export",
-	.rate = RATE_EXPORT, .summary = "Export one debate: ?format=json, md, html, txt, csv (&table=)"},
-    {.method = HTTP_GET, .path = "/api/debates/{id}/export/{format}", .handler = api_export_path, .permission = "debates:export",
-	.rate = RATE_EXPORT, .summary = "Export one debate in a format"},
+    {.method = HTTP_POST,
+     .path = "/api/debates/{id}/cancel",
+     .handler = api_cancel,
+     .permission = "debates:stop",
+     .rate = RATE_WRITE,
+     .summary = "Cancel a queued or running debate",
+     .request = "Cancel",
+     .response = "Cancelled"},
+    {.method = HTTP_POST,
+     .path = "/api/debates/{id}/stop",
+     .handler = api_cancel,
+     .permission = "debates:stop",
+     .rate = RATE_WRITE,
+     .summary = "Cancel a queued or running debate",
+     .request = "Cancel",
+     .response = "Cancelled"},
+    {.method = HTTP_GET,
+     .path = "/api/debates/{id}/export",
+     .handler = api_export,
+     .permission = "debates:export",
+     .rate = RATE_EXPORT,
+     .summary = "Export one debate: ?format=json, md, html, txt, csv (&table=)"},
+    {.method = HTTP_GET,
+     .path = "/api/debates/{id}/export/{format}",
+     .handler = api_export_path,
+     .permission = "debates:export",
+     .rate = RATE_EXPORT,
+     .summary = "Export one debate in a format"},
 };
 const struct route_table debate_routes = {debate_rows, countof(debate_rows)};

@@ -17,12 +17,16 @@
 #include "common/metrics.h"
 #include "worker/worker.h"
 
-#define CLERK_FRESH_US      (300 * MS_US)
+#define CLERK_FRESH_US (300 * MS_US)
 #define CLERK_CHECKPOINT_US (5 * SEC_US)
-#define CLERK_OWNERS_MAX    256
+#define CLERK_OWNERS_MAX 256
 
 /* What was last seen of a process on another node. */
-struct clerk_seen { char incarnation[40]; int64_t beat; int64_t since_us; };
+struct clerk_seen {
+	char incarnation[40];
+	int64_t beat;
+	int64_t since_us;
+};
 
 struct clerk {
 	struct worker *w;
@@ -50,7 +54,8 @@ static bool clerk_lock(struct clerk *c, struct error *err)
 	buf_printf(&path, "%s/run/%s", dir, c->w->incarnation);
 	buf_printf(&tmp, "%s/run/.%s", dir, c->w->incarnation);
 	c->lock_fd = open(buf_str(&tmp).p, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	ok = c->lock_fd != -1 && flock(c->lock_fd, LOCK_EX | LOCK_NB) == 0 && rename(buf_str(&tmp).p, buf_str(&path).p) == 0;
+	ok = c->lock_fd != -1 && flock(c->lock_fd, LOCK_EX | LOCK_NB) == 0 &&
+	     rename(buf_str(&tmp).p, buf_str(&path).p) == 0;
 	if (!ok)
 		error_set(err, ERR_STORAGE, "cannot lock %s: %s", buf_str(&path).p, strerror(errno));
 	c->lock_path = str_dupz(buf_str(&path));
@@ -60,7 +65,11 @@ static bool clerk_lock(struct clerk *c, struct error *err)
 }
 
 /* Runs in the slow lane: which incarnations of this node hold their lock? Files of dead ones are removed. */
-struct clerk_scan { char *dir; struct buf alive; bool ok; };
+struct clerk_scan {
+	char *dir;
+	struct buf alive;
+	bool ok;
+};
 
 static void clerk_scan_file(struct clerk_scan *s, const char *name)
 {
@@ -158,10 +167,10 @@ CO_FN static bool clerk_orphan(struct clerk *c, struct str owner)
 	int64_t now = clock_wall_ms();
 
 	db_batch_add(b,
-	    "UPDATE debates SET owner = '', crashes = crashes + 1, updated_at = $2,"
-	    " claim_after = CASE WHEN crashes >= 1 THEN $2 + 500 * (1 << crashes) ELSE 0 END"
-	    " WHERE owner = $1 AND status = 'running' AND crashes < 32",
-	    DB_ARGS(DB_S(owner), DB_I(now)), DB_ANY);
+		     "UPDATE debates SET owner = '', crashes = crashes + 1, updated_at = $2,"
+		     " claim_after = CASE WHEN crashes >= 1 THEN $2 + 500 * (1 << crashes) ELSE 0 END"
+		     " WHERE owner = $1 AND status = 'running' AND crashes < 32",
+		     DB_ARGS(DB_S(owner), DB_I(now)), DB_ANY);
 	db_batch_add(b, "DELETE FROM processes WHERE incarnation = $1", DB_ARGS(DB_S(owner)), DB_ANY);
 	FAULT("clerk.before_orphan");
 	if (!db_commit(c->w->db, b, &err)) {
@@ -181,9 +190,10 @@ CO_FN static void clerk_leases(struct clerk *c)
 	size_t i;
 
 	if (db_query(c->w->db, a,
-		"SELECT DISTINCT d.owner, p.node_id, p.beat FROM debates d LEFT JOIN processes p ON p.incarnation = d.owner"
-		" WHERE d.status = 'running' AND d.owner <> ''",
-		DB_NO_ARGS, &rows, &err) &&
+		     "SELECT DISTINCT d.owner, p.node_id, p.beat FROM debates d LEFT JOIN processes p ON p.incarnation "
+		     "= d.owner"
+		     " WHERE d.status = 'running' AND d.owner <> ''",
+		     DB_NO_ARGS, &rows, &err) &&
 	    rows.count > 0)
 		s = clerk_scan(c);
 	for (i = 0; s != NULL && i < rows.count; i++)
@@ -203,9 +213,10 @@ CO_FN static void clerk_queue(struct clerk *c)
 	struct db_rows rows;
 
 	if (db_query(c->w->db, a,
-		"SELECT SUM(CASE WHEN status = 'queued' THEN 1 ELSE 0 END), SUM(CASE WHEN claim_after <= $1 THEN 1 ELSE 0 END)"
-		" FROM debates WHERE status IN ('queued', 'running') AND owner = ''",
-		DB_ARGS(DB_I(clock_wall_ms())), &rows, &err)) {
+		     "SELECT SUM(CASE WHEN status = 'queued' THEN 1 ELSE 0 END), SUM(CASE WHEN claim_after <= $1 THEN "
+		     "1 ELSE 0 END)"
+		     " FROM debates WHERE status IN ('queued', 'running') AND owner = ''",
+		     DB_ARGS(DB_I(clock_wall_ms())), &rows, &err)) {
 		metric_set(M_QUEUED_DEBATES, db_int(&rows, 0, 0), NULL);
 		if (db_int(&rows, 0, 1) > 0)
 			bus_publish(c->w->bus, STR(RUNNER_QUEUE_TOPIC), STR(""));
@@ -257,15 +268,15 @@ CO_FN static void clerk_beat(void *arg)
 	int64_t now = clock_wall_ms();
 
 	db_batch_add(b,
-	    "INSERT INTO processes (incarnation, node_id, slot, beat, engine_version, started_at, seen_at)"
-	    " VALUES ($1, $2, $3, $4, $5, $6, $6)"
-	    " ON CONFLICT (incarnation) DO UPDATE SET beat = excluded.beat, seen_at = excluded.seen_at",
-	    DB_ARGS(DB_Z(c->w->incarnation), DB_Z(c->w->shm->node_id), DB_I(c->w->slot), DB_I(++c->beat), DB_I(ENGINE_VERSION),
-		DB_I(now)),
-	    1);
+		     "INSERT INTO processes (incarnation, node_id, slot, beat, engine_version, started_at, seen_at)"
+		     " VALUES ($1, $2, $3, $4, $5, $6, $6)"
+		     " ON CONFLICT (incarnation) DO UPDATE SET beat = excluded.beat, seen_at = excluded.seen_at",
+		     DB_ARGS(DB_Z(c->w->incarnation), DB_Z(c->w->shm->node_id), DB_I(c->w->slot), DB_I(++c->beat),
+			     DB_I(ENGINE_VERSION), DB_I(now)),
+		     1);
 	/* Rows of processes that died without debates are kept for ten leases only. */
 	db_batch_add(b, "DELETE FROM processes WHERE seen_at < $1",
-	    DB_ARGS(DB_I(now - 10 * c->w->conf->debates.lease / MS_US)), DB_ANY);
+		     DB_ARGS(DB_I(now - 10 * c->w->conf->debates.lease / MS_US)), DB_ANY);
 	if (!db_commit(c->w->db, b, &err))
 		log_warn("debate", "the lease could not be renewed", KV_S("reason", err.msg));
 	c->beating = false;

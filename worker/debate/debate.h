@@ -4,8 +4,8 @@
  *
  * The result document is built from the journal and holds integers, strings, booleans, arrays and objects only:
  *
- *   debate_id, task, status (consensus_reached | completed | failed | timeout | insufficient_participation | cancelled),
- *   reason, demo, engine_version, method, total_rounds, rounds_used, participants[], winner ("" = none),
+ *   debate_id, task, status (consensus_reached | completed | failed | timeout | insufficient_participation |
+ * cancelled), reason, demo, engine_version, method, total_rounds, rounds_used, participants[], winner ("" = none),
  *   final_answer, synthesis, proposals {agent: text},
  *   consensus {method, reached, threshold_ppm, share_ppm, weighted_share_ppm, margin_ppm, confidence_ppm, strength,
  *              supporting_agents[], dissenting_agents[], groups [{label, agents[], votes, weight_ppm}]},
@@ -36,39 +36,56 @@ struct worker;
 /* ---- creating (plan.c, store.c) ---- */
 
 /*
- * Checks a creation body ({task|topic|question, rounds, agents, consensus, protocol, context, metadata, …}) and resolves it to a
- * plan document, with every bad field in *problems (array of {field, code, message}) if it fails.
+ * Checks a creation body ({task|topic|question, rounds, agents, consensus, protocol, context, metadata, …}) and
+ * resolves it to a plan document, with every bad field in *problems (array of {field, code, message}) if it fails.
  */
-bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, json_t **plan, json_t **problems, struct error *err) MUST_CHECK;
+bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, json_t **plan, json_t **problems,
+		  struct error *err) MUST_CHECK;
 /* Decodes a stored plan. Strings live in the arena. */
 bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, struct error *err) MUST_CHECK;
 
 struct debate_row {
-	struct str id, org_id, workspace_id, user_id, slug, task, context, title, tags, metadata, status, plan, owner, cancel_reason;
+	struct str id, org_id, workspace_id, user_id, slug, task, context, title, tags, metadata, status, plan, owner,
+	    cancel_reason;
 	struct str final_answer, result, error, error_code, receipt_id;
-	int64_t archived, demo, engine_version, epoch, last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used,
-	    message_count, consensus_reached, confidence_ppm, cost_micro, created_at, started_at, completed_at, updated_at;
+	int64_t archived, demo, engine_version, epoch, last_seq, crashes, claim_after, running_ms, current_round,
+	    total_rounds, rounds_used, message_count, consensus_reached, confidence_ppm, cost_micro, created_at,
+	    started_at, completed_at, updated_at;
 };
 
 /*
  * Queues a debate. With an idempotency key: a second creation with the same body gives the first one's id and *replayed
  * = true, with another body ERR_UNPROCESSABLE. ERR_UNAVAILABLE above debates.max_queued.
  */
-CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan, const json_t *metadata, struct str idempotency_key,
-    struct str body_hash, struct str *id, bool *replayed, struct error *err) MUST_CHECK;
+CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan,
+			 const json_t *metadata, struct str idempotency_key, struct str body_hash, struct str *id,
+			 bool *replayed, struct error *err) MUST_CHECK;
 /* ERR_NOT_FOUND also for another workspace's. `ref` is an id or a slug. */
-CO_FN bool debate_get(struct db *db, struct arena *a, const struct context *ctx, struct str ref, struct debate_row *row, struct error *err) MUST_CHECK;
+CO_FN bool debate_get(struct db *db, struct arena *a, const struct context *ctx, struct str ref, struct debate_row *row,
+		      struct error *err) MUST_CHECK;
 
-struct debate_filter { struct str status, query; int64_t since_ms, until_ms; int limit, offset; bool include_archived; };
+struct debate_filter {
+	struct str status, query;
+	int64_t since_ms, until_ms;
+	int limit, offset;
+	bool include_archived;
+};
 /* Newest first. */
-CO_FN bool debate_list(struct db *db, struct arena *a, const struct context *ctx, const struct debate_filter *f, struct debate_row **rows, size_t *n, int64_t *total, struct error *err) MUST_CHECK;
+CO_FN bool debate_list(struct db *db, struct arena *a, const struct context *ctx, const struct debate_filter *f,
+		       struct debate_row **rows, size_t *n, int64_t *total, struct error *err) MUST_CHECK;
 /* NULL members are left alone. */
-struct debate_patch { const struct str *title; const json_t *tags, *metadata; const bool *archived; };
-CO_FN bool debate_update(struct db *db, const struct context *ctx, struct str id, const struct debate_patch *p, struct error *err) MUST_CHECK;
+struct debate_patch {
+	const struct str *title;
+	const json_t *tags, *metadata;
+	const bool *archived;
+};
+CO_FN bool debate_update(struct db *db, const struct context *ctx, struct str id, const struct debate_patch *p,
+			 struct error *err) MUST_CHECK;
 /* Finished debates only (ERR_CONFLICT else); events, steps and receipt go too. */
 CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id, struct error *err) MUST_CHECK;
 /* ERR_CONFLICT when it has already ended. The owner is told; a queued one ends at once. */
-CO_FN bool debate_cancel(struct worker *w, const struct context *ctx, struct str id, struct str reason, struct error *err) MUST_CHECK;
+CO_FN bool debate_cancel(struct worker *w, const struct context *ctx, struct str id, struct str reason,
+			 struct error *err) MUST_CHECK;
 
 /* ---- running (runner.c) ---- */
 
@@ -79,7 +96,8 @@ void runner_start(struct runner *r);
 unsigned runner_count(const struct runner *r);
 /*
  * No new claims. With `finish_us` > 0 (TERM) running debates may go on that long; then, or at once with 0 (HUP), no new
- * step starts, calls in flight are finished and journalled, and debates are released. done(arg) is called when none is left.
+ * step starts, calls in flight are finished and journalled, and debates are released. done(arg) is called when none is
+ * left.
  */
 void runner_drain(struct runner *r, int64_t finish_us, void (*done)(void *arg), void *arg);
 void runner_close(struct runner *r);

@@ -13,7 +13,9 @@ static struct str export_str(const json_t *o, const char *key)
 
 /* ---- Markdown and plain text: one writer, two sets of marks ---- */
 
-struct export_marks { const char *title, *section, *speaker, *bullet; };
+struct export_marks {
+	const char *title, *section, *speaker, *bullet;
+};
 static const struct export_marks export_md = {"# ", "## ", "### ", "- "};
 static const struct export_marks export_txt = {"", "== ", "-- ", "* "};
 
@@ -38,9 +40,10 @@ static void export_summary(struct buf *b, const struct export_marks *m, const js
 	buf_printf(b, "%sParticipants: ", m->bullet);
 	export_names(b, json_get_arr(d, "agents"));
 	buf_printf(b, "\n%sRounds: %lld of %lld\n", m->bullet, (long long)json_get_int(d, "rounds_used", 0),
-	    (long long)json_get_int(d, "total_rounds", 0));
+		   (long long)json_get_int(d, "total_rounds", 0));
 	buf_printf(b, "%sConsensus: %s, confidence %.0f %%\n", m->bullet,
-	    json_get_bool(d, "consensus_reached", false) ? "reached" : "not reached", json_get_num(d, "confidence", 0) * 100);
+		   json_get_bool(d, "consensus_reached", false) ? "reached" : "not reached",
+		   json_get_num(d, "confidence", 0) * 100);
 	export_line(b, m->bullet, "Started", export_str(d, "created_at"));
 	export_line(b, m->bullet, "Ended", export_str(d, "completed_at"));
 	export_line(b, m->bullet, "Receipt", export_str(d, "receipt_id"));
@@ -59,7 +62,8 @@ static void export_critique_list(struct buf *b, const struct export_marks *m, co
 
 static void export_text_body(struct buf *b, const struct export_marks *m, const json_t *d)
 {
-	const json_t *messages = json_get_arr(d, "messages"), *critiques = json_get_arr(d, "critiques"), *votes = json_get_arr(d, "votes");
+	const json_t *messages = json_get_arr(d, "messages"), *critiques = json_get_arr(d, "critiques"),
+		     *votes = json_get_arr(d, "votes");
 	size_t i;
 
 	buf_printf(b, "\n%sDecision\n\n%.*s\n", m->section, STR_ARG(export_str(d, "final_answer")));
@@ -68,15 +72,15 @@ static void export_text_body(struct buf *b, const struct export_marks *m, const 
 		const json_t *x = json_array_get(messages, i);
 
 		buf_printf(b, "\n%sRound %lld, %.*s\n\n%.*s\n", m->speaker, (long long)json_get_int(x, "round", 0),
-		    STR_ARG(export_str(x, "agent")), STR_ARG(export_str(x, "content")));
+			   STR_ARG(export_str(x, "agent")), STR_ARG(export_str(x, "content")));
 	}
 	buf_printf(b, "\n%sCritiques\n", m->section);
 	for (i = 0; i < json_array_size(critiques); i++) {
 		const json_t *x = json_array_get(critiques, i);
 
 		buf_printf(b, "\n%sRound %lld, %.*s on %.*s (severity %.1f of 10)\n\n", m->speaker,
-		    (long long)json_get_int(x, "round", 0), STR_ARG(export_str(x, "agent")), STR_ARG(export_str(x, "target_agent")),
-		    json_get_num(x, "severity", 0));
+			   (long long)json_get_int(x, "round", 0), STR_ARG(export_str(x, "agent")),
+			   STR_ARG(export_str(x, "target_agent")), json_get_num(x, "severity", 0));
 		export_critique_list(b, m, x, "issues");
 		export_critique_list(b, m, x, "suggestions");
 	}
@@ -85,7 +89,8 @@ static void export_text_body(struct buf *b, const struct export_marks *m, const 
 		const json_t *x = json_array_get(votes, i);
 
 		buf_printf(b, "%s%.*s for %.*s (%.0f %%): %.*s\n", m->bullet, STR_ARG(export_str(x, "agent")),
-		    STR_ARG(export_str(x, "choice")), json_get_num(x, "confidence", 0) * 100, STR_ARG(export_str(x, "reasoning")));
+			   STR_ARG(export_str(x, "choice")), json_get_num(x, "confidence", 0) * 100,
+			   STR_ARG(export_str(x, "reasoning")));
 	}
 }
 
@@ -101,7 +106,8 @@ static bool export_text(struct buf *b, const struct export_marks *m, const json_
 
 static void export_escape(struct buf *b, struct str s)
 {
-	static const char *const entities[256] = {['<'] = "&lt;", ['>'] = "&gt;", ['&'] = "&amp;", ['"'] = "&quot;", ['\''] = "&#39;"};
+	static const char *const entities[256] = {
+	    ['<'] = "&lt;", ['>'] = "&gt;", ['&'] = "&amp;", ['"'] = "&quot;", ['\''] = "&#39;"};
 	size_t i;
 
 	for (i = 0; i < s.n; i++) {
@@ -113,12 +119,13 @@ static void export_escape(struct buf *b, struct str s)
 }
 
 /* Self-contained: no script, no font, no request to anywhere. */
-static const char export_html_head[] =
-    "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">"
-    "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>";
+static const char export_html_head[] = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">"
+				       "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>";
 static const char export_html_style[] =
-    "</title><style>:root{color-scheme:light dark}body{font:16px/1.6 system-ui,sans-serif;max-width:50rem;margin:2rem auto;"
-    "padding:0 1rem}pre{white-space:pre-wrap;font:inherit}h1{line-height:1.25}@media print{body{margin:0;max-width:none}}"
+    "</title><style>:root{color-scheme:light dark}body{font:16px/1.6 system-ui,sans-serif;max-width:50rem;margin:2rem "
+    "auto;"
+    "padding:0 1rem}pre{white-space:pre-wrap;font:inherit}h1{line-height:1.25}@media "
+    "print{body{margin:0;max-width:none}}"
     "</style></head><body>";
 
 /* The Markdown's own structure is enough for a page: headings, then text that keeps its lines. */
@@ -192,13 +199,20 @@ static void export_value(struct buf *b, const json_t *v, bool last)
 }
 
 /* Columns of a table: name in the file, member of the object. */
-struct export_column { const char *name, *key; };
-struct export_table { const char *name, *list; const struct export_column *columns; size_t n; };
+struct export_column {
+	const char *name, *key;
+};
+struct export_table {
+	const char *name, *list;
+	const struct export_column *columns;
+	size_t n;
+};
 
 static const struct export_column export_messages[] = {
     {"round", "round"}, {"agent", "agent"}, {"role", "role"}, {"content", "content"}, {"timestamp", "timestamp"}};
-static const struct export_column export_critiques[] = {{"round", "round"}, {"critic", "critic"}, {"target", "target"},
-    {"severity", "severity"}, {"summary", "summary"}, {"timestamp", "timestamp"}};
+static const struct export_column export_critiques[] = {{"round", "round"},     {"critic", "critic"},
+							{"target", "target"},   {"severity", "severity"},
+							{"summary", "summary"}, {"timestamp", "timestamp"}};
 static const struct export_column export_votes[] = {
     {"round", "round"}, {"voter", "voter"}, {"choice", "choice"}, {"reason", "reason"}, {"confidence", "confidence"}};
 static const struct export_table export_tables[] = {
@@ -206,10 +220,17 @@ static const struct export_table export_tables[] = {
     {"critiques", "critiques", export_critiques, countof(export_critiques)},
     {"votes", "votes", export_votes, countof(export_votes)},
 };
-static const struct export_column export_fields[] = {{"debate_id", "id"}, {"topic", "task"}, {"status", "status"},
-    {"started_at", "created_at"}, {"ended_at", "completed_at"}, {"rounds_used", "rounds_used"},
-    {"consensus_reached", "consensus_reached"}, {"confidence", "confidence"}, {"final_answer", "final_answer"},
-    {"message_count", "message_count"}, {"total_cost_usd", "total_cost_usd"}};
+static const struct export_column export_fields[] = {{"debate_id", "id"},
+						     {"topic", "task"},
+						     {"status", "status"},
+						     {"started_at", "created_at"},
+						     {"ended_at", "completed_at"},
+						     {"rounds_used", "rounds_used"},
+						     {"consensus_reached", "consensus_reached"},
+						     {"confidence", "confidence"},
+						     {"final_answer", "final_answer"},
+						     {"message_count", "message_count"},
+						     {"total_cost_usd", "total_cost_usd"}};
 
 static void export_table_csv(struct buf *b, const struct export_table *t, const json_t *d)
 {
@@ -255,7 +276,9 @@ void export_csv_row(struct buf *out, const json_t *debate, bool header)
 
 /* ---- formats ---- */
 
-static const struct { const char *name, *extension, *type; } export_formats[] = {
+static const struct {
+	const char *name, *extension, *type;
+} export_formats[] = {
     {"json", "json", "application/json"},
     {"md", "md", "text/markdown; charset=utf-8"},
     {"markdown", "md", "text/markdown; charset=utf-8"},
@@ -265,7 +288,7 @@ static const struct { const char *name, *extension, *type; } export_formats[] = 
 };
 
 bool export_render(struct arena *a, const json_t *debate, struct str format, struct str table, struct export_file *out,
-    struct error *err)
+		   struct error *err)
 {
 	struct buf b = BUF_INIT;
 	const char *ext;

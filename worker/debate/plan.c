@@ -13,10 +13,10 @@
 #include "common/ids.h"
 #include "common/json.h"
 
-#define PLAN_TASK_MAX        10000  /* characters, rest-core 4.2 */
-#define PLAN_CONTEXT_MAX     100000
-#define PLAN_METADATA_MAX    65536  /* bytes of JSON text */
-#define PLAN_THRESHOLD_PPM   600000 /* debate.md 1.1: consensus threshold 0.6 */
+#define PLAN_TASK_MAX 10000 /* characters, rest-core 4.2 */
+#define PLAN_CONTEXT_MAX 100000
+#define PLAN_METADATA_MAX 65536     /* bytes of JSON text */
+#define PLAN_THRESHOLD_PPM 600000   /* debate.md 1.1: consensus threshold 0.6 */
 #define PLAN_EARLY_AGREE_PPM 850000 /* debate.md 1.1: early stop 0.85 */
 
 struct plan_problems {
@@ -65,7 +65,8 @@ static struct str plan_task(struct plan_problems *p, const json_t *body)
 	for (i = 0; i < countof(names) && v == NULL; i++)
 		v = json_object_get(body, names[i]);
 	if (v == NULL) {
-		plan_problem(p, ERR_MISSING_FIELD, "task", "task is required (topic and question are accepted names too)");
+		plan_problem(p, ERR_MISSING_FIELD, "task",
+			     "task is required (topic and question are accepted names too)");
 		return STR_NONE;
 	}
 	if (!json_is_string(v)) {
@@ -96,7 +97,7 @@ static int64_t plan_rounds(struct plan_problems *p, const struct conf *c, const 
 		return c->debates.default_rounds;
 	if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > c->debates.max_rounds) {
 		plan_problem(p, ERR_INVALID_VALUE, "rounds", "must be a whole number from 1 to %lld",
-		    (long long)c->debates.max_rounds);
+			     (long long)c->debates.max_rounds);
 		return c->debates.default_rounds;
 	}
 	return json_integer_value(v);
@@ -105,8 +106,11 @@ static int64_t plan_rounds(struct plan_problems *p, const struct conf *c, const 
 static const char *plan_consensus(struct plan_problems *p, const struct conf *c, const json_t *body)
 {
 	/* "weighted" is what majority does here: votes always weigh by confidence. */
-	static const char *const modes[][2] = {
-	    {"majority", "majority"}, {"weighted", "majority"}, {"unanimous", "unanimous"}, {"judge", "judge"}, {"none", "none"}};
+	static const char *const modes[][2] = {{"majority", "majority"},
+					       {"weighted", "majority"},
+					       {"unanimous", "unanimous"},
+					       {"judge", "judge"},
+					       {"none", "none"}};
 	const json_t *v = plan_member(body, "consensus");
 	const char *name = c->debates.default_consensus;
 	size_t i;
@@ -147,11 +151,13 @@ static void plan_check_rest(struct plan_problems *p, const json_t *body)
 		if (!json_is_object(metadata))
 			plan_problem(p, ERR_INVALID_VALUE, "metadata", "must be an object");
 		else if (json_text(p->arena, metadata).n > PLAN_METADATA_MAX)
-			plan_problem(p, ERR_INVALID_VALUE, "metadata", "must be at most %d bytes of JSON", PLAN_METADATA_MAX);
+			plan_problem(p, ERR_INVALID_VALUE, "metadata", "must be at most %d bytes of JSON",
+				     PLAN_METADATA_MAX);
 	}
 	/* A limit on money that is silently ignored would be a lie; refused until budgets are enforced. */
 	if (json_is_number(json_object_get(body, "budget_limit_usd")))
-		plan_problem(p, ERR_INVALID_VALUE, "budget_limit_usd", "budgets are not enforced by this version; leave it out");
+		plan_problem(p, ERR_INVALID_VALUE, "budget_limit_usd",
+			     "budgets are not enforced by this version; leave it out");
 }
 
 static json_t *plan_agents(const struct agent_spec *specs, size_t n)
@@ -183,7 +189,7 @@ static int64_t plan_seed(void)
 }
 
 bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, json_t **plan, json_t **problems,
-    struct error *err)
+		  struct error *err)
 {
 	struct plan_problems p = {.arena = a, .list = json_own(a, json_array()), .err = err};
 	struct agent_spec *specs = NULL;
@@ -202,7 +208,8 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	context = plan_text(&p, body, "context", PLAN_CONTEXT_MAX);
 	plan_check_rest(&p, body);
 	if (!agents_resolve(c, a, json_object_get(body, "agents"), &specs, &n, &demo, &agent_err))
-		plan_problem(&p, agent_err.code, agent_err.field[0] != '\0' ? agent_err.field : "agents", "%s", agent_err.msg);
+		plan_problem(&p, agent_err.code, agent_err.field[0] != '\0' ? agent_err.field : "agents", "%s",
+			     agent_err.msg);
 	if (json_array_size(p.list) > 0)
 		return false;
 
@@ -243,7 +250,7 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 
 	if (json_get_int(plan, "engine_version", INT_MAX) > ENGINE_VERSION)
 		return error_set(err, ERR_INTERNAL, "the plan was written by a newer engine (%lld)",
-		    (long long)json_get_int(plan, "engine_version", 0));
+				 (long long)json_get_int(plan, "engine_version", 0));
 	if (json_array_size(agents) < 2)
 		return error_set(err, ERR_INTERNAL, "the plan has fewer than two agents");
 	specs = arena_zalloc(a, json_array_size(agents) * sizeof(*specs));

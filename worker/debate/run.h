@@ -8,7 +8,7 @@
 #include "common/loop.h"
 #include "worker/debate/debate.h"
 
-#define RUNNER_QUEUE_TOPIC  "runner:queue"  /* something may be claimable */
+#define RUNNER_QUEUE_TOPIC "runner:queue"   /* something may be claimable */
 #define RUNNER_CANCEL_TOPIC "runner:cancel" /* message: debate id */
 
 #define RUN_CRASHES_MAX 5 /* unclean deaths without a new step after which a debate fails, DESIGN 4 */
@@ -21,29 +21,32 @@ struct debate {
 	struct context ctx;
 	struct log_ctx log;
 	int64_t epoch;
-	int64_t last_seq;      /* committed */
+	int64_t last_seq; /* committed */
 	int64_t message_count;
 	int64_t current_round;
 	int64_t created_ms;
 	int64_t crashes;
 	int64_t running_base_ms; /* before this run */
 	int64_t run_started_us;
-	int cell;              /* max_concurrent cell, -1 = none needed */
+	int cell; /* max_concurrent cell, -1 = none needed */
 	bool finished;
-	bool draining;         /* starts no new step */
-	bool replaying;        /* test build: journal only, nothing may be computed, called or stored */
+	bool draining;  /* starts no new step */
+	bool replaying; /* test build: journal only, nothing may be computed, called or stored */
 	bool cancel_seen;
 	struct str cancel_reason;
 	enum debate_stop stop;
-	struct co_scope scope; /* SCOPE_DEBATE: the time budget */
-	struct co_lock commit; /* batches of one debate follow each other: each names the last_seq before it */
-	json_t *journal;       /* key -> {"state", "starts", "result"}: as stored */
+	struct co_scope scope;        /* SCOPE_DEBATE: the time budget */
+	struct co_lock commit;        /* batches of one debate follow each other: each names the last_seq before it */
+	json_t *journal;              /* key -> {"state", "starts", "result"}: as stored */
 	struct run_sleeper *sleepers; /* back-off waits, ended early by a drain */
-	void *engine;          /* the engine's own context */
-	json_t *replayed_result; /* test build: what the re-run would store */
+	void *engine;                 /* the engine's own context */
+	json_t *replayed_result;      /* test build: what the re-run would store */
 };
 
-struct run_sleeper { struct co *co; struct run_sleeper *next; };
+struct run_sleeper {
+	struct co *co;
+	struct run_sleeper *next;
+};
 
 /* Milliseconds spent running, over all runs. */
 int64_t run_running_ms(const struct debate *d);

@@ -14,11 +14,11 @@
 #include "worker/debate/run.h"
 #include "worker/worker.h"
 
-#define RUNNER_TICK_US        SEC_US
-#define RUNNER_CANDIDATES     8
-#define RUNNER_STEP_PAGE      500
-#define RUNNER_FRESH_US       (300 * MS_US) /* a heartbeat older than this does not count, DESIGN 2 */
-#define RUNNER_CANCEL_CALL_US (4 * SEC_US)  /* after graceful_timeout: for calls in flight, before the master kills */
+#define RUNNER_TICK_US SEC_US
+#define RUNNER_CANDIDATES 8
+#define RUNNER_STEP_PAGE 500
+#define RUNNER_FRESH_US (300 * MS_US)      /* a heartbeat older than this does not count, DESIGN 2 */
+#define RUNNER_CANCEL_CALL_US (4 * SEC_US) /* after graceful_timeout: for calls in flight, before the master kills */
 
 struct runner {
 	struct worker *w;
@@ -68,11 +68,12 @@ CO_FN bool run_release(struct debate *d)
 
 	FAULT("run.before_release");
 	db_batch_add(b, "UPDATE debates SET owner = '', running_ms = $3, updated_at = $4 WHERE id = $1 AND epoch = $2",
-	    DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(run_running_ms(d)), DB_I(clock_wall_ms())), 1);
+		     DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(run_running_ms(d)), DB_I(clock_wall_ms())),
+		     1);
 	ok = db_commit(d->w->db, b, &err);
 	if (!ok)
 		log_warn("debate", "a debate could not be released; it is taken over when this process has ended",
-		    KV_S("reason", err.msg));
+			 KV_S("reason", err.msg));
 	else
 		log_info("debate", "debate released");
 	return ok;
@@ -88,9 +89,9 @@ CO_FN static bool run_load_journal(struct debate *d, struct error *err)
 	d->journal = json_object();
 	do {
 		if (!db_query(d->w->db, d->arena,
-			"SELECT key, state, starts, result FROM debate_steps WHERE debate_id = $1 AND key > $2"
-			" ORDER BY key LIMIT 500",
-			DB_ARGS(DB_S(d->plan.debate_id), DB_S(after)), &rows, err))
+			      "SELECT key, state, starts, result FROM debate_steps WHERE debate_id = $1 AND key > $2"
+			      " ORDER BY key LIMIT 500",
+			      DB_ARGS(DB_S(d->plan.debate_id), DB_S(after)), &rows, err))
 			return false;
 		for (i = 0; i < rows.count; i++) {
 			json_t *e = json_object();
@@ -103,7 +104,7 @@ CO_FN static bool run_load_journal(struct debate *d, struct error *err)
 				if (r == NULL) {
 					json_decref(e);
 					return error_set(err, ERR_INTERNAL, "step %.*s of the journal cannot be read",
-					    STR_ARG(db_str(&rows, i, 0)));
+							 STR_ARG(db_str(&rows, i, 0)));
 				}
 				json_object_set_new(e, "result", r);
 			}
@@ -128,7 +129,8 @@ static bool run_init(struct debate *d, const struct debate_row *row, struct erro
 	json_t *plan = json_parse(a, row->plan, err);
 
 	d->plan.debate_id = arena_str(a, row->id);
-	d->ctx = (struct context){arena_str(a, row->user_id), arena_str(a, row->org_id), arena_str(a, row->workspace_id), STR_NONE};
+	d->ctx = (struct context){arena_str(a, row->user_id), arena_str(a, row->org_id),
+				  arena_str(a, row->workspace_id), STR_NONE};
 	d->log = (struct log_ctx){.debate_id = d->plan.debate_id};
 	d->last_seq = row->last_seq;
 	d->message_count = row->message_count;
@@ -151,15 +153,21 @@ CO_FN static void run_check_replay(const struct debate *d)
 	struct error err = ERROR_INIT;
 	struct db_rows rows;
 
-	*again = (struct debate){.w = d->w, .arena = arena_new(0), .plan = d->plan, .ctx = d->ctx, .log = d->log,
-	    .cell = -1, .replaying = true};
-	if (db_query(d->w->db, again->arena, "SELECT result FROM debates WHERE id = $1", DB_ARGS(DB_S(d->plan.debate_id)), &rows,
-		&err) &&
+	*again = (struct debate){.w = d->w,
+				 .arena = arena_new(0),
+				 .plan = d->plan,
+				 .ctx = d->ctx,
+				 .log = d->log,
+				 .cell = -1,
+				 .replaying = true};
+	if (db_query(d->w->db, again->arena, "SELECT result FROM debates WHERE id = $1",
+		     DB_ARGS(DB_S(d->plan.debate_id)), &rows, &err) &&
 	    rows.count == 1 && run_load_journal(again, &err)) {
 		BUG_ON(!engine_run(again));
 		if (!str_eq(json_canonical(again->arena, again->replayed_result), db_str(&rows, 0, 0))) {
 			log_error("debate", "the replay differs from the stored result",
-			    KV_STR("replayed", json_canonical(again->arena, again->replayed_result)), KV_STR("stored", db_str(&rows, 0, 0)));
+				  KV_STR("replayed", json_canonical(again->arena, again->replayed_result)),
+				  KV_STR("stored", db_str(&rows, 0, 0)));
 			log_flush();
 			BUG_ON("the replay of a journal gives another result" != NULL);
 		}
@@ -180,13 +188,18 @@ CO_FN static bool run_dead_on_arrival(struct debate *d)
 {
 	const struct conf *c = d->w->conf;
 
+	/* Stopped first: what is told of them comes from the journal, and no step may begin. */
 	if (d->cancel_reason.n > 0) {
 		run_stop(d, STOP_CANCELLED);
 		(void)run_finish_unfinished(d, "cancelled", d->cancel_reason.p);
 	} else if (d->crashes >= RUN_CRASHES_MAX) {
-		(void)run_finish_unfinished(d, "failed", "the debate was given up: it ended its worker process five times in a row");
+		run_stop(d, STOP_TIMEOUT);
+		(void)run_finish_unfinished(d, "failed",
+					    "the debate was given up: it ended its worker process five times in a row");
 	} else if (clock_wall_ms() - d->created_ms > c->debates.max_age / MS_US) {
-		(void)run_finish_unfinished(d, "timeout", "the debate expired before it could be finished (debates.max_age)");
+		run_stop(d, STOP_TIMEOUT);
+		(void)run_finish_unfinished(d, "timeout",
+					    "the debate expired before it could be finished (debates.max_age)");
 	} else {
 		return false;
 	}
@@ -205,7 +218,8 @@ CO_FN static void run_debate_in_scope(struct debate *d)
 	if (finished)
 		return;
 	if (d->stop == STOP_CANCELLED)
-		(void)run_finish_unfinished(d, "cancelled", d->cancel_reason.n > 0 ? d->cancel_reason.p : "user_requested");
+		(void)run_finish_unfinished(d, "cancelled",
+					    d->cancel_reason.n > 0 ? d->cancel_reason.p : "user_requested");
 	else if (d->stop == STOP_TIMEOUT)
 		(void)run_finish_unfinished(d, "timeout", "the debate reached its time limit (debates.timeout)");
 	if (!d->finished && d->stop != STOP_FENCED)
@@ -268,7 +282,7 @@ CO_FN static void runner_run(void *arg)
 		(void)run_release(d);
 	} else if (!run_dead_on_arrival(d)) {
 		log_info("debate", json_object_size(d->journal) > 0 ? "debate resumed" : "debate started",
-		    KV_I("epoch", d->epoch), KV_I("journalled_steps", json_object_size(d->journal)));
+			 KV_I("epoch", d->epoch), KV_I("journalled_steps", json_object_size(d->journal)));
 		if (r->draining)
 			run_drain(d);
 		run_debate_in_scope(d);
@@ -308,9 +322,10 @@ CO_FN static bool runner_take(struct runner *r, const struct debate_row *row, bo
 
 	*first = str_eqz(row->status, "queued");
 	db_batch_add(b,
-	    "UPDATE debates SET owner = $3, epoch = epoch + 1, status = 'running', started_at = COALESCE(started_at, $4),"
-	    " updated_at = $4 WHERE id = $1 AND epoch = $2 AND owner = '' AND status IN ('queued', 'running')",
-	    DB_ARGS(DB_S(row->id), DB_I(row->epoch), DB_Z(r->w->incarnation), DB_I(now)), 1);
+		     "UPDATE debates SET owner = $3, epoch = epoch + 1, status = 'running', started_at = "
+		     "COALESCE(started_at, $4),"
+		     " updated_at = $4 WHERE id = $1 AND epoch = $2 AND owner = '' AND status IN ('queued', 'running')",
+		     DB_ARGS(DB_S(row->id), DB_I(row->epoch), DB_Z(r->w->incarnation), DB_I(now)), 1);
 	FAULT("claim.before_commit");
 	if (!db_commit(r->w->db, b, err))
 		return false;
@@ -342,9 +357,11 @@ static bool runner_launch(struct runner *r, const struct debate_row *row, bool f
 }
 
 /* The next claimable debates: of the workspace with the fewest running ones first, then the oldest. */
-CO_FN static bool runner_candidates(struct runner *r, struct arena *a, struct str only, struct db_rows *rows, struct error *err)
+CO_FN static bool runner_candidates(struct runner *r, struct arena *a, struct str only, struct db_rows *rows,
+				    struct error *err)
 {
-	return db_query(r->w->db, a,
+	return db_query(
+	    r->w->db, a,
 	    "SELECT id, org_id, workspace_id, user_id, status, plan, cancel_reason, epoch, last_seq, message_count,"
 	    " current_round, created_at, crashes, running_ms FROM debates d"
 	    " WHERE status IN ('queued', 'running') AND owner = '' AND claim_after <= $1 AND engine_version <= $2"
@@ -356,11 +373,20 @@ CO_FN static bool runner_candidates(struct runner *r, struct arena *a, struct st
 
 static struct debate_row runner_row(const struct db_rows *rows, size_t i)
 {
-	return (struct debate_row){.id = db_str(rows, i, 0), .org_id = db_str(rows, i, 1), .workspace_id = db_str(rows, i, 2),
-	    .user_id = db_str(rows, i, 3), .status = db_str(rows, i, 4), .plan = db_str(rows, i, 5),
-	    .cancel_reason = db_str(rows, i, 6), .epoch = db_int(rows, i, 7), .last_seq = db_int(rows, i, 8),
-	    .message_count = db_int(rows, i, 9), .current_round = db_int(rows, i, 10), .created_at = db_int(rows, i, 11),
-	    .crashes = db_int(rows, i, 12), .running_ms = db_int(rows, i, 13)};
+	return (struct debate_row){.id = db_str(rows, i, 0),
+				   .org_id = db_str(rows, i, 1),
+				   .workspace_id = db_str(rows, i, 2),
+				   .user_id = db_str(rows, i, 3),
+				   .status = db_str(rows, i, 4),
+				   .plan = db_str(rows, i, 5),
+				   .cancel_reason = db_str(rows, i, 6),
+				   .epoch = db_int(rows, i, 7),
+				   .last_seq = db_int(rows, i, 8),
+				   .message_count = db_int(rows, i, 9),
+				   .current_round = db_int(rows, i, 10),
+				   .created_at = db_int(rows, i, 11),
+				   .crashes = db_int(rows, i, 12),
+				   .running_ms = db_int(rows, i, 13)};
 }
 
 /* Claims one debate into the cell. False: there was none (or the store failed). */
@@ -456,7 +482,9 @@ CO_FN static void runner_check_cancels(void *arg)
 	struct db_rows rows;
 	size_t i;
 
-	if (db_query(r->w->db, a, "SELECT id, cancel_reason FROM debates WHERE status = 'running' AND owner = $1 AND cancel_reason <> ''",
+	if (db_query(
+		r->w->db, a,
+		"SELECT id, cancel_reason FROM debates WHERE status = 'running' AND owner = $1 AND cancel_reason <> ''",
 		DB_ARGS(DB_Z(r->w->incarnation)), &rows, &err))
 		for (i = 0; i < rows.count; i++)
 			(void)runner_cancel_here(r, db_str(&rows, i, 0), db_str(&rows, i, 1));
@@ -480,7 +508,10 @@ static void runner_on_cancel(void *arg, struct str topic, struct str message)
 	runner_look_for_cancels(arg);
 }
 
-struct runner_end { struct runner *r; char id[64]; };
+struct runner_end {
+	struct runner *r;
+	char id[64];
+};
 
 /* A debate that nobody runs is ended here and now, whatever the limit of running ones. */
 CO_FN static void runner_end_unowned(void *arg)

@@ -19,10 +19,10 @@
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
-#define STEP_STORE_RETRY_US  (250 * MS_US) /* first pause after a failed write, doubled up to … */
+#define STEP_STORE_RETRY_US (250 * MS_US) /* first pause after a failed write, doubled up to … */
 #define STEP_STORE_RETRY_MAX (5 * SEC_US)
 #define STEP_RETRY_AFTER_MAX (300 * SEC_US) /* debate.md 6.3 */
-#define STEP_REPAIRS_MAX     1              /* debate.md 4.4: one repair, then give up */
+#define STEP_REPAIRS_MAX 1                  /* debate.md 4.4: one repair, then give up */
 
 struct step_event {
 	const char *type, *agent;
@@ -136,9 +136,9 @@ static bool step_may_start(struct debate *d, const char *key)
 
 /* What one commit changes besides its events. */
 struct step_write {
-	const char *state;       /* of the journal row: "started" or "done"; NULL: no row */
+	const char *state; /* of the journal row: "started" or "done"; NULL: no row */
 	int64_t starts;
-	const json_t *result;    /* stored with the row */
+	const json_t *result; /* stored with the row */
 	const struct agent_reply *usage;
 	const struct step_call *call;
 	void (*extra)(struct db_batch *b, struct debate *d, void *arg, int64_t now_ms);
@@ -150,14 +150,14 @@ static void step_batch_row(struct db_batch *b, const struct step *s, const struc
 	struct debate *d = s->d;
 
 	db_batch_add(b,
-	    "INSERT INTO debate_steps (debate_id, key, state, starts, result, started_at, done_at)"
-	    " VALUES ($1, $2, $3, $4, $5, $6, $7)"
-	    " ON CONFLICT (debate_id, key) DO UPDATE SET state = excluded.state, starts = excluded.starts,"
-	    " result = excluded.result, done_at = excluded.done_at",
-	    DB_ARGS(DB_S(d->plan.debate_id), DB_Z(s->key), DB_Z(w->state), DB_I(w->starts),
-		result.p != NULL ? DB_S(result) : DB_NONE, DB_I(s->now_ms),
-		strcmp(w->state, "done") == 0 ? DB_I(clock_wall_ms()) : DB_NONE),
-	    1);
+		     "INSERT INTO debate_steps (debate_id, key, state, starts, result, started_at, done_at)"
+		     " VALUES ($1, $2, $3, $4, $5, $6, $7)"
+		     " ON CONFLICT (debate_id, key) DO UPDATE SET state = excluded.state, starts = excluded.starts,"
+		     " result = excluded.result, done_at = excluded.done_at",
+		     DB_ARGS(DB_S(d->plan.debate_id), DB_Z(s->key), DB_Z(w->state), DB_I(w->starts),
+			     result.p != NULL ? DB_S(result) : DB_NONE, DB_I(s->now_ms),
+			     strcmp(w->state, "done") == 0 ? DB_I(clock_wall_ms()) : DB_NONE),
+		     1);
 }
 
 static void step_batch_usage(struct db_batch *b, struct arena *a, const struct step *s, const struct step_write *w)
@@ -165,13 +165,15 @@ static void step_batch_usage(struct db_batch *b, struct arena *a, const struct s
 	const struct agent_reply *u = w->usage;
 	struct debate *d = s->d;
 
-	db_batch_add(b,
+	db_batch_add(
+	    b,
 	    "INSERT INTO usage_ledger (debate_id, step_key, org_id, workspace_id, user_id, agent, provider, model,"
-	    " tokens_in, tokens_out, cost_micro, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+	    " tokens_in, tokens_out, cost_micro, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+	    "$12)",
 	    DB_ARGS(DB_S(d->plan.debate_id), DB_S(arena_printf(a, "%s#%lld", s->key, (long long)w->starts)),
-		DB_S(d->ctx.org_id), DB_S(d->ctx.workspace_id), DB_S(d->ctx.principal), DB_S(w->call->agent->name),
-		DB_S(w->call->agent->provider), DB_S(u->model.n > 0 ? u->model : w->call->agent->model),
-		DB_I(u->tokens_in), DB_I(u->tokens_out), DB_I(u->cost_micro), DB_I(clock_wall_ms())),
+		    DB_S(d->ctx.org_id), DB_S(d->ctx.workspace_id), DB_S(d->ctx.principal), DB_S(w->call->agent->name),
+		    DB_S(w->call->agent->provider), DB_S(u->model.n > 0 ? u->model : w->call->agent->model),
+		    DB_I(u->tokens_in), DB_I(u->tokens_out), DB_I(u->cost_micro), DB_I(clock_wall_ms())),
 	    1);
 }
 
@@ -186,32 +188,35 @@ static struct stream_event *step_batch_events(struct db_batch *b, struct arena *
 		const struct step_event *e = &s->events[i];
 
 		out[i] = (struct stream_event){d->plan.debate_id, d->ctx.workspace_id, d->last_seq + 1 + (int64_t)i,
-		    str_of(e->type), STR_NONE};
+					       str_of(e->type), STR_NONE};
 		out[i].envelope = stream_envelope(a, d->plan.debate_id, out[i].seq, str_of(e->type), str_of(e->agent),
-		    e->round, 0, s->now_ms, STR_NONE, e->data);
+						  e->round, 0, s->now_ms, STR_NONE, e->data);
 		db_batch_add(b,
-		    "INSERT INTO debate_events (debate_id, seq, key, workspace_id, type, envelope, created_at)"
-		    " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		    DB_ARGS(DB_S(d->plan.debate_id), DB_I(out[i].seq), DB_S(arena_printf(a, "%s/%zu", s->key, i)),
-			DB_S(d->ctx.workspace_id), DB_Z(e->type), DB_S(out[i].envelope), DB_I(s->now_ms)),
-		    1);
+			     "INSERT INTO debate_events (debate_id, seq, key, workspace_id, type, envelope, created_at)"
+			     " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+			     DB_ARGS(DB_S(d->plan.debate_id), DB_I(out[i].seq),
+				     DB_S(arena_printf(a, "%s/%zu", s->key, i)), DB_S(d->ctx.workspace_id),
+				     DB_Z(e->type), DB_S(out[i].envelope), DB_I(s->now_ms)),
+			     1);
 	}
 	return out;
 }
 
-static struct db_batch *step_batch(struct arena *a, const struct step *s, const struct step_write *w,
-    struct str result, struct stream_event **events)
+static struct db_batch *step_batch(struct arena *a, const struct step *s, const struct step_write *w, struct str result,
+				   struct stream_event **events)
 {
 	struct debate *d = s->d;
 	struct db_batch *b = db_batch_new(d->w->db);
 
 	/* The fence. A new finished step also shows that the debate is not poison (crashes = 0). */
-	db_batch_add(b,
-	    "UPDATE debates SET last_seq = $4, running_ms = $5, current_round = $6, message_count = $7, updated_at = $8,"
+	db_batch_add(
+	    b,
+	    "UPDATE debates SET last_seq = $4, running_ms = $5, current_round = $6, message_count = $7, updated_at = "
+	    "$8,"
 	    " crashes = CASE WHEN $9 = 1 THEN 0 ELSE crashes END WHERE id = $1 AND epoch = $2 AND last_seq = $3",
 	    DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(d->last_seq), DB_I(d->last_seq + (int64_t)s->count),
-		DB_I(run_running_ms(d)), DB_I(d->current_round), DB_I(d->message_count + s->messages),
-		DB_I(clock_wall_ms()), DB_I(w->state != NULL && strcmp(w->state, "done") == 0)),
+		    DB_I(run_running_ms(d)), DB_I(d->current_round), DB_I(d->message_count + s->messages),
+		    DB_I(clock_wall_ms()), DB_I(w->state != NULL && strcmp(w->state, "done") == 0)),
 	    1);
 	*events = step_batch_events(b, a, s);
 	if (w->state != NULL)
@@ -232,7 +237,7 @@ CO_FN static bool step_settled(struct debate *d, int64_t seq)
 	bool ours = false;
 
 	if (db_query(d->w->db, a, "SELECT 1 FROM debates WHERE id = $1 AND epoch = $2 AND last_seq = $3",
-		DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(seq)), &rows, &err))
+		     DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(seq)), &rows, &err))
 		ours = rows.count == 1;
 	arena_free(a);
 	return ours;
@@ -259,7 +264,8 @@ CO_FN static bool step_commit_locked(struct step *s, const struct step_write *w)
 		if (ok || err.code != ERR_STORAGE)
 			break;
 		doubt = true;
-		log_warn("debate", "a step cannot be stored; trying again", KV_S("step", s->key), KV_S("reason", err.msg));
+		log_warn("debate", "a step cannot be stored; trying again", KV_S("step", s->key),
+			 KV_S("reason", err.msg));
 		if (d->stop == STOP_FENCED || co_sleep(pause) == CO_ENDED)
 			break;
 		pause = 2 * pause < STEP_STORE_RETRY_MAX ? 2 * pause : STEP_STORE_RETRY_MAX;
@@ -320,7 +326,7 @@ CO_FN static bool step_commit(struct step *s, const struct step_write *w)
 /* ---- steps that compute ---- */
 
 CO_FN bool step_run(struct debate *d, const char *key, json_t *(*compute)(struct step *s, void *arg), void *arg,
-    const json_t **result)
+		    const json_t **result)
 {
 	struct step s;
 	json_t *value;
@@ -380,7 +386,8 @@ static void step_inbox_take(struct db_batch *b, struct debate *d, void *arg, int
 
 	(void)now_ms;
 	for (i = 0; i < json_array_size(items); i++)
-		db_batch_add(b, "UPDATE debate_inbox SET step_key = 'taken' WHERE id = $1 AND debate_id = $2",
+		db_batch_add(
+		    b, "UPDATE debate_inbox SET step_key = 'taken' WHERE id = $1 AND debate_id = $2",
 		    DB_ARGS(DB_S(json_get_str(json_array_get(items, i), "id", STR(""))), DB_S(d->plan.debate_id)), 1);
 }
 
@@ -392,9 +399,9 @@ CO_FN static bool step_inbox_read(struct debate *d, json_t *items, struct error 
 	bool ok;
 
 	ok = db_query(d->w->db, a,
-	    "SELECT id, kind, user_id, payload FROM debate_inbox WHERE debate_id = $1 AND step_key IS NULL"
-	    " ORDER BY id LIMIT 100",
-	    DB_ARGS(DB_S(d->plan.debate_id)), &rows, err);
+		      "SELECT id, kind, user_id, payload FROM debate_inbox WHERE debate_id = $1 AND step_key IS NULL"
+		      " ORDER BY id LIMIT 100",
+		      DB_ARGS(DB_S(d->plan.debate_id)), &rows, err);
 	for (i = 0; ok && i < rows.count; i++) {
 		json_t *o = json_object();
 		json_t *payload = json_parse(NULL, db_str(&rows, i, 3), err);
@@ -426,8 +433,9 @@ CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result)
 	if (!step_inbox_read(d, items, &err))
 		log_warn("debate", "the inbox cannot be read", KV_S("reason", err.msg));
 	step_open(&s, d, key);
-	ok = step_commit(&s, &(struct step_write){.state = "done", .starts = 1, .result = items, .extra = step_inbox_take,
-				 .extra_arg = items});
+	ok = step_commit(
+	    &s, &(struct step_write){
+		    .state = "done", .starts = 1, .result = items, .extra = step_inbox_take, .extra_arg = items});
 	step_close(&s);
 	json_decref(items);
 	*result = ok ? step_done(d, key) : NULL;
@@ -450,7 +458,8 @@ struct step_tokens {
 static void step_token(struct step_tokens *t, enum stream_token_kind kind, struct str text)
 {
 	stream_token(t->d->w->stream, &(struct stream_token){t->d->plan.debate_id, t->d->ctx.workspace_id, kind,
-		t->call->agent->name, t->task_id, t->call->round, t->attempt, t->agent_seq, t->d->last_seq, text});
+							     t->call->agent->name, t->task_id, t->call->round,
+							     t->attempt, t->agent_seq, t->d->last_seq, text});
 }
 
 static void step_tokens_flush(void *arg)
@@ -477,7 +486,7 @@ static void step_tokens_open(struct step_tokens *t, struct debate *d, const stru
 {
 	*t = (struct step_tokens){.d = d, .call = c, .attempt = attempt};
 	t->task_id = arena_printf(d->arena, "%.*s:%s:r%d%s%s", STR_ARG(c->agent->name), c->phase, c->round,
-	    c->target != NULL ? ":" : "", c->target != NULL ? c->target : "");
+				  c->target != NULL ? ":" : "", c->target != NULL ? c->target : "");
 	t->text = BUF_LIMIT(AGENT_OUTPUT_MAX);
 	loop_timer_init(d->w->loop, &t->timer, step_tokens_flush, t);
 	step_token(t, TOKEN_START, STR_NONE);
@@ -491,9 +500,10 @@ static void step_tokens_close(struct step_tokens *t, struct str full)
 	buf_free(&t->text);
 }
 
-/* The attempts of a call so far, as journalled: {"failed": n, "repairs": n}. */
+/* The attempts of a call so far, as journalled, and what the replies that could not be read have cost. */
 struct step_attempts {
 	int64_t starts, failed, repairs;
+	int64_t tokens_in, tokens_out, cost_micro;
 	enum agent_fail last;
 	char message[160];
 };
@@ -502,14 +512,26 @@ static void step_attempts_load(const struct debate *d, const char *key, struct s
 {
 	const json_t *e = step_entry(d, key), *r = json_object_get(e, "result");
 
-	*at = (struct step_attempts){.starts = json_get_int(e, "starts", 0), .failed = json_get_int(r, "failed", 0),
-	    .repairs = json_get_int(r, "repairs", 0), .last = AGENT_FAIL_CONNECTION};
+	*at = (struct step_attempts){.starts = json_get_int(e, "starts", 0),
+				     .failed = json_get_int(r, "failed", 0),
+				     .repairs = json_get_int(r, "repairs", 0),
+				     .tokens_in = json_get_int(r, "tokens_in", 0),
+				     .tokens_out = json_get_int(r, "tokens_out", 0),
+				     .cost_micro = json_get_int(r, "cost_micro", 0),
+				     .last = AGENT_FAIL_CONNECTION};
+}
+
+static json_t *step_progress(const struct step_attempts *at)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "failed", (json_int_t)at->failed, "repairs",
+			 (json_int_t)at->repairs, "tokens_in", (json_int_t)at->tokens_in, "tokens_out",
+			 (json_int_t)at->tokens_out, "cost_micro", (json_int_t)at->cost_micro);
 }
 
 static bool step_started(struct debate *d, const char *key, const struct step_attempts *at)
 {
 	struct step s;
-	json_t *progress = json_pack("{s:I, s:I}", "failed", (json_int_t)at->failed, "repairs", (json_int_t)at->repairs);
+	json_t *progress = step_progress(at);
 	bool ok;
 
 	step_open(&s, d, key);
@@ -521,17 +543,22 @@ static bool step_started(struct debate *d, const char *key, const struct step_at
 
 /* One attempt at the provider, streamed. */
 CO_FN static void step_attempt(struct debate *d, const char *key, const struct step_call *c,
-    const struct step_attempts *at, struct arena *a, struct agent_reply *reply)
+			       const struct step_attempts *at, struct arena *a, struct agent_reply *reply)
 {
-	struct agent_request req = {.agent = c->agent, .system = c->system, .prompt = c->prompt,
-	    .max_tokens = c->max_tokens, .temperature_ppm = c->temperature_ppm, .phase = str_of(c->phase),
-	    .task = d->plan.task, .facts = c->facts};
+	struct agent_request req = {.agent = c->agent,
+				    .system = c->system,
+				    .prompt = c->prompt,
+				    .max_tokens = c->max_tokens,
+				    .temperature_ppm = c->temperature_ppm,
+				    .phase = str_of(c->phase),
+				    .task = d->plan.task,
+				    .facts = c->facts};
 	struct step_tokens tokens;
 
-	req.idempotency_key =
-	    arena_printf(a, "%.*s/%s#%lld", STR_ARG(d->plan.debate_id), key, (long long)at->starts);
+	req.idempotency_key = arena_printf(a, "%.*s/%s#%lld", STR_ARG(d->plan.debate_id), key, (long long)at->starts);
 	if (at->repairs > 0)
-		req.prompt = arena_printf(a, "%.*s\n\nYour previous reply could not be read. Answer again, exactly in the format asked for.",
+		req.prompt = arena_printf(
+		    a, "%.*s\n\nYour previous reply could not be read. Answer again, exactly in the format asked for.",
 		    STR_ARG(c->prompt));
 	if (c->stream) {
 		step_tokens_open(&tokens, d, c, (int)at->starts);
@@ -545,32 +572,47 @@ CO_FN static void step_attempt(struct debate *d, const char *key, const struct s
 		step_tokens_close(&tokens, reply->text);
 }
 
-static json_t *step_value(const struct agent_reply *r, json_t *value, int64_t abandoned)
+/* A reply that could not be read was paid for all the same. */
+static void step_spent(struct step_attempts *at, const struct agent_reply *r)
+{
+	at->tokens_in += r->tokens_in;
+	at->tokens_out += r->tokens_out;
+	at->cost_micro += r->cost_micro;
+}
+
+static void step_put_sums(json_t *o, const struct step_attempts *at)
+{
+	json_put_int(o, "tokens_in", at->tokens_in);
+	json_put_int(o, "tokens_out", at->tokens_out);
+	json_put_int(o, "cost_micro", at->cost_micro);
+}
+
+static json_t *step_value(const struct agent_reply *r, json_t *value, struct step_attempts *at)
 {
 	json_t *o = json_object();
 
+	step_spent(at, r);
 	json_object_set_new(o, "ok", json_true());
 	json_object_set_new(o, "value", value);
 	json_put_str(o, "text", r->text);
 	json_put_str(o, "model", r->model);
-	json_put_int(o, "tokens_in", r->tokens_in);
-	json_put_int(o, "tokens_out", r->tokens_out);
-	json_put_int(o, "cost_micro", r->cost_micro);
+	step_put_sums(o, at);
 	json_put_int(o, "ms", r->duration_us / MS_US);
 	json_object_set_new(o, "truncated", json_boolean(r->truncated));
-	json_put_int(o, "abandoned", abandoned);
+	json_put_int(o, "abandoned", at->starts - at->failed - at->repairs - 1);
 	return o;
 }
 
 static bool step_commit_call(struct step *s, const struct step_call *c, const struct step_attempts *at,
-    const struct agent_reply *paid, const char *state, const json_t *result)
+			     const struct agent_reply *paid, const char *state, const json_t *result)
 {
-	return step_commit(s, &(struct step_write){.state = state, .starts = at->starts, .result = result, .usage = paid, .call = c});
+	return step_commit(
+	    s, &(struct step_write){.state = state, .starts = at->starts, .result = result, .usage = paid, .call = c});
 }
 
 /* The reply is usable: result, events and usage in one batch. *done is false when it cannot be decoded. */
-CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct step_call *c,
-    struct step_attempts *at, const struct agent_reply *reply, bool *done)
+CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct step_call *c, struct step_attempts *at,
+				 const struct agent_reply *reply, bool *done)
 {
 	struct step s;
 	json_t *value, *result;
@@ -580,13 +622,14 @@ CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct
 	value = c->decode(&s, c->arg, reply->text);
 	*done = value != NULL;
 	if (value != NULL) {
-		result = step_value(reply, value, at->starts - at->failed - at->repairs - 1);
+		result = step_value(reply, value, at);
 		ok = step_commit_call(&s, c, at, reply, "done", result);
 	} else {
 		at->repairs++;
+		step_spent(at, reply);
 		at->last = AGENT_FAIL_PARSE;
 		(void)snprintf(at->message, sizeof(at->message), "the reply was not in the format asked for");
-		result = json_pack("{s:I, s:I}", "failed", (json_int_t)at->failed, "repairs", (json_int_t)at->repairs);
+		result = step_progress(at);
 		step_close(&s); /* events of an unusable reply are not said */
 		step_open(&s, d, key);
 		ok = step_commit_call(&s, c, at, reply, "started", result);
@@ -598,7 +641,7 @@ CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct
 
 /* The agent has failed for good here: a result like any other. */
 CO_FN static bool step_gave_up(struct debate *d, const char *key, const struct step_call *c,
-    const struct step_attempts *at)
+			       const struct step_attempts *at)
 {
 	const char *name = arena_str(d->arena, c->agent->name).p;
 	struct step s;
@@ -613,9 +656,11 @@ CO_FN static bool step_gave_up(struct debate *d, const char *key, const struct s
 	json_put_str(result, "provider", c->agent->provider);
 	json_put_int(result, "attempts", at->starts);
 	json_put_int(result, "at_ms", s.now_ms);
+	step_put_sums(result, at);
 	json_put_int(result, "abandoned", at->starts - at->failed - at->repairs);
 	data = json_pack("{s:s, s:s, s:s, s:s, s:b, s:i}", "agent", name, "error_type", agent_fail_name(at->last),
-	    "error_code", agent_fail_name(at->last), "phase", c->phase, "recoverable", true, "round_number", c->round);
+			 "error_code", agent_fail_name(at->last), "phase", c->phase, "recoverable", true,
+			 "round_number", c->round);
 	json_put_str(data, "message", str_of(at->message));
 	json_put_str(data, "error_message", str_of(at->message));
 	step_emit(&s, "agent_error", name, c->round, data);
@@ -678,8 +723,8 @@ static bool step_interrupted(struct debate *d, const struct agent_reply *reply)
 }
 
 /* One round of start, call, store. *again: a further attempt is wanted. */
-CO_FN static bool step_call_once(struct debate *d, const char *key, const struct step_call *c,
-    struct step_attempts *at, int64_t deadline, bool *again)
+CO_FN static bool step_call_once(struct debate *d, const char *key, const struct step_call *c, struct step_attempts *at,
+				 int64_t deadline, bool *again)
 {
 	struct arena *a = arena_new(8192);
 	struct co_scope scope = {.kind = SCOPE_AGENT, .deadline = deadline};
@@ -741,7 +786,10 @@ CO_FN bool step_call(struct debate *d, const char *key, const struct step_call *
 /* ---- the end ---- */
 
 /* How a result's status is stored and shown (rest-core 4.1). */
-static const struct { const char *result, *stored; enum metric_id metric; } step_ends[] = {
+static const struct {
+	const char *result, *stored;
+	enum metric_id metric;
+} step_ends[] = {
     {"consensus_reached", "completed", M_DEBATES_COMPLETED},
     {"completed", "completed", M_DEBATES_COMPLETED},
     {"insufficient_participation", "failed", M_DEBATES_FAILED},
@@ -761,7 +809,12 @@ static size_t step_end_of(const json_t *result)
 	BUG_ON("a result with an unknown status" != NULL);
 }
 
-struct step_finish { const json_t *result; struct str text; size_t end; const char *receipt_id; };
+struct step_finish {
+	const json_t *result;
+	struct str text;
+	size_t end;
+	const char *receipt_id;
+};
 
 static void step_finish_row(struct db_batch *b, struct debate *d, void *arg, int64_t now_ms)
 {
@@ -772,16 +825,17 @@ static void step_finish_row(struct db_batch *b, struct debate *d, void *arg, int
 	struct str reason = json_get_str(f->result, "reason", STR(""));
 
 	db_batch_add(b,
-	    "UPDATE debates SET status = $2, owner = '', result = $3, final_answer = $4, rounds_used = $5,"
-	    " consensus_reached = $6, confidence_ppm = $7, error = $8, error_code = $9, receipt_id = $10,"
-	    " cost_micro = $11, completed_at = $12 WHERE id = $1",
-	    DB_ARGS(DB_S(d->plan.debate_id), DB_Z(step_ends[f->end].stored), DB_S(f->text),
-		answer.n > 0 ? DB_S(answer) : DB_NONE, DB_I(json_get_int(f->result, "rounds_used", 0)),
-		DB_I(json_get_bool(consensus, "reached", false)), DB_I(json_get_int(consensus, "confidence_ppm", 0)),
-		completed ? DB_NONE : DB_S(reason), completed ? DB_NONE : DB_Z(step_ends[f->end].result),
-		f->receipt_id != NULL ? DB_Z(f->receipt_id) : DB_NONE, DB_I(json_get_int(f->result, "cost_micro", 0)),
-		DB_I(now_ms)),
-	    1);
+		     "UPDATE debates SET status = $2, owner = '', result = $3, final_answer = $4, rounds_used = $5,"
+		     " consensus_reached = $6, confidence_ppm = $7, error = $8, error_code = $9, receipt_id = $10,"
+		     " cost_micro = $11, completed_at = $12 WHERE id = $1",
+		     DB_ARGS(DB_S(d->plan.debate_id), DB_Z(step_ends[f->end].stored), DB_S(f->text),
+			     answer.n > 0 ? DB_S(answer) : DB_NONE, DB_I(json_get_int(f->result, "rounds_used", 0)),
+			     DB_I(json_get_bool(consensus, "reached", false)),
+			     DB_I(json_get_int(consensus, "confidence_ppm", 0)), completed ? DB_NONE : DB_S(reason),
+			     completed ? DB_NONE : DB_Z(step_ends[f->end].result),
+			     f->receipt_id != NULL ? DB_Z(f->receipt_id) : DB_NONE,
+			     DB_I(json_get_int(f->result, "cost_micro", 0)), DB_I(now_ms)),
+		     1);
 }
 
 static json_t *step_end_data(struct debate *d, const json_t *result, const json_t *receipt)
@@ -790,10 +844,11 @@ static json_t *step_end_data(struct debate *d, const json_t *result, const json_
 	struct str status = json_get_str(result, "status", STR(""));
 	struct str answer = json_get_str(result, "final_answer", STR(""));
 	double seconds = (double)json_get_int(result, "running_ms", 0) / 1000.0;
-	json_t *o = json_pack("{s:s%, s:s%, s:s%, s:b, s:f, s:f, s:f}", "debate_id", d->plan.debate_id.p, d->plan.debate_id.n,
-	    "status", status.p, status.n, "result", answer.p, answer.n, "consensus_reached",
-	    (int)json_get_bool(consensus, "reached", false), "confidence",
-	    (double)json_get_int(consensus, "confidence_ppm", 0) / 1e6, "duration", seconds, "duration_seconds", seconds);
+	json_t *o = json_pack("{s:s%, s:s%, s:s%, s:b, s:f, s:f, s:f}", "debate_id", d->plan.debate_id.p,
+			      d->plan.debate_id.n, "status", status.p, status.n, "result", answer.p, answer.n,
+			      "consensus_reached", (int)json_get_bool(consensus, "reached", false), "confidence",
+			      (double)json_get_int(consensus, "confidence_ppm", 0) / 1e6, "duration", seconds,
+			      "duration_seconds", seconds);
 
 	json_put_int(o, "rounds", json_get_int(result, "rounds_used", 0));
 	json_put_int(o, "total_rounds", json_get_int(result, "total_rounds", 0));
@@ -820,12 +875,19 @@ static void step_emit_failure(struct step *s, const json_t *result, size_t end)
 	if (step_ends[end].metric != M_DEBATES_FAILED)
 		return;
 	step_emit(s, "error", NULL, 0,
-	    json_pack("{s:s%, s:s%, s:s%, s:s, s:b, s:b}", "debate_id", s->d->plan.debate_id.p, s->d->plan.debate_id.n, "error",
-		reason.p, reason.n, "message", reason.p, reason.n, "code", step_ends[end].result, "fatal", 1, "recoverable", 0));
+		  json_pack("{s:s%, s:s%, s:s%, s:s, s:b, s:b}", "debate_id", s->d->plan.debate_id.p,
+			    s->d->plan.debate_id.n, "error", reason.p, reason.n, "message", reason.p, reason.n, "code",
+			    step_ends[end].result, "fatal", 1, "recoverable", 0));
 }
 
 /* Receipt and ratings of a decided debate join the batch through this; their events precede debate_end. */
-struct step_effects { struct step_finish *finish; json_t *receipt; const json_t *ratings; struct error err; json_t *events; };
+struct step_effects {
+	struct step_finish *finish;
+	json_t *receipt;
+	const json_t *ratings;
+	struct error err;
+	json_t *events;
+};
 
 static void step_effects_add(struct db_batch *b, struct debate *d, void *arg, int64_t now_ms)
 {
@@ -839,7 +901,7 @@ static void step_effects_add(struct db_batch *b, struct debate *d, void *arg, in
 	}
 	/* Built anew for each try of the batch; both are functions of the result, so the bytes are the same. */
 	if (!receipt_add(b, d->w->receipt_keys, &d->ctx, e->finish->result,
-		json_get_int(e->finish->result, "ended_at_ms", now_ms), &again, &e->err) ||
+			 json_get_int(e->finish->result, "ended_at_ms", now_ms), &again, &e->err) ||
 	    (!d->plan.demo && !ranking_add(b, &d->ctx, e->finish->result, e->ratings, events, &e->err)))
 		log_error("debate", "an effect of the end failed", KV_S("reason", e->err.msg));
 	json_decref(again);
@@ -851,8 +913,8 @@ static void step_effects_prepare(struct debate *d, const json_t *result, struct 
 {
 	struct db_batch *scratch = db_batch_new(d->w->db);
 
-	if (!receipt_add(scratch, d->w->receipt_keys, &d->ctx, result, json_get_int(result, "ended_at_ms", 0), &e->receipt,
-		&e->err))
+	if (!receipt_add(scratch, d->w->receipt_keys, &d->ctx, result, json_get_int(result, "ended_at_ms", 0),
+			 &e->receipt, &e->err))
 		log_error("debate", "no receipt can be made", KV_S("reason", e->err.msg));
 	if (!d->plan.demo && !ranking_add(scratch, &d->ctx, result, e->ratings, e->events, &e->err))
 		log_error("debate", "no rating can be made", KV_S("reason", e->err.msg));
@@ -867,14 +929,15 @@ static void step_emit_effects(struct step *s, const struct step_effects *e)
 		const json_t *ev = json_array_get(e->events, i);
 
 		step_emit(s, arena_str(s->d->arena, json_get_str(ev, "type", STR(""))).p, NULL, 0,
-		    json_incref(json_object_get(ev, "data")));
+			  json_incref(json_object_get(ev, "data")));
 	}
 	if (e->receipt != NULL)
 		step_emit(s, "receipt_generated", NULL, 0,
-		    json_pack("{s:s%, s:O, s:O, s:f, s:O}", "debate_id", s->d->plan.debate_id.p, s->d->plan.debate_id.n, "receipt_id",
-			json_object_get(e->receipt, "receipt_id"), "verdict", json_object_get(e->receipt, "verdict"),
-			"confidence", (double)json_get_int(e->receipt, "confidence_ppm", 0) / 1e6, "hash",
-			json_object_get(e->receipt, "content_hash")));
+			  json_pack("{s:s%, s:O, s:O, s:f, s:O}", "debate_id", s->d->plan.debate_id.p,
+				    s->d->plan.debate_id.n, "receipt_id", json_object_get(e->receipt, "receipt_id"),
+				    "verdict", json_object_get(e->receipt, "verdict"), "confidence",
+				    (double)json_get_int(e->receipt, "confidence_ppm", 0) / 1e6, "hash",
+				    json_object_get(e->receipt, "content_hash")));
 }
 
 static void step_count_end(const struct debate *d, const json_t *result, size_t end)
@@ -888,13 +951,16 @@ static void step_count_end(const struct debate *d, const json_t *result, size_t 
 	metric_add(M_COST_MICRO, json_get_int(result, "cost_micro", 0), NULL);
 	metric_observe(M_DEBATE_DURATION, (double)run_running_ms(d) / 1000.0, step_ends[end].result, NULL);
 	log_info("debate", "debate ended", KV_S("status", step_ends[end].result),
-	    KV_F("debate_duration", (double)run_running_ms(d) / 1000.0),
-	    KV_F("confidence", (double)json_get_int(consensus, "confidence_ppm", 0) / 1e6),
-	    KV_I("rounds", json_get_int(result, "rounds_used", 0)), KV_I("tokens_in", json_get_int(result, "tokens_in", 0)),
-	    KV_I("tokens_out", json_get_int(result, "tokens_out", 0)), KV_I("cost_micro", json_get_int(result, "cost_micro", 0)));
+		 KV_F("debate_duration", (double)run_running_ms(d) / 1000.0),
+		 KV_F("confidence", (double)json_get_int(consensus, "confidence_ppm", 0) / 1e6),
+		 KV_I("rounds", json_get_int(result, "rounds_used", 0)),
+		 KV_I("tokens_in", json_get_int(result, "tokens_in", 0)),
+		 KV_I("tokens_out", json_get_int(result, "tokens_out", 0)),
+		 KV_I("cost_micro", json_get_int(result, "cost_micro", 0)));
 }
 
-CO_FN static bool step_finish_commit(struct debate *d, const json_t *result, struct step_finish *f, struct step_effects *e)
+CO_FN static bool step_finish_commit(struct debate *d, const json_t *result, struct step_finish *f,
+				     struct step_effects *e)
 {
 	struct step s;
 	bool ok;
@@ -906,7 +972,8 @@ CO_FN static bool step_finish_commit(struct debate *d, const json_t *result, str
 		f->receipt_id = json_string_value(json_object_get(e->receipt, "receipt_id"));
 	step_emit_failure(&s, result, f->end);
 	step_emit_effects(&s, e);
-	step_emit(&s, "debate_end", NULL, (int)json_get_int(result, "rounds_used", 0), step_end_data(d, result, e->receipt));
+	step_emit(&s, "debate_end", NULL, (int)json_get_int(result, "rounds_used", 0),
+		  step_end_data(d, result, e->receipt));
 	ok = step_commit(&s, &(struct step_write){.extra = step_effects_add, .extra_arg = e});
 	step_close(&s);
 	return ok;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The step interface: all that the engine may touch. A step runs once ever; after a crash the same code runs again and
- * finished steps answer from the journal. The engine branches on nothing but the plan and step results, so time, chance,
- * ratings and arrival order enter only through steps. A build check of engine.o's undefined symbols holds it to this header.
+ * finished steps answer from the journal. The engine branches on nothing but the plan and step results, so time,
+ * chance, ratings and arrival order enter only through steps. A build check of engine.o's undefined symbols holds it to
+ * this header.
  *
  * Every function here returns false when the debate must unwind now (cancelled, out of time, lease lost, worker
  * draining, store away for good): the engine returns at once, and the runner decides by debate_stop().
@@ -26,12 +27,12 @@ struct debate_plan {
 	struct str debate_id, task, context, language;
 	const struct agent_spec *agents;
 	size_t agent_count;
-	int rounds;                  /* debate rounds after the independent drafts, >= 1 */
-	struct str consensus;        /* majority, unanimous, judge, none */
-	int64_t threshold_ppm;       /* of the weighted share; 600000 */
-	int64_t early_agree_ppm;     /* round-0 agreement that skips the debate: 850000 */
+	int rounds;              /* debate rounds after the independent drafts, >= 1 */
+	struct str consensus;    /* majority, unanimous, judge, none */
+	int64_t threshold_ppm;   /* of the weighted share; 600000 */
+	int64_t early_agree_ppm; /* round-0 agreement that skips the debate: 850000 */
 	int64_t timeout_ms, agent_timeout_ms;
-	uint64_t seed;               /* all shuffling comes from it */
+	uint64_t seed; /* all shuffling comes from it */
 	bool demo;
 };
 
@@ -46,24 +47,26 @@ void *debate_engine(const struct debate *d);
 void step_emit(struct step *s, const char *type, const char *agent, int round, json_t *data);
 /* Wall clock as the step sees it (milliseconds UTC); journal it if the engine needs it. */
 int64_t step_now_ms(const struct step *s);
-/* Milliseconds this debate has been running, over all runs: for a step to journal, or for a result that no journal ends. */
+/* Milliseconds this debate has been running, over all runs: for a step to journal, or for a result that no journal
+ * ends. */
 int64_t debate_running_ms(const struct debate *d);
 
 /*
  * A step that computes in place. compute() runs only the first time, must not wait, and returns the result (new
  * reference, never NULL). *result is borrowed from the debate and is always the decoded stored form.
  */
-CO_FN bool step_run(struct debate *d, const char *key, json_t *(*compute)(struct step *s, void *arg), void *arg, const json_t **result) MUST_CHECK;
+CO_FN bool step_run(struct debate *d, const char *key, json_t *(*compute)(struct step *s, void *arg), void *arg,
+		    const json_t **result) MUST_CHECK;
 
 struct step_call {
 	const struct agent_spec *agent;
 	struct str system, prompt;
 	int max_tokens, temperature_ppm;
-	const char *phase;           /* propose, critique, revise, vote, judge, synthesis */
-	const char *target;          /* third part of the task_id, or NULL */
+	const char *phase;  /* propose, critique, revise, vote, judge, synthesis */
+	const char *target; /* third part of the task_id, or NULL */
 	int round;
-	bool stream;                 /* publish tokens */
-	const json_t *facts;         /* for demo agents */
+	bool stream;         /* publish tokens */
+	const json_t *facts; /* for demo agents */
 	/*
 	 * Turns the raw reply text into the step's result and emits its events. Pure. Runs once, for successful calls.
 	 * NULL result: the text is unusable; the call is repeated once ("repair"), then fails as "parse".
@@ -76,7 +79,8 @@ struct step_call {
  * journalled and continue their count after a takeover. *result is {"ok": true, "value": decode()'s, "text", "model",
  * "tokens_in", "tokens_out", "cost_micro", "ms", "truncated", "abandoned"} or {"ok": false, "error_type", "message",
  * "provider", "attempts", "at_ms", "abandoned"}: a failed agent is a result, not an error; agent_error was emitted.
- * "abandoned" counts attempts that were begun and whose outcome a crash swallowed. May be called from several coroutines of one co_group.
+ * "abandoned" counts attempts that were begun and whose outcome a crash swallowed. May be called from several
+ * coroutines of one co_group.
  */
 CO_FN bool step_call(struct debate *d, const char *key, const struct step_call *call, const json_t **result) MUST_CHECK;
 
@@ -86,8 +90,8 @@ CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result
 CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 
 /*
- * The end: stores the result document, its effects (receipt, ratings), their events and debate_end as the last event in one batch.
- * `result` (taken over) is described in debate.h.
+ * The end: stores the result document, its effects (receipt, ratings), their events and debate_end as the last event in
+ * one batch. `result` (taken over) is described in debate.h.
  */
 CO_FN bool debate_finish(struct debate *d, json_t *result) MUST_CHECK;
 

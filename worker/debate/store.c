@@ -14,37 +14,40 @@
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
-#define STORE_COLUMNS                                                                                                  \
-	"id, org_id, workspace_id, user_id, slug, task, context, title, tags, metadata, status, plan, owner, "         \
-	"cancel_reason, final_answer, result, error, error_code, receipt_id, archived, demo, engine_version, epoch, "  \
-	"last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used, message_count, "        \
+#define STORE_COLUMNS                                                                                                 \
+	"id, org_id, workspace_id, user_id, slug, task, context, title, tags, metadata, status, plan, owner, "        \
+	"cancel_reason, final_answer, result, error, error_code, receipt_id, archived, demo, engine_version, epoch, " \
+	"last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used, message_count, "       \
 	"consensus_reached, confidence_ppm, cost_micro, created_at, started_at, completed_at, updated_at"
 /* Lists leave the two big documents out. */
-#define STORE_LIST_COLUMNS                                                                                             \
-	"id, org_id, workspace_id, user_id, slug, task, '', title, tags, metadata, status, plan, owner, "              \
-	"cancel_reason, final_answer, NULL, error, error_code, receipt_id, archived, demo, engine_version, epoch, "    \
-	"last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used, message_count, "        \
+#define STORE_LIST_COLUMNS                                                                                          \
+	"id, org_id, workspace_id, user_id, slug, task, '', title, tags, metadata, status, plan, owner, "           \
+	"cancel_reason, final_answer, NULL, error, error_code, receipt_id, archived, demo, engine_version, epoch, " \
+	"last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used, message_count, "     \
 	"consensus_reached, confidence_ppm, cost_micro, created_at, started_at, completed_at, updated_at"
 
 /* The columns above, in order: text members first, then numbers. */
 static const size_t store_text[] = {
-    offsetof(struct debate_row, id), offsetof(struct debate_row, org_id), offsetof(struct debate_row, workspace_id),
-    offsetof(struct debate_row, user_id), offsetof(struct debate_row, slug), offsetof(struct debate_row, task),
-    offsetof(struct debate_row, context), offsetof(struct debate_row, title), offsetof(struct debate_row, tags),
-    offsetof(struct debate_row, metadata), offsetof(struct debate_row, status), offsetof(struct debate_row, plan),
-    offsetof(struct debate_row, owner), offsetof(struct debate_row, cancel_reason),
-    offsetof(struct debate_row, final_answer), offsetof(struct debate_row, result), offsetof(struct debate_row, error),
-    offsetof(struct debate_row, error_code), offsetof(struct debate_row, receipt_id)};
+    offsetof(struct debate_row, id),           offsetof(struct debate_row, org_id),
+    offsetof(struct debate_row, workspace_id), offsetof(struct debate_row, user_id),
+    offsetof(struct debate_row, slug),         offsetof(struct debate_row, task),
+    offsetof(struct debate_row, context),      offsetof(struct debate_row, title),
+    offsetof(struct debate_row, tags),         offsetof(struct debate_row, metadata),
+    offsetof(struct debate_row, status),       offsetof(struct debate_row, plan),
+    offsetof(struct debate_row, owner),        offsetof(struct debate_row, cancel_reason),
+    offsetof(struct debate_row, final_answer), offsetof(struct debate_row, result),
+    offsetof(struct debate_row, error),        offsetof(struct debate_row, error_code),
+    offsetof(struct debate_row, receipt_id)};
 static const size_t store_numbers[] = {
-    offsetof(struct debate_row, archived), offsetof(struct debate_row, demo),
-    offsetof(struct debate_row, engine_version), offsetof(struct debate_row, epoch),
-    offsetof(struct debate_row, last_seq), offsetof(struct debate_row, crashes),
-    offsetof(struct debate_row, claim_after), offsetof(struct debate_row, running_ms),
-    offsetof(struct debate_row, current_round), offsetof(struct debate_row, total_rounds),
-    offsetof(struct debate_row, rounds_used), offsetof(struct debate_row, message_count),
+    offsetof(struct debate_row, archived),          offsetof(struct debate_row, demo),
+    offsetof(struct debate_row, engine_version),    offsetof(struct debate_row, epoch),
+    offsetof(struct debate_row, last_seq),          offsetof(struct debate_row, crashes),
+    offsetof(struct debate_row, claim_after),       offsetof(struct debate_row, running_ms),
+    offsetof(struct debate_row, current_round),     offsetof(struct debate_row, total_rounds),
+    offsetof(struct debate_row, rounds_used),       offsetof(struct debate_row, message_count),
     offsetof(struct debate_row, consensus_reached), offsetof(struct debate_row, confidence_ppm),
-    offsetof(struct debate_row, cost_micro), offsetof(struct debate_row, created_at),
-    offsetof(struct debate_row, started_at), offsetof(struct debate_row, completed_at),
+    offsetof(struct debate_row, cost_micro),        offsetof(struct debate_row, created_at),
+    offsetof(struct debate_row, started_at),        offsetof(struct debate_row, completed_at),
     offsetof(struct debate_row, updated_at)};
 
 static void store_decode(const struct db_rows *rows, size_t row, struct debate_row *out)
@@ -63,8 +66,9 @@ static void store_decode(const struct db_rows *rows, size_t row, struct debate_r
 /* Up to four words of the question that carry meaning, then the day: "redis-session-cache-2026-01-04". */
 static void store_slug(struct buf *out, struct str task, int64_t now_ms)
 {
-	static const char *const noise[] = {"the", "and", "for", "our", "are", "was", "with", "that", "this", "what",
-	    "which", "should", "would", "could", "how", "why", "when", "from", "into", "have", "has", "does", "can"};
+	static const char *const noise[] = {"the",  "and",  "for",   "our",    "are",   "was",   "with", "that",
+					    "this", "what", "which", "should", "would", "could", "how",  "why",
+					    "when", "from", "into",  "have",   "has",   "does",  "can"};
 	struct str rest = task, word;
 	char day[CLOCK_ISO_MAX];
 	unsigned words = 0;
@@ -90,7 +94,7 @@ static void store_slug(struct buf *out, struct str task, int64_t now_ms)
 }
 
 CO_FN static bool store_unique_slug(struct worker *w, struct arena *a, const struct context *ctx, struct str task,
-    int64_t now_ms, struct str *slug, struct error *err)
+				    int64_t now_ms, struct str *slug, struct error *err)
 {
 	struct buf b = BUF_INIT;
 	struct db_rows rows;
@@ -100,7 +104,8 @@ CO_FN static bool store_unique_slug(struct worker *w, struct arena *a, const str
 	*slug = arena_str(a, buf_str(&b));
 	buf_free(&b);
 	if (!db_query(w->db, a, "SELECT COUNT(*) FROM debates WHERE workspace_id = $1 AND (slug = $2 OR slug LIKE $3)",
-		DB_ARGS(DB_S(ctx->workspace_id), DB_S(*slug), DB_S(arena_printf(a, "%.*s-%%", STR_ARG(*slug)))), &rows, err))
+		      DB_ARGS(DB_S(ctx->workspace_id), DB_S(*slug), DB_S(arena_printf(a, "%.*s-%%", STR_ARG(*slug)))),
+		      &rows, err))
 		return false;
 	taken = db_int(&rows, 0, 0);
 	if (taken > 0)
@@ -116,52 +121,55 @@ CO_FN static bool store_queue_has_room(struct worker *w, struct arena *a, struct
 		return false;
 	if (db_int(&rows, 0, 0) >= w->conf->debates.max_queued)
 		return error_set(err, ERR_UNAVAILABLE, "%lld debates are waiting already; try again later",
-		    (long long)db_int(&rows, 0, 0));
+				 (long long)db_int(&rows, 0, 0));
 	return true;
 }
 
 /* A creation under this key exists: the same body gives its debate, another body is an error. */
 CO_FN static bool store_replayed(struct worker *w, struct arena *a, const struct context *ctx, struct str key,
-    struct str body_hash, struct str *id, bool *replayed, struct error *err)
+				 struct str body_hash, struct str *id, bool *replayed, struct error *err)
 {
 	struct db_rows rows;
 
 	if (!db_query(w->db, a,
-		"SELECT body_hash, object_id FROM idempotency_keys"
-		" WHERE org_id = $1 AND principal = $2 AND route = 'debates' AND key = $3",
-		DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(key)), &rows, err))
+		      "SELECT body_hash, object_id FROM idempotency_keys"
+		      " WHERE org_id = $1 AND principal = $2 AND route = 'debates' AND key = $3",
+		      DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(key)), &rows, err))
 		return false;
 	*replayed = rows.count > 0;
 	if (!*replayed)
 		return true;
 	if (!str_eq(db_str(&rows, 0, 0), body_hash))
 		return error_field(err, ERR_UNPROCESSABLE, "Idempotency-Key",
-		    "this Idempotency-Key was used with another body");
+				   "this Idempotency-Key was used with another body");
 	*id = db_str(&rows, 0, 1);
 	return true;
 }
 
 static struct db_batch *store_create_batch(struct worker *w, struct arena *a, const struct context *ctx,
-    const json_t *plan, const json_t *metadata, struct str id, struct str slug, int64_t now)
+					   const json_t *plan, const json_t *metadata, struct str id, struct str slug,
+					   int64_t now)
 {
 	struct db_batch *b = db_batch_new(w->db);
 
-	db_batch_add(b,
+	db_batch_add(
+	    b,
 	    "INSERT INTO debates (id, org_id, workspace_id, user_id, slug, task, context, metadata, status, demo,"
 	    " engine_version, plan, total_rounds, created_at, updated_at)"
 	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $10, $11, $12, $13, $13)",
 	    DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(ctx->principal), DB_S(slug),
-		DB_S(json_get_str(plan, "task", STR(""))), DB_S(json_get_str(plan, "context", STR(""))),
-		DB_S(metadata != NULL ? json_text(a, metadata) : STR("{}")), DB_I(json_get_bool(plan, "demo", false)),
-		DB_I(json_get_int(plan, "engine_version", ENGINE_VERSION)), DB_S(json_text(a, plan)),
-		DB_I(json_get_int(plan, "rounds", 1)), DB_I(now)),
+		    DB_S(json_get_str(plan, "task", STR(""))), DB_S(json_get_str(plan, "context", STR(""))),
+		    DB_S(metadata != NULL ? json_text(a, metadata) : STR("{}")),
+		    DB_I(json_get_bool(plan, "demo", false)),
+		    DB_I(json_get_int(plan, "engine_version", ENGINE_VERSION)), DB_S(json_text(a, plan)),
+		    DB_I(json_get_int(plan, "rounds", 1)), DB_I(now)),
 	    1);
 	return b;
 }
 
 CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan,
-    const json_t *metadata, struct str idempotency_key, struct str body_hash, struct str *id, bool *replayed,
-    struct error *err)
+			 const json_t *metadata, struct str idempotency_key, struct str body_hash, struct str *id,
+			 bool *replayed, struct error *err)
 {
 	int64_t now = clock_wall_ms();
 	struct db_batch *b;
@@ -182,10 +190,12 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 	*id = arena_str(a, str_of(uuid));
 	b = store_create_batch(w, a, ctx, plan, metadata, *id, slug, now);
 	if (idempotency_key.n > 0)
-		db_batch_add(b,
+		db_batch_add(
+		    b,
 		    "INSERT INTO idempotency_keys (org_id, principal, route, key, body_hash, object_id, created_at)"
 		    " VALUES ($1, $2, 'debates', $3, $4, $5, $6)",
-		    DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(idempotency_key), DB_S(body_hash), DB_S(*id), DB_I(now)),
+		    DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(idempotency_key), DB_S(body_hash), DB_S(*id),
+			    DB_I(now)),
 		    1);
 	if (!db_commit(w->db, b, err)) {
 		/* Two requests with one key at the same time: the second gets the first's debate. */
@@ -200,14 +210,15 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 /* ---- reading ---- */
 
 CO_FN bool debate_get(struct db *db, struct arena *a, const struct context *ctx, struct str ref, struct debate_row *row,
-    struct error *err)
+		      struct error *err)
 {
 	struct db_rows rows;
 
 	if (!db_query(db, a,
-		"SELECT " STORE_COLUMNS " FROM debates WHERE workspace_id = $1 AND org_id = $3 AND (id = $2 OR slug = $2)"
-		" ORDER BY created_at DESC LIMIT 1",
-		DB_ARGS(DB_S(ctx->workspace_id), DB_S(ref), DB_S(ctx->org_id)), &rows, err))
+		      "SELECT " STORE_COLUMNS
+		      " FROM debates WHERE workspace_id = $1 AND org_id = $3 AND (id = $2 OR slug = $2)"
+		      " ORDER BY created_at DESC LIMIT 1",
+		      DB_ARGS(DB_S(ctx->workspace_id), DB_S(ref), DB_S(ctx->org_id)), &rows, err))
 		return false;
 	if (rows.count == 0)
 		return error_field(err, ERR_NOT_FOUND, "id", "Debate not found: %.*s", STR_ARG(str_sub(ref, 0, 128)));
@@ -235,13 +246,13 @@ static struct str store_contains(struct arena *a, struct str text)
 }
 
 /* Empty text and 0 mean "any". */
-#define STORE_WHERE                                                                                                    \
-	" FROM debates WHERE org_id = $1 AND workspace_id = $2 AND ($3 = '' OR status = $3)"                           \
-	" AND ($4 = '' OR task LIKE $4 ESCAPE '\\' OR title LIKE $4 ESCAPE '\\' OR final_answer LIKE $4 ESCAPE '\\')"  \
+#define STORE_WHERE                                                                                                   \
+	" FROM debates WHERE org_id = $1 AND workspace_id = $2 AND ($3 = '' OR status = $3)"                          \
+	" AND ($4 = '' OR task LIKE $4 ESCAPE '\\' OR title LIKE $4 ESCAPE '\\' OR final_answer LIKE $4 ESCAPE '\\')" \
 	" AND ($5 = 0 OR created_at >= $5) AND ($6 = 0 OR created_at <= $6) AND ($7 = 1 OR archived = 0)"
 
 CO_FN bool debate_list(struct db *db, struct arena *a, const struct context *ctx, const struct debate_filter *f,
-    struct debate_row **rows, size_t *n, int64_t *total, struct error *err)
+		       struct debate_row **rows, size_t *n, int64_t *total, struct error *err)
 {
 	struct str pattern = f->query.n > 0 ? store_contains(a, f->query) : STR("");
 	struct str status = f->status.n > 0 ? f->status : STR("");
@@ -249,15 +260,15 @@ CO_FN bool debate_list(struct db *db, struct arena *a, const struct context *ctx
 	size_t i;
 
 	if (!db_query(db, a, "SELECT COUNT(*)" STORE_WHERE,
-		DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(status), DB_S(pattern), DB_I(f->since_ms),
-		    DB_I(f->until_ms), DB_I(f->include_archived)),
-		&r, err))
+		      DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(status), DB_S(pattern),
+			      DB_I(f->since_ms), DB_I(f->until_ms), DB_I(f->include_archived)),
+		      &r, err))
 		return false;
 	*total = db_int(&r, 0, 0);
-	if (!db_query(db, a,
-		"SELECT " STORE_LIST_COLUMNS STORE_WHERE " ORDER BY created_at DESC, id DESC LIMIT $8 OFFSET $9",
+	if (!db_query(
+		db, a, "SELECT " STORE_LIST_COLUMNS STORE_WHERE " ORDER BY created_at DESC, id DESC LIMIT $8 OFFSET $9",
 		DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(status), DB_S(pattern), DB_I(f->since_ms),
-		    DB_I(f->until_ms), DB_I(f->include_archived), DB_I(f->limit), DB_I(f->offset)),
+			DB_I(f->until_ms), DB_I(f->include_archived), DB_I(f->limit), DB_I(f->offset)),
 		&r, err))
 		return false;
 	*n = r.count;
@@ -270,20 +281,22 @@ CO_FN bool debate_list(struct db *db, struct arena *a, const struct context *ctx
 /* ---- changing ---- */
 
 CO_FN bool debate_update(struct db *db, const struct context *ctx, struct str id, const struct debate_patch *p,
-    struct error *err)
+			 struct error *err)
 {
 	struct arena *a = arena_new(0);
 	struct db_batch *b = db_batch_new(db);
 	bool ok;
 
 	/* NULL parameters leave a column as it is. */
-	db_batch_add(b,
-	    "UPDATE debates SET title = COALESCE($4, title), tags = COALESCE($5, tags), metadata = COALESCE($6, metadata),"
+	db_batch_add(
+	    b,
+	    "UPDATE debates SET title = COALESCE($4, title), tags = COALESCE($5, tags), metadata = COALESCE($6, "
+	    "metadata),"
 	    " archived = COALESCE($7, archived), updated_at = $8 WHERE id = $1 AND org_id = $2 AND workspace_id = $3",
 	    DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id), p->title != NULL ? DB_S(*p->title) : DB_NONE,
-		p->tags != NULL ? DB_S(json_text(a, p->tags)) : DB_NONE,
-		p->metadata != NULL ? DB_S(json_text(a, p->metadata)) : DB_NONE,
-		p->archived != NULL ? DB_I(*p->archived) : DB_NONE, DB_I(clock_wall_ms())),
+		    p->tags != NULL ? DB_S(json_text(a, p->tags)) : DB_NONE,
+		    p->metadata != NULL ? DB_S(json_text(a, p->metadata)) : DB_NONE,
+		    p->archived != NULL ? DB_I(*p->archived) : DB_NONE, DB_I(clock_wall_ms())),
 	    1);
 	ok = db_commit(db, b, err);
 	if (!ok && err->code == ERR_FENCED)
@@ -301,8 +314,9 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 	size_t i;
 
 	db_batch_add(b,
-	    "DELETE FROM debates WHERE id = $1 AND org_id = $2 AND workspace_id = $3 AND status NOT IN ('queued', 'running')",
-	    DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id)), 1);
+		     "DELETE FROM debates WHERE id = $1 AND org_id = $2 AND workspace_id = $3 AND status NOT IN "
+		     "('queued', 'running')",
+		     DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id)), 1);
 	for (i = 0; i < countof(rest); i++)
 		db_batch_add(b, rest[i], DB_ARGS(DB_S(id)), DB_ANY);
 	if (db_commit(db, b, err))
@@ -315,17 +329,18 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 /* ---- cancelling ---- */
 
 /* One statement tells the owner, or whoever claims it next; a queued one is taken and ended by this worker at once. */
-CO_FN bool debate_cancel(struct worker *w, const struct context *ctx, struct str id, struct str reason, struct error *err)
+CO_FN bool debate_cancel(struct worker *w, const struct context *ctx, struct str id, struct str reason,
+			 struct error *err)
 {
 	struct db_batch *b = db_batch_new(w->db);
 	int64_t now = clock_wall_ms();
 
 	db_batch_add(b,
-	    "UPDATE debates SET cancel_reason = $4, claim_after = 0, updated_at = $5"
-	    " WHERE id = $1 AND org_id = $2 AND workspace_id = $3 AND status IN ('queued', 'running')",
-	    DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(reason.n > 0 ? reason : STR("user_requested")),
-		DB_I(now)),
-	    1);
+		     "UPDATE debates SET cancel_reason = $4, claim_after = 0, updated_at = $5"
+		     " WHERE id = $1 AND org_id = $2 AND workspace_id = $3 AND status IN ('queued', 'running')",
+		     DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id),
+			     DB_S(reason.n > 0 ? reason : STR("user_requested")), DB_I(now)),
+		     1);
 	if (!db_commit(w->db, b, err)) {
 		if (err->code == ERR_FENCED)
 			error_set(err, ERR_CONFLICT, "the debate has already ended");

@@ -7,9 +7,10 @@
 #include "common/clock.h"
 #include "common/json.h"
 
-static const struct { const char *stored, *shown; } view_words[] = {
-    {"queued", "created"}, {"timeout", "failed"}, {"running", "running"}, {"completed", "completed"},
-    {"failed", "failed"}, {"cancelled", "cancelled"}};
+static const struct {
+	const char *stored, *shown;
+} view_words[] = {{"queued", "created"},      {"timeout", "failed"}, {"running", "running"},
+		  {"completed", "completed"}, {"failed", "failed"},  {"cancelled", "cancelled"}};
 
 const char *view_status_word(const struct debate_row *row)
 {
@@ -42,8 +43,11 @@ static void view_text(json_t *o, const char *key, struct str s)
 
 /* ---- integers of hashed documents to what people read ---- */
 
-static const struct { const char *suffix; double scale; const char *as; } view_units[] = {
-    {"_ppm", 1e6, ""}, {"_milli", 1e3, ""}, {"_micro", 1e6, "_usd"}};
+static const struct {
+	const char *suffix;
+	double scale;
+	const char *as;
+} view_units[] = {{"_ppm", 1e6, ""}, {"_milli", 1e3, ""}, {"_micro", 1e6, "_usd"}};
 
 /* "share_ppm": 677000 gains "share": 0.677, at any depth (the documents are shallow and bounded). */
 void view_floats(json_t *doc)
@@ -66,7 +70,8 @@ void view_floats(json_t *doc)
 
 		view_floats(v);
 		for (i = 0; i < countof(view_units) && json_is_integer(v); i++) {
-			n = strlen(key) - (str_ends(str_of(key), str_of(view_units[i].suffix)) ? strlen(view_units[i].suffix) : 0);
+			n = strlen(key) -
+			    (str_ends(str_of(key), str_of(view_units[i].suffix)) ? strlen(view_units[i].suffix) : 0);
 			if (n == strlen(key) || n + 8 > sizeof(name))
 				continue;
 			(void)snprintf(name, sizeof(name), "%.*s%s", (int)n, key, view_units[i].as);
@@ -191,13 +196,14 @@ static json_t *view_agent_costs(const json_t *result)
 	const char *agent;
 
 	json_object_foreach(json_get_obj(result, "per_agent"), agent, v)
-		view_real(out, agent, (double)json_get_int(v, "cost_micro", 0) / 1e6);
+	    view_real(out, agent, (double)json_get_int(v, "cost_micro", 0) / 1e6);
 	return out;
 }
 
 /* Members of the result that are shown under their own names. */
-static const char *const view_plain[] = {"winner", "synthesis", "proposals", "participants", "agent_failures", "early_stop",
-    "flips", "dissents", "method", "tokens_in", "tokens_out", "abandoned_calls", "reason"};
+static const char *const view_plain[] = {"winner",     "synthesis",       "proposals", "participants", "agent_failures",
+					 "early_stop", "flips",           "dissents",  "method",       "tokens_in",
+					 "tokens_out", "abandoned_calls", "reason"};
 
 static void view_result(struct arena *a, json_t *o, const struct debate_row *row)
 {
@@ -206,7 +212,8 @@ static void view_result(struct arena *a, json_t *o, const struct debate_row *row
 	json_t *messages = view_messages(result), *convergence;
 	size_t i;
 
-	json_object_set_new(o, "rounds", view_rounds(messages, json_get_int(result, "rounds_used", row->current_round)));
+	json_object_set_new(o, "rounds",
+			    view_rounds(messages, json_get_int(result, "rounds_used", row->current_round)));
 	json_object_set_new(o, "messages", messages);
 	json_object_set_new(o, "critiques", view_critiques(result));
 	json_object_set_new(o, "votes", view_votes(result));
@@ -329,9 +336,12 @@ json_t *view_status(struct arena *a, const struct debate_row *row, unsigned subs
 	json_put_int(o, "message_count", row->message_count);
 	json_put_int(o, "subscriber_count", subscribers);
 	view_real(o, "elapsed_seconds", (double)row->running_ms / 1000.0);
-	json_object_set_new(o, "start_time", row->started_at != 0 ? json_real((double)row->started_at / 1000.0) : json_null());
-	json_object_set_new(o, "consensus_reached", row->completed_at != 0 ? json_boolean(row->consensus_reached != 0) : json_null());
-	json_object_set_new(o, "confidence", row->completed_at != 0 ? json_real((double)row->confidence_ppm / 1e6) : json_null());
+	json_object_set_new(o, "start_time",
+			    row->started_at != 0 ? json_real((double)row->started_at / 1000.0) : json_null());
+	json_object_set_new(o, "consensus_reached",
+			    row->completed_at != 0 ? json_boolean(row->consensus_reached != 0) : json_null());
+	json_object_set_new(o, "confidence",
+			    row->completed_at != 0 ? json_real((double)row->confidence_ppm / 1e6) : json_null());
 	view_text(o, "error", row->error);
 	view_text(o, "error_code", row->error_code);
 	json_put_int(o, "last_seq", row->last_seq);

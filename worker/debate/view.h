@@ -18,7 +18,8 @@ json_t *view_status(struct arena *a, const struct debate_row *row, unsigned subs
 const char *view_status_word(const struct debate_row *row);
 /* Turns the integers of a result document into what clients read, in place (share_ppm -> share …). */
 void view_floats(json_t *doc);
-/* {index, role, content, agent, round, timestamp} of each message of a result or of the log's envelopes. New reference. */
+/* {index, role, content, agent, round, timestamp} of each message of a result or of the log's envelopes. New reference.
+ */
 json_t *view_messages(const json_t *result);
 
 #endif

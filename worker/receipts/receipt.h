@@ -21,16 +21,17 @@ void receipt_keys_close(struct receipt_keys *k);
 
 /*
  * Adds the receipt of a finished debate to the batch that finishes it. `result` is the journalled result document (see
- * debate/debate.h), `signed_at_ms` the journalled end. The receipt id is derived from the debate id, so a re-run makes the same
- * bytes. *doc is the complete receipt (new reference).
+ * debate/debate.h), `signed_at_ms` the journalled end. The receipt id is derived from the debate id, so a re-run makes
+ * the same bytes. *doc is the complete receipt (new reference).
  */
-bool receipt_add(struct db_batch *b, const struct receipt_keys *k, const struct context *ctx, const json_t *result, int64_t signed_at_ms, json_t **doc, struct error *err) MUST_CHECK;
+bool receipt_add(struct db_batch *b, const struct receipt_keys *k, const struct context *ctx, const json_t *result,
+		 int64_t signed_at_ms, json_t **doc, struct error *err) MUST_CHECK;
 
 struct receipt_check {
 	bool hash_ok;
 	bool signature_ok;
 	bool known_key;
-	char error[160];  /* "" when all is well */
+	char error[160]; /* "" when all is well */
 };
 /* Verifies a receipt document (stored or posted by anyone). */
 void receipt_verify(const struct receipt_keys *k, const json_t *doc, struct receipt_check *out);
@@ -39,6 +40,7 @@ void receipt_verify(const struct receipt_keys *k, const json_t *doc, struct rece
 struct str receipt_markdown(struct arena *a, const json_t *doc);
 struct str receipt_html(struct arena *a, const json_t *doc);
 
-extern const struct route_table receipt_routes; /* /api/receipts, /api/receipts/{id}, …/verify, /api/debates/{id}/receipt, POST /api/receipts/verify */
+extern const struct route_table receipt_routes; /* /api/receipts, /api/receipts/{id}, …/verify,
+						   /api/debates/{id}/receipt, POST /api/receipts/verify */
 
 #endif

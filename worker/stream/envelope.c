@@ -9,7 +9,7 @@
 #include "common/json.h"
 
 struct str stream_envelope(struct arena *a, struct str debate_id, int64_t seq, struct str type, struct str agent,
-    int round, int64_t agent_seq, int64_t timestamp_ms, struct str task_id, const json_t *data)
+			   int round, int64_t agent_seq, int64_t timestamp_ms, struct str task_id, const json_t *data)
 {
 	json_t *o = json_object();
 	struct str text;
@@ -34,13 +34,14 @@ struct str stream_envelope(struct arena *a, struct str debate_id, int64_t seq, s
 	return text;
 }
 
-CO_FN bool stream_read_log(struct db *db, struct arena *a, const struct context *ctx, struct str debate_id, int64_t after,
-    int limit, struct stream_event **events, size_t *n, struct error *err)
+CO_FN bool stream_read_log(struct db *db, struct arena *a, const struct context *ctx, struct str debate_id,
+			   int64_t after, int limit, struct stream_event **events, size_t *n, struct error *err)
 {
 	struct db_rows rows;
 	size_t i;
 
-	if (!db_query(db, a,
+	if (!db_query(
+		db, a,
 		"SELECT seq, type, envelope FROM debate_events WHERE debate_id = $1 AND workspace_id = $2 AND seq > $3"
 		" ORDER BY seq LIMIT $4",
 		DB_ARGS(DB_S(debate_id), DB_S(ctx->workspace_id), DB_I(after), DB_I(limit)), &rows, err))
@@ -48,7 +49,7 @@ CO_FN bool stream_read_log(struct db *db, struct arena *a, const struct context 
 	*n = rows.count;
 	*events = arena_zalloc(a, (rows.count + 1) * sizeof(**events));
 	for (i = 0; i < rows.count; i++)
-		(*events)[i] = (struct stream_event){debate_id, ctx->workspace_id, db_int(&rows, i, 0), db_str(&rows, i, 1),
-		    db_str(&rows, i, 2)};
+		(*events)[i] = (struct stream_event){debate_id, ctx->workspace_id, db_int(&rows, i, 0),
+						     db_str(&rows, i, 1), db_str(&rows, i, 2)};
 	return true;
 }

@@ -7,8 +7,8 @@
 
 #include "common/json.h"
 
-#define SNAPSHOT_MESSAGES  1000           /* websocket.md 2.3 */
-#define SNAPSHOT_BYTES     (900 * 1024)   /* Python clients refuse frames over 1 MiB */
+#define SNAPSHOT_MESSAGES 1000      /* websocket.md 2.3 */
+#define SNAPSHOT_BYTES (900 * 1024) /* Python clients refuse frames over 1 MiB */
 
 json_t *snapshot_agents(struct arena *a, const struct debate_row *row)
 {
@@ -63,23 +63,24 @@ static void snapshot_outcome(json_t *o, const struct debate_row *row)
 	json_object_set_new(o, "consensus_reached", json_boolean(row->consensus_reached != 0));
 	json_object_set_new(o, "consensus_confidence", json_real((double)row->confidence_ppm / 1e6));
 	json_put_str(o, "consensus_answer", row->final_answer.n > 0 ? row->final_answer : STR(""));
-	json_object_set_new(o, "started_at", json_real((double)(row->started_at != 0 ? row->started_at : row->created_at) / 1000.0));
+	json_object_set_new(o, "started_at",
+			    json_real((double)(row->started_at != 0 ? row->started_at : row->created_at) / 1000.0));
 	json_object_set_new(o, "duration", json_real((double)row->running_ms / 1000.0));
 	json_put_int(o, "rounds", row->total_rounds);
 	json_put_int(o, "current_round", row->current_round);
 	json_put_int(o, "last_seq", row->last_seq);
 }
 
-CO_FN bool snapshot_build(struct db *db, struct arena *a, const struct context *ctx, const struct debate_row *row, json_t **out,
-    struct error *err)
+CO_FN bool snapshot_build(struct db *db, struct arena *a, const struct context *ctx, const struct debate_row *row,
+			  json_t **out, struct error *err)
 {
 	struct db_rows rows;
 	json_t *o, *messages;
 
 	if (!db_query(db, a,
-		"SELECT envelope FROM debate_events WHERE debate_id = $1 AND workspace_id = $2 AND seq <= $3"
-		" AND type = 'agent_message' ORDER BY seq DESC LIMIT 1000",
-		DB_ARGS(DB_S(row->id), DB_S(ctx->workspace_id), DB_I(row->last_seq)), &rows, err))
+		      "SELECT envelope FROM debate_events WHERE debate_id = $1 AND workspace_id = $2 AND seq <= $3"
+		      " AND type = 'agent_message' ORDER BY seq DESC LIMIT 1000",
+		      DB_ARGS(DB_S(row->id), DB_S(ctx->workspace_id), DB_I(row->last_seq)), &rows, err))
 		return false;
 	o = json_object();
 	messages = json_array();

@@ -13,7 +13,7 @@
 #include "worker/worker.h"
 
 #define SSE_PAGE_DEFAULT 100
-#define SSE_PAGE_MAX     500
+#define SSE_PAGE_MAX 500
 #define SSE_KEEPALIVE_US (15 * SEC_US) /* a comment line, so that proxies and clients see life */
 
 struct sse {
@@ -130,7 +130,7 @@ static void sse_begin(struct http_request *req, const struct debate_row *row, in
 	loop_timer_set(&e->alive, SSE_KEEPALIVE_US);
 	(void)http_stream_write(e->out, rbuf_of(STR("retry: 1000\n\n")));
 	e->follower = follower_new(w->stream, &req->ctx, row->id, after < row->last_seq ? after : row->last_seq,
-	    &sse_follower_ops, e);
+				   &sse_follower_ops, e);
 }
 
 /* ---- the page ---- */
@@ -155,8 +155,8 @@ static void sse_page(struct http_request *req, const struct debate_row *row, int
 		buf_add(&b, events[i].envelope);
 	}
 	buf_printf(&b, "],\"next_seq\":%lld,\"count\":%zu,\"last_seq\":%lld,\"has_more\":%s}",
-	    (long long)(n > 0 ? events[n - 1].seq : after), n, (long long)row->last_seq,
-	    n > 0 && events[n - 1].seq < row->last_seq ? "true" : "false");
+		   (long long)(n > 0 ? events[n - 1].seq : after), n, (long long)row->last_seq,
+		   n > 0 && events[n - 1].seq < row->last_seq ? "true" : "false");
 	http_reply(req, 200, "application/json", buf_str(&b));
 	buf_free(&b);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Topics, followers and their cursors (DESIGN 6, PITFALLS 5, 14, 32, 33). A topic keeps its newest frames; an event goes
- * to a follower only if it is the next after its cursor, and whoever is behind reads on from memory or from the log. The
- * bus is a hint: twice in a row a head that moved without a message means that the log is read. Called by the journal
- * (stream_committed, stream_token) and by the carriers (ws_api.c, sse.c). Knows no socket.
+ * Topics, followers and their cursors (DESIGN 6, PITFALLS 5, 14, 32, 33). A topic keeps its newest frames; an event
+ * goes to a follower only if it is the next after its cursor, and whoever is behind reads on from memory or from the
+ * log. The bus is a hint: twice in a row a head that moved without a message means that the log is read. Called by the
+ * journal (stream_committed, stream_token) and by the carriers (ws_api.c, sse.c). Knows no socket.
  */
 #include "worker/stream/stream.h"
 
@@ -15,26 +15,29 @@
 #include "worker/worker.h"
 #include "worker/ws/ws.h"
 
-#define STREAM_TICK_US     (250 * MS_US) /* head comparison, DESIGN 6 */
-#define STREAM_READERS     4             /* of the log, per worker */
-#define STREAM_PAGE        200
-#define STREAM_KEEP_BYTES  (1024 * 1024) /* of frames per topic */
-#define STREAM_EVENT_MAX   (BUS_DATAGRAM - 512) /* larger events travel as "topic, seq" */
-#define STREAM_TOKENS      16            /* token streams a follower can have open at once */
-#define STREAM_READ_PAUSE  (500 * MS_US) /* after a failed read */
-#define STREAM_READ_TRIES  20
+#define STREAM_TICK_US (250 * MS_US) /* head comparison, DESIGN 6 */
+#define STREAM_READERS 4             /* of the log, per worker */
+#define STREAM_PAGE 200
+#define STREAM_KEEP_BYTES (1024 * 1024)       /* of frames per topic */
+#define STREAM_EVENT_MAX (BUS_DATAGRAM - 512) /* larger events travel as "topic, seq" */
+#define STREAM_TOKENS 16                      /* token streams a follower can have open at once */
+#define STREAM_READ_PAUSE (500 * MS_US)       /* after a failed read */
+#define STREAM_READ_TRIES 20
 
 /* A token stream that a follower has had without a hole so far. */
-struct follower_token { uint64_t id; int attempt; };
+struct follower_token {
+	uint64_t id;
+	int attempt;
+};
 
 struct follower {
-	struct follower *next;   /* in the topic */
+	struct follower *next; /* in the topic */
 	struct topic *topic;
 	const struct follower_ops *ops;
 	void *arg;
 	int64_t cursor;
-	int64_t report_at;       /* -1: nothing to report */
-	bool full;               /* the carrier's queue is above its limit */
+	int64_t report_at; /* -1: nothing to report */
+	bool full;         /* the carrier's queue is above its limit */
 	struct follower_token tokens[STREAM_TOKENS];
 };
 
@@ -55,11 +58,11 @@ struct topic {
 	char workspace[128], org[128];
 	struct bus_sub *sub;
 	struct follower *followers;
-	struct frame *ring;      /* the newest frames, ascending without holes, ring[count-1].seq == tail */
+	struct frame *ring; /* the newest frames, ascending without holes, ring[count-1].seq == tail */
 	size_t count, room, bytes;
-	int64_t tail;            /* newest seq known without a hole; -1 before the first look at the log */
-	int64_t wanted;          /* a seq that is known to exist */
-	uint64_t head;           /* cell value accounted for by messages and reads */
+	int64_t tail;   /* newest seq known without a hole; -1 before the first look at the log */
+	int64_t wanted; /* a seq that is known to exist */
+	uint64_t head;  /* cell value accounted for by messages and reads */
 	bool suspicious, reading, firehose;
 	int64_t idle_since_us;
 };
@@ -197,11 +200,11 @@ static struct follower_token *follower_stream(struct follower *f, uint64_t id)
 }
 
 /*
- * A follower gets a token stream from its start and without a hole, or no more of it: a client that counts would wait for
- * the missing piece until the end (PITFALLS 23).
+ * A follower gets a token stream from its start and without a hole, or no more of it: a client that counts would wait
+ * for the missing piece until the end (PITFALLS 23).
  */
 static void follower_token(struct follower *f, enum stream_token_kind kind, uint64_t id, int attempt, int64_t after_seq,
-    const struct frame *frame)
+			   const struct frame *frame)
 {
 	struct follower_token *open = follower_stream(f, id);
 	bool fits = !f->full && f->cursor >= after_seq;
@@ -238,11 +241,11 @@ static const char *const token_types[] = {"token_start", "token_delta", "token_e
 
 /* Wire form on the bus: header, then the envelope. */
 struct stream_message {
-	char kind;             /* 'E' event, 'H' hint, 'T' token */
+	char kind; /* 'E' event, 'H' hint, 'T' token */
 	uint8_t token_kind;
 	uint16_t type_len;
 	int32_t attempt;
-	int64_t seq;           /* of the event; with a token the seq that it follows */
+	int64_t seq; /* of the event; with a token the seq that it follows */
 	uint64_t token_id;
 };
 
@@ -351,10 +354,14 @@ void stream_token(struct stream *s, const struct stream_token *t)
 {
 	struct arena *a = arena_new(0);
 	json_t *data = stream_token_data(t);
-	struct stream_message m = {.kind = 'T', .token_kind = (uint8_t)t->kind, .attempt = t->attempt, .seq = t->after_seq,
-	    .token_id = stream_hash(t->task_id)};
-	struct str envelope = stream_envelope(a, t->debate_id, 0, str_of(token_types[t->kind]), t->agent, t->round,
-	    t->kind == TOKEN_DELTA ? t->agent_seq : 0, clock_wall_ms(), t->task_id, data);
+	struct stream_message m = {.kind = 'T',
+				   .token_kind = (uint8_t)t->kind,
+				   .attempt = t->attempt,
+				   .seq = t->after_seq,
+				   .token_id = stream_hash(t->task_id)};
+	struct str envelope =
+	    stream_envelope(a, t->debate_id, 0, str_of(token_types[t->kind]), t->agent, t->round,
+			    t->kind == TOKEN_DELTA ? t->agent_seq : 0, clock_wall_ms(), t->task_id, data);
 	struct buf b = BUF_INIT;
 	char name[136];
 
@@ -400,7 +407,8 @@ static void topic_page(struct topic *t, const struct stream_event *events, size_
 
 	for (i = 0; i < n; i++) {
 		if (events[i].seq != after + 1 + (int64_t)i) {
-			log_error("stream", "the log has a hole", KV_S("debate", t->id), KV_I("seq", after + 1 + (int64_t)i));
+			log_error("stream", "the log has a hole", KV_S("debate", t->id),
+				  KV_I("seq", after + 1 + (int64_t)i));
 			return;
 		}
 		frame_render(&frame, events[i].seq, events[i].type, events[i].envelope);
@@ -423,9 +431,10 @@ CO_FN static bool topic_first_look(struct topic *t, struct arena *a, struct erro
 	if (t->tail >= 0)
 		return true;
 	if (!db_query(t->s->w->db, a, "SELECT last_seq FROM debates WHERE id = $1 AND workspace_id = $2",
-		DB_ARGS(DB_Z(t->id), DB_Z(t->workspace)), &rows, err))
+		      DB_ARGS(DB_Z(t->id), DB_Z(t->workspace)), &rows, err))
 		return false;
-	/* The firehose starts before the event that woke it; others start at the head and reach back by their cursors. */
+	/* The firehose starts before the event that woke it; others start at the head and reach back by their cursors.
+	 */
 	if (t->tail < 0)
 		t->tail = rows.count > 0 ? db_int(&rows, 0, 0) : 0;
 	return true;
@@ -448,7 +457,8 @@ CO_FN static bool topic_read_some(struct topic *t, struct error *err)
 		if (ok)
 			topic_page(t, events, n, after);
 		if (ok && n == 0 && after < t->tail) {
-			ok = error_set(err, ERR_INTERNAL, "the log of %s ends before seq %lld", t->id, (long long)t->tail);
+			ok = error_set(err, ERR_INTERNAL, "the log of %s ends before seq %lld", t->id,
+				       (long long)t->tail);
 		}
 	}
 	arena_free(a);
@@ -604,7 +614,7 @@ static void stream_tick(void *arg)
 /* ---- followers ---- */
 
 struct follower *follower_new(struct stream *s, const struct context *ctx, struct str debate_id, int64_t after,
-    const struct follower_ops *ops, void *arg)
+			      const struct follower_ops *ops, void *arg)
 {
 	struct follower *f = xcalloc(1, sizeof(*f));
 

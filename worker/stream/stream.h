@@ -32,12 +32,12 @@ struct stream_token {
 	struct str workspace_id;
 	enum stream_token_kind kind;
 	struct str agent;
-	struct str task_id;      /* "<agent>:<phase>[:<target>]" */
+	struct str task_id; /* "<agent>:<phase>[:<target>]" */
 	int round;
 	int attempt;
-	int64_t agent_seq;       /* from 1 at each TOKEN_START's stream */
-	int64_t after_seq;       /* durable seq it follows */
-	struct str text;         /* delta, or the full text with TOKEN_FINISH */
+	int64_t agent_seq; /* from 1 at each TOKEN_START's stream */
+	int64_t after_seq; /* durable seq it follows */
+	struct str text;   /* delta, or the full text with TOKEN_FINISH */
 };
 
 struct stream *stream_open(struct worker *w);
@@ -53,16 +53,17 @@ unsigned stream_subscribers(const struct stream *s, struct str debate_id);
 void stream_drain(struct stream *s, int64_t spread_us);
 
 /*
- * The envelope of an event: {type, data, timestamp, round, agent, seq, agent_seq, loop_id, debate_id, event_id}. `data` is
- * borrowed. Compact JSON in the arena. seq 0 is left out.
+ * The envelope of an event: {type, data, timestamp, round, agent, seq, agent_seq, loop_id, debate_id, event_id}. `data`
+ * is borrowed. Compact JSON in the arena. seq 0 is left out.
  */
-struct str stream_envelope(struct arena *a, struct str debate_id, int64_t seq, struct str type, struct str agent, int round,
-    int64_t agent_seq, int64_t timestamp_ms, struct str task_id, const json_t *data);
+struct str stream_envelope(struct arena *a, struct str debate_id, int64_t seq, struct str type, struct str agent,
+			   int round, int64_t agent_seq, int64_t timestamp_ms, struct str task_id, const json_t *data);
 
 /* Event page: up to `limit` envelopes with seq > after, from the log. */
 struct db;
-CO_FN bool stream_read_log(struct db *db, struct arena *a, const struct context *ctx, struct str debate_id, int64_t after, int limit,
-    struct stream_event **events, size_t *n, struct error *err) MUST_CHECK;
+CO_FN bool stream_read_log(struct db *db, struct arena *a, const struct context *ctx, struct str debate_id,
+			   int64_t after, int limit, struct stream_event **events, size_t *n,
+			   struct error *err) MUST_CHECK;
 
 extern const struct route_table stream_routes; /* /ws, /ws/{debate_id}, /api/debates/{id}/events */
 

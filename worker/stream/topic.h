@@ -16,15 +16,16 @@ struct topic;
 
 /* One event, rendered once for all sockets of each kind. */
 struct frame {
-	int64_t seq;         /* 0: ephemeral */
-	bool last;           /* debate_end */
-	struct rbuf *ws;     /* complete text frame */
-	struct rbuf *sse;    /* complete event block */
+	int64_t seq;      /* 0: ephemeral */
+	bool last;        /* debate_end */
+	struct rbuf *ws;  /* complete text frame */
+	struct rbuf *sse; /* complete event block */
 };
 
 /* How a follower's carrier takes frames. */
 struct follower_ops {
-	/* Queues the frame (takes no reference of its caller's). False: it is queued, but no more until follower_drained. */
+	/* Queues the frame (takes no reference of its caller's). False: it is queued, but no more until
+	 * follower_drained. */
 	bool (*send)(void *arg, const struct frame *f);
 	/* The cursor has reached the seq at which it was told to report (replay_end). */
 	void (*caught_up)(void *arg, int64_t cursor);
@@ -34,7 +35,7 @@ struct follower_ops {
 
 /* Follows one debate from `after` on; the cursor only moves by sending. Raises interest before it returns. */
 struct follower *follower_new(struct stream *s, const struct context *ctx, struct str debate_id, int64_t after,
-    const struct follower_ops *ops, void *arg);
+			      const struct follower_ops *ops, void *arg);
 /* Calls ops->caught_up once when the cursor is at `seq` or beyond. */
 void follower_report_at(struct follower *f, int64_t seq);
 int64_t follower_cursor(const struct follower *f);

@@ -22,8 +22,8 @@
 #include "worker/ws/ws.h"
 
 #define SOCKET_PENDING_MAX 64 /* messages waiting to be worked off */
-#define SOCKET_SUBS_MAX    64 /* debates one socket may follow */
-#define SOCKET_BAD_MAX     5  /* unreadable messages in a row, then 1003 (websocket.md 4) */
+#define SOCKET_SUBS_MAX 64    /* debates one socket may follow */
+#define SOCKET_BAD_MAX 5      /* unreadable messages in a row, then 1003 (websocket.md 4) */
 
 struct socket_sub {
 	struct socket_sub *next;
@@ -33,16 +33,20 @@ struct socket_sub {
 	char id[130];
 };
 
-struct socket_message { struct socket_message *next; size_t n; char text[]; };
+struct socket_message {
+	struct socket_message *next;
+	size_t n;
+	char text[];
+};
 
 struct socket {
 	struct socket *next;
 	struct stream *s;
-	struct ws *ws;           /* NULL once closed */
+	struct ws *ws; /* NULL once closed */
 	struct arena *arena;
 	struct context ctx;
 	char client_id[16];
-	bool authenticated, v1;  /* v1: subprotocol aragora-v1 */
+	bool authenticated, v1; /* v1: subprotocol aragora-v1 */
 	struct socket_sub *subs;
 	unsigned sub_count, bad;
 	struct firehose *firehose;
@@ -65,7 +69,8 @@ static void socket_send(struct socket *k, json_t *message)
 	struct arena *a = arena_new(0);
 
 	if (k->ws != NULL)
-		(void)ws_send_text(k->ws, json_text(a, message)); /* control frames are few; a full queue is cut by ws */
+		(void)ws_send_text(k->ws,
+				   json_text(a, message)); /* control frames are few; a full queue is cut by ws */
 	json_decref(message);
 	arena_free(a);
 }
@@ -80,10 +85,11 @@ static json_t *socket_frame(const char *type, json_t *data)
 
 static void socket_error(struct socket *k, int code, const char *category, const char *type, const char *text)
 {
-	json_t *data = json_pack("{s:s, s:i, s:s, s:s}", "message", text, "code", code, "error_category", category, "error_type",
-	    type);
+	json_t *data = json_pack("{s:s, s:i, s:s, s:s}", "message", text, "code", code, "error_category", category,
+				 "error_type", type);
 
-	/* SDK generators end at `error`: what is not fatal to a stream goes to them as a warning (websocket.md 0.11). */
+	/* SDK generators end at `error`: what is not fatal to a stream goes to them as a warning (websocket.md 0.11).
+	 */
 	socket_send(k, socket_frame(k->v1 || code < 500 ? "error" : "warning", data));
 }
 
@@ -112,7 +118,7 @@ static void sub_caught_up(void *arg, int64_t cursor)
 	if (u->replay_from < 0)
 		return;
 	data = json_pack("{s:s, s:I, s:I}", "debate_id", u->id, "replayed_count", (json_int_t)(cursor - u->replay_from),
-	    "latest_seq", (json_int_t)cursor);
+			 "latest_seq", (json_int_t)cursor);
 	u->replay_from = -1;
 	socket_send(u->socket, socket_frame("replay_end", data));
 }
@@ -204,8 +210,9 @@ static void socket_sync(struct socket *k, struct arena *a, const struct debate_r
 	socket_send(k, sync);
 	if (!open)
 		return;
-	start = socket_frame("debate_start", json_pack("{s:s%, s:s, s:s%, s:o}", "debate_id", row->id.p, row->id.n, "status",
-						 "in_progress", "task", row->task.p, row->task.n, "agents", snapshot_agents(a, row)));
+	start = socket_frame("debate_start", json_pack("{s:s%, s:s, s:s%, s:o}", "debate_id", row->id.p, row->id.n,
+						       "status", "in_progress", "task", row->task.p, row->task.n,
+						       "agents", snapshot_agents(a, row)));
 	json_put_str(start, "loop_id", row->id);
 	json_put_str(start, "debate_id", row->id);
 	socket_send(k, start);
@@ -213,9 +220,10 @@ static void socket_sync(struct socket *k, struct arena *a, const struct debate_r
 
 static void socket_replay_start(struct socket *k, const struct debate_row *row, int64_t after, bool gap)
 {
-	json_t *data = json_pack("{s:s%, s:I, s:I, s:I, s:I}", "debate_id", row->id.p, row->id.n, "from_seq", (json_int_t)after,
-	    "event_count", (json_int_t)(row->last_seq - after), "buffer_oldest_seq", (json_int_t)(row->last_seq > 0), "buffer_latest_seq",
-	    (json_int_t)row->last_seq);
+	json_t *data =
+	    json_pack("{s:s%, s:I, s:I, s:I, s:I}", "debate_id", row->id.p, row->id.n, "from_seq", (json_int_t)after,
+		      "event_count", (json_int_t)(row->last_seq - after), "buffer_oldest_seq",
+		      (json_int_t)(row->last_seq > 0), "buffer_latest_seq", (json_int_t)row->last_seq);
 
 	if (gap)
 		json_object_set_new(data, "gap", json_true());
@@ -233,7 +241,8 @@ CO_FN static void socket_follow(struct socket *k, struct arena *a, struct str id
 	bool gap, replay;
 
 	if (!debate_get(w->db, a, &k->ctx, id, &row, &err)) {
-		socket_error(k, err_status(err.code), "subscription", err.code == ERR_NOT_FOUND ? "not_found" : "unavailable", err.msg);
+		socket_error(k, err_status(err.code), "subscription",
+			     err.code == ERR_NOT_FOUND ? "not_found" : "unavailable", err.msg);
 		return;
 	}
 	gap = after > row.last_seq;
@@ -245,11 +254,13 @@ CO_FN static void socket_follow(struct socket *k, struct arena *a, struct str id
 	if (k->ws == NULL || k->sub_count >= SOCKET_SUBS_MAX || *sub_find(k, row.id) != NULL) {
 		json_decref(state);
 		if (k->sub_count >= SOCKET_SUBS_MAX)
-			socket_error(k, 400, "subscription", "too_many", "this socket follows as many debates as it may");
+			socket_error(k, 400, "subscription", "too_many",
+				     "this socket follows as many debates as it may");
 		return;
 	}
 	socket_hose(k, false);
-	socket_send(k, socket_frame("subscribed", json_pack("{s:s%, s:I}", "debate_id", row.id.p, row.id.n, "last_seq", (json_int_t)row.last_seq)));
+	socket_send(k, socket_frame("subscribed", json_pack("{s:s%, s:I}", "debate_id", row.id.p, row.id.n, "last_seq",
+							    (json_int_t)row.last_seq)));
 	if (state != NULL)
 		socket_sync(k, a, &row, state);
 	/* By URL a young debate is replayed from its beginning: who creates and then connects misses nothing. */
@@ -350,21 +361,21 @@ CO_FN static void on_get_loops(struct socket *k, struct arena *a, const json_t *
 	if (!debate_list(w->db, a, &k->ctx, &f, &rows, &n, &total, &err))
 		n = 0; /* a list for information; the client asks again */
 	for (i = 0; i < n; i++)
-		json_array_append_new(loops, json_pack("{s:s%, s:s%, s:f, s:I, s:s, s:s}", "loop_id", rows[i].id.p, rows[i].id.n, "name",
-						 rows[i].task.p, rows[i].task.n, "started_at", (double)rows[i].started_at / 1000.0,
-						 "cycle", (json_int_t)rows[i].current_round, "phase", "debate", "path", ""));
+		json_array_append_new(
+		    loops, json_pack("{s:s%, s:s%, s:f, s:I, s:s, s:s}", "loop_id", rows[i].id.p, rows[i].id.n, "name",
+				     rows[i].task.p, rows[i].task.n, "started_at", (double)rows[i].started_at / 1000.0,
+				     "cycle", (json_int_t)rows[i].current_round, "phase", "debate", "path", ""));
 	o = json_pack("{s:s, s:I, s:O}", "type", "loop_list", "count", (json_int_t)n, "loops", loops);
 	json_object_set_new(o, "data", json_pack("{s:o, s:I}", "loops", loops, "count", (json_int_t)n));
 	socket_send(k, o);
 }
 
-static const struct { const char *type; CO_FN void (*handler)(struct socket *k, struct arena *a, const json_t *m); } socket_messages[] = {
-    {"subscribe", on_subscribe},
-    {"resume", on_subscribe},
-    {"unsubscribe", on_unsubscribe},
-    {"subscribe_all", on_subscribe_all},
-    {"ping", on_ping},
-    {"get_loops", on_get_loops},
+static const struct {
+	const char *type;
+	CO_FN void (*handler)(struct socket *k, struct arena *a, const json_t *m);
+} socket_messages[] = {
+    {"subscribe", on_subscribe},         {"resume", on_subscribe}, {"unsubscribe", on_unsubscribe},
+    {"subscribe_all", on_subscribe_all}, {"ping", on_ping},        {"get_loops", on_get_loops},
 };
 
 /* ---- receiving ---- */
@@ -378,7 +389,8 @@ CO_FN static void socket_handle(struct socket *k, struct str text)
 	size_t i;
 
 	if (m == NULL || !json_is_object(m)) {
-		socket_error(k, 400, "validation", "invalid_json", m == NULL ? err.msg : "a message must be a JSON object");
+		socket_error(k, 400, "validation", "invalid_json",
+			     m == NULL ? err.msg : "a message must be a JSON object");
 		if (++k->bad >= SOCKET_BAD_MAX && k->ws != NULL)
 			ws_close(k->ws, WS_UNSUPPORTED, "too many unreadable messages");
 		arena_free(a);
@@ -508,7 +520,7 @@ static void sockets_heartbeat(void *arg)
 		sockets += atomic_load(&w->shm->slots[i].sockets);
 	}
 	o = socket_frame("heartbeat", json_pack("{s:f, s:i, s:i}", "server_time", (double)clock_wall_ms() / 1000.0,
-					 "active_debates", (int)debates, "connected_clients", (int)sockets));
+						"active_debates", (int)debates, "connected_clients", (int)sockets));
 	for (k = all->list; k != NULL; k = k->next)
 		socket_send(k, json_incref(o));
 	json_decref(o);
@@ -529,8 +541,8 @@ static struct stream_sockets *sockets_of(struct stream *s)
 
 static void socket_greet(struct socket *k)
 {
-	json_t *info = json_pack("{s:s, s:b, s:b}", "client_id", k->client_id, "authenticated", k->authenticated, "write_access",
-	    k->authenticated);
+	json_t *info = json_pack("{s:s, s:b, s:b}", "client_id", k->client_id, "authenticated", k->authenticated,
+				 "write_access", k->authenticated);
 
 	socket_send(k, socket_frame("connection_info", info));
 	socket_queue(k, STR("{\"type\":\"get_loops\"}"));
@@ -563,7 +575,7 @@ static void socket_open(struct http_request *req, struct str id)
 	k->arena = arena_new(512);
 	k->pending_tail = &k->pending;
 	k->ctx = (struct context){arena_str(k->arena, req->ctx.principal), arena_str(k->arena, req->ctx.org_id),
-	    arena_str(k->arena, req->ctx.workspace_id), STR_NONE};
+				  arena_str(k->arena, req->ctx.workspace_id), STR_NONE};
 	k->authenticated = !str_eqz(req->ctx.principal, "anonymous") || !conf_auth_required(w->conf);
 	k->v1 = ws_offered(req, "aragora-v1");
 	ids_hex(k->client_id, 4);
@@ -619,16 +631,37 @@ void stream_sockets_close(struct stream *s)
 #define WS_FLAGS (ROUTE_WS | ROUTE_INLINE)
 
 static const struct route stream_rows[] = {
-    {.method = HTTP_GET, .path = "/ws", .handler = stream_ws, .permission = "debates:read", .flags = WS_FLAGS,
-	.summary = "Debate events over WebSocket; ?debate_id= subscribes, ?after_seq= resumes"},
-    {.method = HTTP_GET, .path = "/ws/events", .handler = stream_ws, .permission = "debates:read", .flags = WS_FLAGS,
-	.summary = "All debate events over WebSocket"},
-    {.method = HTTP_GET, .path = "/ws/{debate_id}", .handler = stream_ws_debate, .permission = "debates:read",
-	.flags = WS_FLAGS, .summary = "Events of one debate over WebSocket"},
-    {.method = HTTP_GET, .path = "/ws/debates/{debate_id}", .handler = stream_ws_debate, .permission = "debates:read",
-	.flags = WS_FLAGS, .summary = "Events of one debate over WebSocket"},
-    {.method = HTTP_GET, .path = "/api/debates/{id}/events", .handler = stream_events, .permission = "debates:read",
-	.rate = RATE_READ, .flags = ROUTE_STREAM, .summary = "Event log: JSON page, or server-sent events with Accept: text/event-stream",
-	.response = "EventPage"},
+    {.method = HTTP_GET,
+     .path = "/ws",
+     .handler = stream_ws,
+     .permission = "debates:read",
+     .flags = WS_FLAGS,
+     .summary = "Debate events over WebSocket; ?debate_id= subscribes, ?after_seq= resumes"},
+    {.method = HTTP_GET,
+     .path = "/ws/events",
+     .handler = stream_ws,
+     .permission = "debates:read",
+     .flags = WS_FLAGS,
+     .summary = "All debate events over WebSocket"},
+    {.method = HTTP_GET,
+     .path = "/ws/{debate_id}",
+     .handler = stream_ws_debate,
+     .permission = "debates:read",
+     .flags = WS_FLAGS,
+     .summary = "Events of one debate over WebSocket"},
+    {.method = HTTP_GET,
+     .path = "/ws/debates/{debate_id}",
+     .handler = stream_ws_debate,
+     .permission = "debates:read",
+     .flags = WS_FLAGS,
+     .summary = "Events of one debate over WebSocket"},
+    {.method = HTTP_GET,
+     .path = "/api/debates/{id}/events",
+     .handler = stream_events,
+     .permission = "debates:read",
+     .rate = RATE_READ,
+     .flags = ROUTE_STREAM,
+     .summary = "Event log: JSON page, or server-sent events with Accept: text/event-stream",
+     .response = "EventPage"},
 };
 const struct route_table stream_routes = {stream_rows, countof(stream_rows)};

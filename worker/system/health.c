@@ -56,9 +56,11 @@ static void health_ready(struct http_request *req)
 	struct error err = ERROR_INIT;
 	const char *reason = health_not_ready(w, &err);
 	bool db = db_healthy(w->db, NULL);
-	json_t *o = json_pack("{s:s, s:{s:b, s:b, s:b, s:b}, s:f, s:b, s:s}", "status", reason == NULL ? "ready" : "not_ready",
-	    "checks", "startup_complete", 1, "handlers_initialized", 1, "storage_initialized", (int)db, "db_pool", (int)db,
-	    "latency_ms", (double)db_latency_us(w->db) / 1000.0, "fast_probe", 1, "full_validation", "/readyz/dependencies");
+	json_t *o =
+	    json_pack("{s:s, s:{s:b, s:b, s:b, s:b}, s:f, s:b, s:s}", "status", reason == NULL ? "ready" : "not_ready",
+		      "checks", "startup_complete", 1, "handlers_initialized", 1, "storage_initialized", (int)db,
+		      "db_pool", (int)db, "latency_ms", (double)db_latency_us(w->db) / 1000.0, "fast_probe", 1,
+		      "full_validation", "/readyz/dependencies");
 
 	if (reason != NULL) {
 		json_object_set_new(o, "reason", json_string(reason));
@@ -75,7 +77,7 @@ static json_t *health_check_db(const struct worker *w)
 	struct error err = ERROR_INIT;
 	bool ok = db_healthy(w->db, &err);
 	json_t *o = json_pack("{s:b, s:s, s:f}", "healthy", (int)ok, "backend", "sqlite", "latency_ms",
-	    (double)db_latency_us(w->db) / 1000.0);
+			      (double)db_latency_us(w->db) / 1000.0);
 
 	if (!ok)
 		json_object_set_new(o, "error", json_string(err.msg));
@@ -94,8 +96,8 @@ static json_t *health_check_providers(const struct worker *w)
 		usable += ok;
 	}
 	/* Without a provider the server still serves: demo agents play. */
-	return json_pack("{s:b, s:b, s:i, s:o}", "healthy", 1, "any_available", usable > 0, "available_count", usable, "providers",
-	    providers);
+	return json_pack("{s:b, s:b, s:i, s:o}", "healthy", 1, "any_available", usable > 0, "available_count", usable,
+			 "providers", providers);
 }
 
 static json_t *health_checks(const struct worker *w)
@@ -116,10 +118,11 @@ static json_t *health_checks(const struct worker *w)
 	json_object_set_new(checks, "database", health_check_db(w));
 	json_object_set_new(checks, "redis", json_pack("{s:b, s:b}", "healthy", 1, "configured", 0));
 	json_object_set_new(checks, "ai_providers", health_check_providers(w));
-	json_object_set_new(checks, "circuit_breakers",
+	json_object_set_new(
+	    checks, "circuit_breakers",
 	    json_pack("{s:b, s:i, s:i, s:i}", "healthy", 1, "open", open, "half_open", half, "closed", closed));
 	json_object_set_new(checks, "websocket",
-	    json_pack("{s:b, s:i}", "healthy", 1, "connections", (int)metric_total(M_WS_CONNECTIONS)));
+			    json_pack("{s:b, s:i}", "healthy", 1, "connections", (int)metric_total(M_WS_CONNECTIONS)));
 	return checks;
 }
 
@@ -131,11 +134,12 @@ static json_t *health_document(struct http_request *req, bool *healthy)
 	json_t *checks = health_checks(w), *o;
 
 	*healthy = db_healthy(w->db, &err);
-	o = json_pack("{s:s, s:s, s:I, s:f, s:s, s:s, s:i, s:b, s:s, s:f, s:O, s:o}", "status", *healthy ? "healthy" : "degraded",
-	    "version", ARAGORA_VERSION, "uptime", (json_int_t)uptime, "uptime_seconds", uptime, "database",
-	    *healthy ? "connected" : "disconnected", "redis", "not_configured", "agents_available",
-	    (int)agents_available(w->conf), "demo_mode", (int)conf_demo_active(w->conf), "db_mode", "sqlite", "response_time_ms",
-	    (double)(clock_mono_us() - req->start_us) / 1000.0, "components", checks, "checks", checks);
+	o = json_pack("{s:s, s:s, s:I, s:f, s:s, s:s, s:i, s:b, s:s, s:f, s:O, s:o}", "status",
+		      *healthy ? "healthy" : "degraded", "version", ARAGORA_VERSION, "uptime", (json_int_t)uptime,
+		      "uptime_seconds", uptime, "database", *healthy ? "connected" : "disconnected", "redis",
+		      "not_configured", "agents_available", (int)agents_available(w->conf), "demo_mode",
+		      (int)conf_demo_active(w->conf), "db_mode", "sqlite", "response_time_ms",
+		      (double)(clock_mono_us() - req->start_us) / 1000.0, "components", checks, "checks", checks);
 	json_object_set_new(o, "timestamp", health_now());
 	if (!*healthy)
 		json_object_set_new(o, "reason", json_string(err.msg));
@@ -157,10 +161,12 @@ static void health_detailed(struct http_request *req)
 	json_t *o = health_document(req, &healthy), *warnings = json_array();
 
 	if (conf_demo_active(w->conf))
-		json_array_append_new(warnings, json_string("no model provider is configured: demo agents play every debate; real "
-							    "agents are unavailable"));
+		json_array_append_new(
+		    warnings, json_string("no model provider is configured: demo agents play every debate; real "
+					  "agents are unavailable"));
 	json_object_set_new(o, "warnings", warnings);
-	json_object_set_new(o, "memory",
+	json_object_set_new(
+	    o, "memory",
 	    json_pack("{s:f}", "rss_mb", (double)atomic_load(&w->shm->slots[w->slot].rss_bytes) / 1048576.0));
 	json_object_set_new(o, "active_debates", json_integer((json_int_t)metric_total(M_ACTIVE_DEBATES)));
 	http_reply_json(req, healthy ? 200 : 503, o);
@@ -173,7 +179,9 @@ static void health_db(struct http_request *req)
 	if (db_healthy(health_worker(req)->db, &err))
 		http_reply_json(req, 200, json_pack("{s:s, s:s}", "database", "connected", "status", "healthy"));
 	else
-		http_reply_json(req, 503, json_pack("{s:s, s:s, s:s}", "database", "disconnected", "status", "degraded", "error", err.msg));
+		http_reply_json(
+		    req, 503,
+		    json_pack("{s:s, s:s, s:s}", "database", "disconnected", "status", "degraded", "error", err.msg));
 }
 
 static void health_redis(struct http_request *req)
@@ -192,8 +200,8 @@ static void health_readiness(struct http_request *req)
 	json_t *check = health_check_providers(w), *o;
 
 	o = json_pack("{s:b, s:b, s:O, s:[], s:o}", "ready_to_debate", (int)db_healthy(w->db, NULL), "demo_mode",
-	    (int)conf_demo_active(w->conf), "providers", json_object_get(check, "providers"), "missing_required", "storage",
-	    health_check_db(w));
+		      (int)conf_demo_active(w->conf), "providers", json_object_get(check, "providers"),
+		      "missing_required", "storage", health_check_db(w));
 	json_object_set_new(o, "timestamp", health_now());
 	json_decref(check);
 	http_reply_json(req, 200, o);
@@ -202,8 +210,8 @@ static void health_readiness(struct http_request *req)
 static void health_root(struct http_request *req)
 {
 	http_reply_json(req, 200,
-	    json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", "aragorad", "version", ARAGORA_VERSION, "api", "/api/openapi.json", "health",
-		"/api/health", "websocket", "/ws"));
+			json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", "aragorad", "version", ARAGORA_VERSION, "api",
+				  "/api/openapi.json", "health", "/api/health", "websocket", "/ws"));
 }
 
 /* ---- metrics ---- */
@@ -220,7 +228,8 @@ static bool health_metrics_allowed(struct http_request *req)
 	} else if (c->metrics.token[0] != '\0') {
 		given = str_istarts(given, STR("Bearer ")) ? str_trim(str_sub(given, 7, given.n)) : STR_NONE;
 		if (!crypto_equal(given, str_of(c->metrics.token)))
-			error_set(&err, given.n > 0 ? ERR_INVALID_TOKEN : ERR_AUTH_REQUIRED, "the metrics token is missing or wrong");
+			error_set(&err, given.n > 0 ? ERR_INVALID_TOKEN : ERR_AUTH_REQUIRED,
+				  "the metrics token is missing or wrong");
 	}
 	if (err.code == ERR_OK)
 		return true;
@@ -253,15 +262,20 @@ static void health_api_metrics(struct http_request *req)
 	if (!health_metrics_allowed(req))
 		return;
 	uptime = health_uptime(health_worker(req));
-	o = json_pack("{s:f, s:s, s:{s:I}, s:{s:I, s:I, s:I, s:I}, s:{}, s:{}}", "uptime_seconds", uptime, "uptime_human",
-	    arena_printf(req->arena, "%.0fs", uptime).p, "requests", "total", (json_int_t)total, "debates", "total",
-	    (json_int_t)metric_total(M_DEBATES_TOTAL), "completed", (json_int_t)metric_total(M_DEBATES_COMPLETED), "failed",
-	    (json_int_t)metric_total(M_DEBATES_FAILED), "active", (json_int_t)metric_total(M_ACTIVE_DEBATES), "cache", "databases");
+	o = json_pack("{s:f, s:s, s:{s:I}, s:{s:I, s:I, s:I, s:I}, s:{}, s:{}}", "uptime_seconds", uptime,
+		      "uptime_human", arena_printf(req->arena, "%.0fs", uptime).p, "requests", "total",
+		      (json_int_t)total, "debates", "total", (json_int_t)metric_total(M_DEBATES_TOTAL), "completed",
+		      (json_int_t)metric_total(M_DEBATES_COMPLETED), "failed",
+		      (json_int_t)metric_total(M_DEBATES_FAILED), "active", (json_int_t)metric_total(M_ACTIVE_DEBATES),
+		      "cache", "databases");
 	json_object_set_new(o, "timestamp", health_now());
 	http_reply_json(req, 200, o);
 }
 
-#define PROBE(p, h, s) {.method = HTTP_GET, .path = (p), .handler = (h), .flags = ROUTE_PUBLIC | ROUTE_INLINE, .summary = (s)}
+#define PROBE(p, h, s)                                                                                                \
+	{                                                                                                             \
+		.method = HTTP_GET, .path = (p), .handler = (h), .flags = ROUTE_PUBLIC | ROUTE_INLINE, .summary = (s) \
+	}
 
 static const struct route system_rows[] = {
     PROBE("/", health_root, "What this server is"),

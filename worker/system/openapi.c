@@ -11,7 +11,10 @@
 #include "worker/worker.h"
 
 /* One property of a schema; `type` is a JSON type, "[]x" an array of x, "{}" a free object, "#Name" another schema. */
-struct openapi_field { const char *schema, *name, *type, *help; bool required; };
+struct openapi_field {
+	const char *schema, *name, *type, *help;
+	bool required;
+};
 
 static const struct openapi_field openapi_fields[] = {
     {"Error", "error", "string", "What is wrong, as a sentence", true},
@@ -19,7 +22,8 @@ static const struct openapi_field openapi_fields[] = {
     {"Error", "trace_id", "string", "The request's X-Request-ID", true},
     {"Error", "field", "string", "The offending field", false},
     {"Error", "errors", "[]{}", "Every bad field, on 400", false},
-    {"DebateCreate", "task", "string", "The question, 1 to 10000 characters; topic and question are accepted names too", true},
+    {"DebateCreate", "task", "string", "The question, 1 to 10000 characters; topic and question are accepted names too",
+     true},
     {"DebateCreate", "rounds", "integer", "Debate rounds after the independent drafts, 1 to 12", false},
     {"DebateCreate", "agents", "[]{}", "Names, specs provider|model|persona|role, or objects; 2 to 10", false},
     {"DebateCreate", "consensus", "string", "majority, unanimous, judge or none", false},
@@ -145,8 +149,9 @@ static json_t *openapi_parameters(const char *path)
 
 	while (str_split(&rest, '/', &part))
 		if (part.n > 2 && part.p[0] == '{')
-			json_array_append_new(list, json_pack("{s:s%, s:s, s:b, s:{s:s}}", "name", part.p + 1, part.n - 2, "in", "path",
-							"required", 1, "schema", "type", "string"));
+			json_array_append_new(list,
+					      json_pack("{s:s%, s:s, s:b, s:{s:s}}", "name", part.p + 1, part.n - 2,
+							"in", "path", "required", 1, "schema", "type", "string"));
 	return list;
 }
 
@@ -167,9 +172,10 @@ static void openapi_route(void *arg, const struct route *r, const char *chain, b
 		method[i] = (char)tolower((unsigned char)http_method_name(r->method)[i]);
 	method[i] = '\0';
 	error = json_pack("{s:s, s:o}", "description", "Error", "content", openapi_content("Error"));
-	op = json_pack("{s:s, s:[s%], s:o, s:{s:{s:s, s:o}, s:o}}", "summary", r->summary != NULL ? r->summary : "", "tags",
-	    tag.n > 0 ? tag.p : "root", tag.n > 0 ? tag.n : (size_t)4, "parameters", openapi_parameters(r->path), "responses", "200", "description", "OK",
-	    "content", openapi_content(r->response), "default", error);
+	op = json_pack("{s:s, s:[s%], s:o, s:{s:{s:s, s:o}, s:o}}", "summary", r->summary != NULL ? r->summary : "",
+		       "tags", tag.n > 0 ? tag.p : "root", tag.n > 0 ? tag.n : (size_t)4, "parameters",
+		       openapi_parameters(r->path), "responses", "200", "description", "OK", "content",
+		       openapi_content(r->response), "default", error);
 	if (r->request != NULL)
 		json_object_set_new(op, "requestBody", json_pack("{s:o}", "content", openapi_content(r->request)));
 	if ((r->flags & ROUTE_PUBLIC) != 0)
@@ -185,16 +191,20 @@ static void openapi_show(struct http_request *req)
 	json_t *paths = json_object();
 
 	router_each(w->router, openapi_route, paths);
-	http_reply_json(req, 200,
-	    json_pack("{s:s, s:{s:s, s:s, s:s}, s:[{s:s}], s:[{s:[]}], s:o, s:{s:o, s:{s:{s:s, s:s}}}}", "openapi", "3.1.0", "info", "title",
-		"aragorad", "version", ARAGORA_VERSION, "description",
-		"Structured debates between LLM agents. /api/x, /api/v1/x and /api/v2/x are the same.", "servers", "url", "/", "security",
-		"bearer", "paths", paths, "components", "schemas", openapi_schemas(), "securitySchemes", "bearer", "type", "http",
-		"scheme", "bearer"));
+	http_reply_json(
+	    req, 200,
+	    json_pack("{s:s, s:{s:s, s:s, s:s}, s:[{s:s}], s:[{s:[]}], s:o, s:{s:o, s:{s:{s:s, s:s}}}}", "openapi",
+		      "3.1.0", "info", "title", "aragorad", "version", ARAGORA_VERSION, "description",
+		      "Structured debates between LLM agents. /api/x, /api/v1/x and /api/v2/x are the same.", "servers",
+		      "url", "/", "security", "bearer", "paths", paths, "components", "schemas", openapi_schemas(),
+		      "securitySchemes", "bearer", "type", "http", "scheme", "bearer"));
 }
 
 static const struct route openapi_rows[] = {
-    {.method = HTTP_GET, .path = "/api/openapi.json", .handler = openapi_show, .flags = ROUTE_PUBLIC | ROUTE_INLINE,
-	.summary = "This description"},
+    {.method = HTTP_GET,
+     .path = "/api/openapi.json",
+     .handler = openapi_show,
+     .flags = ROUTE_PUBLIC | ROUTE_INLINE,
+     .summary = "This description"},
 };
 const struct route_table openapi_routes = {openapi_rows, countof(openapi_rows)};
