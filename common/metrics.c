@@ -394,6 +394,32 @@ double metric_total(enum metric_id id)
 	return (double)metric_sum(metric_state.shm, id);
 }
 
+double metric_total_of(enum metric_id id, unsigned label, const char *prefix)
+{
+	const struct metric_layout *l;
+	enum metric_set set;
+	double total = 0;
+	size_t series;
+	size_t at;
+	size_t i;
+
+	BUG_ON(id >= METRIC_MAX || label >= METRIC_LABELS || metric_table[id].type == METRIC_HISTOGRAM);
+	if (metric_state.shm == NULL)
+		return 0;
+	l = &metric_state.layout[id];
+	set = metric_table[id].labels[label].set;
+	for (series = 0; series < l->series; series++) {
+		at = series;
+		for (i = METRIC_LABELS - 1; i > label; i--)
+			at /= l->sizes[i];
+		at %= l->sizes[label];
+		if (at < metric_state.sets[set].n && strncmp(metric_state.sets[set].v[at], prefix, strlen(prefix)) == 0)
+			total +=
+			    (double)metric_fold(metric_state.shm, metric_table[id].fold, l->base + series * l->stride);
+	}
+	return total;
+}
+
 /* ---- printing ---- */
 
 static const char *metric_value_name(enum metric_set set, size_t i)

@@ -64,6 +64,8 @@ void metric_set(enum metric_id id, int64_t value, ...) __attribute__((sentinel))
 void metric_observe(enum metric_id id, double seconds, ...) __attribute__((sentinel));
 /* Over all slots and all series; of a histogram the number of observations, of M_COST_MICRO micro-dollars. */
 double metric_total(enum metric_id id);
+/* Over the series of a counter or gauge whose label number `label` begins with `prefix`: (M_HTTP_REQUESTS, 1, "5"). */
+double metric_total_of(enum metric_id id, unsigned label, const char *prefix);
 /* Prometheus text format 0.0.4 of everything, including process_* of this node. */
 void metrics_render(const struct shm *shm, struct buf *out);
 /* Zeroes the gauges of a slot (by the master at reap). */

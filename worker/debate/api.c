@@ -5,9 +5,12 @@
  */
 #include "worker/debate/debate.h"
 
+#include <time.h>
+
 #include "common/clock.h"
 #include "common/crypto.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "worker/debate/export.h"
 #include "worker/debate/view.h"
 #include "worker/http/route.h"
@@ -41,6 +44,16 @@ static json_t *api_body(struct http_request *req)
 	if (body == NULL)
 		http_reply_error(req, &err);
 	return body;
+}
+
+/* 400 for one field. Always false. */
+static bool api_problem(struct http_request *req, const char *field, const char *text)
+{
+	struct error err = ERROR_INIT;
+
+	error_field(&err, ERR_INVALID_VALUE, field, "%s", text);
+	http_reply_error(req, &err);
+	return false;
 }
 
 /* 400 with every bad field: the envelope names the first, `errors` lists all. */
@@ -129,6 +142,8 @@ CO_FN static void api_create(struct http_request *req)
 		http_reply_error(req, &err);
 		return;
 	}
+	/* The line that joins the request's id and the debate's. */
+	log_info("debate", replayed ? "debate created before" : "debate created", KV_STR("debate_id", id));
 	http_reply_field(req, "Location", "/api/debates/%.*s", STR_ARG(id));
 	http_reply_json(req, 200, api_created(req, plan, id, replayed));
 }
@@ -188,9 +203,9 @@ static bool api_filter(struct http_request *req, struct debate_filter *f, int li
 	*f = (struct debate_filter){.limit = (int)http_query_int(req, "limit", 1, limit_max, limit_default),
 				    .offset = (int)http_query_int(req, "offset", 0, INT32_MAX, 0),
 				    .status = api_stored_status(status)};
-	f->include_archived = str_eqz(status, "archived");
-	if (f->include_archived)
-		f->status = STR("completed");
+	f->only_archived = str_eqz(status, "archived");
+	if (f->only_archived)
+		f->status = STR_NONE;
 	if (status.n <= 50)
 		return true;
 	error_field(&err, ERR_INVALID_VALUE, "status", "must be at most 50 characters");
@@ -216,13 +231,62 @@ CO_FN static void api_history(struct http_request *req)
 	api_list_as(req, &f, "debates");
 }
 
+/* "2026-01-04", "2026-01-04T12:00:00Z", with fraction or offset, or seconds since the epoch. False: none of these. */
+static bool api_time(struct str s, int64_t *ms)
+{
+	char text[CLOCK_ISO_MAX + 8];
+	struct tm tm = {0};
+	const char *rest;
+	int hours, minutes;
+	uint64_t seconds;
+
+	if (str_to_u64(s, INT32_MAX * UINT64_C(100), &seconds)) {
+		*ms = (int64_t)seconds * 1000;
+		return true;
+	}
+	if (s.n >= sizeof(text))
+		return false;
+	(void)snprintf(text, sizeof(text), "%.*s", STR_ARG(s));
+	rest = strptime(text, "%Y-%m-%d", &tm);
+	if (rest != NULL && *rest != '\0')
+		rest = strptime(rest + 1, "%H:%M:%S", &tm);
+	if (rest != NULL && *rest == '.')
+		rest += 1 + strspn(rest + 1, "0123456789");
+	if (rest == NULL)
+		return false;
+	*ms = (int64_t)timegm(&tm) * 1000;
+	if (sscanf(rest, "%3d:%2d", &hours, &minutes) == 2 && (*rest == '+' || *rest == '-'))
+		*ms -= (hours * 60 + (*rest == '-' ? -minutes : minutes)) * INT64_C(60000);
+	else if (*rest != '\0' && strcmp(rest, "Z") != 0)
+		return false;
+	return true;
+}
+
+/* since and until, in the query or the body. False after having replied. */
+static bool api_period(struct http_request *req, const json_t *body, struct debate_filter *f)
+{
+	const struct {
+		const char *name;
+		int64_t *ms;
+	} bounds[] = {{"since", &f->since_ms}, {"until", &f->until_ms}};
+	size_t i;
+
+	for (i = 0; i < countof(bounds); i++) {
+		struct str s = json_get_str(body, bounds[i].name, http_query(req, bounds[i].name));
+
+		if (s.n > 0 && !api_time(s, bounds[i].ms))
+			return api_problem(req, bounds[i].name, "must be a time such as 2026-01-04T12:00:00Z");
+	}
+	return true;
+}
+
 CO_FN static void api_search(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 	struct debate_filter f;
 	const json_t *body = req->method == HTTP_POST ? api_body(req) : NULL;
 
-	if ((req->method == HTTP_POST && body == NULL) || !api_filter(req, &f, 20, 100))
+	if ((req->method == HTTP_POST && body == NULL) || !api_filter(req, &f, 20, 100) || !api_period(req, body, &f))
 		return;
 	f.query = http_query(req, "q").n > 0 ? http_query(req, "q") : http_query(req, "query");
 	f.query = json_get_str(body, "query", json_get_str(body, "q", f.query));
@@ -327,15 +391,6 @@ CO_FN static void api_messages(struct http_request *req)
 }
 
 /* ---- change ---- */
-
-static bool api_problem(struct http_request *req, const char *field, const char *text)
-{
-	struct error err = ERROR_INIT;
-
-	error_field(&err, ERR_INVALID_VALUE, field, "%s", text);
-	http_reply_error(req, &err);
-	return false;
-}
 
 static bool api_tags_valid(const json_t *tags)
 {
@@ -460,7 +515,7 @@ static bool api_wants_wrapped(const struct http_request *req, const struct expor
 	return str_eqz(str_trim(http_field(req, "Accept")), "application/json") && strcmp(f->extension, "json") != 0;
 }
 
-static void api_send_file(struct http_request *req, const struct export_file *f, const char *name)
+static void api_send_file(struct http_request *req, const struct export_file *f, const char *name, struct str debate_id)
 {
 	char iso[CLOCK_ISO_MAX];
 	json_t *o;
@@ -472,7 +527,8 @@ static void api_send_file(struct http_request *req, const struct export_file *f,
 	}
 	o = json_pack("{s:s, s:s, s:I}", "format", f->extension, "generated_at", clock_iso(iso, clock_wall_ms()),
 		      "size_bytes", (json_int_t)f->body.n);
-	json_put_str(o, "debate_id", req->params[0]);
+	if (debate_id.n > 0)
+		json_put_str(o, "debate_id", debate_id);
 	json_put_str(o, "filename", arena_printf(req->arena, "%s.%s", name, f->extension));
 	json_put_str(o, "content", f->body);
 	http_reply_json(req, 200, o);
@@ -485,6 +541,7 @@ CO_FN static void api_export_as(struct http_request *req, struct str format)
 	struct export_file file;
 	struct debate_row row;
 	const json_t *doc;
+	struct str name;
 
 	if (!api_get(req, &row))
 		return;
@@ -493,9 +550,12 @@ CO_FN static void api_export_as(struct http_request *req, struct str format)
 		http_reply_error(req, &err);
 		return;
 	}
-	api_send_file(
-	    req, &file,
-	    arena_printf(req->arena, "debate-%.*s%s%.*s", STR_ARG(row.slug), table.n > 0 ? "-" : "", STR_ARG(table)).p);
+	name = arena_printf(req->arena, "debate-%.*s", STR_ARG(row.slug));
+	/* Only a table that export_render knows is named: the rest of the query is the client's, and this goes into a
+	 * header. */
+	if (table.n > 0 && strcmp(file.extension, "csv") == 0)
+		name = arena_printf(req->arena, "%.*s-%.*s", STR_ARG(name), STR_ARG(table));
+	api_send_file(req, &file, name.p, row.id);
 }
 
 CO_FN static void api_export(struct http_request *req)
@@ -571,13 +631,13 @@ CO_FN static void api_export_all(struct http_request *req)
 			   clock_iso(iso, clock_wall_ms()));
 	if (out.overflow)
 		error_set(&err, ERR_TOO_LARGE, "the export is larger than 64 MiB; ask for less with limit and offset");
-	if (err.code != ERR_OK) {
+	if (err.code != ERR_OK)
 		http_reply_error(req, &err);
-	} else {
-		http_reply_field(req, "Content-Disposition", "attachment; filename=\"debates.%s\"",
-				 csv ? "csv" : "json");
-		http_reply(req, 200, csv ? "text/csv; charset=utf-8" : "application/json", buf_str(&out));
-	}
+	else
+		api_send_file(req,
+			      &(struct export_file){csv ? "text/csv; charset=utf-8" : "application/json",
+						    csv ? "csv" : "json", buf_str(&out)},
+			      "debates", STR_NONE);
 	buf_free(&out);
 }
 

@@ -68,7 +68,7 @@ struct debate_filter {
 	struct str status, query;
 	int64_t since_ms, until_ms;
 	int limit, offset;
-	bool include_archived;
+	bool include_archived, only_archived;
 };
 /* Newest first. */
 CO_FN bool debate_list(struct db *db, struct arena *a, const struct context *ctx, const struct debate_filter *f,

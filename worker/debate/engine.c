@@ -193,6 +193,7 @@ static json_t *engine_read_critique(struct step *s, void *arg, struct str text)
 	json_object_set(value, "suggestions", critique.suggestions);
 	json_put_int(value, "severity_milli", critique.severity_milli);
 	json_put_str(value, "reasoning", critique.reasoning);
+	json_put_int(value, "at_ms", step_now_ms(s));
 	event_critique(&at, str_of(c->target->name), value, str_trim(text));
 	return value;
 }
@@ -351,6 +352,7 @@ static json_t *engine_read_vote(struct step *s, void *arg, struct str text)
 		return NULL;
 	value = engine_choice(c, vote.choice, vote.confidence_ppm, vote.reasoning);
 	json_object_set_new(value, "continue_debate", json_boolean(vote.continue_debate));
+	json_put_int(value, "at_ms", step_now_ms(s));
 	event_vote(&at, value);
 	return value;
 }

@@ -170,7 +170,7 @@ static void export_cell(struct buf *b, struct str s, bool last)
 	size_t i;
 
 	buf_addc(b, '"');
-	if (s.n > 0 && strchr("=+-@", s.p[0]) != NULL)
+	if (s.n > 0 && memchr("=+-@\t\r", s.p[0], 6) != NULL)
 		buf_addc(b, '\''); /* a spreadsheet would run it (rest-core 4.7) */
 	for (i = 0; i < s.n; i++) {
 		if (s.p[i] == '"')
@@ -180,7 +180,7 @@ static void export_cell(struct buf *b, struct str s, bool last)
 	buf_addz(b, last ? "\"\r\n" : "\",");
 }
 
-/* Any JSON value as the text of a cell. */
+/* Any JSON value as the text of a cell; a list as its length. */
 static void export_value(struct buf *b, const json_t *v, bool last)
 {
 	char number[64] = "";
@@ -190,7 +190,9 @@ static void export_value(struct buf *b, const json_t *v, bool last)
 	else if (json_is_boolean(v))
 		export_cell(b, json_is_true(v) ? STR("true") : STR("false"), last);
 	else {
-		if (json_is_integer(v))
+		if (json_is_array(v))
+			(void)snprintf(number, sizeof(number), "%zu", json_array_size(v));
+		else if (json_is_integer(v))
 			(void)snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(v));
 		else if (json_is_real(v))
 			(void)snprintf(number, sizeof(number), "%.6g", json_real_value(v));
@@ -213,8 +215,9 @@ static const struct export_column export_messages[] = {
 static const struct export_column export_critiques[] = {{"round", "round"},     {"critic", "critic"},
 							{"target", "target"},   {"severity", "severity"},
 							{"summary", "summary"}, {"timestamp", "timestamp"}};
-static const struct export_column export_votes[] = {
-    {"round", "round"}, {"voter", "voter"}, {"choice", "choice"}, {"reason", "reason"}, {"confidence", "confidence"}};
+static const struct export_column export_votes[] = {{"round", "round"},         {"voter", "voter"},
+						    {"choice", "choice"},       {"reason", "reason"},
+						    {"timestamp", "timestamp"}, {"confidence", "confidence"}};
 static const struct export_table export_tables[] = {
     {"messages", "messages", export_messages, countof(export_messages)},
     {"critiques", "critiques", export_critiques, countof(export_critiques)},
@@ -230,6 +233,8 @@ static const struct export_column export_fields[] = {{"debate_id", "id"},
 						     {"confidence", "confidence"},
 						     {"final_answer", "final_answer"},
 						     {"message_count", "message_count"},
+						     {"critique_count", "critiques"},
+						     {"vote_count", "votes"},
 						     {"total_cost_usd", "total_cost_usd"}};
 
 static void export_table_csv(struct buf *b, const struct export_table *t, const json_t *d)

@@ -95,6 +95,12 @@ void result_message(struct result *r, struct str agent, struct str content, int 
 	json_object_setn_new(r->proposals, agent.p, agent.n, json_str(content));
 }
 
+static void result_stamp(json_t *o, const json_t *value)
+{
+	if (json_get_int(value, "at_ms", 0) != 0) /* older journals do not have it */
+		json_put_int(o, "at_ms", json_get_int(value, "at_ms", 0));
+}
+
 void result_critique(struct result *r, struct str critic, struct str target, int round, const json_t *value)
 {
 	json_t *o = json_object();
@@ -106,6 +112,7 @@ void result_critique(struct result *r, struct str critic, struct str target, int
 	json_object_set(o, "suggestions", json_get_arr(value, "suggestions"));
 	json_put_int(o, "severity_milli", json_get_int(value, "severity_milli", 0));
 	json_put_str(o, "reasoning", json_get_str(value, "reasoning", STR("")));
+	result_stamp(o, value);
 	json_array_append_new(r->critiques, o);
 }
 
@@ -119,6 +126,7 @@ void result_vote(struct result *r, struct str agent, const json_t *value)
 	json_put_int(o, "weight_ppm", json_get_int(value, "weight_ppm", 0));
 	json_put_str(o, "reasoning", json_get_str(value, "reasoning", STR("")));
 	json_object_set_new(o, "continue_debate", json_boolean(json_get_bool(value, "continue_debate", false)));
+	result_stamp(o, value);
 	json_array_append_new(r->votes, o);
 }
 

@@ -245,31 +245,33 @@ static struct str store_contains(struct arena *a, struct str text)
 	return out;
 }
 
-/* Empty text and 0 mean "any". */
+/* Empty text and 0 mean "any"; a timeout is shown as a failure; $7: 0 without archived ones, 1 all, 2 only those. */
 #define STORE_WHERE                                                                                                   \
-	" FROM debates WHERE org_id = $1 AND workspace_id = $2 AND ($3 = '' OR status = $3)"                          \
+	" FROM debates WHERE org_id = $1 AND workspace_id = $2"                                                       \
+	" AND ($3 = '' OR status = $3 OR ($3 = 'failed' AND status = 'timeout'))"                                     \
 	" AND ($4 = '' OR task LIKE $4 ESCAPE '\\' OR title LIKE $4 ESCAPE '\\' OR final_answer LIKE $4 ESCAPE '\\')" \
-	" AND ($5 = 0 OR created_at >= $5) AND ($6 = 0 OR created_at <= $6) AND ($7 = 1 OR archived = 0)"
+	" AND ($5 = 0 OR created_at >= $5) AND ($6 = 0 OR created_at <= $6) AND ($7 = 1 OR archived = $7 / 2)"
 
 CO_FN bool debate_list(struct db *db, struct arena *a, const struct context *ctx, const struct debate_filter *f,
 		       struct debate_row **rows, size_t *n, int64_t *total, struct error *err)
 {
 	struct str pattern = f->query.n > 0 ? store_contains(a, f->query) : STR("");
 	struct str status = f->status.n > 0 ? f->status : STR("");
+	int archived = f->only_archived ? 2 : f->include_archived;
 	struct db_rows r;
 	size_t i;
 
 	if (!db_query(db, a, "SELECT COUNT(*)" STORE_WHERE,
 		      DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(status), DB_S(pattern),
-			      DB_I(f->since_ms), DB_I(f->until_ms), DB_I(f->include_archived)),
+			      DB_I(f->since_ms), DB_I(f->until_ms), DB_I(archived)),
 		      &r, err))
 		return false;
 	*total = db_int(&r, 0, 0);
-	if (!db_query(
-		db, a, "SELECT " STORE_LIST_COLUMNS STORE_WHERE " ORDER BY created_at DESC, id DESC LIMIT $8 OFFSET $9",
-		DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(status), DB_S(pattern), DB_I(f->since_ms),
-			DB_I(f->until_ms), DB_I(f->include_archived), DB_I(f->limit), DB_I(f->offset)),
-		&r, err))
+	if (!db_query(db, a,
+		      "SELECT " STORE_LIST_COLUMNS STORE_WHERE " ORDER BY created_at DESC, id DESC LIMIT $8 OFFSET $9",
+		      DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(status), DB_S(pattern),
+			      DB_I(f->since_ms), DB_I(f->until_ms), DB_I(archived), DB_I(f->limit), DB_I(f->offset)),
+		      &r, err))
 		return false;
 	*n = r.count;
 	*rows = arena_zalloc(a, (r.count + 1) * sizeof(**rows));

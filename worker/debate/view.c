@@ -147,6 +147,7 @@ static json_t *view_critiques(const json_t *result)
 	return list;
 }
 
+/* All votes are cast after the last round. */
 static json_t *view_votes(const json_t *result)
 {
 	json_t *list = json_deep_copy(json_get_arr(result, "votes"));
@@ -160,6 +161,8 @@ static json_t *view_votes(const json_t *result)
 
 		json_object_set(v, "voter", json_object_get(v, "agent"));
 		json_object_set(v, "reason", json_object_get(v, "reasoning"));
+		json_object_set(v, "round", json_object_get(result, "rounds_used"));
+		view_stamp(v, v);
 	}
 	return list;
 }
@@ -177,6 +180,25 @@ static json_t *view_consensus(const json_t *result, const struct debate_row *row
 	view_text(c, "final_answer", row->final_answer);
 	view_text(c, "conclusion", row->final_answer);
 	return c;
+}
+
+/* The consensus once more, with who got how many votes. */
+static json_t *view_proof(const json_t *result, const struct debate_row *row)
+{
+	const json_t *votes = json_get_arr(result, "votes");
+	json_t *proof = view_consensus(result, row), *counts = json_object();
+	size_t i;
+
+	for (i = 0; i < json_array_size(votes); i++) {
+		struct str choice = json_get_str(json_array_get(votes, i), "choice", STR(""));
+
+		if (choice.n > 0)
+			json_object_setn_new(
+			    counts, choice.p, choice.n,
+			    json_integer(json_integer_value(json_object_getn(counts, choice.p, choice.n)) + 1));
+	}
+	json_object_set_new(proof, "vote_breakdown", counts);
+	return proof;
 }
 
 static json_t *view_dissents(const json_t *result)
@@ -218,7 +240,7 @@ static void view_result(struct arena *a, json_t *o, const struct debate_row *row
 	json_object_set_new(o, "critiques", view_critiques(result));
 	json_object_set_new(o, "votes", view_votes(result));
 	json_object_set_new(o, "consensus", view_consensus(result, row));
-	json_object_set_new(o, "consensus_proof", result != NULL ? view_consensus(result, row) : json_null());
+	json_object_set_new(o, "consensus_proof", result != NULL ? view_proof(result, row) : json_null());
 	if (result == NULL)
 		return;
 	for (i = 0; i < countof(view_plain); i++)

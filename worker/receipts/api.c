@@ -215,7 +215,9 @@ static void api_verify_posted(struct http_request *req)
 	struct error err = ERROR_INIT;
 	const json_t *body = json_parse(req->arena, req->body.n > 0 ? req->body : STR("{}"), &err), *doc;
 
-	if (body == NULL) {
+	if (body != NULL && !json_is_object(body))
+		error_set(&err, ERR_INVALID_JSON, "the body must be a JSON object");
+	if (!json_is_object(body)) {
 		http_reply_error(req, &err);
 		return;
 	}

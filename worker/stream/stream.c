@@ -165,6 +165,7 @@ static void topic_append(struct topic *t, struct frame frame)
 		t->room = t->room != 0 ? 2 * t->room : 16;
 		t->ring = xrealloc(t->ring, t->room * sizeof(*t->ring));
 	}
+	frame.debate = t->id;
 	t->ring[t->count++] = frame;
 	t->bytes += frame.ws->n;
 	t->tail = frame.seq;
@@ -258,6 +259,7 @@ static void topic_token(struct topic *t, const struct stream_message *m, struct 
 	if (m->token_kind > TOKEN_FINISH)
 		return;
 	frame_render(&frame, 0, str_of(token_types[m->token_kind]), envelope);
+	frame.debate = t->id;
 	for (f = t->followers; f != NULL; f = f->next)
 		follower_token(f, (enum stream_token_kind)m->token_kind, m->token_id, m->attempt, m->seq, &frame);
 	for (h = t->s->firehoses; t->firehose && h != NULL; h = h->next)

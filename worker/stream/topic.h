@@ -16,10 +16,11 @@ struct topic;
 
 /* One event, rendered once for all sockets of each kind. */
 struct frame {
-	int64_t seq;      /* 0: ephemeral */
-	bool last;        /* debate_end */
-	struct rbuf *ws;  /* complete text frame */
-	struct rbuf *sse; /* complete event block */
+	int64_t seq;        /* 0: ephemeral */
+	bool last;          /* debate_end */
+	const char *debate; /* whose it is; with a frame that is being delivered */
+	struct rbuf *ws;    /* complete text frame */
+	struct rbuf *sse;   /* complete event block */
 };
 
 /* How a follower's carrier takes frames. */

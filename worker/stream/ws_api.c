@@ -13,7 +13,6 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/log.h"
-#include "common/metrics.h"
 #include "worker/debate/debate.h"
 #include "worker/stream/snapshot.h"
 #include "worker/stream/sse.h"
@@ -47,6 +46,7 @@ struct socket {
 	struct context ctx;
 	char client_id[16];
 	bool authenticated, v1; /* v1: subprotocol aragora-v1 */
+	bool all;               /* has asked for everything: a subscription does not narrow it */
 	struct socket_sub *subs;
 	unsigned sub_count, bad;
 	struct firehose *firehose;
@@ -99,7 +99,6 @@ static bool socket_take(struct socket *k, const struct frame *f)
 {
 	if (k->ws == NULL)
 		return false;
-	metric_add(M_WS_MESSAGES, 1, "out", NULL);
 	return ws_send(k->ws, rbuf_ref(f->ws));
 }
 
@@ -133,9 +132,21 @@ static void sub_failed(void *arg)
 
 static const struct follower_ops sub_ops = {sub_send, sub_caught_up, sub_failed};
 
+static struct socket_sub **sub_find(struct socket *k, struct str id)
+{
+	struct socket_sub **p;
+
+	for (p = &k->subs; *p != NULL && !str_eqz(id, (*p)->id); p = &(*p)->next)
+		;
+	return p;
+}
+
+/* What the socket also follows by name comes from there, once. */
 static bool hose_send(void *arg, const struct frame *f)
 {
-	return socket_take(arg, f);
+	struct socket *k = arg;
+
+	return *sub_find(k, str_of(f->debate)) != NULL || socket_take(k, f);
 }
 
 static void hose_caught_up(void *arg, int64_t cursor)
@@ -172,15 +183,6 @@ static void sub_free(struct socket *k, struct socket_sub **p)
 	follower_free(u->follower);
 	free(u);
 	k->sub_count--;
-}
-
-static struct socket_sub **sub_find(struct socket *k, struct str id)
-{
-	struct socket_sub **p;
-
-	for (p = &k->subs; *p != NULL && !str_eqz(id, (*p)->id); p = &(*p)->next)
-		;
-	return p;
 }
 
 /* ---- subscribing ---- */
@@ -258,7 +260,8 @@ CO_FN static void socket_follow(struct socket *k, struct arena *a, struct str id
 				     "this socket follows as many debates as it may");
 		return;
 	}
-	socket_hose(k, false);
+	if (!k->all)
+		socket_hose(k, false);
 	socket_send(k, socket_frame("subscribed", json_pack("{s:s%, s:I}", "debate_id", row.id.p, row.id.n, "last_seq",
 							    (json_int_t)row.last_seq)));
 	if (state != NULL)
@@ -300,6 +303,7 @@ CO_FN static void on_subscribe(struct socket *k, struct arena *a, const json_t *
 	if (id.n == 0 && ids == NULL) {
 		/* Channels name views of everything (websocket.md 6.4). */
 		if (json_object_get(m, "channel") != NULL || json_object_get(m, "channels") != NULL) {
+			k->all = true;
 			socket_hose(k, true);
 			socket_send(k, socket_frame("subscribed", json_pack("{s:b}", "all", 1)));
 			return;
@@ -322,8 +326,6 @@ CO_FN static void on_unsubscribe(struct socket *k, struct arena *a, const json_t
 	(void)a;
 	if (*p != NULL)
 		sub_free(k, p);
-	if (k->subs == NULL)
-		socket_hose(k, true);
 	socket_send(k, socket_frame("unsubscribed", json_pack("{s:s%}", "debate_id", id.p != NULL ? id.p : "", id.n)));
 }
 
@@ -331,8 +333,7 @@ CO_FN static void on_subscribe_all(struct socket *k, struct arena *a, const json
 {
 	(void)a;
 	(void)m;
-	while (k->subs != NULL)
-		sub_free(k, &k->subs);
+	k->all = true;
 	socket_hose(k, true);
 	socket_send(k, socket_frame("subscribed", json_pack("{s:b}", "all", 1)));
 }
@@ -463,7 +464,6 @@ static void socket_on_message(void *arg, struct str text, bool binary)
 {
 	struct socket *k = arg;
 
-	metric_add(M_WS_MESSAGES, 1, "in", NULL);
 	if (binary)
 		socket_error(k, 400, "validation", "binary_not_supported", "send text messages");
 	else

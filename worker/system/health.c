@@ -93,7 +93,7 @@ static json_t *health_check_providers(const struct worker *w)
 		bool ok = conf_provider_usable(w->conf, (enum conf_provider_id)i);
 
 		json_object_set_new(providers, conf_provider_name((enum conf_provider_id)i), json_boolean(ok));
-		usable += ok;
+		usable += ok && i != PROVIDER_DEMO;
 	}
 	/* Without a provider the server still serves: demo agents play. */
 	return json_pack("{s:b, s:b, s:i, s:o}", "healthy", 1, "any_available", usable > 0, "available_count", usable,
@@ -252,7 +252,7 @@ static void health_metrics(struct http_request *req)
 static void health_api_metrics(struct http_request *req)
 {
 	struct str accept = http_field(req, "Accept");
-	double total = metric_total(M_HTTP_REQUESTS), uptime;
+	double total = metric_total(M_HTTP_REQUESTS), errors = metric_total_of(M_HTTP_REQUESTS, 1, "5"), uptime;
 	json_t *o;
 
 	if (!str_istarts(accept, STR("application/json"))) {
@@ -262,9 +262,10 @@ static void health_api_metrics(struct http_request *req)
 	if (!health_metrics_allowed(req))
 		return;
 	uptime = health_uptime(health_worker(req));
-	o = json_pack("{s:f, s:s, s:{s:I}, s:{s:I, s:I, s:I, s:I}, s:{}, s:{}}", "uptime_seconds", uptime,
-		      "uptime_human", arena_printf(req->arena, "%.0fs", uptime).p, "requests", "total",
-		      (json_int_t)total, "debates", "total", (json_int_t)metric_total(M_DEBATES_TOTAL), "completed",
+	o = json_pack("{s:f, s:s, s:{s:I, s:I, s:f, s:[]}, s:{s:I, s:I, s:I, s:I}, s:{}, s:{}}", "uptime_seconds",
+		      uptime, "uptime_human", arena_printf(req->arena, "%.0fs", uptime).p, "requests", "total",
+		      (json_int_t)total, "errors", (json_int_t)errors, "error_rate", total > 0 ? errors / total : 0.0,
+		      "top_endpoints", "debates", "total", (json_int_t)metric_total(M_DEBATES_TOTAL), "completed",
 		      (json_int_t)metric_total(M_DEBATES_COMPLETED), "failed",
 		      (json_int_t)metric_total(M_DEBATES_FAILED), "active", (json_int_t)metric_total(M_ACTIVE_DEBATES),
 		      "cache", "databases");
