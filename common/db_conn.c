@@ -233,7 +233,7 @@ bool db_conn_run(struct db_conn *c, const char *sql, const struct db_val *args, 
 bool db_conn_int(struct db_conn *c, const char *sql, const struct db_val *args, size_t n, int64_t *out,
 		 struct error *err)
 {
-	sqlite3_stmt *stmt;
+	sqlite3_stmt *stmt = NULL;
 	bool ok;
 	int rc;
 

@@ -498,7 +498,7 @@ static void metric_print_series(const struct shm *shm, struct buf *out, enum met
 {
 	const struct metric_desc *d = &metric_table[id];
 	const struct metric_layout *l = &metric_state.layout[id];
-	int64_t cells[METRIC_BUCKETS + 2];
+	int64_t cells[METRIC_BUCKETS + 2] = {0};
 	bool zero = true;
 	size_t i;
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Static checks, called by `make lint`. Each prints what it found; the exit status is non-zero if any found something.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 status=0
 jobs=$(nproc)
 
@@ -60,9 +60,9 @@ engine_interface() {
 
 manuals() { mandoc -Tlint -W warning man/*.5 man/*.8; }
 shells() { git ls-files '*.sh' .ci/run | xargs shellcheck -S warning; }
-cpp_check() {
-	cppcheck --quiet --std=c11 -I. -D_GNU_SOURCE -D__linux__ '-DARAGORA_VERSION="0"' --enable=warning,portability --inline-suppr \
-		--suppress=missingIncludeSystem --suppress=preprocessorErrorDirective --error-exitcode=1 -j"$jobs" common worker master
+# The analyzer and the bug patterns of clang-tidy, see .clang-tidy.
+tidy() {
+	sources | xargs -P"$jobs" -n6 sh -c 'clang-tidy-14 --quiet "$@" -- -std=c11 -D_GNU_SOURCE -I. "-DARAGORA_VERSION=\"0\""' sh
 }
 format() { git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror; }
 words() { ! git grep -nwiE 'TODO|FIXME|XXX|HACK' -- '*.c' '*.h' '*.py' '*.sh' Makefile ':!tests/lint.sh'; }
@@ -76,5 +76,5 @@ check "clang build" second_compiler
 check "engine uses only steps" engine_interface
 check "manual pages" manuals
 check "shell scripts" shells
-check "cppcheck" cpp_check
+check "clang-tidy" tidy
 exit $status

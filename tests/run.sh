@@ -3,7 +3,7 @@
 # Everything that is tested, called by `make test`: release and sanitizer builds, unit tests and end-to-end tests on the
 # sanitizer build, short fuzzing, lint. Prints each part's result and ends with "N passed, N failed".
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 make="make --no-print-directory -j$(nproc)"
 python=${PYTHON:-/usr/bin/python3}
 out=build/test

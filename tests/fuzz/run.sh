@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Builds every fuzz target with libFuzzer and the sanitizers and runs each for SECONDS on its corpus.
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 seconds=${1:-20}
 out=build/fuzz
 status=0

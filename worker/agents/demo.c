@@ -485,7 +485,7 @@ static void demo_judge(struct demo *d)
 	d->stance = DEMO_BALANCED;
 	label = demo_choose(d, &lead, &chosen);
 	buf_printf(d->out, "WINNER: %s\nCONFIDENCE: 0.%lld\n", label != NULL ? label : "none",
-		   (long long)(70 + (lead > 20 ? 20 : lead)));
+		   70 + (long long)(lead > 20 ? 20 : lead));
 	demo_add(d, "REASONING: Its position (\"", str_utf8_cut(demo_line(chosen), 200),
 		 "\") answers the question that was asked, ");
 	demo_add(d, "takes the main risk (", str_of(d->t.domain->risk),

@@ -267,11 +267,12 @@ CO_FN static void clerk_beat(void *arg)
 	struct error err = ERROR_INIT;
 	int64_t now = clock_wall_ms();
 
+	c->beat++;
 	db_batch_add(b,
 		     "INSERT INTO processes (incarnation, node_id, slot, beat, engine_version, started_at, seen_at)"
 		     " VALUES ($1, $2, $3, $4, $5, $6, $6)"
 		     " ON CONFLICT (incarnation) DO UPDATE SET beat = excluded.beat, seen_at = excluded.seen_at",
-		     DB_ARGS(DB_Z(c->w->incarnation), DB_Z(c->w->shm->node_id), DB_I(c->w->slot), DB_I(++c->beat),
+		     DB_ARGS(DB_Z(c->w->incarnation), DB_Z(c->w->shm->node_id), DB_I(c->w->slot), DB_I(c->beat),
 			     DB_I(ENGINE_VERSION), DB_I(now)),
 		     1);
 	/* Rows of processes that died without debates are kept for ten leases only. */

@@ -306,7 +306,7 @@ static struct str parse_text(struct str s, size_t max)
 struct str parse_position(struct str text)
 {
 	static const struct parse_key key = {{"position"}};
-	struct str line = STR(""), first = STR("");
+	struct str line, first = STR("");
 	size_t at = 0;
 
 	while (at < text.n) {

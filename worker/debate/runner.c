@@ -28,10 +28,16 @@ struct runner {
 	struct bus_sub *queue_sub, *cancel_sub;
 	struct loop_timer tick, grace;
 	bool started, claiming, claim_again, draining, checking, resigning;
+	bool doubt; /* the store may name us as owner of a debate that does not run here */
 	uint64_t deaths;
 	void (*done)(void *arg);
 	void *done_arg;
 };
+
+static void runner_in_doubt(struct runner *r)
+{
+	r->doubt = true;
+}
 
 /* ---- one run ---- */
 
@@ -60,22 +66,40 @@ void run_drain(struct debate *d)
 		co_wake(s->co);
 }
 
+/*
+ * Gives back what this process owns. A run that ended because its writes are refused counts as a death, so that what
+ * fails everywhere ends at the limit of deaths; if the lease is lost, no row fits and nothing is changed.
+ */
+CO_FN static bool run_give_back(struct worker *w, struct str id, int64_t epoch, int64_t running_ms, bool refused,
+				struct error *err)
+{
+	struct db_batch *b = db_batch_new(w->db);
+	int64_t now = clock_wall_ms();
+
+	db_batch_add(
+	    b,
+	    "UPDATE debates SET owner = '', running_ms = MAX(running_ms, $4), updated_at = $5, crashes = crashes + $6,"
+	    " claim_after = CASE WHEN $6 = 1 THEN $5 + 500 * (1 << MIN(crashes, 20)) ELSE claim_after END"
+	    " WHERE id = $1 AND epoch = $2 AND owner = $3 AND status = 'running'",
+	    DB_ARGS(DB_S(id), DB_I(epoch), DB_Z(w->incarnation), DB_I(running_ms), DB_I(now), DB_I(refused)), 1);
+	return db_commit(w->db, b, err);
+}
+
 CO_FN bool run_release(struct debate *d)
 {
-	struct db_batch *b = db_batch_new(d->w->db);
+	bool refused = d->stop == STOP_FENCED, ok;
 	struct error err = ERROR_INIT;
-	bool ok;
 
 	FAULT("run.before_release");
-	db_batch_add(b, "UPDATE debates SET owner = '', running_ms = $3, updated_at = $4 WHERE id = $1 AND epoch = $2",
-		     DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(run_running_ms(d)), DB_I(clock_wall_ms())),
-		     1);
-	ok = db_commit(d->w->db, b, &err);
-	if (!ok)
-		log_warn("debate", "a debate could not be released; it is taken over when this process has ended",
-			 KV_S("reason", err.msg));
+	ok = run_give_back(d->w, d->plan.debate_id, d->epoch, run_running_ms(d), refused, &err);
+	if (ok)
+		log_info("debate", "debate released", KV_B("refused", refused));
+	else if (err.code == ERR_FENCED)
+		log_info("debate", "debate left to its new owner");
 	else
-		log_info("debate", "debate released");
+		log_warn("debate", "a debate could not be released yet", KV_S("reason", err.msg));
+	if (!ok && err.code != ERR_FENCED)
+		runner_in_doubt(d->w->runner);
 	return ok;
 }
 
@@ -206,7 +230,8 @@ CO_FN static bool run_dead_on_arrival(struct debate *d)
 	return true;
 }
 
-CO_FN static void run_debate_in_scope(struct debate *d)
+/* True: the engine came to its end. */
+CO_FN static bool run_debate_in_scope(struct debate *d)
 {
 	int64_t left_ms = d->plan.timeout_ms - d->running_base_ms;
 	bool finished;
@@ -216,14 +241,13 @@ CO_FN static void run_debate_in_scope(struct debate *d)
 	finished = engine_run(d);
 	co_scope_leave(&d->scope);
 	if (finished)
-		return;
+		return true;
 	if (d->stop == STOP_CANCELLED)
 		(void)run_finish_unfinished(d, "cancelled",
 					    d->cancel_reason.n > 0 ? d->cancel_reason.p : "user_requested");
 	else if (d->stop == STOP_TIMEOUT)
 		(void)run_finish_unfinished(d, "timeout", "the debate reached its time limit (debates.timeout)");
-	if (!d->finished && d->stop != STOP_FENCED)
-		(void)run_release(d);
+	return false;
 }
 
 /* ---- the runner ---- */
@@ -243,7 +267,7 @@ CO_FN static void runner_resign(void *arg)
 
 static void runner_left(struct runner *r)
 {
-	if (r->count > 0 || r->done == NULL || r->resigning)
+	if (r->count > 0 || r->claiming || r->done == NULL || r->resigning)
 		return;
 	loop_timer_stop(&r->grace);
 	r->resigning = co_spawn("resign", runner_resign, r) != NULL;
@@ -274,23 +298,27 @@ CO_FN static void runner_run(void *arg)
 	struct debate *d = arg;
 	struct runner *r = d->w->runner;
 	struct error err = ERROR_INIT;
+	bool decided = false;
 
 	co_set_log(&d->log);
 	d->run_started_us = clock_mono_us();
 	if (!run_load_journal(d, &err)) {
 		log_error("debate", "the journal cannot be read", KV_S("reason", err.msg));
-		(void)run_release(d);
 	} else if (!run_dead_on_arrival(d)) {
 		log_info("debate", json_object_size(d->journal) > 0 ? "debate resumed" : "debate started",
 			 KV_I("epoch", d->epoch), KV_I("journalled_steps", json_object_size(d->journal)));
 		if (r->draining)
 			run_drain(d);
-		run_debate_in_scope(d);
+		decided = run_debate_in_scope(d);
 	}
 #ifdef FAULT_POINTS
-	if (d->finished && d->stop == STOP_NONE && json_object_get(d->journal, "start") != NULL)
+	if (decided)
 		run_check_replay(d);
+#else
+	(void)decided;
 #endif
+	if (!d->finished)
+		(void)run_release(d);
 	runner_remove(r, d);
 	co_set_log(NULL);
 	run_free(d);
@@ -407,7 +435,10 @@ CO_FN static bool runner_claim_one(struct runner *r, struct str only, int cell)
 
 		if (runner_take(r, &row, &first, &err))
 			taken = runner_launch(r, &row, first, cell);
-		else if (err.code != ERR_FENCED)
+		else if (err.code == ERR_FENCED)
+			continue; /* somebody else was first */
+		r->doubt = r->doubt || !taken;
+		if (!taken)
 			break;
 	}
 	arena_free(a);
@@ -432,6 +463,7 @@ CO_FN static void runner_claim_loop(void *arg)
 		}
 	} while (r->claim_again);
 	r->claiming = false;
+	runner_left(r);
 }
 
 static void runner_claim(struct runner *r)
@@ -473,31 +505,60 @@ static bool runner_cancel_here(struct runner *r, struct str id, struct str reaso
 	return false;
 }
 
-/* The row is the truth: reads which debates of this process are to be cancelled. */
-CO_FN static void runner_check_cancels(void *arg)
+static bool runner_runs(const struct runner *r, struct str id)
+{
+	const struct debate *d;
+
+	for (d = r->running; d != NULL && !str_eq(d->plan.debate_id, id); d = d->next)
+		;
+	return d != NULL;
+}
+
+/*
+ * The store says that this process owns a debate, but it does not run: a claim of unknown outcome, or a release that
+ * could not be stored. As long as we live nobody else would take it.
+ */
+CO_FN static void runner_disown(struct runner *r, struct str id, int64_t epoch)
+{
+	struct error err = ERROR_INIT;
+
+	if (run_give_back(r->w, id, epoch, 0, false, &err))
+		log_info("debate", "a debate that did not run was given back", KV_STR("debate", id));
+	else if (err.code != ERR_FENCED)
+		r->doubt = true;
+}
+
+/* The row is the truth: reads which debates of this process are to be cancelled, and which it does not know of. */
+CO_FN static void runner_check_owned(void *arg)
 {
 	struct runner *r = arg;
 	struct arena *a = arena_new(0);
+	bool doubt = r->doubt && !r->claiming;
 	struct error err = ERROR_INIT;
 	struct db_rows rows;
 	size_t i;
 
-	if (db_query(
-		r->w->db, a,
-		"SELECT id, cancel_reason FROM debates WHERE status = 'running' AND owner = $1 AND cancel_reason <> ''",
-		DB_ARGS(DB_Z(r->w->incarnation)), &rows, &err))
+	if (db_query(r->w->db, a,
+		     "SELECT id, cancel_reason, epoch FROM debates WHERE status = 'running' AND owner = $1",
+		     DB_ARGS(DB_Z(r->w->incarnation)), &rows, &err)) {
+		r->doubt = r->doubt && !doubt;
 		for (i = 0; i < rows.count; i++)
-			(void)runner_cancel_here(r, db_str(&rows, i, 0), db_str(&rows, i, 1));
+			if (db_str(&rows, i, 1).n > 0 &&
+			    runner_cancel_here(r, db_str(&rows, i, 0), db_str(&rows, i, 1)))
+				continue;
+			else if (doubt && !runner_runs(r, db_str(&rows, i, 0)))
+				runner_disown(r, db_str(&rows, i, 0), db_int(&rows, i, 2));
+	}
 	arena_free(a);
 	r->checking = false;
 }
 
-static void runner_look_for_cancels(struct runner *r)
+static void runner_look_at_owned(struct runner *r)
 {
-	if (r->checking || r->count == 0)
+	if (r->checking || (r->count == 0 && !r->doubt))
 		return;
 	r->checking = true;
-	if (co_spawn("cancels", runner_check_cancels, r) == NULL)
+	if (co_spawn("owned", runner_check_owned, r) == NULL)
 		r->checking = false;
 }
 
@@ -505,7 +566,7 @@ static void runner_on_cancel(void *arg, struct str topic, struct str message)
 {
 	(void)topic;
 	(void)message;
-	runner_look_for_cancels(arg);
+	runner_look_at_owned(arg);
 }
 
 struct runner_end {
@@ -526,7 +587,7 @@ void runner_cancelled(struct runner *r, struct str id)
 {
 	struct runner_end *job;
 
-	runner_look_for_cancels(r);
+	runner_look_at_owned(r);
 	if (r->draining)
 		return; /* the hint on the bus reaches a worker that serves */
 	job = xcalloc(1, sizeof(*job));
@@ -543,7 +604,7 @@ static void runner_tick(void *arg)
 	struct runner *r = arg;
 	uint64_t deaths = atomic_load(&r->w->shm->deaths);
 
-	runner_look_for_cancels(r);
+	runner_look_at_owned(r);
 	clerk_tick(r->clerk);
 	if (r->deaths != deaths) {
 		r->deaths = deaths;

@@ -243,6 +243,13 @@ CO_FN static bool step_settled(struct debate *d, int64_t seq)
 	return ours;
 }
 
+/* An answer that was paid for is never given up for want of a store; what has cost nothing yet need not hold up a
+ * drain. */
+static bool step_store_again(const struct debate *d, const struct step_write *w, const struct error *err)
+{
+	return err->code == ERR_STORAGE && d->stop != STOP_FENCED && (w->usage != NULL || !d->draining);
+}
+
 /*
  * Commits one step's write; a store that fails is tried again until it works or the lease is lost: what was paid for
  * is not thrown away, and meanwhile the lock keeps this debate from starting anything.
@@ -261,12 +268,12 @@ CO_FN static bool step_commit_locked(struct step *s, const struct step_write *w)
 		ok = db_commit(d->w->db, step_batch(a, s, w, result, &events), &err);
 		if (!ok && err.code == ERR_FENCED && doubt && s->count > 0)
 			ok = step_settled(d, d->last_seq + (int64_t)s->count);
-		if (ok || err.code != ERR_STORAGE)
+		if (ok || !step_store_again(d, w, &err))
 			break;
 		doubt = true;
 		log_warn("debate", "a step cannot be stored; trying again", KV_S("step", s->key),
 			 KV_S("reason", err.msg));
-		if (d->stop == STOP_FENCED || co_sleep(pause) == CO_ENDED)
+		if (co_sleep(pause) == CO_ENDED)
 			break;
 		pause = 2 * pause < STEP_STORE_RETRY_MAX ? 2 * pause : STEP_STORE_RETRY_MAX;
 	}
@@ -303,14 +310,17 @@ static void step_remember(struct debate *d, const char *key, const struct step_w
 	json_object_set_new(d->journal, key, e);
 }
 
-/* Waits for its turn under a shield: a step that is to be stored is stored although the debate's time has ended. */
+/*
+ * Waits for its turn under a shield: a step that is to be stored is stored although the debate's time has ended, and
+ * however long the store is away; what is older than max_age ends anyway.
+ */
 CO_FN static bool step_commit(struct step *s, const struct step_write *w)
 {
 	struct debate *d = s->d;
 	struct co_shield shield;
 	bool ok = false;
 
-	co_shield(&shield, (int64_t)d->w->conf->debates.lease * 4);
+	co_shield(&shield, d->w->conf->debates.max_age);
 	if (co_lock(&d->commit, 0) == CO_DONE) {
 		FAULT("step.before_commit");
 		ok = d->stop != STOP_FENCED && d->stop != STOP_STORAGE && step_commit_locked(s, w);

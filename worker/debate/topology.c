@@ -65,7 +65,7 @@ static void topology_ring(const struct str *names, size_t n, uint64_t seed, int 
 size_t topology_pairs(const struct str *names, size_t n, uint64_t seed, int round,
 		      struct topology_pair pairs[TOPOLOGY_PAIRS_MAX])
 {
-	size_t place[TOPOLOGY_SEATS_MAX];
+	size_t place[TOPOLOGY_SEATS_MAX] = {0};
 	size_t c, t, count = 0;
 
 	BUG_ON(n > TOPOLOGY_SEATS_MAX);

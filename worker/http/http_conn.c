@@ -114,6 +114,7 @@ void conn_send(struct http_conn *c, struct rbuf *r)
 		o->head = 0;
 		o->cap *= 2;
 	}
+	BUG_ON(o->cap == 0);
 	o->ring[(o->head + o->count++) % o->cap] = r;
 	o->bytes += r->n;
 	conn_mark(c);

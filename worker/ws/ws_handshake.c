@@ -110,6 +110,7 @@ static void handshake_accept_key(struct str key, char out[32])
 	char text[24 + sizeof(guid)];
 	uint8_t digest[20];
 
+	BUG_ON(key.p == NULL || key.n != 24);
 	memcpy(text, key.p, 24);
 	memcpy(text + 24, guid, sizeof(guid));
 	crypto_sha1((struct str){text, 24 + sizeof(guid) - 1}, digest);
