@@ -7,7 +7,7 @@ CC := gcc
 BUILD ?= build/$(MODE)
 PYTHON ?= /usr/bin/python3
 
-LIBS := $(shell pkg-config --libs libevent_core libcrypto jansson libcurl yaml-0.1 sqlite3 zlib 2>/dev/null) -lpthread
+LIBS := $(shell pkg-config --libs libevent_core libcrypto jansson libcurl yaml-0.1 sqlite3 zlib 2>/dev/null) -lpthread -lm
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wpointer-arith \
 	-Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Walloca -Wswitch-enum -Wconversion -Wno-sign-conversion \
 	-Wframe-larger-than=8192 -Wdate-time
@@ -25,7 +25,7 @@ ifeq ($(MODE),release)
 CFLAGS_ALL += -O2 -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2
 else ifeq ($(MODE),asan)
 # The build that tests run on: sanitizers, and the points at which a test may kill it.
-CFLAGS_ALL += -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -DFAULT_POINTS -Wno-null-dereference -Wno-error=maybe-uninitialized
+CFLAGS_ALL += -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -DFAULT_POINTS -Wno-null-dereference -Wno-maybe-uninitialized
 LDFLAGS_ALL += -fsanitize=address,undefined
 else ifeq ($(MODE),debug)
 CFLAGS_ALL += -O0 -DFAULT_POINTS
