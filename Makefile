@@ -74,7 +74,7 @@ $(BUILD)/%.o: %.S
 $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libaragora.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(LDFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(BUILD)/libaragora.a $(LIBS) -lcmocka
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -Wno-frame-larger-than $(LDFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(BUILD)/libaragora.a $(LIBS) -lcmocka
 
 .PHONY: unit
 unit: $(UNIT_BIN) ## build and run the unit tests of MODE

@@ -37,7 +37,8 @@ struct harness {
 
 #define HARNESS_TURNS 2000
 
-static struct harness *harness_new(const struct conf_override *overrides, size_t n, const struct route_table *routes)
+__attribute__((unused)) static struct harness *harness_new(const struct conf_override *overrides, size_t n,
+							   const struct route_table *routes)
 {
 	struct harness *h = xcalloc(1, sizeof(*h));
 	struct conf_override all[16] = {{"log.access", ""}};
@@ -64,7 +65,7 @@ static struct harness *harness_new(const struct conf_override *overrides, size_t
 }
 
 /* Reads what is there. */
-static void harness_read(struct harness *h)
+__attribute__((unused)) static void harness_read(struct harness *h)
 {
 	char p[16384];
 	ssize_t n;
@@ -80,7 +81,7 @@ static void harness_read(struct harness *h)
 	}
 }
 
-static void harness_turns(struct harness *h, unsigned n)
+__attribute__((unused)) static void harness_turns(struct harness *h, unsigned n)
 {
 	while (n-- > 0) {
 		loop_turn(h->w.loop, false);
@@ -88,7 +89,7 @@ static void harness_turns(struct harness *h, unsigned n)
 	}
 }
 
-static void harness_connect(struct harness *h)
+__attribute__((unused)) static void harness_connect(struct harness *h)
 {
 	int fd[2];
 
@@ -101,14 +102,14 @@ static void harness_connect(struct harness *h)
 	http_server_adopt(h->w.http, fd[1]);
 }
 
-static void harness_hang_up(struct harness *h)
+__attribute__((unused)) static void harness_hang_up(struct harness *h)
 {
 	close(h->client);
 	h->client = -1;
 }
 
 /* Sends all of s, `step` bytes per turn (0: at once). */
-static void harness_send(struct harness *h, struct str s, size_t step)
+__attribute__((unused)) static void harness_send(struct harness *h, struct str s, size_t step)
 {
 	unsigned stuck = 0;
 
@@ -125,7 +126,7 @@ static void harness_send(struct harness *h, struct str s, size_t step)
 	}
 }
 
-static void harness_sendz(struct harness *h, const char *z)
+__attribute__((unused)) static void harness_sendz(struct harness *h, const char *z)
 {
 	harness_send(h, str_of(z), 0);
 }
@@ -162,7 +163,7 @@ static bool answer_take(struct str *from, struct answer *a)
 }
 
 /* Turns the loop until a complete reply is there; fails the test if none comes. The slices live until the next read. */
-static struct answer harness_answer(struct harness *h)
+__attribute__((unused)) static struct answer harness_answer(struct harness *h)
 {
 	static struct buf last;
 	struct answer a;
@@ -204,7 +205,7 @@ static bool answer_has(const struct answer *a, const char *line)
 	return str_ifind(a->head, str_of(line)) >= 0;
 }
 
-static void harness_free(struct harness *h)
+__attribute__((unused)) static void harness_free(struct harness *h)
 {
 	if (h->client >= 0)
 		close(h->client);
