@@ -15,6 +15,8 @@
 #include "worker/worker.h"
 #include "worker/ws/ws.h"
 
+#define STREAM_LOG_TICKS 4 /* of them between looks at the log for silent topics */
+#define STREAM_LOG_PAGE 16
 #define STREAM_TICK_US (250 * MS_US) /* head comparison, DESIGN 6 */
 #define STREAM_READERS 4             /* of the log, per worker */
 #define STREAM_PAGE 200
@@ -64,6 +66,8 @@ struct topic {
 	int64_t wanted; /* a seq that is known to exist */
 	uint64_t head;  /* cell value accounted for by messages and reads */
 	bool suspicious, reading, firehose;
+	bool ended;       /* its last event is in the tail */
+	int64_t moved_us; /* when an event came last */
 	int64_t idle_since_us;
 };
 
@@ -73,9 +77,9 @@ struct stream {
 	struct firehose *firehoses;
 	struct stream_sockets *sockets;
 	struct loop_timer tick;
-	unsigned readers;
+	unsigned readers, ticks;
 	uint64_t deaths;
-	bool closing;
+	bool closing, comparing;
 };
 
 static void topic_read(struct topic *t);
@@ -169,6 +173,8 @@ static void topic_append(struct topic *t, struct frame frame)
 	t->ring[t->count++] = frame;
 	t->bytes += frame.ws->n;
 	t->tail = frame.seq;
+	t->ended = frame.last;
+	t->moved_us = clock_mono_us();
 	topic_deliver(t, &frame);
 	topic_firehose(t, &frame);
 	topic_trim(t);
@@ -589,6 +595,78 @@ static void topic_compare(struct topic *t, bool death)
 	topic_read(t);
 }
 
+/*
+ * Who runs the debate may share neither mailboxes nor cells with us: a worker of another node, or one whose master died
+ * and that finishes while the next master's workers already serve. For topics that have been silent the log says where
+ * they stand, many of them in one query (PITFALLS 5c).
+ */
+static bool topic_silent(const struct topic *t, int64_t now)
+{
+	return (t->followers != NULL || t->firehose) && t->tail >= 0 && !t->ended && now - t->moved_us > SEC_US;
+}
+
+static void stream_heads(struct stream *s, const struct db_rows *rows)
+{
+	size_t i;
+
+	for (i = 0; i < rows->count; i++) {
+		struct topic *t = topic_find(s, db_str(rows, i, 0));
+		int64_t head = db_int(rows, i, 1);
+
+		if (t == NULL)
+			continue;
+		t->ended = !db_null(rows, i, 2) && t->tail >= head;
+		if (head > t->tail) {
+			t->wanted = head > t->wanted ? head : t->wanted;
+			topic_read(t);
+		}
+	}
+}
+
+CO_FN static void stream_compare_log(void *arg)
+{
+	struct stream *s = arg;
+	struct arena *a = arena_new(0);
+	struct error err = ERROR_INIT;
+	int64_t now = clock_mono_us();
+	struct db_val *ids;
+	struct db_rows rows;
+	const struct topic *t;
+	size_t i, n = 0, room = 0;
+
+	for (t = s->topics; t != NULL; t = t->next)
+		room += topic_silent(t, now);
+	ids = arena_zalloc(a, (room + STREAM_LOG_PAGE) * sizeof(*ids));
+	for (t = s->topics; t != NULL; t = t->next)
+		if (topic_silent(t, now))
+			ids[n++] = DB_S(arena_str(a, str_of(t->id)));
+	for (i = n; i < n + STREAM_LOG_PAGE && n > 0; i++)
+		ids[i] = ids[0];
+	for (i = 0; i < n && !s->closing; i += STREAM_LOG_PAGE) {
+		if (!db_query(s->w->db, a,
+			      "SELECT id, last_seq, completed_at FROM debates WHERE id IN"
+			      " ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+			      &ids[i], STREAM_LOG_PAGE, &rows, &err))
+			break; /* the next look is in a second */
+		stream_heads(s, &rows);
+	}
+	arena_free(a);
+	s->comparing = false;
+}
+
+static void stream_look_at_log(struct stream *s, int64_t now)
+{
+	const struct topic *t;
+
+	for (t = s->topics; t != NULL && !topic_silent(t, now); t = t->next)
+		;
+	if (t == NULL || s->comparing || s->closing)
+		return;
+	s->comparing = true;
+	if (co_spawn("heads", stream_compare_log, s) == NULL)
+		s->comparing = false;
+}
+
 #define STREAM_TOPIC_IDLE (10 * SEC_US) /* a topic without followers is kept that long: they may come back */
 
 static void stream_tick(void *arg)
@@ -610,6 +688,8 @@ static void stream_tick(void *arg)
 		}
 	}
 	s->deaths = deaths;
+	if (++s->ticks % STREAM_LOG_TICKS == 0)
+		stream_look_at_log(s, now);
 	loop_timer_set(&s->tick, STREAM_TICK_US);
 }
 
