@@ -303,9 +303,13 @@ def check_books(node, provider, debate_id):
     """Journal, ledger and receipt agree with what the provider was asked."""
     steps = dict(node.rows("SELECT key, state FROM debate_steps WHERE debate_id = ?", debate_id))
     assert set(steps.values()) == {"done"}, steps
-    ledger = [k.rsplit("#", 1)[0] for (k,) in node.rows("SELECT step_key FROM usage_ledger WHERE debate_id = ?", debate_id)]
+    rows = [k.rsplit("#", 1) for (k,) in node.rows("SELECT step_key FROM usage_ledger WHERE debate_id = ?", debate_id)]
+    ledger = {step: int(attempt) for step, attempt in rows}
     calls = asked(provider, debate_id)
-    assert len(ledger) == len(set(ledger)) and set(ledger) == set(calls)
+    assert len(ledger) == len(rows) and set(ledger) == set(calls)
+    for step, attempt in ledger.items():
+        # What was journalled is the last that was asked: no answer was stored and then bought again.
+        assert attempt == step_of(calls[step][-1]["idempotency_key"])[2], step
     assert set(calls) <= set(steps)
     receipts = node.rows("SELECT id FROM receipts WHERE debate_id = ?", debate_id)
     assert len(receipts) == 1
