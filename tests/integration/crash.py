@@ -23,6 +23,8 @@ CALLS = 25     # of a debate of three agents and two rounds: 3 drafts, 2 x (6 cr
 PARALLEL = 6   # calls of the widest phase
 # A call that the provider has ended may still wait for its commit when the worker dies.
 COMMIT_SLACK = 1.0
+# A request that left before the death may reach the (one and busy) provider after it.
+ARRIVAL_SLACK = 0.3
 # Revisions unlike the drafts, so that no debate ends before its second round.
 REVISED = {
     "m1": "POSITION: Sell the old machines and rent capacity by the hour.\n\nRent follows demand, ownership does not.",
@@ -290,7 +292,7 @@ def check_calls(node, provider, debate_id):
         assert attempts == sorted(set(attempts)), "%s: attempts %s" % (step, attempts)
         for first, again in zip(calls, calls[1:]):
             ended = first.get("end_time") or float("inf")
-            assert any(first["time"] <= late and early <= again["time"] and ended + COMMIT_SLACK >= early
+            assert any(first["time"] <= late + ARRIVAL_SLACK and early <= again["time"] and ended + COMMIT_SLACK >= early
                        for early, late in node.kills), \
                 "%s was asked at %.3f (until %.3f) and again at %.3f; kills: %s" % (step, first["time"], ended, again["time"],
                                                                                   node.kills)
