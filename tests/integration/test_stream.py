@@ -82,7 +82,7 @@ def test_events_have_what_clients_read(done):
     assert consensus["reached"] is done["consensus_reached"] and consensus["answer"] and "confidence" in consensus
     assert by["synthesis"]["data"]["content"]
     assert end["result"] == done["final_answer"] and end["consensus_reached"] is done["consensus_reached"]
-    assert end["rounds"] == end["total_rounds"] == done["rounds_used"] and end["task"] == TASK and end["duration"] >= 0
+    assert end["rounds"] == done["rounds_used"] and end["total_rounds"] == 1 and end["task"] == TASK and end["duration"] >= 0
 
 
 def test_page(live, done):
@@ -280,6 +280,23 @@ def test_first_subscribe_narrows(live):
     mine, other, frames = run(main())
     assert durable(frames, other) == []
     assert durable(frames, mine)[-1]["type"] == "debate_end"
+
+
+def test_resume_after_a_moment_repeats_nothing(live):
+    """What the firehose would have shown between opening and subscribing comes once, in its place."""
+    async def main():
+        i = create(live)
+        await call(wait_until, lambda: status(live, i)["last_seq"] > 3)
+        async with socket(live) as k:
+            await k.ready()
+            await k.quiet(0.15)
+            await k.send(type="subscribe", debate_id=i, replay_from_seq=2)
+            await k.end_of(i)
+            await k.send(type="subscribe", debate_id=i)  # once more changes nothing
+            await k.quiet(0.2)
+            return i, k.frames
+    i, frames = run(main())
+    assert durable(frames) == log(live, i)[2:]
 
 
 def test_two_subscriptions_and_unsubscribe(live):

@@ -864,6 +864,14 @@ static json_t *step_end_data(struct debate *d, const json_t *result, const json_
 	json_put_int(o, "total_rounds", json_get_int(result, "total_rounds", 0));
 	json_put_str(o, "task", d->plan.task);
 	json_object_set_new(o, "summary", json_pack("{s:s%}", "task", d->plan.task.p, d->plan.task.n));
+	/* Some clients want the text of the result, others an object (websocket.md 3.1). */
+	json_object_set_new(o, "debate",
+			    json_pack("{s:s%, s:s%, s:s, s:b, s:f, s:I}", "id", d->plan.debate_id.p,
+				      d->plan.debate_id.n, "task", d->plan.task.p, d->plan.task.n, "status",
+				      step_ends[step_end_of(result)].stored, "consensus_reached",
+				      (int)json_get_bool(consensus, "reached", false), "confidence",
+				      (double)json_get_int(consensus, "confidence_ppm", 0) / 1e6, "rounds_used",
+				      (json_int_t)json_get_int(result, "rounds_used", 0)));
 	json_object_set_new(o, "cost_usd", json_real((double)json_get_int(result, "cost_micro", 0) / 1e6));
 	json_object_set_new(o, "demo", json_boolean(d->plan.demo));
 	if (str_eqz(status, "cancelled"))

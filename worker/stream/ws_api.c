@@ -23,6 +23,8 @@
 #define SOCKET_PENDING_MAX 64 /* messages waiting to be worked off */
 #define SOCKET_SUBS_MAX 64    /* debates one socket may follow */
 #define SOCKET_BAD_MAX 5      /* unreadable messages in a row, then 1003 (websocket.md 4) */
+#define SOCKET_HELD_MAX 256
+#define SOCKET_HOLD_US (500 * MS_US)
 
 struct socket_sub {
 	struct socket_sub *next;
@@ -50,6 +52,15 @@ struct socket {
 	struct socket_sub *subs;
 	unsigned sub_count, bad;
 	struct firehose *firehose;
+	/*
+	 * A client that will subscribe says so right after the greeting. Until then the firehose's frames wait: sent
+	 * before the subscription's they would be repeated by it, or be out of order.
+	 */
+	struct loop_timer hold;
+	struct rbuf **held;
+	unsigned held_count;
+	size_t held_bytes;
+	bool holding;
 	struct socket_message *pending, **pending_tail;
 	unsigned pending_count;
 	bool working;
@@ -141,12 +152,57 @@ static struct socket_sub **sub_find(struct socket *k, struct str id)
 	return p;
 }
 
+/* The frames that waited are sent, or dropped because a subscription takes their place. */
+static void socket_hold_end(struct socket *k, bool send)
+{
+	unsigned i;
+	bool room = true;
+
+	if (!k->holding)
+		return;
+	k->holding = false;
+	loop_timer_stop(&k->hold);
+	for (i = 0; i < k->held_count; i++) {
+		if (send && k->ws != NULL)
+			room = ws_send(k->ws, k->held[i]);
+		else
+			rbuf_unref(k->held[i]);
+	}
+	free(k->held);
+	k->held = NULL;
+	k->held_count = 0;
+	k->held_bytes = 0;
+	if (!room && k->ws != NULL)
+		ws_close(k->ws, WS_LAGGED, "too slow; subscribe again with the last seq you saw");
+}
+
+static void socket_hold_over(void *arg)
+{
+	struct socket *k = arg;
+
+	if (k->working) /* perhaps at a subscription */
+		loop_timer_set(&k->hold, SOCKET_HOLD_US / 10);
+	else
+		socket_hold_end(k, true);
+}
+
 /* What the socket also follows by name comes from there, once. */
 static bool hose_send(void *arg, const struct frame *f)
 {
 	struct socket *k = arg;
 
-	return *sub_find(k, str_of(f->debate)) != NULL || socket_take(k, f);
+	if (*sub_find(k, str_of(f->debate)) != NULL)
+		return true;
+	if (k->holding && (k->held_count == SOCKET_HELD_MAX ||
+			   (int64_t)(k->held_bytes + f->ws->n) > stream_worker(k->s)->conf->websocket.queue_bytes / 2))
+		socket_hold_end(k, true);
+	if (!k->holding)
+		return socket_take(k, f);
+	if (k->held == NULL)
+		k->held = xcalloc(SOCKET_HELD_MAX, sizeof(struct rbuf *));
+	k->held[k->held_count++] = rbuf_ref(f->ws);
+	k->held_bytes += f->ws->n;
+	return true;
 }
 
 static void hose_caught_up(void *arg, int64_t cursor)
@@ -170,6 +226,7 @@ static void socket_hose(struct socket *k, bool on)
 	if (on && k->firehose == NULL) {
 		k->firehose = firehose_new(k->s, &k->ctx, &hose_ops, k);
 	} else if (!on && k->firehose != NULL) {
+		socket_hold_end(k, false);
 		firehose_free(k->firehose);
 		k->firehose = NULL;
 	}
@@ -304,6 +361,7 @@ CO_FN static void on_subscribe(struct socket *k, struct arena *a, const json_t *
 		/* Channels name views of everything (websocket.md 6.4). */
 		if (json_object_get(m, "channel") != NULL || json_object_get(m, "channels") != NULL) {
 			k->all = true;
+			socket_hold_end(k, true);
 			socket_hose(k, true);
 			socket_send(k, socket_frame("subscribed", json_pack("{s:b}", "all", 1)));
 			return;
@@ -334,6 +392,7 @@ CO_FN static void on_subscribe_all(struct socket *k, struct arena *a, const json
 	(void)a;
 	(void)m;
 	k->all = true;
+	socket_hold_end(k, true);
 	socket_hose(k, true);
 	socket_send(k, socket_frame("subscribed", json_pack("{s:b}", "all", 1)));
 }
@@ -366,8 +425,9 @@ CO_FN static void on_get_loops(struct socket *k, struct arena *a, const json_t *
 		    loops, json_pack("{s:s%, s:s%, s:f, s:I, s:s, s:s}", "loop_id", rows[i].id.p, rows[i].id.n, "name",
 				     rows[i].task.p, rows[i].task.n, "started_at", (double)rows[i].started_at / 1000.0,
 				     "cycle", (json_int_t)rows[i].current_round, "phase", "debate", "path", ""));
-	o = json_pack("{s:s, s:I, s:O}", "type", "loop_list", "count", (json_int_t)n, "loops", loops);
-	json_object_set_new(o, "data", json_pack("{s:o, s:I}", "loops", loops, "count", (json_int_t)n));
+	o = socket_frame("loop_list", json_pack("{s:O, s:I}", "loops", loops, "count", (json_int_t)n));
+	json_object_set_new(o, "loops", loops); /* some clients look here */
+	json_put_int(o, "count", (int64_t)n);
 	socket_send(k, o);
 }
 
@@ -590,8 +650,12 @@ static void socket_open(struct http_request *req, struct str id)
 	log_info("websocket", "WebSocket opened", KV_S("client_id", k->client_id), KV_STR("debate", id));
 	if (id.n == 0)
 		id = http_query(req, "debate_id").n > 0 ? http_query(req, "debate_id") : http_query(req, "loop_id");
-	if (id.n == 0)
+	if (id.n == 0) {
+		k->holding = true;
+		loop_timer_init(w->loop, &k->hold, socket_hold_over, k);
+		loop_timer_set(&k->hold, SOCKET_HOLD_US);
 		socket_hose(k, true);
+	}
 	socket_greet(k);
 	if (id.n > 0)
 		socket_subscribe_url(k, req, id);
