@@ -621,7 +621,9 @@ def test_update(api, method):
 
 @pytest.mark.parametrize("body,field", [({}, "body"), ({"title": 5}, "title"), ({"title": "x" * 501}, "title"),
                                         ({"tags": "a"}, "tags"), ({"tags": ["a"] * 21}, "tags"), ({"tags": [1]}, "tags"),
-                                        ({"status": "running"}, "status"), ({"status": 1}, "status"), ({"metadata": []}, "metadata")])
+                                        ({"status": "running"}, "status"), ({"status": 1}, "status"),
+                                        ({"metadata": []}, "metadata"),
+                                        ({"metadata": {"k": "x" * 66000}}, "metadata")])
 def test_update_refuses(api, done, body, field):
     envelope(api.request("PATCH", "/api/debates/" + done["id"], json=body), 400, "INVALID_VALUE", field)
     assert api.get("/api/debates/" + done["id"]).json()["updated_at"] == done["updated_at"]
@@ -673,6 +675,17 @@ def test_cancel_running_then_queued(slow):
         assert d["status"] == "cancelled" and d["completed_at"] and d["in_progress"] is False
         assert slow.delete("/api/debates/" + i).status_code == 200
     envelope(slow.post("/api/debates/nope/cancel"), 404, "NOT_FOUND")
+
+
+def test_cancel_refuses_what_is_no_reason(slow):
+    i = create(slow)
+    for reason in (5, ["x"], "y" * 501):
+        envelope(slow.post("/api/debates/%s/cancel" % i, {"reason": reason}), 400, "INVALID_VALUE", "reason")
+    envelope(slow.request("POST", "/api/debates/%s/cancel" % i, data="[1]"), 400, "INVALID_JSON")
+    assert status(slow, i)["status"] in ("created", "running")
+    assert slow.post("/api/debates/%s/stop" % i, {"reason": "y" * 500}).status_code == 200
+    wait_status(slow, i, "cancelled", 20)
+    assert log(slow, i)[-1]["data"]["reason"] == "y" * 500
 
 
 def test_cancel_of_a_finished_debate(api, done):

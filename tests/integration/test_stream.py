@@ -464,6 +464,15 @@ def test_sse_head(live, done):
     assert live.get("/api/debates/%s/events?stream=1" % done["id"]).headers["Content-Type"].startswith("text/event-stream")
 
 
+def test_sse_head_request_does_not_wait(live):
+    i = create(live)
+    start = time.monotonic()
+    r = live.request("HEAD", "/api/debates/%s/events" % i, headers={"Accept": "text/event-stream"})
+    assert r.status_code == 200 and r.headers["Content-Type"] == "text/event-stream; charset=utf-8" and r.content == b""
+    assert status(live, i)["status"] in ("created", "running"), "%.1f s" % (time.monotonic() - start)
+    wait_end(live, i)
+
+
 def test_sse_after_the_end_is_told_to_stay_away(live, done):
     last = len(done["log"])
     r = live.get("/api/debates/%s/events" % done["id"], headers={"Accept": "text/event-stream", "Last-Event-ID": str(last)})

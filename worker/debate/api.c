@@ -17,7 +17,9 @@
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
-#define API_KEY_MAX 255 /* of Idempotency-Key */
+#define API_KEY_MAX 255        /* of Idempotency-Key */
+#define API_METADATA_MAX 65536 /* bytes, as at creation */
+#define API_REASON_MAX 500     /* of a cancellation; it is part of an event */
 #define API_EXPORT_PAGE 100
 #define API_EXPORT_DEFAULT 1000
 #define API_EXPORT_MAX 10000
@@ -423,6 +425,8 @@ static bool api_patch(struct http_request *req, const json_t *body, struct debat
 		return api_problem(req, "tags", "must be at most 20 strings of at most 100 characters");
 	if ((p->metadata = json_object_get(body, "metadata")) != NULL && !json_is_object(p->metadata))
 		return api_problem(req, "metadata", "must be an object");
+	if (p->metadata != NULL && json_text(req->arena, p->metadata).n > API_METADATA_MAX)
+		return api_problem(req, "metadata", "must be at most 65536 bytes of JSON");
 	if (json_object_get(body, "status") != NULL) {
 		status = json_get_str(body, "status", STR(""));
 		for (i = 0; i < countof(open) && !str_eqz(status, open[i]); i++)
@@ -491,12 +495,18 @@ CO_FN static void api_cancel(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 	struct debate_row row;
-	json_t *body = api_body(req);
+	json_t *body = api_body(req), *given = json_object_get(body, "reason");
+	struct str reason = json_get_str(body, "reason", STR("user_requested"));
 
-	if (body == NULL || !api_get(req, &row))
+	if (body == NULL)
 		return;
-	if (!debate_cancel(api_worker(req), &req->ctx, row.id, json_get_str(body, "reason", STR("user_requested")),
-			   &err)) {
+	if ((given != NULL && !json_is_string(given)) || reason.n > API_REASON_MAX) {
+		(void)api_problem(req, "reason", "must be a string of at most 500 bytes");
+		return;
+	}
+	if (!api_get(req, &row))
+		return;
+	if (!debate_cancel(api_worker(req), &req->ctx, row.id, reason, &err)) {
 		if (err.code == ERR_CONFLICT) /* 400 is what clients know for "already finished" (rest-core 4.5) */
 			err.code = ERR_BAD_REQUEST;
 		http_reply_error(req, &err);

@@ -12,6 +12,7 @@
 #include "worker/stream/topic.h"
 #include "worker/worker.h"
 
+#define SSE_TYPE "text/event-stream; charset=utf-8"
 #define SSE_PAGE_DEFAULT 100
 #define SSE_PAGE_MAX 500
 #define SSE_KEEPALIVE_US (15 * SEC_US) /* a comment line, so that proxies and clients see life */
@@ -125,7 +126,7 @@ static void sse_begin(struct http_request *req, const struct debate_row *row, in
 	e->w = w;
 	http_reply_field(req, "Cache-Control", "no-cache");
 	http_reply_field(req, "X-Accel-Buffering", "no"); /* nginx passes events on as they come */
-	e->out = http_stream_begin(req, "text/event-stream; charset=utf-8", &sse_stream_ops, e);
+	e->out = http_stream_begin(req, SSE_TYPE, &sse_stream_ops, e);
 	loop_timer_init(w->loop, &e->alive, sse_alive, e);
 	loop_timer_set(&e->alive, SSE_KEEPALIVE_US);
 	(void)http_stream_write(e->out, rbuf_of(STR("retry: 1000\n\n")));
@@ -171,6 +172,9 @@ CO_FN void stream_events(struct http_request *req)
 		http_reply_error(req, &err);
 	else if (sse_wanted(req) && row.completed_at != 0 && sse_after(req) >= row.last_seq)
 		http_reply(req, 204, NULL, STR_NONE); /* nothing will come: tells an EventSource to stay away */
+	else if (sse_wanted(req) && req->method == HTTP_HEAD)
+		http_reply(req, 200, SSE_TYPE,
+			   STR_NONE); /* a stream without a body would keep the client waiting for nothing */
 	else if (sse_wanted(req))
 		sse_begin(req, &row, sse_after(req));
 	else
