@@ -44,6 +44,7 @@ struct worker_process {
 	struct event *master;
 	enum worker_end end;
 	bool debates_left;
+	uint64_t requests_max; /* 0: no limit */
 	unsigned ticks;
 	uint64_t log_dropped;
 	int error_fd, access_fd;
@@ -97,6 +98,15 @@ static void worker_exit_if_done(struct worker_process *p)
 	loop_stop(p->w.loop);
 }
 
+static void worker_begin_end(struct worker_process *p, enum worker_end end);
+
+/* server.max_requests: this process has served its share, the master starts another in its place. */
+static void worker_retire_if_used_up(struct worker_process *p)
+{
+	if (p->requests_max > 0 && atomic_load(&p->slot->requests) >= p->requests_max)
+		worker_begin_end(p, END_RETIRE);
+}
+
 static void worker_tick(void *arg)
 {
 	struct worker_process *p = arg;
@@ -107,6 +117,7 @@ static void worker_tick(void *arg)
 		worker_measure(p);
 	metric_set(M_CO_COUNT, co_count(), NULL);
 	http_server_tick(p->w.http);
+	worker_retire_if_used_up(p);
 	worker_exit_if_done(p);
 	loop_timer_set(&p->tick, WORKER_TICK_US);
 }
@@ -351,6 +362,13 @@ static int worker_leave(struct worker_process *p)
 	return 0;
 }
 
+static uint64_t worker_requests_max(const struct conf *c)
+{
+	int64_t jitter = c->server.max_requests_jitter < UINT32_MAX ? c->server.max_requests_jitter : UINT32_MAX - 1;
+
+	return c->server.max_requests > 0 ? (uint64_t)c->server.max_requests + ids_uniform((uint32_t)jitter + 1) : 0;
+}
+
 int worker_main(const struct worker_start *start)
 {
 	struct worker_process *p = xcalloc(1, sizeof(*p));
@@ -366,6 +384,7 @@ int worker_main(const struct worker_start *start)
 	p->w.slot = start->slot;
 	p->w.generation = start->generation;
 	p->w.started_us = clock_mono_us();
+	p->requests_max = worker_requests_max(start->conf);
 	(void)signal(SIGPIPE, SIG_IGN);
 	worker_name(p);
 	metrics_attach(start->shm, start->slot);

@@ -100,6 +100,20 @@ def test_signals_under_load(make_node, provider):
     assert not [line for line in node.log_lines() if line.get("level") == "error"]
 
 
+def test_workers_that_have_served_their_share_are_replaced(make_node, provider):
+    pace(provider, 0.1)
+    node = make_node(node_config(provider, server={"workers": 2, "max_requests": 60, "max_requests_jitter": 20}))
+    first = {w["pid"] for w in node.workers()}
+    with Hammer(node, 2, 2) as hammer:
+        debates = [node.create("Question %d" % i) for i in range(3)]
+        followers = {d: follow(node, d) for d in debates}
+        gone(first)
+        repeated = [check_debate(node, provider, d, followers[d]) for d in debates]
+    assert not hammer.failures, hammer.failures[:5]
+    assert sum(repeated) == 0
+    assert "worker died" not in node.run_log()
+
+
 def test_old_generation_waits_for_its_calls(make_node, provider):
     """The calls of a retired worker are finished and journalled; then another goes on."""
     pace(provider, 1.0)
