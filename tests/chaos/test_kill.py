@@ -125,6 +125,7 @@ def test_chaos(tmp_path, provider):
                 chaos.act()
             time.sleep(rng.random() * 0.8)  # random times are the point
             chaos.harvest()
+        assert node.rows("SELECT COUNT(*) FROM debates") == [(chaos.done,)]  # no creation was doubled by a repeated request
         print("%d deaths, %d debates, %d calls in flight lost and asked again, %s" %
               (chaos.deaths, chaos.done, chaos.repeated, chaos.acts))
     finally:

@@ -74,6 +74,8 @@ def test_kill_at_point(node, provider, point, moment):
     if node.wait_fired(point, lambda: moment == "end" and not node.debate(debate)["in_progress"]):
         fired.add(point)
     check_debate(node, provider, debate, followers)
+    if point.startswith("step.") and moment != "end":
+        assert node.rows("SELECT epoch FROM debates WHERE id = ?", debate)[0][0] > 1  # it ended elsewhere
 
 
 def test_every_point_was_passed():
