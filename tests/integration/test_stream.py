@@ -436,9 +436,10 @@ def test_tokens_are_live_numbered_and_not_stored(live):
         else:
             assert f["data"]["full_response"] == f["data"]["full_content"] == texts[key]
             whole += 1
-    assert whole >= 8 and max(streams.values()) > 1
-    messages = [e["data"]["content"] for e in log(live, i) if e["type"] == "agent_message"]
-    assert set(messages) <= {t.strip() for t in texts.values()}
+    # drafts may have begun before the subscription; revisions and the synthesis have not
+    assert whole >= 5 and max(streams.values()) > 1
+    messages = [e["data"]["content"] for e in log(live, i) if e["type"] == "agent_message" and e["round"] > 0]
+    assert len(messages) == 4 and set(messages) <= {t.strip() for t in texts.values()}
     # a delta comes before the message whose text it is part of
     first = next(n for n, f in enumerate(frames) if f["type"] == "token_delta")
     assert first < next(n for n, f in enumerate(frames) if f["type"] == "agent_message" and f.get("seq"))
