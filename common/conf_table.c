@@ -211,7 +211,7 @@ const struct conf_key conf_table[] = {
 	 .help = "A debate whose owner shows no sign of life for so long is taken over."},
 	{"debates.max_queued", INT(0, MANY), .flags = CONF_RELOAD, AT(debates.max_queued), .dflt = "1000", .env = "",
 	 .help = "Waiting debates beyond which new ones are refused with 503."},
-	{"debates.max_agents", INT(2, 64), .flags = CONF_RELOAD, AT(debates.max_agents), .dflt = "10",
+	{"debates.max_agents", INT(2, 32), .flags = CONF_RELOAD, AT(debates.max_agents), .dflt = "10",
 	 .env = "ARAGORA_MAX_AGENTS_PER_DEBATE", .help = "Most agents of one debate."},
 	{"debates.default_agents", .type = CONF_LIST, .flags = CONF_RELOAD, AT(debates.default_agents), .dflt = "",
 	 .env = "ARAGORA_DEFAULT_AGENTS", .help = "Agents of a debate that names none; empty: those whose keys are set."},

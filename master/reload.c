@@ -104,7 +104,8 @@ void reload_fail(struct master *m, const char *why)
 	m->loading = NULL;
 	for (unsigned i = 0; i < m->mailboxes.count; i++) {
 		if (m->slots[i].gen == g)
-			slots_end(&m->slots[i], SIGKILL);
+			slots_end(&m->slots[i],
+				  WORKER_SIG_RETIRE); /* who serves already drains; who does not is killed */
 	}
 	listeners_drop_added(&m->listeners, g->number);
 	g->retired = true;

@@ -489,6 +489,7 @@ void supervisor_stop(struct master *m, enum stop how)
 		 KV_I("workers", slots_count(m, NULL, false)));
 	for (unsigned i = 0; i < m->mailboxes.count; i++)
 		slots_end(&m->slots[i], how == STOP_GRACEFUL ? WORKER_SIG_STOP : WORKER_SIG_QUIT);
+	listeners_close(&m->listeners); /* callers are refused at once instead of waiting for nobody */
 	supervisor_check_stopped(m);
 }
 

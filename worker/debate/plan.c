@@ -12,6 +12,11 @@
 #include "common/clock.h"
 #include "common/ids.h"
 #include "common/json.h"
+#include "worker/debate/consensus.h"
+#include "worker/debate/topology.h"
+
+/* debates.max_agents ends there (common/conf_table.c). */
+_Static_assert(TOPOLOGY_SEATS_MAX == CONSENSUS_MAX && TOPOLOGY_SEATS_MAX == 32, "one bound of seats");
 
 #define PLAN_TASK_MAX 10000 /* characters, rest-core 4.2 */
 #define PLAN_CONTEXT_MAX 100000
@@ -251,8 +256,9 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 	if (json_get_int(plan, "engine_version", INT_MAX) > ENGINE_VERSION)
 		return error_set(err, ERR_INTERNAL, "the plan was written by a newer engine (%lld)",
 				 (long long)json_get_int(plan, "engine_version", 0));
-	if (json_array_size(agents) < 2)
-		return error_set(err, ERR_INTERNAL, "the plan has fewer than two agents");
+	if (json_array_size(agents) < 2 || json_array_size(agents) > TOPOLOGY_SEATS_MAX)
+		return error_set(err, ERR_INTERNAL, "the plan has %zu agents, not 2 to %d", json_array_size(agents),
+				 TOPOLOGY_SEATS_MAX);
 	specs = arena_zalloc(a, json_array_size(agents) * sizeof(*specs));
 	for (i = 0; i < json_array_size(agents); i++)
 		plan_decode_agent(a, json_array_get(agents, i), &specs[i]);

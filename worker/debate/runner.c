@@ -12,6 +12,7 @@
 #include "common/metrics.h"
 #include "worker/debate/engine.h"
 #include "worker/debate/run.h"
+#include "worker/stream/stream.h"
 #include "worker/worker.h"
 
 #define RUNNER_TICK_US SEC_US
@@ -28,7 +29,9 @@ struct runner {
 	struct bus_sub *queue_sub, *cancel_sub;
 	struct loop_timer tick, grace;
 	bool started, claiming, claim_again, draining, checking, resigning;
-	bool doubt; /* the store may name us as owner of a debate that does not run here */
+	bool doubt;      /* the store may name us as owner of a debate that does not run here */
+	unsigned taking; /* claims under way */
+	uint64_t takes;  /* claims ever begun */
 	uint64_t deaths;
 	void (*done)(void *arg);
 	void *done_arg;
@@ -78,8 +81,10 @@ CO_FN static bool run_give_back(struct worker *w, struct str id, int64_t epoch, 
 
 	db_batch_add(
 	    b,
-	    "UPDATE debates SET owner = '', running_ms = MAX(running_ms, $4), updated_at = $5, crashes = crashes + $6,"
-	    " claim_after = CASE WHEN $6 = 1 THEN $5 + 500 * (1 << MIN(crashes, 20)) ELSE claim_after END"
+	    "UPDATE debates SET owner = '', running_ms = CASE WHEN running_ms > $4 THEN running_ms ELSE $4 END, "
+	    "updated_at = $5, crashes = crashes + $6,"
+	    " claim_after = CASE WHEN $6 = 1 THEN $5 + 500 * (1 << CASE WHEN crashes > 20 THEN 20 ELSE crashes END)"
+	    " ELSE claim_after END"
 	    " WHERE id = $1 AND epoch = $2 AND owner = $3 AND status = 'running'",
 	    DB_ARGS(DB_S(id), DB_I(epoch), DB_Z(w->incarnation), DB_I(running_ms), DB_I(now), DB_I(refused)), 1);
 	return db_commit(w->db, b, err);
@@ -207,6 +212,20 @@ CO_FN static bool run_finish_unfinished(struct debate *d, const char *status, co
 	return debate_finish(d, engine_result_unfinished(d, status, reason));
 }
 
+/*
+ * What ended its workers so often may do so again wherever its journal is looked at: the plan alone is told of it.
+ * True: it was given up (or the store failed, and it is tried again).
+ */
+CO_FN static bool run_given_up(struct debate *d)
+{
+	if (d->crashes < RUN_CRASHES_MAX)
+		return false;
+	d->journal = json_object();
+	(void)run_finish_unfinished(d, "failed",
+				    "the debate was given up: it ended its worker process five times in a row");
+	return true;
+}
+
 /* Reasons to end a debate before it runs at all. True: it was one of them. */
 CO_FN static bool run_dead_on_arrival(struct debate *d)
 {
@@ -216,10 +235,6 @@ CO_FN static bool run_dead_on_arrival(struct debate *d)
 	if (d->cancel_reason.n > 0) {
 		run_stop(d, STOP_CANCELLED);
 		(void)run_finish_unfinished(d, "cancelled", d->cancel_reason.p);
-	} else if (d->crashes >= RUN_CRASHES_MAX) {
-		run_stop(d, STOP_TIMEOUT);
-		(void)run_finish_unfinished(d, "failed",
-					    "the debate was given up: it ended its worker process five times in a row");
 	} else if (clock_wall_ms() - d->created_ms > c->debates.max_age / MS_US) {
 		run_stop(d, STOP_TIMEOUT);
 		(void)run_finish_unfinished(d, "timeout",
@@ -302,8 +317,13 @@ CO_FN static void runner_run(void *arg)
 
 	co_set_log(&d->log);
 	d->run_started_us = clock_mono_us();
-	if (!run_load_journal(d, &err)) {
+	if (run_given_up(d)) {
+		log_error("debate", "debate given up", KV_I("crashes", d->crashes));
+	} else if (!run_load_journal(d, &err)) {
 		log_error("debate", "the journal cannot be read", KV_S("reason", err.msg));
+		/* What no worker can read ends at the limit of deaths; a store that is away is waited for. */
+		if (err.code != ERR_STORAGE && err.code != ERR_CANCELLED)
+			run_stop(d, STOP_FENCED);
 	} else if (!run_dead_on_arrival(d)) {
 		log_info("debate", json_object_size(d->journal) > 0 ? "debate resumed" : "debate started",
 			 KV_I("epoch", d->epoch), KV_I("journalled_steps", json_object_size(d->journal)));
@@ -352,8 +372,10 @@ CO_FN static bool runner_take(struct runner *r, const struct debate_row *row, bo
 	db_batch_add(b,
 		     "UPDATE debates SET owner = $3, epoch = epoch + 1, status = 'running', started_at = "
 		     "COALESCE(started_at, $4),"
-		     " updated_at = $4 WHERE id = $1 AND epoch = $2 AND owner = '' AND status IN ('queued', 'running')",
-		     DB_ARGS(DB_S(row->id), DB_I(row->epoch), DB_Z(r->w->incarnation), DB_I(now)), 1);
+		     " updated_at = $4 WHERE id = $1 AND epoch = $2 AND last_seq = $5 AND owner = ''"
+		     " AND status IN ('queued', 'running')",
+		     DB_ARGS(DB_S(row->id), DB_I(row->epoch), DB_Z(r->w->incarnation), DB_I(now), DB_I(row->last_seq)),
+		     1);
 	FAULT("claim.before_commit");
 	if (!db_commit(r->w->db, b, err))
 		return false;
@@ -361,8 +383,57 @@ CO_FN static bool runner_take(struct runner *r, const struct debate_row *row, bo
 	return true;
 }
 
+/* A plan that no worker can read: the row and one last event are all that can be said. */
+CO_FN static bool runner_bury(struct runner *r, const struct debate_row *row, struct error *err)
+{
+	static const char why[] = "the debate was given up: its plan cannot be read";
+	struct db_batch *b = db_batch_new(r->w->db);
+	struct arena *a = arena_new(0);
+	json_t *data =
+	    json_pack("{s:s, s:s, s:s, s:b}", "status", "failed", "reason", why, "error", why, "consensus_reached", 0);
+	int64_t now = clock_wall_ms();
+	struct stream_event e = {row->id, row->workspace_id, row->last_seq + 1, STR("debate_end"), STR_NONE};
+	bool ok;
+
+	json_put_str(data, "debate_id", row->id);
+	e.envelope = stream_envelope(a, row->id, e.seq, e.type, STR(""), 0, 0, now, STR_NONE, data);
+	json_decref(data);
+	db_batch_add(
+	    b,
+	    "UPDATE debates SET status = 'failed', owner = '', error = $4, error_code = 'failed', last_seq = $5,"
+	    " completed_at = $6, updated_at = $6 WHERE id = $1 AND epoch = $2 AND owner = $3",
+	    DB_ARGS(DB_S(row->id), DB_I(row->epoch + 1), DB_Z(r->w->incarnation), DB_Z(why), DB_I(e.seq), DB_I(now)),
+	    1);
+	db_batch_add(b,
+		     "INSERT INTO debate_events (debate_id, seq, key, workspace_id, type, envelope, created_at)"
+		     " VALUES ($1, $2, 'finish/0', $3, 'debate_end', $4, $5)",
+		     DB_ARGS(DB_S(row->id), DB_I(e.seq), DB_S(row->workspace_id), DB_S(e.envelope), DB_I(now)), 1);
+	ok = db_commit(r->w->db, b, err);
+	if (ok) {
+		stream_committed(r->w->stream, &e, 1);
+		metric_add(M_DEBATES_FAILED, 1, NULL);
+	}
+	arena_free(a);
+	return ok;
+}
+
+/* What was claimed and cannot be run here counts as a death, so that it comes to its end. */
+CO_FN static void runner_refuse(struct runner *r, const struct debate_row *row, const struct error *why)
+{
+	struct error err = ERROR_INIT;
+	bool ok;
+
+	log_error("debate", "a debate cannot be run", KV_STR("debate", row->id), KV_S("reason", why->msg));
+	if (row->crashes >= RUN_CRASHES_MAX)
+		ok = runner_bury(r, row, &err);
+	else
+		ok = run_give_back(r->w, row->id, row->epoch + 1, 0, true, &err);
+	if (!ok && err.code != ERR_FENCED)
+		r->doubt = true;
+}
+
 /* The debate is ours: a coroutine runs it, outside any scope of the claimer. */
-static bool runner_launch(struct runner *r, const struct debate_row *row, bool first, int cell)
+CO_FN static bool runner_launch(struct runner *r, const struct debate_row *row, bool first, int cell)
 {
 	struct debate *d = xcalloc(1, sizeof(*d));
 	struct error err = ERROR_INIT;
@@ -371,8 +442,13 @@ static bool runner_launch(struct runner *r, const struct debate_row *row, bool f
 	d->arena = arena_new(65536);
 	d->epoch = row->epoch + 1;
 	d->cell = cell;
-	if (!run_init(d, row, &err) || co_spawn("debate", runner_run, d) == NULL) {
-		log_error("debate", "a debate cannot be run", KV_STR("debate", row->id), KV_S("reason", err.msg));
+	if (!run_init(d, row, &err)) {
+		runner_refuse(r, row, &err);
+		run_free(d);
+		return false;
+	}
+	if (co_spawn("debate", runner_run, d) == NULL) {
+		r->doubt = true; /* given back at the next look */
 		run_free(d);
 		return false;
 	}
@@ -426,6 +502,8 @@ CO_FN static bool runner_claim_one(struct runner *r, struct str only, int cell)
 	bool first = false, taken = false;
 	size_t i;
 
+	r->takes++;
+	r->taking++;
 	if (!runner_candidates(r, a, only, &rows, &err)) {
 		log_warn("debate", "the queue cannot be read", KV_S("reason", err.msg));
 		rows.count = 0;
@@ -437,10 +515,11 @@ CO_FN static bool runner_claim_one(struct runner *r, struct str only, int cell)
 			taken = runner_launch(r, &row, first, cell);
 		else if (err.code == ERR_FENCED)
 			continue; /* somebody else was first */
-		r->doubt = r->doubt || !taken;
+		r->doubt = r->doubt || (!taken && err.code != ERR_OK);
 		if (!taken)
 			break;
 	}
+	r->taking--;
 	arena_free(a);
 	return taken;
 }
@@ -533,7 +612,9 @@ CO_FN static void runner_check_owned(void *arg)
 {
 	struct runner *r = arg;
 	struct arena *a = arena_new(0);
-	bool doubt = r->doubt && !r->claiming;
+	/* A claim under way may own a row before its debate is in the list. */
+	bool doubt = r->doubt && r->taking == 0;
+	uint64_t takes = r->takes;
 	struct error err = ERROR_INIT;
 	struct db_rows rows;
 	size_t i;
@@ -541,6 +622,7 @@ CO_FN static void runner_check_owned(void *arg)
 	if (db_query(r->w->db, a,
 		     "SELECT id, cancel_reason, epoch FROM debates WHERE status = 'running' AND owner = $1",
 		     DB_ARGS(DB_Z(r->w->incarnation)), &rows, &err)) {
+		doubt = doubt && r->taking == 0 && r->takes == takes;
 		r->doubt = r->doubt && !doubt;
 		for (i = 0; i < rows.count; i++)
 			if (db_str(&rows, i, 1).n > 0 &&
@@ -606,6 +688,7 @@ static void runner_tick(void *arg)
 
 	runner_look_at_owned(r);
 	clerk_tick(r->clerk);
+	runner_left(r); /* again, if the coroutine for it could not be made */
 	if (r->deaths != deaths) {
 		r->deaths = deaths;
 		runner_claim(r);

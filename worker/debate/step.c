@@ -169,12 +169,12 @@ static void step_batch_usage(struct db_batch *b, struct arena *a, const struct s
 	    b,
 	    "INSERT INTO usage_ledger (debate_id, step_key, org_id, workspace_id, user_id, agent, provider, model,"
 	    " tokens_in, tokens_out, cost_micro, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-	    "$12)",
+	    "$12) ON CONFLICT (debate_id, step_key) DO NOTHING", /* a batch of unknown outcome may be tried again */
 	    DB_ARGS(DB_S(d->plan.debate_id), DB_S(arena_printf(a, "%s#%lld", s->key, (long long)w->starts)),
 		    DB_S(d->ctx.org_id), DB_S(d->ctx.workspace_id), DB_S(d->ctx.principal), DB_S(w->call->agent->name),
 		    DB_S(w->call->agent->provider), DB_S(u->model.n > 0 ? u->model : w->call->agent->model),
 		    DB_I(u->tokens_in), DB_I(u->tokens_out), DB_I(u->cost_micro), DB_I(clock_wall_ms())),
-	    1);
+	    DB_ANY);
 }
 
 /* Numbers the events from last_seq + 1 and adds them. */
@@ -538,14 +538,23 @@ static json_t *step_progress(const struct step_attempts *at)
 			 (json_int_t)at->tokens_out, "cost_micro", (json_int_t)at->cost_micro);
 }
 
-static bool step_started(struct debate *d, const char *key, const struct step_attempts *at)
+static bool step_commit_call(struct step *s, const struct step_call *c, const struct step_attempts *at,
+			     const struct agent_reply *paid, const char *state, const json_t *result)
+{
+	return step_commit(
+	    s, &(struct step_write){.state = state, .starts = at->starts, .result = result, .usage = paid, .call = c});
+}
+
+/* What the journal knows of a call that is not done; `paid`: an attempt that failed and cost something, or NULL. */
+static bool step_started(struct debate *d, const char *key, const struct step_call *c, const struct step_attempts *at,
+			 const struct agent_reply *paid)
 {
 	struct step s;
 	json_t *progress = step_progress(at);
 	bool ok;
 
 	step_open(&s, d, key);
-	ok = step_commit(&s, &(struct step_write){.state = "started", .starts = at->starts, .result = progress});
+	ok = step_commit_call(&s, c, at, paid, "started", progress);
 	step_close(&s);
 	json_decref(progress);
 	return ok;
@@ -613,13 +622,6 @@ static json_t *step_value(const struct agent_reply *r, json_t *value, struct ste
 	return o;
 }
 
-static bool step_commit_call(struct step *s, const struct step_call *c, const struct step_attempts *at,
-			     const struct agent_reply *paid, const char *state, const json_t *result)
-{
-	return step_commit(
-	    s, &(struct step_write){.state = state, .starts = at->starts, .result = result, .usage = paid, .call = c});
-}
-
 /* The reply is usable: result, events and usage in one batch. *done is false when it cannot be decoded. */
 CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct step_call *c, struct step_attempts *at,
 				 const struct agent_reply *reply, bool *done)
@@ -651,7 +653,7 @@ CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct
 
 /* The agent has failed for good here: a result like any other. */
 CO_FN static bool step_gave_up(struct debate *d, const char *key, const struct step_call *c,
-			       const struct step_attempts *at)
+			       const struct step_attempts *at, const struct agent_reply *paid)
 {
 	const char *name = arena_str(d->arena, c->agent->name).p;
 	struct step s;
@@ -674,7 +676,7 @@ CO_FN static bool step_gave_up(struct debate *d, const char *key, const struct s
 	json_put_str(data, "message", str_of(at->message));
 	json_put_str(data, "error_message", str_of(at->message));
 	step_emit(&s, "agent_error", name, c->round, data);
-	ok = step_commit_call(&s, c, at, NULL, "done", result);
+	ok = step_commit_call(&s, c, at, paid, "done", result);
 	json_decref(result);
 	step_close(&s);
 	return ok;
@@ -739,12 +741,13 @@ CO_FN static bool step_call_once(struct debate *d, const char *key, const struct
 	struct arena *a = arena_new(8192);
 	struct co_scope scope = {.kind = SCOPE_AGENT, .deadline = deadline};
 	struct agent_reply reply = {.retry_after_us = -1};
+	const struct agent_reply *paid = NULL; /* a failed attempt that is not in the ledger yet */
 	bool ok, done = true;
 	int64_t pause = 0;
 
 	*again = false;
 	at->starts++;
-	ok = step_started(d, key, at);
+	ok = step_started(d, key, c, at, NULL);
 	if (!ok)
 		goto out;
 	co_scope_enter(&scope);
@@ -760,15 +763,17 @@ CO_FN static bool step_call_once(struct debate *d, const char *key, const struct
 		done = false;
 		at->failed++;
 		at->last = reply.fail;
+		step_spent(at, &reply);
+		paid = reply.tokens_in + reply.tokens_out > 0 ? &reply : NULL;
 		(void)snprintf(at->message, sizeof(at->message), "%s", reply.detail);
 		pause = step_backoff(d->w->conf, at, &reply);
 		*again = step_try_again(d->w->conf, at) && clock_mono_us() + pause < deadline;
 	}
 	if (ok && *again && pause > 0)
 		/* The failure is journalled before the pause, so that a takeover goes on counting. */
-		ok = step_started(d, key, at) && step_pause(d, pause);
+		ok = step_started(d, key, c, at, paid) && step_pause(d, pause);
 	if (ok && !done && !*again)
-		ok = step_gave_up(d, key, c, at);
+		ok = step_gave_up(d, key, c, at, paid);
 out:
 	arena_free(a);
 	return ok;
@@ -907,6 +912,12 @@ struct step_effects {
 	json_t *events;
 };
 
+/* Demo agents are never rated; nor is anybody on ratings that were not read (a cancel came in between). */
+static bool step_rated(const struct debate *d, const struct step_effects *e)
+{
+	return !d->plan.demo && e->ratings != NULL;
+}
+
 static void step_effects_add(struct db_batch *b, struct debate *d, void *arg, int64_t now_ms)
 {
 	struct step_effects *e = arg;
@@ -920,7 +931,7 @@ static void step_effects_add(struct db_batch *b, struct debate *d, void *arg, in
 	/* Built anew for each try of the batch; both are functions of the result, so the bytes are the same. */
 	if (!receipt_add(b, d->w->receipt_keys, &d->ctx, e->finish->result,
 			 json_get_int(e->finish->result, "ended_at_ms", now_ms), &again, &e->err) ||
-	    (!d->plan.demo && !ranking_add(b, &d->ctx, e->finish->result, e->ratings, events, &e->err)))
+	    (step_rated(d, e) && !ranking_add(b, &d->ctx, e->finish->result, e->ratings, events, &e->err)))
 		log_error("debate", "an effect of the end failed", KV_S("reason", e->err.msg));
 	json_decref(again);
 	json_decref(events);
@@ -934,7 +945,7 @@ static void step_effects_prepare(struct debate *d, const json_t *result, struct 
 	if (!receipt_add(scratch, d->w->receipt_keys, &d->ctx, result, json_get_int(result, "ended_at_ms", 0),
 			 &e->receipt, &e->err))
 		log_error("debate", "no receipt can be made", KV_S("reason", e->err.msg));
-	if (!d->plan.demo && !ranking_add(scratch, &d->ctx, result, e->ratings, e->events, &e->err))
+	if (step_rated(d, e) && !ranking_add(scratch, &d->ctx, result, e->ratings, e->events, &e->err))
 		log_error("debate", "no rating can be made", KV_S("reason", e->err.msg));
 	db_batch_free(scratch);
 }

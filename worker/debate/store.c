@@ -311,7 +311,8 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 {
 	static const char *const rest[] = {
 	    "DELETE FROM debate_events WHERE debate_id = $1", "DELETE FROM debate_steps WHERE debate_id = $1",
-	    "DELETE FROM debate_inbox WHERE debate_id = $1", "DELETE FROM receipts WHERE debate_id = $1"};
+	    "DELETE FROM debate_inbox WHERE debate_id = $1", "DELETE FROM idempotency_keys WHERE object_id = $1",
+	    "DELETE FROM receipts WHERE debate_id = $1"};
 	struct db_batch *b = db_batch_new(db);
 	size_t i;
 

@@ -219,9 +219,14 @@ void accept_tick(struct http_accept *a)
 
 void accept_stop(struct http_accept *a)
 {
+	size_t i;
+
 	if (a->stopped)
 		return;
-	/* Who stands in the queue was promised a connection by the kernel. */
+	/*
+	 * Who stands in the queue was promised a connection by the kernel. Then this process lets the listeners go: a
+	 * socket that nobody accepts from would keep callers waiting and the address taken.
+	 */
 	if (a->count > 0)
 		accept_batch(a, UINT32_MAX, UINT32_MAX);
 	accept_arm(a, false);
@@ -230,6 +235,9 @@ void accept_stop(struct http_accept *a)
 	if (a->epoll != -1)
 		close(a->epoll);
 	a->epoll = -1;
+	for (i = 0; i < a->count; i++)
+		close(a->fds[i]);
+	a->count = 0;
 }
 
 void accept_free(struct http_accept *a)
