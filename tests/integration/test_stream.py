@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from signal import SIGHUP
 
 import pytest
 import websockets
@@ -529,6 +530,19 @@ def test_greeting(live):
     assert "error" not in [f["type"] for f in frames]
 
 
+def test_log_can_be_searched_as_the_manuals_do(live, done):
+    async def main():
+        async with socket(live) as k:
+            await k.ready()
+    run(main())
+    text = live.log()
+    assert "WebSocket" in text and "debate_duration" in text and done["agents"][0] in text
+    ended = [x for x in live.log_lines() if x.get("debate_id") == done["id"] and "debate_duration" in x]
+    assert len(ended) == 1 and ended[0]["debate_duration"] >= 0 and ended[0]["component"] == "debate"
+    calls = [x for x in live.log_lines() if x.get("debate_id") == done["id"] and "tokens_out" in x and "agent" in x]
+    assert len(calls) >= 12 and all(x["duration_ms"] >= 0 and x["tokens_out"] > 0 for x in calls)
+
+
 def test_running_debates_are_loops(live):
     async def main():
         i = create(live)
@@ -618,6 +632,8 @@ def test_message_rate(tight):
     counted, error = run(main())
     assert error["data"]["code"] == 429
     assert 20 <= counted["pong"] < 30 and counted["pong"] + counted["error"] == 60
+    said = [x for x in tight.log_lines() if "rate_limit" in x.get("message", "")]
+    assert len(said) == 1 and said[0]["status"] == 429
 
 
 def test_messages_are_counted_once(tight):
@@ -743,6 +759,51 @@ def test_many_events_to_many_sockets(live):
     i, sockets, ends = run(main())
     events = log(live, i)
     assert all(durable(k.frames) == events for k in sockets)
+
+
+# ---- restart ----
+
+def test_reload_sends_readers_back_and_they_miss_nothing(make_server):
+    s = make_server({"server": {"workers": 2, "graceful_timeout": "20s"}, "providers": {"demo": {"delay_ms": 20}},
+                     "debates": {"agent_timeout": "20s"}})
+
+    async def follow(i, port):
+        seen, codes = [], []
+        while not (seen and seen[-1]["type"] == "debate_end"):
+            try:
+                async with socket(s, "?debate_id=%s&after_seq=%d" % (i, len(seen)), port=port) as k:
+                    while not (seen and seen[-1]["type"] == "debate_end"):
+                        frame = await k.next(40)
+                        if frame.get("seq"):
+                            seen.append(frame)
+            except websockets.ConnectionClosed as e:
+                codes.append(e.code)
+        return seen, codes
+
+    def read():
+        seen = []
+        for _ in range(20):
+            stream = Sse(s, i, headers={"Last-Event-ID": str(len(seen))})
+            if stream.response.status_code == 204:
+                break
+            seen += [json.loads(e["data"]) for e in stream if "id" in e]
+        return seen
+
+    i = create(s)
+    wait_until(lambda: status(s, i)["last_seq"] > 1)
+
+    async def main():
+        readers = [follow(i, port) for port in (s.port, s.ws_port) * 3]
+        sse = call(read)
+        hup = asyncio.get_running_loop().call_later(0.5, s.signal, SIGHUP)
+        got = await asyncio.gather(*readers)
+        hup.cancel()
+        return got, await sse
+    got, sse = run(main())
+    events = log(s, i)
+    for seen, codes in got:
+        assert seen == events and codes and set(codes) == {1012}
+    assert sse == events
 
 
 # ---- authentication ----

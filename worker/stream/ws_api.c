@@ -48,6 +48,7 @@ struct socket {
 	struct context ctx;
 	char client_id[16];
 	bool authenticated, v1; /* v1: subprotocol aragora-v1 */
+	bool limited;           /* has sent too much */
 	bool all;               /* has asked for everything: a subscription does not narrow it */
 	struct socket_sub *subs;
 	unsigned sub_count, bad;
@@ -541,7 +542,13 @@ static void socket_on_drain(void *arg)
 
 static void socket_on_limited(void *arg)
 {
-	socket_error(arg, 429, "rate", "rate_limit", "too many messages; this one was dropped");
+	struct socket *k = arg;
+
+	if (!k->limited) /* once per socket, or a flood would fill the log too */
+		log_warn("websocket", "rate_limit: messages of a WebSocket are dropped",
+			 KV_S("client_id", k->client_id), KV_I("status", 429));
+	k->limited = true;
+	socket_error(k, 429, "rate", "rate_limit", "too many messages; this one was dropped");
 }
 
 static void socket_on_close(void *arg)
