@@ -22,6 +22,7 @@
 #define STEP_STORE_RETRY_US (250 * MS_US) /* first pause after a failed write, doubled up to … */
 #define STEP_STORE_RETRY_MAX (5 * SEC_US)
 #define STEP_RETRY_AFTER_MAX (300 * SEC_US) /* debate.md 6.3 */
+#define STEP_TOKEN_MAX (8 * 1024)           /* of one delta: it travels in a datagram */
 #define STEP_REPAIRS_MAX 1                  /* debate.md 4.4: one repair, then give up */
 
 struct step_event {
@@ -476,11 +477,13 @@ static void step_tokens_flush(void *arg)
 {
 	struct step_tokens *t = arg;
 
-	if (t->text.n == 0)
-		return;
-	t->agent_seq++;
-	step_token(t, TOKEN_DELTA, buf_str(&t->text));
-	buf_clear(&t->text);
+	while (t->text.n > 0) {
+		struct str piece = str_utf8_cut(buf_str(&t->text), STEP_TOKEN_MAX);
+
+		t->agent_seq++;
+		step_token(t, TOKEN_DELTA, piece);
+		buf_consume(&t->text, piece.n > 0 ? piece.n : t->text.n);
+	}
 }
 
 static void step_on_text(void *arg, struct str piece)

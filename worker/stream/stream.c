@@ -22,14 +22,31 @@
 #define STREAM_PAGE 200
 #define STREAM_KEEP_BYTES (1024 * 1024)       /* of frames per topic */
 #define STREAM_EVENT_MAX (BUS_DATAGRAM - 512) /* larger events travel as "topic, seq" */
+#define STREAM_TOKEN_TEXT (8 * 1024)          /* of one token message; the text stands in it twice */
 #define STREAM_TOKENS 16                      /* token streams a follower can have open at once */
 #define STREAM_READ_PAUSE (500 * MS_US)       /* after a failed read */
 #define STREAM_READ_TRIES 20
 
-/* A token stream that a follower has had without a hole so far. */
-struct follower_token {
-	uint64_t id;
+/* Wire form on the bus: header, then the envelope. */
+struct stream_message {
+	char kind; /* 'E' event, 'H' hint, 'T' token */
+	uint8_t token_kind;
+	uint16_t type_len;
+	int32_t attempt;
+	int64_t seq; /* of the event; with a token the seq that it follows */
+	uint64_t token_id;
+	int64_t agent_seq; /* of a delta; with an end: of the last delta */
+};
+
+/* A token stream that somebody has had without a hole so far. */
+struct token_stream {
+	uint64_t id; /* 0: free */
 	int attempt;
+	int64_t last; /* agent_seq of the newest delta */
+};
+
+struct token_streams {
+	struct token_stream v[STREAM_TOKENS];
 };
 
 struct follower {
@@ -40,17 +57,22 @@ struct follower {
 	int64_t cursor;
 	int64_t report_at; /* -1: nothing to report */
 	bool full;         /* the carrier's queue is above its limit */
-	struct follower_token tokens[STREAM_TOKENS];
+	struct token_streams tokens;
 };
 
 struct firehose {
 	struct firehose *next;
+	struct token_streams tokens;
 	struct stream *s;
 	struct context ctx;
 	char workspace[128];
 	struct bus_sub *sub;
 	const struct follower_ops *ops;
 	void *arg;
+	int64_t joined_ms;
+	uint64_t head; /* of the workspace's cell, accounted for by hints and looks */
+	bool primed;   /* the debates that ran when it joined are known */
+	bool look, suspicious;
 };
 
 struct topic {
@@ -79,10 +101,11 @@ struct stream {
 	struct loop_timer tick;
 	unsigned readers, ticks;
 	uint64_t deaths;
-	bool closing, comparing;
+	bool closing, comparing, looking;
 };
 
 static void topic_read(struct topic *t);
+static void firehose_compare(struct firehose *h, bool death);
 
 /* ---- frames ---- */
 
@@ -107,6 +130,11 @@ void frame_clear(struct frame *f)
 	rbuf_unref(f->ws);
 	rbuf_unref(f->sse);
 	*f = (struct frame){0};
+}
+
+static size_t frame_bytes(const struct frame *f)
+{
+	return f->ws->n + f->sse->n;
 }
 
 /* ---- delivering ---- */
@@ -153,7 +181,7 @@ static void topic_trim(struct topic *t)
 	size_t keep = (size_t)t->s->w->conf->debates.event_buffer, drop = 0;
 
 	while (t->count - drop > 1 && (t->count - drop > keep || t->bytes > STREAM_KEEP_BYTES)) {
-		t->bytes -= t->ring[drop].ws->n;
+		t->bytes -= frame_bytes(&t->ring[drop]);
 		frame_clear(&t->ring[drop]);
 		drop++;
 	}
@@ -171,7 +199,7 @@ static void topic_append(struct topic *t, struct frame frame)
 	}
 	frame.debate = t->id;
 	t->ring[t->count++] = frame;
-	t->bytes += frame.ws->n;
+	t->bytes += frame_bytes(&frame);
 	t->tail = frame.seq;
 	t->ended = frame.last;
 	t->moved_us = clock_mono_us();
@@ -197,41 +225,47 @@ static void topic_event(struct topic *t, int64_t seq, struct str type, struct st
 
 /* ---- ephemeral tokens ---- */
 
-static struct follower_token *follower_stream(struct follower *f, uint64_t id)
+static struct token_stream *tokens_find(struct token_streams *k, uint64_t id)
 {
 	size_t i;
 
-	for (i = 0; i < STREAM_TOKENS && f->tokens[i].id != id; i++)
+	for (i = 0; i < STREAM_TOKENS && k->v[i].id != id; i++)
 		;
-	return i < STREAM_TOKENS ? &f->tokens[i] : NULL;
+	return i < STREAM_TOKENS ? &k->v[i] : NULL;
+}
+
+/* A place for a new stream; the oldest one gives way, its end was lost. */
+static struct token_stream *tokens_open(struct token_streams *k)
+{
+	memmove(k->v, k->v + 1, (STREAM_TOKENS - 1) * sizeof(k->v[0]));
+	return &k->v[STREAM_TOKENS - 1];
 }
 
 /*
- * A follower gets a token stream from its start and without a hole, or no more of it: a client that counts would wait
- * for the missing piece until the end (PITFALLS 23).
+ * Who watches gets a token stream from its start and without a hole, or no more of it: a client that counts would wait
+ * for the missing piece until the end (PITFALLS 23). True: the frame is to be sent. `fits`: there is room, and what the
+ * token follows has been seen.
  */
-static void follower_token(struct follower *f, enum stream_token_kind kind, uint64_t id, int attempt, int64_t after_seq,
-			   const struct frame *frame)
+static bool tokens_pass(struct token_streams *k, const struct stream_message *m, bool fits)
 {
-	struct follower_token *open = follower_stream(f, id);
-	bool fits = !f->full && f->cursor >= after_seq;
+	struct token_stream *open = tokens_find(k, m->token_id);
 
-	if (kind == TOKEN_START) {
-		if (open == NULL)
-			open = follower_stream(f, 0);
-		if (open == NULL || !fits)
-			return;
-		*open = (struct follower_token){id, attempt};
-	} else if (open == NULL || open->attempt != attempt) {
-		return;
-	} else if (!fits) {
-		open->id = 0;
-		metric_add(M_STREAM_DROPPED, 1, NULL);
-		return;
+	if (m->token_kind == TOKEN_START) {
+		if (fits)
+			*(open != NULL ? open : tokens_open(k)) = (struct token_stream){m->token_id, m->attempt, 0};
+		else if (open != NULL)
+			open->id = 0;
+		return fits;
 	}
-	f->full = !f->ops->send(f->arg, frame);
-	if (kind == TOKEN_FINISH)
+	if (open == NULL || open->attempt != m->attempt)
+		return false;
+	open->last += m->token_kind == TOKEN_DELTA;
+	fits = fits && open->last == m->agent_seq;
+	if (!fits)
+		metric_add(M_STREAM_DROPPED, 1, NULL);
+	if (!fits || m->token_kind == TOKEN_FINISH)
 		open->id = 0;
+	return fits;
 }
 
 static uint64_t stream_hash(struct str s)
@@ -246,16 +280,6 @@ static uint64_t stream_hash(struct str s)
 
 static const char *const token_types[] = {"token_start", "token_delta", "token_end"};
 
-/* Wire form on the bus: header, then the envelope. */
-struct stream_message {
-	char kind; /* 'E' event, 'H' hint, 'T' token */
-	uint8_t token_kind;
-	uint16_t type_len;
-	int32_t attempt;
-	int64_t seq; /* of the event; with a token the seq that it follows */
-	uint64_t token_id;
-};
-
 static void topic_token(struct topic *t, const struct stream_message *m, struct str envelope)
 {
 	struct frame frame = {0};
@@ -267,9 +291,10 @@ static void topic_token(struct topic *t, const struct stream_message *m, struct 
 	frame_render(&frame, 0, str_of(token_types[m->token_kind]), envelope);
 	frame.debate = t->id;
 	for (f = t->followers; f != NULL; f = f->next)
-		follower_token(f, (enum stream_token_kind)m->token_kind, m->token_id, m->attempt, m->seq, &frame);
+		if (tokens_pass(&f->tokens, m, !f->full && f->cursor >= m->seq))
+			f->full = !f->ops->send(f->arg, &frame);
 	for (h = t->s->firehoses; t->firehose && h != NULL; h = h->next)
-		if (strcmp(h->workspace, t->workspace) == 0)
+		if (strcmp(h->workspace, t->workspace) == 0 && tokens_pass(&h->tokens, m, t->tail >= m->seq))
 			(void)h->ops->send(h->arg, &frame); /* a full queue shows at the next event */
 	frame_clear(&frame);
 }
@@ -352,8 +377,12 @@ static json_t *stream_token_data(const struct stream_token *t)
 		json_put_str(data, "delta", t->text);
 		json_put_int(data, "seq", t->agent_seq);
 	} else if (t->kind == TOKEN_FINISH) {
-		json_put_str(data, "full_response", t->text);
-		json_put_str(data, "full_content", t->text);
+		/* A long text comes with the durable message that follows; the end itself must fit into a datagram. */
+		struct str full = t->text.n <= STREAM_TOKEN_TEXT ? t->text : STR("");
+
+		json_put_str(data, "full_response", full);
+		json_put_str(data, "full_content", full);
+		json_object_set_new(data, "truncated", json_boolean(full.n < t->text.n));
 	}
 	return data;
 }
@@ -366,7 +395,8 @@ void stream_token(struct stream *s, const struct stream_token *t)
 				   .token_kind = (uint8_t)t->kind,
 				   .attempt = t->attempt,
 				   .seq = t->after_seq,
-				   .token_id = stream_hash(t->task_id)};
+				   .token_id = stream_hash(t->debate_id) ^ (stream_hash(t->task_id) << 1),
+				   .agent_seq = t->agent_seq};
 	struct str envelope =
 	    stream_envelope(a, t->debate_id, 0, str_of(token_types[t->kind]), t->agent, t->round,
 			    t->kind == TOKEN_DELTA ? t->agent_seq : 0, clock_wall_ms(), t->task_id, data);
@@ -375,7 +405,7 @@ void stream_token(struct stream *s, const struct stream_token *t)
 
 	buf_add(&b, (struct str){(const char *)&m, sizeof(m)});
 	buf_add(&b, envelope);
-	if (b.n < STREAM_EVENT_MAX) /* an end with a very long text is dropped: the durable message follows it */
+	if (b.n < STREAM_EVENT_MAX) /* else the hole ends this stream for all */
 		bus_publish(s->w->bus, stream_topic_name(name, t->debate_id), buf_str(&b));
 	buf_free(&b);
 	json_decref(data);
@@ -408,17 +438,17 @@ static bool topic_serve_ring(struct topic *t, int64_t after)
 	return true;
 }
 
-static void topic_page(struct topic *t, const struct stream_event *events, size_t n, int64_t after)
+/* `wanted` as it was before the log was read: what was announced meanwhile is not in the page and not forgotten. */
+static bool topic_page(struct topic *t, const struct stream_event *events, size_t n, int64_t after, int64_t wanted,
+		       struct error *err)
 {
 	struct frame frame;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		if (events[i].seq != after + 1 + (int64_t)i) {
-			log_error("stream", "the log has a hole", KV_S("debate", t->id),
-				  KV_I("seq", after + 1 + (int64_t)i));
-			return;
-		}
+		if (events[i].seq != after + 1 + (int64_t)i)
+			return error_set(err, ERR_INTERNAL, "the log of %s has a hole at seq %lld", t->id,
+					 (long long)(after + 1 + (int64_t)i));
 		frame_render(&frame, events[i].seq, events[i].type, events[i].envelope);
 		if (frame.seq == t->tail + 1) {
 			topic_append(t, frame);
@@ -428,8 +458,11 @@ static void topic_page(struct topic *t, const struct stream_event *events, size_
 		}
 	}
 	/* A seq that is not there although announced: forgotten, or the reader would never rest. */
-	if (n < STREAM_PAGE && t->wanted > t->tail)
+	if (n < STREAM_PAGE && t->wanted == wanted && t->wanted > t->tail)
 		t->wanted = t->tail;
+	if (n == 0 && after < t->tail)
+		return error_set(err, ERR_INTERNAL, "the log of %s ends before seq %lld", t->id, (long long)t->tail);
+	return true;
 }
 
 CO_FN static bool topic_first_look(struct topic *t, struct arena *a, struct error *err)
@@ -454,20 +487,16 @@ CO_FN static bool topic_read_some(struct topic *t, struct error *err)
 	struct arena *a = arena_new(16384);
 	struct stream_event *events;
 	size_t n;
-	int64_t after;
+	int64_t after, wanted;
 	bool ok = topic_first_look(t, a, err);
 
 	while (ok && (after = topic_lowest(t)) >= 0 && topic_serve_ring(t, after))
 		;
 	if (ok && topic_lowest(t) >= 0) {
 		after = topic_lowest(t);
-		ok = stream_read_log(t->s->w->db, a, &ctx, str_of(t->id), after, STREAM_PAGE, &events, &n, err);
-		if (ok)
-			topic_page(t, events, n, after);
-		if (ok && n == 0 && after < t->tail) {
-			ok = error_set(err, ERR_INTERNAL, "the log of %s ends before seq %lld", t->id,
-				       (long long)t->tail);
-		}
+		wanted = t->wanted;
+		ok = stream_read_log(t->s->w->db, a, &ctx, str_of(t->id), after, STREAM_PAGE, &events, &n, err) &&
+		     topic_page(t, events, n, after, wanted, err);
 	}
 	arena_free(a);
 	return ok;
@@ -675,10 +704,12 @@ static void stream_tick(void *arg)
 	uint64_t deaths = atomic_load(&s->w->shm->deaths);
 	int64_t now = clock_mono_us();
 	struct topic **p = &s->topics, *t;
+	struct firehose *h;
 
 	while ((t = *p) != NULL) {
 		topic_compare(t, deaths != s->deaths);
-		if (t->followers != NULL || t->reading || (t->firehose && s->firehoses != NULL))
+		/* For the firehose a topic is kept until its debate has ended: running ones are few. */
+		if (t->followers != NULL || t->reading || (t->firehose && s->firehoses != NULL && !t->ended))
 			t->idle_since_us = now;
 		if (now - t->idle_since_us > STREAM_TOPIC_IDLE) {
 			*p = t->next;
@@ -687,6 +718,8 @@ static void stream_tick(void *arg)
 			p = &t->next;
 		}
 	}
+	for (h = s->firehoses; h != NULL; h = h->next)
+		firehose_compare(h, deaths != s->deaths);
 	s->deaths = deaths;
 	if (++s->ticks % STREAM_LOG_TICKS == 0)
 		stream_look_at_log(s, now);
@@ -749,25 +782,108 @@ void follower_free(struct follower *f)
 
 /* ---- the firehose ---- */
 
+/* From `after` on the topic goes to the firehose; what is in memory already goes at once. */
+static void topic_to_firehose(struct topic *t, int64_t after, int64_t head)
+{
+	size_t i;
+
+	if (t->firehose)
+		return;
+	t->firehose = true;
+	if (t->tail < 0)
+		t->tail = after;
+	for (i = 0; i < t->count; i++)
+		if (t->ring[i].seq > after)
+			topic_firehose(t, &t->ring[i]);
+	t->wanted = head > t->wanted ? head : t->wanted;
+	topic_read(t);
+}
+
 /* "<seq> <debate id>": a debate of the workspace has an event; from here on it is followed without holes. */
 static void firehose_on_message(void *arg, struct str name, struct str message)
 {
 	struct firehose *h = arg;
 	struct str rest = message, number;
 	uint64_t seq;
-	struct topic *t;
 
 	(void)name;
+	h->head++;
 	if (!str_split(&rest, ' ', &number) || !str_to_u64(number, INT64_MAX, &seq) || rest.n == 0 || seq == 0)
 		return;
-	t = topic_get(h->s, &h->ctx, rest);
-	if (t->firehose)
+	/* Once all debates that ran at the beginning are known, an unknown one is new and is told from its beginning.
+	 */
+	topic_to_firehose(topic_get(h->s, &h->ctx, rest), h->primed ? 0 : (int64_t)seq - 1, (int64_t)seq);
+}
+
+/*
+ * Which debates of the workspace run, or have moved of late: at the beginning those are followed from where they stand;
+ * later, when the workspace's cell moved without a hint, those that are new from their beginning.
+ */
+CO_FN static void firehose_look(void *arg)
+{
+	struct stream *s = arg;
+	struct arena *a = arena_new(0);
+	struct error err = ERROR_INIT;
+	struct firehose *h;
+	struct db_rows rows;
+	size_t i;
+	bool ok = true;
+
+	while (ok && !s->closing) {
+		char workspace[sizeof(h->workspace)];
+		int64_t since;
+
+		for (h = s->firehoses; h != NULL && !h->look; h = h->next)
+			;
+		if (h == NULL)
+			break;
+		h->look = false;
+		since = h->joined_ms;
+		(void)snprintf(workspace, sizeof(workspace), "%s", h->workspace);
+		ok = db_query(
+		    s->w->db, a,
+		    "SELECT id, last_seq, created_at FROM debates WHERE workspace_id = $1 AND"
+		    " (status IN ('queued', 'running') OR updated_at >= $2) ORDER BY created_at DESC LIMIT 1000",
+		    DB_ARGS(DB_Z(workspace), DB_I(since)), &rows, &err);
+		for (h = s->firehoses; h != NULL && strcmp(h->workspace, workspace) != 0; h = h->next)
+			;
+		for (i = 0; ok && h != NULL && i < rows.count; i++)
+			topic_to_firehose(topic_get(s, &h->ctx, db_str(&rows, i, 0)),
+					  db_int(&rows, i, 2) >= since ? 0 : db_int(&rows, i, 1), db_int(&rows, i, 1));
+		for (; ok && h != NULL; h = h->next)
+			h->primed = h->primed || strcmp(h->workspace, workspace) == 0;
+	}
+	arena_free(a);
+	s->looking = false;
+}
+
+static void stream_look_for_firehose(struct stream *s)
+{
+	if (s->looking || s->closing)
 		return;
-	t->firehose = true;
-	if (t->tail < 0)
-		t->tail = (int64_t)seq - 1;
-	t->wanted = (int64_t)seq > t->wanted ? (int64_t)seq : t->wanted;
-	topic_read(t);
+	s->looking = true;
+	if (co_spawn("firehose", firehose_look, s) == NULL)
+		s->looking = false;
+}
+
+/* As topic_compare, for the cells of workspaces; who is not primed yet looks again too. */
+static void firehose_compare(struct firehose *h, bool death)
+{
+	char name[136];
+	uint64_t head = bus_head(h->s->w->bus, stream_workspace_name(name, str_of(h->workspace)));
+
+	if (!death && head == h->head && h->primed) {
+		h->suspicious = false;
+		return;
+	}
+	if (!death && !h->suspicious) {
+		h->suspicious = true;
+		return;
+	}
+	h->suspicious = false;
+	h->head = head;
+	h->look = true;
+	stream_look_for_firehose(h->s);
 }
 
 struct firehose *firehose_new(struct stream *s, const struct context *ctx, const struct follower_ops *ops, void *arg)
@@ -778,11 +894,15 @@ struct firehose *firehose_new(struct stream *s, const struct context *ctx, const
 	h->s = s;
 	h->ops = ops;
 	h->arg = arg;
+	h->joined_ms = clock_wall_ms();
 	(void)snprintf(h->workspace, sizeof(h->workspace), "%.*s", STR_ARG(str_sub(ctx->workspace_id, 0, 127)));
 	h->ctx = (struct context){STR_NONE, STR("default"), str_of(h->workspace), STR_NONE};
 	h->sub = bus_subscribe(s->w->bus, stream_workspace_name(name, ctx->workspace_id), firehose_on_message, h);
+	h->head = bus_head(s->w->bus, str_of(name));
 	h->next = s->firehoses;
 	s->firehoses = h;
+	h->look = true;
+	stream_look_for_firehose(s);
 	return h;
 }
 

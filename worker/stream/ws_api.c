@@ -260,15 +260,21 @@ static int64_t socket_after(const json_t *m)
 	return -1;
 }
 
-static void socket_sync(struct socket *k, struct arena *a, const struct debate_row *row, json_t *state)
+static void socket_sync(struct socket *k, const struct debate_row *row, json_t *state)
 {
-	bool open = str_eqz(row->status, "running") || str_eqz(row->status, "queued");
-	json_t *sync = socket_frame("sync", state), *start;
+	json_t *sync = socket_frame("sync", state);
 
 	json_put_str(sync, "debate_id", row->id);
 	json_put_str(sync, "loop_id", row->id);
 	socket_send(k, sync);
-	if (!open)
+}
+
+/* For a late-comer who will not see the event itself. */
+static void socket_started(struct socket *k, struct arena *a, const struct debate_row *row)
+{
+	json_t *start;
+
+	if (!str_eqz(row->status, "running") && !str_eqz(row->status, "queued"))
 		return;
 	start = socket_frame("debate_start", json_pack("{s:s%, s:s, s:s%, s:o}", "debate_id", row->id.p, row->id.n,
 						       "status", "in_progress", "task", row->task.p, row->task.n,
@@ -290,13 +296,50 @@ static void socket_replay_start(struct socket *k, const struct debate_row *row, 
 	socket_send(k, socket_frame("replay_start", data));
 }
 
+/*
+ * One subscription per debate: asked for again with the last event seen, it begins anew from there; without, it is only
+ * acknowledged. False: nothing to do, the client has been told.
+ */
+static bool socket_may_follow(struct socket *k, struct str id, bool replay)
+{
+	struct socket_sub **p = sub_find(k, id);
+
+	if (*p != NULL && !replay) {
+		socket_send(k, socket_frame("subscribed", json_pack("{s:s%, s:I}", "debate_id", id.p, id.n, "last_seq",
+								    (json_int_t)follower_cursor((*p)->follower))));
+		return false;
+	}
+	if (*p != NULL)
+		sub_free(k, p);
+	if (k->sub_count < SOCKET_SUBS_MAX)
+		return true;
+	socket_error(k, 400, "subscription", "too_many", "this socket follows as many debates as it may");
+	return false;
+}
+
+static void socket_add(struct socket *k, const struct debate_row *row, int64_t after, bool replay)
+{
+	struct socket_sub *u = xcalloc(1, sizeof(*u));
+
+	u->socket = k;
+	u->replay_from = -1;
+	(void)snprintf(u->id, sizeof(u->id), "%.*s", STR_ARG(row->id));
+	u->next = k->subs;
+	k->subs = u;
+	k->sub_count++;
+	u->follower = follower_new(k->s, &k->ctx, row->id, after, &sub_ops, u);
+	if (!replay)
+		return;
+	u->replay_from = after;
+	follower_report_at(u->follower, row->last_seq);
+}
+
 /* Interest first, then the head, then the log (PITFALLS 14): the follower exists before the row is read. */
 CO_FN static void socket_follow(struct socket *k, struct arena *a, struct str id, int64_t after, bool from_url)
 {
 	struct worker *w = stream_worker(k->s);
 	struct error err = ERROR_INIT;
 	struct debate_row row;
-	struct socket_sub *u;
 	json_t *state = NULL;
 	bool gap, replay;
 
@@ -311,11 +354,8 @@ CO_FN static void socket_follow(struct socket *k, struct arena *a, struct str id
 		socket_error(k, 503, "subscription", "unavailable", err.msg);
 		return;
 	}
-	if (k->ws == NULL || k->sub_count >= SOCKET_SUBS_MAX || *sub_find(k, row.id) != NULL) {
+	if (k->ws == NULL || !socket_may_follow(k, row.id, replay)) {
 		json_decref(state);
-		if (k->sub_count >= SOCKET_SUBS_MAX)
-			socket_error(k, 400, "subscription", "too_many",
-				     "this socket follows as many debates as it may");
 		return;
 	}
 	if (!k->all)
@@ -323,26 +363,17 @@ CO_FN static void socket_follow(struct socket *k, struct arena *a, struct str id
 	socket_send(k, socket_frame("subscribed", json_pack("{s:s%, s:I}", "debate_id", row.id.p, row.id.n, "last_seq",
 							    (json_int_t)row.last_seq)));
 	if (state != NULL)
-		socket_sync(k, a, &row, state);
+		socket_sync(k, &row, state);
 	/* By URL a young debate is replayed from its beginning: who creates and then connects misses nothing. */
 	if (!replay && from_url && row.last_seq <= w->conf->debates.event_buffer)
 		after = 0;
 	else if (!replay || gap)
 		after = row.last_seq;
-	u = xcalloc(1, sizeof(*u));
-	u->socket = k;
-	u->replay_from = -1;
-	(void)snprintf(u->id, sizeof(u->id), "%.*s", STR_ARG(row.id));
-	u->next = k->subs;
-	k->subs = u;
-	k->sub_count++;
+	if (state != NULL && after > 0)
+		socket_started(k, a, &row);
 	if (replay)
 		socket_replay_start(k, &row, after, gap);
-	u->follower = follower_new(k->s, &k->ctx, row.id, after, &sub_ops, u);
-	if (replay) {
-		u->replay_from = after;
-		follower_report_at(u->follower, row.last_seq);
-	}
+	socket_add(k, &row, after, replay);
 }
 
 static struct str socket_id_of(const json_t *m)
