@@ -33,6 +33,8 @@ static uint64_t shm_layout(void)
 	    offsetof(struct shm, debate_cells),
 	    offsetof(struct shm, slots),
 	    offsetof(struct shm_slot, beat),
+	    offsetof(struct shm_slot, used_up),
+	    offsetof(struct shm_slot, master),
 	    offsetof(struct shm_slot, action),
 	    offsetof(struct shm_slot, interest),
 	    offsetof(struct shm_slot, metrics),

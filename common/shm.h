@@ -29,6 +29,8 @@ struct shm_slot {
 	_Atomic uint32_t connections; /* open client connections, all kinds */
 	_Atomic uint32_t sockets;     /* of them WebSockets and SSE streams */
 	_Atomic uint32_t debates;     /* running debates */
+	_Atomic uint32_t used_up;     /* it has served server.max_requests: a successor is wanted */
+	_Atomic int32_t master;       /* pid of the master that the slot's process belongs to */
 	_Atomic uint64_t rss_bytes;
 	_Atomic uint64_t requests;
 	char action[SHM_ACTION]; /* what the loop is doing, for the stall report; racy text, NUL at the end */

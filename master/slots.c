@@ -25,6 +25,7 @@
 #define SLOT_YOUNG (5 * SEC_US)        /* a process that dies before this age makes the back-off grow */
 #define SLOT_STABLE (30 * SEC_US)      /* one that reached this age ends it */
 #define SLOT_ABORT_GRACE (1 * SEC_US)  /* between ABRT, which says what hung, and KILL */
+#define SLOT_RELIEF_PAUSE (5 * SEC_US) /* after a successor that could not be started */
 
 static struct shm_slot *slot_shared(const struct slot *s)
 {
@@ -70,6 +71,16 @@ static bool slot_read_ready(struct slot *s)
 	return false;
 }
 
+/* The successor of a worker that has served its number of requests is there. */
+static void slot_take_over(struct slot *s)
+{
+	struct slot *old = s->relieves;
+
+	s->relieves = NULL;
+	if (old != NULL && !old->retiring)
+		slots_end(old, WORKER_SIG_RETIRE);
+}
+
 static void slot_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct slot *s = arg;
@@ -80,6 +91,7 @@ static void slot_on_readable(evutil_socket_t fd, short what, void *arg)
 		slot_close_ready(s);
 		s->ready = true;
 		s->last_beat = atomic_load(&slot_shared(s)->beat);
+		slot_take_over(s);
 		supervisor_on_ready(s->master, s);
 	}
 }
@@ -170,6 +182,7 @@ static void slot_occupy(struct slot *s, struct generation *g)
 	atomic_store(&shared->started_us, clock_mono_us());
 	atomic_store(&shared->heartbeat_us, clock_mono_us());
 	atomic_store(&shared->requests, 0);
+	atomic_store(&shared->used_up, 0);
 	shared->action[0] = '\0';
 	atomic_store(&shared->state, SLOT_BOOTING);
 	if (used < s->index + 1)
@@ -210,14 +223,63 @@ bool slots_respawn(struct master *m, struct slot *s, struct generation *g)
 	return true;
 }
 
-bool slots_spawn(struct master *m, struct generation *g)
+struct slot *slots_spawn(struct master *m, struct generation *g)
 {
 	for (unsigned i = 0; i < m->mailboxes.count; i++) {
 		if (m->slots[i].pid == 0 && m->slots[i].restart_at == 0)
-			return slots_respawn(m, &m->slots[i], g);
+			return slots_respawn(m, &m->slots[i], g) ? &m->slots[i] : NULL;
 	}
 	errno = EAGAIN;
-	return false;
+	return NULL;
+}
+
+/* ---- successors ---- */
+
+static void slot_relieve(struct master *m, struct slot *s)
+{
+	struct slot *next = slots_spawn(m, m->current);
+
+	if (next == NULL) {
+		s->relief_at = clock_mono_us() + SLOT_RELIEF_PAUSE;
+		log_warn("slots", "a worker has served its number, but no successor can be started",
+			 KV_I("slot", s->index), KV_I("worker", s->pid),
+			 KV_S("why", errno == EAGAIN ? "no free slot (server.max_slots)" : strerror(errno)));
+		return;
+	}
+	s->relieved = true;
+	next->relieves = s;
+	log_info("slots", "worker has served its number, a successor starts", KV_I("slot", s->index),
+		 KV_I("worker", s->pid), KV_I("requests", atomic_load(&slot_shared(s)->requests)),
+		 KV_I("successor", next->pid));
+}
+
+void slots_relieve(struct master *m)
+{
+	int64_t now = clock_mono_us();
+
+	for (unsigned i = 0; i < m->mailboxes.count; i++) {
+		struct slot *s = &m->slots[i];
+
+		if (s->pid != 0 && s->ready && !s->retiring && !s->relieved && s->gen == m->current &&
+		    now >= s->relief_at && atomic_load(&slot_shared(s)->used_up) != 0)
+			slot_relieve(m, s);
+	}
+}
+
+/* One of the two is dead: the other one stands alone. */
+static void slot_part(struct slot *s, int64_t now)
+{
+	struct master *m = s->master;
+
+	if (s->relieves != NULL) {
+		s->relieves->relieved = false;
+		s->relieves->relief_at = now + SLOT_RELIEF_PAUSE;
+		s->relieves = NULL;
+	}
+	for (unsigned i = 0; s->relieved && i < m->mailboxes.count; i++) {
+		if (m->slots[i].relieves == s)
+			m->slots[i].relieves = NULL;
+	}
 }
 
 /* ---- end ---- */
@@ -296,7 +358,9 @@ static void slot_reaped(struct slot *s, int status)
 {
 	struct master *m = s->master;
 	struct generation *g = s->gen;
-	bool left, was_ready = s->ready, replace = !s->retiring && g == m->current;
+	bool left, was_ready = s->ready;
+	/* A successor is not missed, nor is who has one: the number of those who stay is right without it. */
+	bool replace = !s->retiring && !s->relieved && s->relieves == NULL && g == m->current;
 	int64_t now = clock_mono_us();
 	char reason[SLOT_REASON + 32];
 
@@ -310,6 +374,7 @@ static void slot_reaped(struct slot *s, int status)
 	left = WIFEXITED(status) && WEXITSTATUS(status) == 0 && (was_ready || s->retiring);
 	slot_log_end(s, left, s->pid, reason);
 	slot_vacate(s);
+	slot_part(s, now);
 	s->pid = 0;
 	s->gen = NULL;
 	if (replace && m->stop == STOP_NO && !m->starting) {
@@ -387,8 +452,7 @@ void slots_tick(struct master *m)
 			s->kill_at = 0;
 			kill(s->pid, SIGKILL);
 		}
-		/* It has begun to drain by itself (max_requests, a signal from elsewhere): its successor need not wait.
-		 */
+		/* It has begun to drain by itself (a signal from elsewhere): its replacement need not wait. */
 		if (s->ready && !s->retiring && atomic_load(&slot_shared(s)->state) >= SLOT_DRAINING) {
 			s->retiring = true;
 			log_info("slots", "worker drains by itself", KV_I("slot", i), KV_I("worker", s->pid));

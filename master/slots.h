@@ -24,8 +24,11 @@ struct slot {
 	struct event ready_event;
 	int ready_fd; /* -1 when the worker has said all it will say */
 	bool ready;
-	bool retiring; /* told to end, or ending by itself: it is not replaced by reason of its exit */
-	bool stalled;  /* the watchdog has given it up */
+	bool retiring;         /* told to end, or ending by itself: it is not replaced by reason of its exit */
+	bool stalled;          /* the watchdog has given it up */
+	bool relieved;         /* a successor is on its way; it is told to end when that one serves */
+	struct slot *relieves; /* whose successor this is, until it serves */
+	int64_t relief_at;     /* the last successor failed: not again before */
 	int64_t started_us;
 	int64_t kill_at; /* SIGKILL is due then; 0 = not */
 	uint64_t last_beat;
@@ -37,10 +40,14 @@ struct slot {
 };
 
 void slots_init(struct master *m);
-/* Forks a worker of the generation into the lowest free slot; false when there is none or the fork fails (errno). */
-bool slots_spawn(struct master *m, struct generation *g) MUST_CHECK;
+/* Forks a worker of the generation into the lowest free slot; NULL when there is none or the fork fails (errno). */
+struct slot *slots_spawn(struct master *m, struct generation *g) MUST_CHECK;
 /* The same in the slot that a dead worker left. */
 bool slots_respawn(struct master *m, struct slot *s, struct generation *g) MUST_CHECK;
+/*
+ * Starts a successor for each worker that has served server.max_requests; the old one is told to end when it serves.
+ */
+void slots_relieve(struct master *m);
 /* Collects every dead child (CHLD). */
 void slots_reap(struct master *m);
 /* Cancels replacements that are due later. */

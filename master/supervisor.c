@@ -312,13 +312,14 @@ static bool supervisor_restart_due(struct master *m, unsigned *planned)
 	return true;
 }
 
-/* Workers of the current generation that are not on their way out. */
+/* Workers of the current generation that are not on their way out; a successor counts in place of its predecessor. */
 static unsigned supervisor_staying(const struct master *m)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < m->mailboxes.count; i++)
-		n += m->slots[i].pid != 0 && m->slots[i].gen == m->current && !m->slots[i].retiring;
+		n += m->slots[i].pid != 0 && m->slots[i].gen == m->current && !m->slots[i].retiring &&
+		     !m->slots[i].relieved;
 	return n;
 }
 
@@ -330,7 +331,7 @@ static void supervisor_retire_one(struct master *m)
 	for (unsigned i = 0; i < m->mailboxes.count; i++) {
 		struct slot *s = &m->slots[i];
 
-		if (s->pid != 0 && s->gen == m->current && !s->retiring &&
+		if (s->pid != 0 && s->gen == m->current && !s->retiring && !s->relieved &&
 		    (oldest == NULL || s->started_us < oldest->started_us))
 			oldest = s;
 	}
@@ -354,6 +355,8 @@ static void supervisor_balance(struct master *m)
 		supervisor_cannot_start(m);
 		return;
 	}
+	if (m->loading == NULL)
+		slots_relieve(m);
 	staying = supervisor_staying(m);
 	for (unsigned n = staying + planned; n < m->wanted; n++) {
 		if (!slots_spawn(m, m->current)) {

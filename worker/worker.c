@@ -98,13 +98,11 @@ static void worker_exit_if_done(struct worker_process *p)
 	loop_stop(p->w.loop);
 }
 
-static void worker_begin_end(struct worker_process *p, enum worker_end end);
-
-/* server.max_requests: this process has served its share, the master starts another in its place. */
-static void worker_retire_if_used_up(struct worker_process *p)
+/* server.max_requests: the master starts a successor, and retires this process when that one serves. */
+static void worker_tell_if_used_up(struct worker_process *p)
 {
 	if (p->requests_max > 0 && atomic_load(&p->slot->requests) >= p->requests_max)
-		worker_begin_end(p, END_RETIRE);
+		atomic_store(&p->slot->used_up, 1);
 }
 
 static void worker_tick(void *arg)
@@ -117,7 +115,7 @@ static void worker_tick(void *arg)
 		worker_measure(p);
 	metric_set(M_CO_COUNT, co_count(), NULL);
 	http_server_tick(p->w.http);
-	worker_retire_if_used_up(p);
+	worker_tell_if_used_up(p);
 	worker_exit_if_done(p);
 	loop_timer_set(&p->tick, WORKER_TICK_US);
 }
@@ -334,7 +332,8 @@ static void worker_name(struct worker_process *p)
 					.json = s->conf->log.json,
 					.error_fd = s->error_fd,
 					.access_fd = s->access_fd,
-					.who = p->name});
+					.who = p->name,
+					.access_delay = s->conf->log.access_delay});
 	log_start_writer();
 	crash_install(p->name, p->slot->action);
 	ids_uuid7(p->w.incarnation);
