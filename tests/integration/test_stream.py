@@ -441,9 +441,12 @@ def test_tokens_are_live_numbered_and_not_stored(live):
     assert whole >= 5 and max(streams.values()) > 1
     messages = [e["data"]["content"] for e in log(live, i) if e["type"] == "agent_message" and e["round"] > 0]
     assert len(messages) == 4 and set(messages) <= {t.strip() for t in texts.values()}
-    # a delta comes before the message whose text it is part of
-    later = [f["type"] for f in frames if f["type"] in ("token_delta", "agent_message") and f["round"] > 0]
-    assert later[0] == "token_delta"
+    # the pieces come before the message that they become
+    for n, f in enumerate(frames):
+        if f["type"] == "agent_message" and f["data"]["content"] in messages:
+            key = next(k for k, text in texts.items() if text.strip() == f["data"]["content"])
+            pieces = [m for m, d in enumerate(frames) if d["type"] == "token_delta" and (d["task_id"], d["data"]["attempt"]) == key]
+            assert len(pieces) == streams[key] > 1 and pieces[0] < n
     assert not TOKENS & {e["type"] for e in log(live, i)}
 
 
