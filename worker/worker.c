@@ -172,24 +172,11 @@ static void worker_out_of_time(void *arg)
 	loop_stop(p->w.loop);
 }
 
-/*
- * This process accepts no more, so it must not keep the queues alive: clients would wait in them for nobody, and a new
- * master could not bind. Emptied before by http_server_drain.
- */
-static void worker_close_listeners(const struct worker_process *p)
-{
-	size_t i;
-
-	for (i = 0; i < p->start->listener_count; i++)
-		(void)close(p->start->listeners[i]);
-}
-
 /* A harder end may follow a softer one, never the other way round. */
 static void worker_begin_end(struct worker_process *p, enum worker_end end)
 {
 	const struct conf *c = p->w.conf;
 	int64_t spread = end == END_RETIRE ? WORKER_RETIRE_SPREAD : WORKER_STOP_SPREAD;
-	bool first = p->end == END_NONE;
 
 	if (end <= p->end)
 		return;
@@ -207,8 +194,6 @@ static void worker_begin_end(struct worker_process *p, enum worker_end end)
 	}
 	stream_drain(p->w.stream, spread);
 	http_server_drain(p->w.http, spread);
-	if (first)
-		worker_close_listeners(p);
 	runner_drain(p->w.runner, end == END_STOP ? c->server.graceful_timeout : 0, worker_debates_left, p);
 	loop_timer_set(&p->limit, end == END_STOP ? c->server.graceful_timeout + 5 * SEC_US
 						  : c->debates.agent_timeout + c->server.graceful_timeout);
