@@ -6,6 +6,7 @@ import random
 import time
 from signal import SIGHUP, SIGSTOP
 
+import psutil
 import pytest
 
 from conftest import REPORT, wait_until
@@ -121,6 +122,8 @@ def test_kill_of_the_master(make_node, provider, grace, finishes):
     node.process.kill()
     node.process.wait()
     node.start()
+    if finishes:
+        assert any(psutil.pid_exists(pid) for pid in family)  # the new ones serve while the old ones finish: listeners were free
     gone(family)
     for d, f in zip(debates, followers):
         assert check_debate(node, provider, d, f) == 0
