@@ -75,6 +75,7 @@ struct conf {
 		char *error;
 		char *access;
 		char *access_format;
+		int64_t access_delay;
 	} log; /* level: enum log_level */
 	struct {
 		char *data_dir;

@@ -136,6 +136,8 @@ const struct conf_key conf_table[] = {
 	{"log.access_format", .type = CONF_TEXT, .flags = CONF_RELOAD, AT(log.access_format),
 	 .dflt = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\" %(D)s", .env = "",
 	 .help = "Form of an access line, with gunicorn's fields."},
+	{"log.access_delay", DURATION(0, 10 * SEC), .flags = CONF_RELOAD, AT(log.access_delay), .dflt = "100ms", .env = "",
+	 .help = "Access lines wait so long, at most 32 KiB of them, to be written together; 0: every turn of the loop."},
 
 	{"storage.data_dir", .type = CONF_TEXT, .flags = CONF_FILLED, AT(storage.data_dir), .dflt = ".nomic",
 	 .env = "ARAGORA_DATA_DIR", .help = "Folder of the database, the keys and the control socket."},

@@ -29,6 +29,8 @@
  */
 #define LOG_PENDING_MAX ((size_t)64 * 1024)
 #define LOG_QUEUE_MAX ((size_t)1024 * 1024)
+/* Access lines that are worth a write before their delay is over. */
+#define LOG_ACCESS_BATCH ((size_t)32 * 1024)
 /* What a process without a writer thread spends on a reader that does not read, per stall; and at exit. */
 #define LOG_STALL_US (100 * MS_US)
 #define LOG_EXIT_US SEC_US
@@ -41,6 +43,7 @@ struct log_channel {
 	bool slow;          /* a write may block */
 	bool stalled;       /* the last direct write found the reader stuck: do not wait for it again */
 	struct buf pending; /* lines of this turn */
+	int64_t since;      /* the end of the turn that brought the first of them, if they wait; else 0 */
 	struct buf queue;   /* lines waiting for the thread */
 	struct buf writing; /* lines the thread is writing; it alone changes them, emptying needs the lock */
 	size_t written;     /* of writing; the thread's */
@@ -58,6 +61,7 @@ struct log_state {
 	bool writer_wanted; /* log_start_writer was called: a slow descriptor that comes later gets the thread, too */
 	bool writer_runs;
 	const char *who;
+	int64_t access_delay;
 	struct log_channel channels[LOG_CHANNELS];
 	_Atomic uint64_t dropped;
 };
@@ -394,6 +398,7 @@ static void log_channel_flush(struct log_channel *ch)
 	else if (ch->slow)
 		log_write_bounded(ch, lines);
 	buf_clear(&ch->pending);
+	ch->since = 0;
 }
 
 static void log_flush_locked(void)
@@ -561,6 +566,7 @@ void log_setup(const struct log_options *options)
 	log_self.level = (int)options->level;
 	log_self.json = options->json;
 	log_self.who = options->who != NULL ? options->who : "";
+	log_self.access_delay = options->access_delay;
 	log_set_fds(options->error_fd, options->access_fd);
 	log_unlock();
 }
@@ -585,6 +591,27 @@ void log_flush(void)
 {
 	log_lock();
 	log_flush_locked();
+	log_unlock();
+}
+
+/* May the lines wait for more? */
+static bool log_access_waits(struct log_channel *ch, int64_t now)
+{
+	if (ch->pending.n >= LOG_ACCESS_BATCH)
+		return false;
+	if (ch->since == 0)
+		ch->since = now;
+	return now - ch->since < log_self.access_delay;
+}
+
+void log_turn(int64_t now)
+{
+	struct log_channel *access = &log_self.channels[LOG_CHANNEL_ACCESS];
+
+	log_lock();
+	log_channel_flush(&log_self.channels[LOG_CHANNEL_ERROR]);
+	if (access->pending.n > 0 && !log_access_waits(access, now))
+		log_channel_flush(access);
 	log_unlock();
 }
 

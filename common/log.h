@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One line per event, as JSON or text: time, level, component, process, request id and debate id when known,
- * message, then key=value. Lines are cut at 4 KiB and written with one write(2) per loop turn; a pipe or terminal is
+ * message, then key=value. Lines are cut at 4 KiB and written with one write(2) per loop turn (access lines: per 32 KiB
+ * or access_delay); a pipe or terminal is
  * written by a thread with a bounded queue, so that a stuck reader never stops a loop (dropped lines are counted).
  */
 #ifndef COMMON_LOG_H
@@ -50,10 +51,11 @@ struct log_ctx {
 
 struct log_options {
 	enum log_level level;
-	bool json;       /* else text */
-	int error_fd;    /* where log lines go */
-	int access_fd;   /* where access lines go */
-	const char *who; /* "master", "worker 2": kept by reference */
+	bool json;            /* else text */
+	int error_fd;         /* where log lines go */
+	int access_fd;        /* where access lines go */
+	const char *who;      /* "master", "worker 2": kept by reference */
+	int64_t access_delay; /* microseconds that access lines may wait, so that many are written at once; 0: a turn */
 };
 
 /* Sets up or changes the logger of this process. Call again after fork with the worker's name. */
@@ -62,8 +64,10 @@ void log_setup(const struct log_options *options);
 void log_start_writer(void);
 /* Replaces both descriptors (reopened files, USR1); the old ones are closed by the caller. */
 void log_reopen(int error_fd, int access_fd);
-/* Writes what is buffered; called once per loop turn, at exit and before abort. */
+/* Writes what is buffered; called at exit and before abort. */
 void log_flush(void);
+/* The same at the end of a loop turn (`now` monotonic microseconds), but access lines wait for access_delay. */
+void log_turn(int64_t now);
 /*
  * log_flush(), then waits at most `us` microseconds until the writer thread has written everything. Runs by itself at
  * exit() and in bug(); whoever leaves by _exit() calls it.

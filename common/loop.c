@@ -148,7 +148,7 @@ void loop_turn(struct loop *l, bool block)
 	l->turns++;
 	co_run_queue();
 	loop_run_deferred(l);
-	log_flush();
+	log_turn(loop_now(l));
 	l->in_turn = false;
 }
 

@@ -336,6 +336,17 @@ void buf_addc(struct buf *b, char c)
 	buf_add(b, (struct str){&c, 1});
 }
 
+void buf_addu(struct buf *b, uint64_t n)
+{
+	char digits[20], *p = digits + sizeof(digits);
+
+	do {
+		*--p = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	buf_add(b, (struct str){p, (size_t)(digits + sizeof(digits) - p)});
+}
+
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
 	size_t room = b->p != NULL ? b->cap - b->n : 0;

@@ -69,6 +69,8 @@ struct buf {
 void buf_add(struct buf *b, struct str s);
 void buf_addz(struct buf *b, const char *z);
 void buf_addc(struct buf *b, char c);
+/* The number in decimal digits. */
+void buf_addu(struct buf *b, uint64_t n);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_FMT(2, 3);
 /* The content; valid until the buffer changes. Always followed by a NUL that is not counted. */
 struct str buf_str(const struct buf *b);

@@ -21,6 +21,7 @@ struct http_server;
 struct loop;
 struct route;
 struct shm_slot;
+struct tls;
 struct ws_ops;
 
 enum http_method {
@@ -62,6 +63,7 @@ struct http_request {
 	struct str client;                  /* address after trusted proxies */
 	bool https;                         /* by TLS or by X-Forwarded-Proto from a trusted proxy */
 	int64_t start_us;
+	int64_t end_us; /* the answer was handed over; set before the `finished` hook */
 	/* The answer so far. */
 	int status;
 	uint64_t bytes_out;
@@ -77,6 +79,8 @@ int64_t http_query_int(const struct http_request *req, const char *name, int64_t
 
 /* Adds a reply header; the value is copied. CR and LF in it abort. */
 void http_reply_field(struct http_request *req, const char *name, const char *fmt, ...) PRINTF_FMT(3, 4);
+/* The same without formatting; name and value are kept by reference: literals, or in the request's arena. */
+void http_reply_value(struct http_request *req, const char *name, struct str value);
 /* Adds complete header lines, each ended by CRLF; the text is static. */
 void http_reply_block(struct http_request *req, const char *lines);
 /* Has the header been added by http_reply_field? */
@@ -147,6 +151,9 @@ struct http_server *http_server_new(struct loop *l, const struct conf *c, struct
 				    const struct http_hooks *hooks, void *user);
 /* Starts accepting on listening sockets (inherited descriptors); they stay the caller's. */
 void http_server_listen(struct http_server *s, const int *fds, size_t n);
+/* The same with the mark of each (enum conf_listen); tls serves those with LISTEN_TLS and outlives the server. */
+void http_server_listen_as(struct http_server *s, const int *fds, const unsigned *marks, size_t n,
+			   const struct tls *tls);
 /* Takes an accepted connection (tests). */
 void http_server_adopt(struct http_server *s, int fd);
 /*

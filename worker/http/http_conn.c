@@ -26,7 +26,7 @@ static ssize_t plain_write(struct http_conn *c, const struct iovec *v, int n)
 	return sendmsg(c->fd, &m, MSG_NOSIGNAL);
 }
 
-static const struct io_ops io_plain = {plain_read, plain_write};
+const struct io_ops io_plain = {.read = plain_read, .write = plain_write};
 
 static void conn_on_read(evutil_socket_t fd, short what, void *arg);
 static void conn_on_write(evutil_socket_t fd, short what, void *arg);
@@ -94,15 +94,10 @@ static bool in_fill(struct http_conn *c)
 
 /* ---- output ---- */
 
-void conn_send(struct http_conn *c, struct rbuf *r)
+static void out_push(struct conn_out *o, struct rbuf *r)
 {
-	struct conn_out *o = &c->out;
 	unsigned i;
 
-	if (c->state == CONN_DEAD || r->n == 0) {
-		rbuf_unref(r);
-		return;
-	}
 	if (o->count == o->cap) {
 		struct rbuf **ring = xcalloc(o->cap * 2, sizeof(struct rbuf *));
 
@@ -117,34 +112,83 @@ void conn_send(struct http_conn *c, struct rbuf *r)
 	BUG_ON(o->cap == 0);
 	o->ring[(o->head + o->count++) % o->cap] = r;
 	o->bytes += r->n;
-	conn_mark(c);
+}
+
+/* The first slice goes. */
+static void out_pop(struct http_conn *c)
+{
+	struct conn_out *o = &c->out;
+	struct rbuf *r = o->ring[o->head];
+
+	o->head = o->head + 1 < o->cap ? o->head + 1 : 0;
+	o->count--;
+	if (r != o->room) {
+		rbuf_unref(r);
+		return;
+	}
+	o->room = NULL;
+	server_output_give(c->server, r);
 }
 
 /* n bytes are gone. */
-static void out_advance(struct conn_out *o, size_t n)
+static void out_advance(struct http_conn *c, size_t n)
 {
+	struct conn_out *o = &c->out;
+
 	o->bytes -= n;
 	o->sent += n;
 	while (o->count > 0 && o->sent >= o->ring[o->head]->n) {
 		o->sent -= o->ring[o->head]->n;
-		rbuf_unref(o->ring[o->head]);
-		o->head = (o->head + 1) % o->cap;
-		o->count--;
+		out_pop(c);
 	}
 }
 
-static void out_clear(struct conn_out *o)
+static void out_clear(struct http_conn *c)
 {
-	for (; o->count > 0; o->count--) {
-		rbuf_unref(o->ring[o->head]);
-		o->head = (o->head + 1) % o->cap;
-	}
+	struct conn_out *o = &c->out;
+
+	while (o->count > 0)
+		out_pop(c);
 	if (o->ring != o->first)
 		free(o->ring);
 	o->ring = o->first;
 	o->cap = countof(o->first);
 	o->head = 0;
 	o->sent = o->bytes = 0;
+}
+
+void conn_send(struct http_conn *c, struct rbuf *r)
+{
+	if (c->state == CONN_DEAD || r->n == 0) {
+		rbuf_unref(r);
+		return;
+	}
+	out_push(&c->out, r);
+	conn_mark(c);
+}
+
+char *conn_reserve(struct http_conn *c, size_t n)
+{
+	struct conn_out *o = &c->out;
+
+	if (c->state == CONN_DEAD || n > CONN_OUT_SIZE)
+		return NULL;
+	if (o->room == NULL) {
+		o->room = server_output_take(c->server);
+		if (o->room != NULL)
+			out_push(o, o->room);
+	}
+	/* One such slice at a time, and only while it is the last. */
+	if (o->room == NULL || n > CONN_OUT_SIZE - o->room->n || o->ring[(o->head + o->count - 1) % o->cap] != o->room)
+		return NULL;
+	return o->room->data + o->room->n;
+}
+
+void conn_commit(struct http_conn *c, size_t n)
+{
+	c->out.room->n += n;
+	c->out.bytes += n;
+	conn_mark(c);
 }
 
 static int out_vector(const struct conn_out *o, struct iovec *v, unsigned max)
@@ -188,13 +232,13 @@ static void conn_flush(struct http_conn *c)
 		}
 		if (n < 0)
 			break;
-		out_advance(&c->out, (size_t)n);
+		out_advance(c, (size_t)n);
 		progress = true;
 	}
-	conn_write_event(c, c->out.count > 0);
+	conn_write_event(c, c->out.count > 0 || c->io_write);
 	if (c->out.count == 0) {
 		http_deadline_clear(&c->write_deadline);
-		out_clear(&c->out);
+		out_clear(c);
 	} else if (progress || c->write_deadline.prev == NULL) {
 		http_deadline_set(&c->server->deadlines, &c->write_deadline, DEADLINE_WRITE);
 	}
@@ -272,13 +316,16 @@ void conn_close(struct http_conn *c)
 	if (c->state == CONN_DEAD)
 		return;
 	c->state = CONN_DEAD;
+	/* What was cut short must not look complete. */
+	if (c->out.count == 0 && c->io->finish != NULL)
+		c->io->finish(c);
 	http_deadline_clear(&c->deadline);
 	http_deadline_clear(&c->write_deadline);
 	event_del(&c->read_ev);
 	event_del(&c->write_ev);
 	close(c->fd);
 	c->fd = -1;
-	out_clear(&c->out);
+	out_clear(c);
 	c->next->prev = c->prev;
 	c->prev->next = c->next;
 	if (c->counted)
@@ -305,6 +352,8 @@ static void conn_free(struct http_conn *c)
 
 	c->in.off = c->in.end;
 	in_release(c);
+	if (c->io->detach != NULL)
+		c->io->detach(c);
 	free(c);
 	server_unref(s);
 }
@@ -325,6 +374,8 @@ static void conn_flushed(struct http_conn *c)
 		conn_close(c);
 		return;
 	}
+	if (c->io->finish != NULL)
+		c->io->finish(c);
 	shutdown(c->fd, SHUT_WR);
 	conn_state_set(c, CONN_LINGER);
 	conn_deadline(c, DEADLINE_LINGER);
@@ -440,10 +491,18 @@ static bool conn_wants_input(const struct http_conn *c)
 	return true;
 }
 
+/* Bytes that no event will tell of: the loop is to come back for them. */
+static bool conn_pending(const struct http_conn *c)
+{
+	return c->io->pending != NULL && c->io->pending(c);
+}
+
 static void conn_read_event(struct http_conn *c)
 {
 	bool on = conn_wants_input(c);
 
+	if (on && conn_pending(c))
+		event_active(&c->read_ev, EV_READ, 0);
 	if (on == c->reading)
 		return;
 	c->reading = on;
@@ -510,12 +569,14 @@ static void conn_on_read(evutil_socket_t fd, short what, void *arg)
 			return;
 		room = c->in.cap - c->in.end;
 		conn_process(c);
-		if (!more || room > 0)
+		if (!more || (room > 0 && !conn_pending(c)))
 			break;
 	}
 	conn_process(c);
-	if (c->state != CONN_DEAD)
+	if (c->state != CONN_DEAD) {
+		conn_write_event(c, c->out.count > 0 ? c->writing : c->io_write);
 		conn_read_event(c);
+	}
 	conn_mark(c);
 }
 
@@ -523,8 +584,12 @@ static void conn_on_write(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_conn *c = arg;
 
-	(void)fd;
-	(void)what;
+	if (c->io_write) {
+		c->io_write = false;
+		conn_on_read(fd, what, arg);
+		if (c->state == CONN_DEAD)
+			return;
+	}
 	conn_flush(c);
 	conn_mark(c);
 }

@@ -18,6 +18,7 @@
 #include "worker/http/http_framing.h"
 
 #define CONN_IN_SIZE 16384         /* usual size of an input buffer */
+#define CONN_OUT_SIZE 32768        /* size of a slice that several replies share */
 #define CONN_OUT_HIGH (256 * 1024) /* above it no further pipelined request is begun */
 #define CONN_TURN_MAX 16           /* requests per connection and loop turn */
 #define CONN_DISCARD (64 * 1024)   /* a refused body up to this size is read away to keep the connection */
@@ -33,11 +34,21 @@ enum conn_state {
 	CONN_DEAD    /* freed at the end of the turn */
 };
 
-/* How bytes move; plain sockets today, TLS is a second row. Return values and errno as read(2) and writev(2). */
+/*
+ * How bytes move: a plain socket, TLS, or the PROXY header before either. Return values and errno as read(2) and
+ * writev(2). All but the first two may be NULL.
+ */
 struct io_ops {
 	ssize_t (*read)(struct http_conn *c, void *p, size_t n);
 	ssize_t (*write)(struct http_conn *c, const struct iovec *v, int n);
+	/* Are there bytes that were taken off the socket, but not handed out? No event tells of them. */
+	bool (*pending)(const struct http_conn *c);
+	/* The output is complete: the last word before the socket is shut. */
+	void (*finish)(struct http_conn *c);
+	/* Frees io_state. */
+	void (*detach)(struct http_conn *c);
 };
+extern const struct io_ops io_plain;
 
 /* A protocol that has taken a connection over. */
 struct conn_owner {
@@ -65,7 +76,8 @@ struct conn_out {
 	struct rbuf **ring; /* `first` until it is too small */
 	unsigned head, count, cap;
 	size_t sent;
-	size_t bytes; /* queued and not yet sent */
+	size_t bytes;      /* queued and not yet sent */
+	struct rbuf *room; /* a slice of the ring that conn_reserve fills, or NULL */
 };
 
 struct http_conn {
@@ -73,6 +85,7 @@ struct http_conn {
 	struct http_conn *next, *prev;
 	struct http_conn *next_dirty;
 	const struct io_ops *io;
+	void *io_state; /* of io */
 	int fd;
 	enum conn_state state;
 	bool dirty;      /* in the list of what the end of the turn looks at */
@@ -84,6 +97,9 @@ struct http_conn {
 	bool counted;    /* in the count per address */
 	bool doomed;     /* to be closed at the end of the turn */
 	bool trusted;    /* the peer is a proxy of ours */
+	bool io_write;   /* io must write before it can read on */
+	bool https;      /* the client speaks TLS to us, or to the proxy that vouches for it by PROXY */
+	bool tls;        /* TLS begins behind the PROXY header */
 	struct event read_ev, write_ev;
 	struct conn_in in;
 	struct conn_out out;
@@ -94,7 +110,8 @@ struct http_conn {
 	struct http_deadline deadline; /* of the state */
 	struct http_deadline write_deadline;
 	struct http_addr addr;
-	unsigned turn_requests; /* begun since the last read event */
+	char addr_text[HTTP_ADDR_TEXT]; /* addr as text, made for the first request; "" before */
+	unsigned turn_requests;         /* begun since the last read event */
 };
 
 #define REPLY_BLOCKS_MAX 8
@@ -130,7 +147,7 @@ struct http_reply {
 	struct log_ctx log;
 	struct reply_field *fields;
 	size_t field_count, field_cap;
-	const char *blocks[REPLY_BLOCKS_MAX];
+	struct str blocks[REPLY_BLOCKS_MAX];
 	unsigned block_count;
 };
 
@@ -154,6 +171,8 @@ struct http_server {
 	struct http_cidrs trusted, exempt;
 	struct http_peers *conn_peers, *socket_peers;
 	struct http_accept *accept;
+	const struct tls *tls; /* of listeners marked LISTEN_TLS */
+	char *record;          /* scratch space, see server_record */
 	struct loop_timer drain_timer;
 	int64_t drain_from, drain_spread;
 	unsigned drain_total;
@@ -161,10 +180,13 @@ struct http_server {
 	unsigned arena_count;
 	void *inputs[32]; /* spare input buffers */
 	unsigned input_count;
+	struct rbuf *outputs[32]; /* spare slices of CONN_OUT_SIZE */
+	unsigned output_count;
 	uint64_t id_state;
 	int64_t date_s;
 	char date[32];
 	unsigned ticks;
+	uint64_t ws_in, ws_out; /* messages of WebSockets that the metrics know of */
 };
 
 /* ---- http_conn.c ---- */
@@ -179,6 +201,12 @@ void conn_doom(struct http_conn *c);
 void conn_finish(struct http_conn *c);
 /* Queues a slice; the reference is taken. It is sent at the end of the turn. */
 void conn_send(struct http_conn *c, struct rbuf *r);
+/*
+ * Room for n more bytes at the end of the output, to be followed by conn_commit in the same breath; NULL when they
+ * must come as a slice of their own.
+ */
+char *conn_reserve(struct http_conn *c, size_t n);
+void conn_commit(struct http_conn *c, size_t n);
 /* Has the end of the turn look at it. */
 void conn_mark(struct http_conn *c);
 void conn_state_set(struct http_conn *c, enum conn_state state);
@@ -225,6 +253,11 @@ struct arena *server_arena_take(struct http_server *s);
 void server_arena_give(struct http_server *s, struct arena *a);
 char *server_input_take(struct http_server *s);
 void server_input_give(struct http_server *s, char *p);
+/* An empty slice with room for CONN_OUT_SIZE bytes; NULL when memory is gone. */
+struct rbuf *server_output_take(struct http_server *s);
+void server_output_give(struct http_server *s, struct rbuf *r);
+/* Scratch space of n bytes, the same n at each call; its content lives until the next call. */
+char *server_record(struct http_server *s, size_t n);
 void server_unref(struct http_server *s);
 /* Queues conn_turn_end. */
 void server_want_turn_end(struct http_server *s);
@@ -237,7 +270,12 @@ bool server_limits(const struct http_server *s, const struct http_addr *a);
 /* ---- http_accept.c ---- */
 
 struct http_accept *accept_new(struct http_server *s);
-void accept_listen(struct http_accept *a, const int *fds, size_t n);
+/* marks: of each listener, enum conf_listen; NULL: none. */
+void accept_listen(struct http_accept *a, const int *fds, const unsigned *marks, size_t n);
+/* Puts what the marks ask for between the socket and HTTP. */
+void accept_layers(struct http_conn *c, unsigned marks);
+/* The client's address is known: counts it, or refuses it. */
+void accept_admit(struct http_conn *c);
 void accept_tick(struct http_accept *a);
 /* Empties the queues and lets go of the listeners. */
 void accept_stop(struct http_accept *a);

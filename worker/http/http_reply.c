@@ -78,19 +78,21 @@ struct str http_field(const struct http_request *req, const char *name)
 
 /* ---- headers ---- */
 
-static void reply_add(struct http_reply *h, const char *name, struct str value)
+void http_reply_value(struct http_request *req, const char *name, struct str value)
 {
+	struct http_reply *h = req->reply;
+
 	BUG_ON(value.n > 0 && (memchr(value.p, '\r', value.n) != NULL || memchr(value.p, '\n', value.n) != NULL));
 	if (h->field_count == h->field_cap) {
 		size_t cap = h->field_cap > 0 ? h->field_cap * 2 : 8;
-		struct reply_field *v = arena_alloc(h->req.arena, cap * sizeof(*v));
+		struct reply_field *v = arena_alloc(req->arena, cap * sizeof(*v));
 
 		if (h->field_count > 0)
 			memcpy(v, h->fields, h->field_count * sizeof(*v));
 		h->fields = v;
 		h->field_cap = cap;
 	}
-	h->fields[h->field_count++] = (struct reply_field){arena_strdup(h->req.arena, name), value};
+	h->fields[h->field_count++] = (struct reply_field){name, value};
 }
 
 void http_reply_field(struct http_request *req, const char *name, const char *fmt, ...)
@@ -108,7 +110,7 @@ void http_reply_field(struct http_request *req, const char *name, const char *fm
 	va_start(ap, fmt);
 	vsnprintf(p, (size_t)n + 1, fmt, ap);
 	va_end(ap);
-	reply_add(req->reply, name, (struct str){p, (size_t)n});
+	http_reply_value(req, arena_strdup(req->arena, name), (struct str){p, (size_t)n});
 }
 
 void http_reply_block(struct http_request *req, const char *lines)
@@ -116,7 +118,7 @@ void http_reply_block(struct http_request *req, const char *lines)
 	struct http_reply *h = req->reply;
 
 	BUG_ON(h->block_count == REPLY_BLOCKS_MAX);
-	h->blocks[h->block_count++] = lines;
+	h->blocks[h->block_count++] = str_of(lines);
 }
 
 bool http_reply_has(const struct http_request *req, const char *name)
@@ -130,50 +132,90 @@ bool http_reply_has(const struct http_request *req, const char *name)
 	return false;
 }
 
-static void reply_line(struct buf *b, const char *name, struct str value)
+/* Most bytes of a head besides content type, extra lines, fields and blocks. */
+#define REPLY_HEAD_FIXED 256
+
+static char *reply_put(char *p, struct str s)
 {
-	buf_addz(b, name);
-	buf_add(b, STR(": "));
-	buf_add(b, value);
-	buf_add(b, STR("\r\n"));
+	if (s.n > 0)
+		memcpy(p, s.p, s.n);
+	return p + s.n;
 }
 
-/* The head of the reply, written into b. */
-static void reply_write_head(struct http_reply *h, struct buf *b, int status, const char *content_type,
-			     int64_t content_length, const char *extra)
+static char *reply_put_number(char *p, uint64_t n)
+{
+	char digits[20], *d = digits + sizeof(digits);
+
+	do {
+		*--d = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	return reply_put(p, (struct str){d, (size_t)(digits + sizeof(digits) - d)});
+}
+
+static char *reply_put_line(char *p, const char *name, struct str value)
+{
+	p = reply_put(p, str_of(name));
+	p = reply_put(p, STR(": "));
+	p = reply_put(p, value);
+	return reply_put(p, STR("\r\n"));
+}
+
+/* A bound of what reply_put_head writes. */
+static size_t reply_head_max(const struct http_reply *h, const char *content_type, const char *extra)
+{
+	size_t i, n = REPLY_HEAD_FIXED + str_of(content_type).n + str_of(extra).n;
+
+	for (i = 0; i < h->field_count; i++)
+		n += strlen(h->fields[i].name) + h->fields[i].value.n + 4;
+	for (i = 0; i < h->block_count; i++)
+		n += h->blocks[i].n;
+	return n;
+}
+
+/* Writes the head of the reply, at most reply_head_max bytes; returns its end. */
+static char *reply_put_head(struct http_reply *h, char *p, int status, const char *content_type, int64_t content_length,
+			    const char *extra)
 {
 	size_t i;
 
-	buf_printf(b, "HTTP/1.1 %d %s\r\n", status, reply_reason(status));
-	reply_line(b, "Date", str_of(server_date(h->server)));
+	p = reply_put(p, STR("HTTP/1.1 "));
+	p = reply_put_number(p, (uint64_t)status);
+	p = reply_put(p, STR(" "));
+	p = reply_put(p, str_of(reply_reason(status)));
+	p = reply_put(p, STR("\r\nDate: "));
+	p = reply_put(p, str_of(server_date(h->server)));
+	p = reply_put(p, STR("\r\n"));
 	if (content_type != NULL)
-		reply_line(b, "Content-Type", str_of(content_type));
-	if (content_length >= 0)
-		buf_printf(b, "Content-Length: %lld\r\n", (long long)content_length);
+		p = reply_put_line(p, "Content-Type", str_of(content_type));
+	if (content_length >= 0) {
+		p = reply_put(p, STR("Content-Length: "));
+		p = reply_put_number(p, (uint64_t)content_length);
+		p = reply_put(p, STR("\r\n"));
+	}
 	if (extra != NULL)
-		buf_addz(b, extra);
+		p = reply_put(p, str_of(extra));
 	else if (!h->keep_alive)
-		buf_add(b, STR("Connection: close\r\n"));
+		p = reply_put(p, STR("Connection: close\r\n"));
 	else if (h->req.minor == 0)
-		buf_add(b, STR("Connection: keep-alive\r\n"));
+		p = reply_put(p, STR("Connection: keep-alive\r\n"));
 	for (i = 0; i < h->field_count; i++)
-		reply_line(b, h->fields[i].name, h->fields[i].value);
+		p = reply_put_line(p, h->fields[i].name, h->fields[i].value);
 	for (i = 0; i < h->block_count; i++)
-		buf_addz(b, h->blocks[i]);
-	buf_add(b, STR("\r\n"));
+		p = reply_put(p, h->blocks[i]);
+	return reply_put(p, STR("\r\n"));
 }
 
 struct rbuf *reply_head(struct http_reply *h, int status, const char *content_type, int64_t content_length,
 			const char *extra)
 {
-	struct buf b = BUF_INIT;
 	struct rbuf *r;
 
 	if (h->server->hooks->headers != NULL)
 		h->server->hooks->headers(&h->req);
-	reply_write_head(h, &b, status, content_type, content_length, extra);
-	r = rbuf_of(buf_str(&b));
-	buf_free(&b);
+	r = rbuf_new(reply_head_max(h, content_type, extra));
+	BUG_ON(r == NULL);
+	r->n = (size_t)(reply_put_head(h, r->data, status, content_type, content_length, extra) - r->data);
 	return r;
 }
 
@@ -192,37 +234,56 @@ static bool reply_begin(struct http_reply *h)
 	return h->req.conn != NULL && !h->timed_out;
 }
 
-/* Head and body as slices; a large body travels in one of its own. */
+/*
+ * Head and body, behind what this turn has answered already; a large body travels in a slice of its own. False: there
+ * is no memory.
+ */
+static bool reply_write(struct http_reply *h, int status, const char *content_type, int64_t content_length,
+			struct str body)
+{
+	struct http_conn *c = h->req.conn;
+	struct str joined = body.n <= REPLY_JOIN ? body : STR_NONE;
+	size_t room = reply_head_max(h, content_type, NULL) + joined.n;
+	struct rbuf *own = NULL, *tail = NULL;
+	char *start = conn_reserve(c, room), *end;
+
+	if (start == NULL) {
+		own = rbuf_new(room);
+		if (own == NULL)
+			return false;
+		start = own->data;
+	}
+	if (joined.n < body.n && (tail = rbuf_of(body)) == NULL) {
+		rbuf_unref(own);
+		return false;
+	}
+	end = reply_put(reply_put_head(h, start, status, content_type, content_length, NULL), joined);
+	if (own == NULL) {
+		conn_commit(c, (size_t)(end - start));
+	} else {
+		own->n = (size_t)(end - start);
+		conn_send(c, own);
+	}
+	if (tail != NULL)
+		conn_send(c, tail);
+	return true;
+}
+
 static void reply_queue(struct http_reply *h, int status, const char *content_type, struct str body)
 {
 	/* 204 and 304 have no body and no length (RFC 9110 8.6). */
 	bool bodiless = status == 204 || status == 304;
-	struct http_conn *c = h->req.conn;
-	struct buf b = BUF_INIT;
-	struct rbuf *tail = NULL;
+	struct str sent = bodiless || h->req.head ? STR_NONE : body;
 
 	if (h->server->hooks->headers != NULL)
 		h->server->hooks->headers(&h->req);
-	reply_write_head(h, &b, status, bodiless || body.n == 0 ? NULL : content_type, bodiless ? -1 : (int64_t)body.n,
-			 NULL);
-	if (!bodiless && !h->req.head) {
-		h->req.bytes_out = body.n;
-		if (body.n <= REPLY_JOIN)
-			buf_add(&b, body);
-		else
-			tail = rbuf_of(body);
-		if (body.n > REPLY_JOIN && tail == NULL) {
-			/* No memory for the body: the client sees a truncated reply rather than a wrong one. */
-			buf_free(&b);
-			h->keep_alive = false;
-			h->body_left = true;
-			return;
-		}
-	}
-	conn_send(c, rbuf_of(buf_str(&b)));
-	if (tail != NULL)
-		conn_send(c, tail);
-	buf_free(&b);
+	h->req.bytes_out = sent.n;
+	if (reply_write(h, status, bodiless || body.n == 0 ? NULL : content_type, bodiless ? -1 : (int64_t)body.n,
+			sent))
+		return;
+	/* The client sees a connection that ends rather than a wrong answer. */
+	h->keep_alive = false;
+	h->body_left = true;
 }
 
 void http_reply(struct http_request *req, int status, const char *content_type, struct str body)
@@ -273,7 +334,7 @@ void http_reply_error(struct http_request *req, const struct error *err)
 	int status = err_status(err->code);
 
 	if (status == 401 && !http_reply_has(req, "WWW-Authenticate"))
-		http_reply_field(req, "WWW-Authenticate", "Bearer");
+		http_reply_value(req, "WWW-Authenticate", STR("Bearer"));
 	if (status == 503 && !http_reply_has(req, "Retry-After"))
 		http_reply_field(req, "Retry-After", "%d", 5);
 	reply_problem(req, status, err_wire(err->code), err->msg, err->field, NULL);

@@ -57,6 +57,7 @@ void request_finished(struct http_reply *h)
 	if (h->finished)
 		return;
 	h->finished = true;
+	h->req.end_us = clock_mono_us();
 	http_deadline_clear(&h->deadline);
 	atomic_fetch_add_explicit(&h->server->slots[h->server->slot].requests, 1, memory_order_relaxed);
 	if (h->server->hooks->finished != NULL)
@@ -113,6 +114,19 @@ static uint64_t request_next_id(struct http_server *s)
 	return z ^ z >> 31;
 }
 
+static struct str request_make_id(struct http_reply *h)
+{
+	static const char hex[] = "0123456789abcdef";
+	uint64_t z = request_next_id(h->server);
+	char *p = arena_alloc(h->req.arena, 16);
+	int i;
+
+	memcpy(p, "req-", 4);
+	for (i = 4; i < 16; i++, z >>= 4)
+		p[i] = hex[z & 15];
+	return (struct str){p, 16};
+}
+
 static bool request_id_ok(struct str id)
 {
 	size_t i;
@@ -127,6 +141,14 @@ static bool request_id_ok(struct str id)
 	return id.n > 0 && id.n <= 128;
 }
 
+/* The peer's address, spelled once per connection; copied because the request may outlive it. */
+static struct str request_peer(struct http_conn *c, struct arena *a)
+{
+	if (c->addr_text[0] == '\0')
+		http_addr_text(&c->addr, c->addr_text);
+	return arena_str(a, str_of(c->addr_text));
+}
+
 static void request_identify(struct http_reply *h)
 {
 	struct http_conn *c = h->req.conn;
@@ -136,17 +158,23 @@ static void request_identify(struct http_reply *h)
 
 	h->req.request_id = http_field(&h->req, "x-request-id");
 	if (!request_id_ok(h->req.request_id))
-		h->req.request_id =
-		    arena_printf(h->req.arena, "req-%012llx", (unsigned long long)(request_next_id(h->server) >> 16));
+		h->req.request_id = request_make_id(h);
 	h->log.request_id = h->req.request_id;
 	h->req.ctx.request_id = h->req.request_id;
+	h->req.https = c->https;
 	if (c->trusted) {
 		addr = http_forwarded_for(&h->server->trusted, h->req.fields, h->req.field_count, addr);
 		proto = http_field(&h->req, "x-forwarded-proto");
-		h->req.https = proto.n >= 5 && str_ieqz(str_trim(str_sub(proto, proto.n - 5, proto.n)), "https");
+		if (proto.n > 0)
+			h->req.https =
+			    proto.n >= 5 && str_ieqz(str_trim(str_sub(proto, proto.n - 5, proto.n)), "https");
 	}
-	http_addr_text(&addr, text);
-	h->req.client = arena_str(h->req.arena, str_of(text));
+	if (memcmp(&addr, &c->addr, sizeof(addr)) == 0) {
+		h->req.client = request_peer(c, h->req.arena);
+	} else {
+		http_addr_text(&addr, text);
+		h->req.client = arena_str(h->req.arena, str_of(text));
+	}
 }
 
 /* ---- scope and deadline of the handler ---- */

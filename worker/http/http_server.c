@@ -50,9 +50,33 @@ void server_input_give(struct http_server *s, char *p)
 		s->inputs[s->input_count++] = p;
 }
 
+struct rbuf *server_output_take(struct http_server *s)
+{
+	struct rbuf *r = s->output_count > 0 ? s->outputs[--s->output_count] : rbuf_new(CONN_OUT_SIZE);
+
+	if (r != NULL)
+		r->n = 0;
+	return r;
+}
+
+void server_output_give(struct http_server *s, struct rbuf *r)
+{
+	if (s->output_count == countof(s->outputs))
+		rbuf_unref(r);
+	else
+		s->outputs[s->output_count++] = r;
+}
+
+char *server_record(struct http_server *s, size_t n)
+{
+	if (s->record == NULL)
+		s->record = xmalloc(n);
+	return s->record;
+}
+
 const char *server_date(struct http_server *s)
 {
-	time_t now = (time_t)(clock_wall_ms() / 1000);
+	time_t now = time(NULL);
 	struct tm tm;
 
 	/* The process runs in the C locale: names of days and months are English. */
@@ -183,13 +207,22 @@ struct http_server *http_server_new(struct loop *l, const struct conf *c, struct
 	http_deadlines_init(&s->deadlines, l, server_on_deadline);
 	server_durations(s);
 	loop_timer_init(l, &s->drain_timer, server_on_drain, s);
+	s->ws_in = atomic_load(&slots[slot].ws_in);
+	s->ws_out = atomic_load(&slots[slot].ws_out);
 	s->accept = accept_new(s);
 	return s;
 }
 
 void http_server_listen(struct http_server *s, const int *fds, size_t n)
 {
-	accept_listen(s->accept, fds, n);
+	accept_listen(s->accept, fds, NULL, n);
+}
+
+void http_server_listen_as(struct http_server *s, const int *fds, const unsigned *marks, size_t n,
+			   const struct tls *tls)
+{
+	s->tls = tls;
+	accept_listen(s->accept, fds, marks, n);
 }
 
 void http_server_adopt(struct http_server *s, int fd)
@@ -197,9 +230,25 @@ void http_server_adopt(struct http_server *s, int fd)
 	conn_new(s, fd, NULL);
 }
 
+/* Messages are counted in the slot, one by one; the metrics follow. */
+static void server_count_messages(struct http_server *s)
+{
+	const struct shm_slot *slot = &s->slots[s->slot];
+	uint64_t in = atomic_load_explicit(&slot->ws_in, memory_order_relaxed);
+	uint64_t out = atomic_load_explicit(&slot->ws_out, memory_order_relaxed);
+
+	if (in != s->ws_in)
+		metric_add(M_WS_MESSAGES, (int64_t)(in - s->ws_in), "in", NULL);
+	if (out != s->ws_out)
+		metric_add(M_WS_MESSAGES, (int64_t)(out - s->ws_out), "out", NULL);
+	s->ws_in = in;
+	s->ws_out = out;
+}
+
 void http_server_tick(struct http_server *s)
 {
 	accept_tick(s->accept);
+	server_count_messages(s);
 	metric_set(M_HTTP_CONNECTIONS, s->count, NULL);
 	metric_set(M_WS_CONNECTIONS, s->sockets, NULL);
 	metric_set(M_SSE_CONNECTIONS, s->streams, NULL);
@@ -223,6 +272,9 @@ void server_unref(struct http_server *s)
 		arena_free(s->arenas[--s->arena_count]);
 	while (s->input_count > 0)
 		free(s->inputs[--s->input_count]);
+	while (s->output_count > 0)
+		rbuf_unref(s->outputs[--s->output_count]);
+	free(s->record);
 	http_peers_free(s->conn_peers);
 	http_peers_free(s->socket_peers);
 	http_cidrs_free(&s->trusted);

@@ -41,6 +41,9 @@ struct access_item {
 struct access_format {
 	struct access_item *v;
 	size_t n;
+	time_t time; /* of time_text */
+	size_t time_n;
+	char time_text[64];
 };
 
 /* The letters of "%(x)s"; the header forms "{name}i" are apart. */
@@ -125,18 +128,20 @@ void access_format_free(struct access_format *f)
 /* Quotes, backslashes and control characters as \xHH: a client cannot end the line or a quoted field. */
 static void access_escape(struct buf *out, struct str s)
 {
-	size_t i;
+	size_t i, plain = 0;
 
 	if (s.n == 0)
 		buf_addc(out, '-');
 	for (i = 0; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
 
-		if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
-			buf_printf(out, "\\x%02x", c);
-		else
-			buf_addc(out, (char)c);
+		if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
+			continue;
+		buf_add(out, str_sub(s, plain, i));
+		buf_printf(out, "\\x%02x", c);
+		plain = i + 1;
 	}
+	buf_add(out, str_sub(s, plain, s.n));
 }
 
 static bool access_is_secret(struct str name)
@@ -182,6 +187,12 @@ static const char *access_method(const struct http_request *req)
 	return req->head ? "HEAD" : http_method_name(req->method);
 }
 
+/* As the end of a request line. */
+static struct str access_protocol(const struct http_request *req)
+{
+	return req->minor == 0 ? STR(" HTTP/1.0") : STR(" HTTP/1.1");
+}
+
 static void access_request_line(struct buf *out, const struct http_request *req)
 {
 	if (req->target.n == 0) {
@@ -195,18 +206,22 @@ static void access_request_line(struct buf *out, const struct http_request *req)
 		buf_addc(out, '?');
 		access_query(out, req->query);
 	}
-	buf_printf(out, " HTTP/1.%d", req->minor);
+	buf_add(out, access_protocol(req));
 }
 
-static void access_time(struct buf *out)
+/* The time of a line, spelled once a second. */
+static void access_time(struct access_format *f, struct buf *out)
 {
-	time_t now = (time_t)(clock_wall_ms() / 1000);
-	char text[64] = "";
+	time_t now = time(NULL);
 	struct tm tm;
 
-	if (localtime_r(&now, &tm) != NULL)
-		strftime(text, sizeof(text), "[%d/%b/%Y:%H:%M:%S %z]", &tm);
-	buf_addz(out, text);
+	if (now != f->time) {
+		f->time = now;
+		f->time_n = 0;
+		if (localtime_r(&now, &tm) != NULL)
+			f->time_n = strftime(f->time_text, sizeof(f->time_text), "[%d/%b/%Y:%H:%M:%S %z]", &tm);
+	}
+	buf_add(out, (struct str){f->time_text, f->time_n});
 }
 
 /* Fields that are text of the request. */
@@ -252,35 +267,36 @@ static bool access_text(const struct access_item *i, const struct http_request *
 		access_request_line(out, req);
 		return true;
 	case ACCESS_PROTOCOL:
-		buf_printf(out, "HTTP/1.%d", req->minor);
+		buf_add(out, str_sub(access_protocol(req), 1, SIZE_MAX));
 		return true;
 	default:
 		return false;
 	}
 }
 
-static void access_number(const struct access_item *i, const struct http_request *req, struct buf *out)
+static void access_number(struct access_format *f, const struct access_item *i, const struct http_request *req,
+			  struct buf *out)
 {
-	int64_t us = clock_mono_us() - req->start_us;
+	int64_t us = req->end_us - req->start_us;
 
 	switch ((int)i->kind) {
 	case ACCESS_TIME:
-		access_time(out);
+		access_time(f, out);
 		break;
 	case ACCESS_STATUS:
-		buf_printf(out, "%d", req->status);
+		buf_addu(out, (uint64_t)req->status);
 		break;
 	case ACCESS_BYTES:
-		buf_printf(out, "%llu", (unsigned long long)req->bytes_out);
+		buf_addu(out, req->bytes_out);
 		break;
 	case ACCESS_MICROS:
-		buf_printf(out, "%lld", (long long)us);
+		buf_addu(out, (uint64_t)us);
 		break;
 	case ACCESS_MILLIS:
-		buf_printf(out, "%lld", (long long)(us / MS_US));
+		buf_addu(out, (uint64_t)(us / MS_US));
 		break;
 	case ACCESS_SECONDS:
-		buf_printf(out, "%lld", (long long)(us / SEC_US));
+		buf_addu(out, (uint64_t)(us / SEC_US));
 		break;
 	case ACCESS_DECIMAL:
 		buf_printf(out, "%lld.%06lld", (long long)(us / SEC_US), (long long)(us % SEC_US));
@@ -294,11 +310,11 @@ static void access_number(const struct access_item *i, const struct http_request
 	}
 }
 
-void access_format_line(const struct access_format *f, const struct http_request *req, struct buf *out)
+void access_format_line(struct access_format *f, const struct http_request *req, struct buf *out)
 {
 	size_t i;
 
 	for (i = 0; i < f->n; i++)
 		if (!access_text(&f->v[i], req, out))
-			access_number(&f->v[i], req, out);
+			access_number(f, &f->v[i], req, out);
 }

@@ -11,19 +11,19 @@ static bool correlation_is_api(struct str path)
 }
 
 /* "v2" if the client used that spelling. */
-static const char *correlation_version(struct str target)
+static struct str correlation_version(struct str target)
 {
-	return str_starts(target, STR("/api/v2/")) ? "v2" : "v1";
+	return str_starts(target, STR("/api/v2/")) ? STR("v2") : STR("v1");
 }
 
 static void correlation_reply(struct http_request *req)
 {
-	http_reply_field(req, "X-Request-ID", "%.*s", STR_ARG(req->request_id));
+	http_reply_value(req, "X-Request-ID", req->request_id);
 	if (!correlation_is_api(req->path))
 		return;
-	http_reply_field(req, "X-API-Version", "%s", correlation_version(req->target));
+	http_reply_value(req, "X-API-Version", correlation_version(req->target));
 	if (!http_reply_has(req, "Cache-Control"))
-		http_reply_field(req, "Cache-Control", "no-cache");
+		http_reply_value(req, "Cache-Control", STR("no-cache"));
 }
 
 const struct middleware middleware_correlation = {.name = "correlation", .reply = correlation_reply};

@@ -12,7 +12,7 @@ static void cors_reply(struct http_request *req)
 
 	http_reply_block(req, "Vary: Origin\r\n");
 	if (origin.n > 0 && http_origin_allowed(middleware_conf(req), origin)) {
-		http_reply_field(req, "Access-Control-Allow-Origin", "%.*s", STR_ARG(origin));
+		http_reply_value(req, "Access-Control-Allow-Origin", origin);
 		http_reply_block(req, "Access-Control-Allow-Credentials: true\r\n"
 				      "Access-Control-Expose-Headers: X-Request-ID, X-API-Version, Retry-After\r\n");
 	}

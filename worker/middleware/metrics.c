@@ -10,7 +10,7 @@
 static void metrics_after(struct http_request *req)
 {
 	const char *method = req->head ? "HEAD" : http_method_name(req->method);
-	double seconds = (double)(clock_mono_us() - req->start_us) / (double)SEC_US;
+	double seconds = (double)(req->end_us - req->start_us) / (double)SEC_US;
 	char status[16];
 
 	snprintf(status, sizeof(status), "%d", req->status);

@@ -33,6 +33,6 @@ struct access_format;
 struct access_format *access_format_compile(const char *text);
 void access_format_free(struct access_format *f);
 /* The line for a finished request, without newline. */
-void access_format_line(const struct access_format *f, const struct http_request *req, struct buf *out);
+void access_format_line(struct access_format *f, const struct http_request *req, struct buf *out);
 
 #endif

@@ -7,9 +7,10 @@
 #include "common/log.h"
 #include "worker/middleware/pipeline.h"
 
-/* The compiled format of this process, and the text it came from: log lines are per process. */
+/* The compiled format of this process, the text it came from, the last line's memory: log lines are per process. */
 static struct access_format *request_log_format;
 static char *request_log_text;
+static struct buf request_log_line;
 
 static void request_log_compile(const char *text)
 {
@@ -24,15 +25,14 @@ static void request_log_compile(const char *text)
 static void request_log_after(struct http_request *req)
 {
 	const struct conf *c = middleware_conf(req);
-	struct buf line = BUF_INIT;
 
 	/* An empty target switches access lines off. */
 	if (c->log.access[0] == '\0')
 		return;
 	request_log_compile(c->log.access_format);
-	access_format_line(request_log_format, req, &line);
-	log_access(buf_str(&line));
-	buf_free(&line);
+	buf_clear(&request_log_line);
+	access_format_line(request_log_format, req, &request_log_line);
+	log_access(buf_str(&request_log_line));
 }
 
 const struct middleware middleware_request_log = {.name = "request_log", .after = request_log_after};

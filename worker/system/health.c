@@ -7,9 +7,13 @@
 
 #include "common/clock.h"
 #include "common/crypto.h"
+#include "common/json.h"
 #include "common/metrics.h"
 #include "worker/agents/agent.h"
 #include "worker/worker.h"
+
+/* How long the document of /api/health is answered again. */
+#define HEALTH_FRESH (100 * MS_US)
 
 static struct worker *health_worker(const struct http_request *req)
 {
@@ -146,12 +150,34 @@ static json_t *health_document(struct http_request *req, bool *healthy)
 	return o;
 }
 
+/* The document of this process, kept for HEALTH_FRESH: gateways ask often, and most of it are sums over all workers. */
+static struct {
+	const struct worker *worker;
+	int64_t until;
+	bool healthy;
+	struct buf text;
+} health_kept;
+
+static void health_keep(struct http_request *req)
+{
+	const struct worker *w = health_worker(req);
+	json_t *o = health_document(req, &health_kept.healthy);
+
+	buf_clear(&health_kept.text);
+	buf_add(&health_kept.text, json_text(req->arena, o));
+	json_decref(o);
+	health_kept.worker = w;
+	health_kept.until = req->start_us + HEALTH_FRESH;
+}
+
 static void health_api(struct http_request *req)
 {
-	bool healthy;
-	json_t *o = health_document(req, &healthy);
+	const struct worker *w = health_worker(req);
 
-	http_reply_json(req, healthy ? 200 : 503, o);
+	if (health_kept.worker != w || req->start_us >= health_kept.until ||
+	    health_kept.healthy != db_healthy(w->db, NULL))
+		health_keep(req);
+	http_reply(req, health_kept.healthy ? 200 : 503, "application/json", buf_str(&health_kept.text));
 }
 
 static void health_detailed(struct http_request *req)
