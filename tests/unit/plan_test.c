@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of worker/debate/plan.c: what a creation body may say, every refusal with its field, several at once, settings
+ * inside `protocol`, and that a plan read back is the plan that was written.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "worker/debate/debate.h"
+#include "worker/debate/topology.h"
+
+struct fixture {
+	struct conf *c;
+	struct arena *a;
+	json_t *plan, *problems;
+	struct error err;
+};
+
+static int setup(void **state)
+{
+	static const struct conf_override o[] = {{"debates.max_rounds", "7"},
+						 {"debates.default_rounds", "2"},
+						 {"debates.max_agents", "32"},
+						 {"debates.timeout", "1234ms"},
+						 {"debates.agent_timeout", "56ms"}};
+	struct fixture *f = xcalloc(1, sizeof(*f));
+	struct buf report = BUF_INIT;
+
+	f->c = conf_load(NULL, false, o, countof(o), &report);
+	if (f->c == NULL)
+		print_error("%s\n", report.p);
+	assert_non_null(f->c);
+	buf_free(&report);
+	f->a = arena_new(0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	arena_free(f->a);
+	conf_unref(f->c);
+	free(f);
+	return 0;
+}
+
+static bool resolve_json(struct fixture *f, const json_t *body)
+{
+	f->err = ERROR_INIT;
+	f->plan = f->problems = NULL;
+	return plan_resolve(f->c, f->a, body, &f->plan, &f->problems, &f->err);
+}
+
+static bool resolve(struct fixture *f, const char *text)
+{
+	json_t *body = json_loads(text, 0, NULL);
+
+	assert_non_null(body);
+	return resolve_json(f, json_own(f->a, body));
+}
+
+static void shows(const json_t *o, const char *key, const char *want)
+{
+	assert_string_equal(json_string_value(json_object_get(o, key)), want);
+}
+
+/* ---- refusals ---- */
+
+static void test_each_refusal_names_its_field(void **state)
+{
+	static const struct {
+		const char *body, *field, *code;
+	} cases[] = {
+	    {"{}", "task", "MISSING_FIELD"},
+	    {"{\"task\": \"  \\n \"}", "task", "MISSING_FIELD"},
+	    {"{\"topic\": \"\"}", "topic", "MISSING_FIELD"},
+	    {"{\"task\": 5}", "task", "INVALID_VALUE"},
+	    {"{\"task\": null}", "task", "INVALID_VALUE"},
+	    {"{\"question\": [\"x\"]}", "question", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"rounds\": 0}", "rounds", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"rounds\": 8}", "rounds", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"rounds\": -1}", "rounds", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"rounds\": 1.5}", "rounds", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"rounds\": \"2\"}", "rounds", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"protocol\": {\"rounds\": 99}}", "rounds", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"consensus\": \"loud\"}", "consensus", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"consensus\": 1}", "consensus", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"protocol\": {\"consensus\": \"\"}}", "consensus", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"context\": {}}", "context", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"protocol\": \"fast\"}", "protocol", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"metadata\": []}", "metadata", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"budget_limit_usd\": 1.5}", "budget_limit_usd", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"agents\": [\"demo\"]}", "agents", "INVALID_VALUE"},
+	};
+	struct fixture *f = *state;
+	size_t i;
+
+	for (i = 0; i < countof(cases); i++) {
+		const json_t *first;
+
+		if (resolve(f, cases[i].body))
+			fail_msg("accepted: %s", cases[i].body);
+		assert_null(f->plan);
+		assert_int_equal(json_array_size(f->problems), 1);
+		first = json_array_get(f->problems, 0);
+		if (strcmp(f->err.field, cases[i].field) != 0)
+			fail_msg("%s: field %s", cases[i].body, f->err.field);
+		shows(first, "field", cases[i].field);
+		shows(first, "code", cases[i].code);
+		assert_string_equal(err_wire(f->err.code), cases[i].code);
+		assert_true(json_string_length(json_object_get(first, "message")) > 5);
+		shows(first, "message", f->err.msg);
+	}
+}
+
+static void test_several_problems_at_once(void **state)
+{
+	static const char *const fields[] = {"rounds",   "consensus",        "context", "protocol",
+					     "metadata", "budget_limit_usd", "agents"};
+	struct fixture *f = *state;
+	size_t i;
+
+	assert_false(resolve(f,
+			     "{\"rounds\": 0, \"consensus\": \"x\", \"context\": 1, \"protocol\": 1, \"metadata\": 1,"
+			     " \"budget_limit_usd\": 1, \"agents\": [\"nobody at all\"]}"));
+	assert_int_equal(json_array_size(f->problems), countof(fields) + 1);
+	shows(json_array_get(f->problems, 0), "field", "task");
+	for (i = 0; i < countof(fields); i++)
+		if (strncmp(json_string_value(json_object_get(json_array_get(f->problems, i + 1), "field")), fields[i],
+			    strlen(fields[i])) != 0)
+			fail_msg("problem %zu is about %s", i + 1,
+				 json_string_value(json_object_get(json_array_get(f->problems, i + 1), "field")));
+	/* The error value is the first of them. */
+	assert_string_equal(f->err.field, "task");
+	assert_int_equal(f->err.code, ERR_MISSING_FIELD);
+}
+
+/* A body with one text member of n times `piece`. */
+static bool resolve_long(struct fixture *f, const char *key, const char *piece, size_t n)
+{
+	struct buf b = BUF_INIT;
+	json_t *body = json_own(f->a, json_object());
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		buf_addz(&b, piece);
+	json_put_str(body, "task", STR("x"));
+	json_put_str(body, key, buf_str(&b));
+	buf_free(&b);
+	return resolve_json(f, body);
+}
+
+static void test_limits_count_characters(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(resolve_long(f, "task", "\xc3\xa4", 10000));
+	assert_false(resolve_long(f, "task", "\xc3\xa4", 10001));
+	assert_string_equal(f->err.field, "task");
+	assert_true(resolve_long(f, "context", "\xe2\x82\xac", 100000));
+	assert_false(resolve_long(f, "context", "x", 100001));
+	assert_string_equal(f->err.field, "context");
+}
+
+static void test_metadata_limit_counts_bytes(void **state)
+{
+	struct fixture *f = *state;
+	size_t n;
+
+	for (n = 65536 - 8; n <= 65536 - 7; n++) { /* {"a":""} is 8 bytes */
+		json_t *body = json_own(f->a, json_object()), *m = json_object();
+		char *text = xmalloc(n);
+
+		memset(text, 'x', n);
+		json_put_str(m, "a", (struct str){text, n});
+		free(text);
+		json_put_str(body, "task", STR("x"));
+		json_object_set_new(body, "metadata", m);
+		assert_int_equal(resolve_json(f, body), n == 65536 - 8);
+	}
+	assert_string_equal(f->err.field, "metadata");
+}
+
+/* ---- what is taken ---- */
+
+static void test_three_names_and_the_first_counts(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(resolve(f, "{\"question\": \" q \"}"));
+	shows(f->plan, "task", "q");
+	assert_true(resolve(f, "{\"question\": \"q\", \"topic\": \"t\"}"));
+	shows(f->plan, "task", "t");
+	assert_true(resolve(f, "{\"question\": \"q\", \"topic\": \"t\", \"task\": \"a\"}"));
+	shows(f->plan, "task", "a");
+}
+
+static void test_protocol_is_merged_and_the_top_wins(void **state)
+{
+	static const struct {
+		const char *body;
+		int rounds;
+		const char *consensus;
+	} cases[] = {
+	    {"{\"task\": \"x\"}", 2, "majority"},
+	    {"{\"task\": \"x\", \"rounds\": null, \"consensus\": null, \"protocol\": {}, \"context\": null,"
+	     " \"metadata\": null}",
+	     2, "majority"},
+	    {"{\"task\": \"x\", \"protocol\": {\"rounds\": 3, \"consensus\": \"judge\"}}", 3, "judge"},
+	    {"{\"task\": \"x\", \"rounds\": 4, \"protocol\": {\"rounds\": 3, \"consensus\": \"none\"}}", 4, "none"},
+	    {"{\"task\": \"x\", \"consensus\": \"Unanimous\", \"protocol\": {\"rounds\": 7, \"consensus\": \"judge\"}}",
+	     7, "unanimous"},
+	    {"{\"task\": \"x\", \"rounds\": 1, \"protocol\": {\"rounds\": 99}}", 1, "majority"},
+	    {"{\"task\": \"x\", \"consensus\": \"WEIGHTED\"}", 2, "majority"},
+	};
+	struct fixture *f = *state;
+	size_t i;
+
+	for (i = 0; i < countof(cases); i++) {
+		assert_true(resolve(f, cases[i].body));
+		assert_int_equal(json_get_int(f->plan, "rounds", 0), cases[i].rounds);
+		shows(f->plan, "consensus", cases[i].consensus);
+	}
+}
+
+/* ---- stored and read back ---- */
+
+static void test_round_trip(void **state)
+{
+	struct fixture *f = *state;
+	struct arena *b = arena_new(0);
+	struct debate_plan p = {0};
+	json_t *again;
+	struct str text;
+
+	assert_true(resolve(
+	    f, "{\"task\": \"Caf\xc3\xa9 or tea?\", \"context\": \"We \\u0001are \\\"four\\\".\", \"rounds\": 5,"
+	       " \"consensus\": \"unanimous\", \"agents\": [\"demo\", \"demo\", \"demo\"]}"));
+	text = json_text(f->a, f->plan);
+	again = json_parse(b, text, &f->err);
+	assert_non_null(again);
+	assert_true(plan_decode(b, again, &p, &f->err));
+	assert_true(str_eqz(p.task, "Caf\xc3\xa9 or tea?"));
+	assert_true(str_eq(p.context, json_get_str(f->plan, "context", STR_NONE)));
+	assert_true(str_eqz(p.consensus, "unanimous"));
+	assert_true(str_eqz(p.language, f->c->debates.language));
+	assert_int_equal(p.rounds, 5);
+	assert_int_equal(p.agent_count, 3);
+	assert_true(str_eqz(p.agents[0].provider, "demo"));
+	assert_false(str_eq(p.agents[0].name, p.agents[1].name));
+	assert_true(str_eq(p.agents[2].name,
+			   json_get_str(json_array_get(json_object_get(f->plan, "agents"), 2), "name", STR_NONE)));
+	assert_int_equal(p.timeout_ms, 1234);
+	assert_int_equal(p.agent_timeout_ms, 56);
+	assert_int_equal(p.threshold_ppm, 600000);
+	assert_int_equal(p.early_agree_ppm, 850000);
+	assert_true((int64_t)p.seed == json_get_int(f->plan, "seed", -1));
+	assert_true(p.demo);
+	arena_free(b);
+}
+
+static void test_seeds_differ(void **state)
+{
+	struct fixture *f = *state;
+	int64_t first;
+
+	assert_true(resolve(f, "{\"task\": \"x\"}"));
+	first = json_get_int(f->plan, "seed", -1);
+	assert_true(first >= 0);
+	assert_true(resolve(f, "{\"task\": \"x\"}"));
+	assert_true(first != json_get_int(f->plan, "seed", -1));
+}
+
+/* The arrays of the engine have room for so many seats and not for one more. */
+static void test_seats_of_a_stored_plan(void **state)
+{
+	static const struct {
+		int seats;
+		bool ok;
+	} cases[] = {{0, false}, {1, false}, {2, true}, {TOPOLOGY_SEATS_MAX, true}, {TOPOLOGY_SEATS_MAX + 1, false}};
+	struct fixture *f = *state;
+	struct debate_plan p;
+	size_t i;
+	int n;
+
+	for (i = 0; i < countof(cases); i++) {
+		json_t *plan = json_own(
+		    f->a, json_pack("{s:i, s:s, s:[]}", "engine_version", ENGINE_VERSION, "task", "x", "agents"));
+
+		for (n = 0; n < cases[i].seats; n++)
+			json_array_append_new(json_object_get(plan, "agents"), json_pack("{s:s}", "name", "a"));
+		f->err = ERROR_INIT;
+		assert_int_equal(plan_decode(f->a, plan, &p, &f->err), cases[i].ok);
+		assert_int_equal(f->err.code, cases[i].ok ? ERR_OK : ERR_INTERNAL);
+	}
+}
+
+static void test_plans_that_cannot_be_read(void **state)
+{
+	static const char *const texts[] = {"{}",
+					    "[]",
+					    "{\"agents\": [{}, {}]}",
+					    "{\"engine_version\": 1}",
+					    "{\"engine_version\": 1, \"agents\": 7}",
+					    "{\"engine_version\": 2, \"agents\": [{}, {}]}",
+					    "{\"engine_version\": \"1\", \"agents\": [{}, {}]}"};
+	struct fixture *f = *state;
+	struct debate_plan p;
+	size_t i;
+
+	for (i = 0; i < countof(texts); i++) {
+		f->err = ERROR_INIT;
+		if (plan_decode(f->a, json_own(f->a, json_loads(texts[i], 0, NULL)), &p, &f->err))
+			fail_msg("read: %s", texts[i]);
+		assert_int_equal(f->err.code, ERR_INTERNAL);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_each_refusal_names_its_field, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_several_problems_at_once, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_limits_count_characters, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_metadata_limit_counts_bytes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_three_names_and_the_first_counts, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_protocol_is_merged_and_the_top_wins, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_seeds_differ, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_seats_of_a_stored_plan, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_plans_that_cannot_be_read, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
