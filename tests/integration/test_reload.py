@@ -166,9 +166,10 @@ def test_term_lets_a_short_debate_finish(make_node, provider):
     assert session.get(node.url + "/readyz", timeout=10).status_code == 200
     node.signal(SIGTERM)
     node.wait_log('"how":"graceful"')
-    # On a connection that is kept: readiness fails, and the reply says good-bye.
-    r = session.get(node.url + "/readyz", timeout=10)
-    assert r.status_code == 503 and r.headers["Connection"] == "close" and r.json()["reason"] == "shutting_down"
+    # On a connection that is kept: readiness fails first, and as soon as the worker drains its reply says good-bye.
+    while (r := session.get(node.url + "/readyz", timeout=10)).headers.get("Connection") != "close":
+        assert r.status_code == 503
+    assert r.status_code == 503 and r.json()["reason"] == "shutting_down"
     code, log = node.expect_exit()
     assert code == 0
     assert "debate ended" in log and "debate released" not in log
