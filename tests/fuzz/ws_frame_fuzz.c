@@ -22,13 +22,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(copy, data, size);
 	while (at < size) {
 		struct ws_frame f = {.fin = false};
-		int code = 0, r = ws_frame_parse((struct str){copy + at, size - at}, 65536, &f, &code);
+		int code = 0, r = ws_frame_parse((struct str){copy + at, size - at}, 65536, (data[0] & 1) != 0, &f, &code);
 		size_t n;
 
 		BUG_ON((r < 0) != (code != 0));
 		if (r <= 0)
 			break;
-		BUG_ON(f.head < 6 || f.head > 14 || (f.opcode >= 8 && (f.length > WS_CONTROL_MAX || !f.fin)));
+		BUG_ON(f.head < 6 || f.head > 14 || (f.opcode >= 8 && (f.length > WS_CONTROL_MAX || !f.fin || f.rsv1)));
 		at += f.head;
 		n = size - at < f.length ? size - at : (size_t)f.length;
 		ws_unmask(copy + at, n, f.mask, 0);

@@ -594,26 +594,26 @@ static void test_ws_slow_reader(void **state)
 	static const struct conf_override c[] = {{"websocket.queue_bytes", "1048576"}};
 	struct harness *h = start(c, 1);
 	char *text = xmalloc(100000);
-	struct rbuf *frame;
+	struct ws_message *frame;
 	unsigned i;
 
 	(void)state;
 	memset(text, 'x', 100000);
-	frame = ws_frame_text((struct str){text, 100000});
+	frame = ws_message_text((struct str){text, 100000});
 	open_ws(h);
-	for (i = 0; ws_send(ws, rbuf_ref(frame)); i++)
+	for (i = 0; ws_send(ws, frame); i++)
 		loop_turn(h->w.loop, false);
 	assert_true(ws_queued(ws) > 1048576);
 	harness_turns(h, 50);
 	assert_int_equal(drains, 1);
 	/* One that never stops sending to a reader that never reads is cut. */
 	for (i = 0; i < 1000 && ws != NULL; i++) {
-		ws_send(ws, rbuf_ref(frame));
+		ws_send(ws, frame);
 		loop_turn(h->w.loop, false);
 	}
 	assert_null(ws);
 	assert_int_equal(closes, 1);
-	rbuf_unref(frame);
+	ws_message_unref(frame);
 	free(text);
 	harness_free(h);
 }

@@ -41,7 +41,7 @@ static void test_headers(void **state)
 	(void)state;
 	for (size_t i = 0; i < countof(cases); i++) {
 		struct ws_frame f = {.fin = false};
-		int code = 0, r = ws_frame_parse(cases[i].in, 65536, &f, &code);
+		int code = 0, r = ws_frame_parse(cases[i].in, 65536, false, &f, &code);
 
 		if (r != cases[i].r || code != cases[i].code)
 			fail_msg("case %zu: %d, code %d", i, r, code);
@@ -51,7 +51,7 @@ static void test_headers(void **state)
 		assert_int_equal(f.length, cases[i].length);
 		assert_memory_equal(f.mask, "\1\2\3\4", 4);
 		for (size_t n = 0; n < cases[i].in.n; n++)
-			assert_int_equal(ws_frame_parse(str_sub(cases[i].in, 0, n), 65536, &f, &code), 0);
+			assert_int_equal(ws_frame_parse(str_sub(cases[i].in, 0, n), 65536, false, &f, &code), 0);
 	}
 }
 
@@ -131,7 +131,7 @@ static void test_build(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < countof(sizes); i++) {
-		struct rbuf *r = ws_frame_text((struct str){text, sizes[i].n});
+		struct rbuf *r = ws_frame_build(WS_OP_TEXT, false, (struct str){text, sizes[i].n});
 		uint64_t length = (unsigned char)r->data[1];
 
 		assert_int_equal(r->n, sizes[i].n + sizes[i].head);

@@ -105,11 +105,27 @@ bool server_limits(const struct http_server *s, const struct http_addr *a)
 
 /* ---- end of turn ---- */
 
+/* Messages are counted in the slot, one by one; the metrics follow. */
+static void server_count_messages(struct http_server *s)
+{
+	const struct shm_slot *slot = &s->slots[s->slot];
+	uint64_t in = atomic_load_explicit(&slot->ws_in, memory_order_relaxed);
+	uint64_t out = atomic_load_explicit(&slot->ws_out, memory_order_relaxed);
+
+	if (in != s->ws_in)
+		metric_add(M_WS_MESSAGES, (int64_t)(in - s->ws_in), "in", NULL);
+	if (out != s->ws_out)
+		metric_add(M_WS_MESSAGES, (int64_t)(out - s->ws_out), "out", NULL);
+	s->ws_in = in;
+	s->ws_out = out;
+}
+
 static void server_on_turn_end(void *arg)
 {
 	struct http_server *s = arg;
 
 	conn_turn_end(s);
+	server_count_messages(s);
 	s->turn_queued = false;
 	server_unref(s);
 }
@@ -230,25 +246,9 @@ void http_server_adopt(struct http_server *s, int fd)
 	conn_new(s, fd, NULL);
 }
 
-/* Messages are counted in the slot, one by one; the metrics follow. */
-static void server_count_messages(struct http_server *s)
-{
-	const struct shm_slot *slot = &s->slots[s->slot];
-	uint64_t in = atomic_load_explicit(&slot->ws_in, memory_order_relaxed);
-	uint64_t out = atomic_load_explicit(&slot->ws_out, memory_order_relaxed);
-
-	if (in != s->ws_in)
-		metric_add(M_WS_MESSAGES, (int64_t)(in - s->ws_in), "in", NULL);
-	if (out != s->ws_out)
-		metric_add(M_WS_MESSAGES, (int64_t)(out - s->ws_out), "out", NULL);
-	s->ws_in = in;
-	s->ws_out = out;
-}
-
 void http_server_tick(struct http_server *s)
 {
 	accept_tick(s->accept);
-	server_count_messages(s);
 	metric_set(M_HTTP_CONNECTIONS, s->count, NULL);
 	metric_set(M_WS_CONNECTIONS, s->sockets, NULL);
 	metric_set(M_SSE_CONNECTIONS, s->streams, NULL);

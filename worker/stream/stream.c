@@ -115,7 +115,8 @@ void frame_render(struct frame *f, int64_t seq, struct str type, struct str enve
 
 	f->seq = seq;
 	f->last = str_eqz(type, "debate_end");
-	f->ws = ws_frame_text(envelope);
+	f->ws = ws_message_text(envelope);
+	BUG_ON(f->ws == NULL);
 	if (seq > 0)
 		buf_printf(&b, "id: %lld\n", (long long)seq);
 	buf_printf(&b, "event: %.*s\ndata: ", STR_ARG(type));
@@ -127,14 +128,14 @@ void frame_render(struct frame *f, int64_t seq, struct str type, struct str enve
 
 void frame_clear(struct frame *f)
 {
-	rbuf_unref(f->ws);
+	ws_message_unref(f->ws);
 	rbuf_unref(f->sse);
 	*f = (struct frame){0};
 }
 
 static size_t frame_bytes(const struct frame *f)
 {
-	return f->ws->n + f->sse->n;
+	return ws_message_size(f->ws) + f->sse->n;
 }
 
 /* ---- delivering ---- */

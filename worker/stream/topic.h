@@ -7,8 +7,8 @@
 #define WORKER_STREAM_TOPIC_H
 
 #include "common/bus.h"
-#include "common/rbuf.h"
 #include "worker/stream/stream.h"
+#include "worker/ws/ws.h"
 
 struct follower;
 struct stream;
@@ -19,8 +19,8 @@ struct frame {
 	int64_t seq;        /* 0: ephemeral */
 	bool last;          /* debate_end */
 	const char *debate; /* whose it is; with a frame that is being delivered */
-	struct rbuf *ws;    /* complete text frame */
-	struct rbuf *sse;   /* complete event block */
+	struct ws_message *ws;
+	struct rbuf *sse; /* complete event block */
 };
 
 /* How a follower's carrier takes frames. */

@@ -58,7 +58,7 @@ struct socket {
 	 * before the subscription's they would be repeated by it, or be out of order.
 	 */
 	struct loop_timer hold;
-	struct rbuf **held;
+	struct ws_message **held;
 	unsigned held_count;
 	size_t held_bytes;
 	bool holding;
@@ -111,7 +111,7 @@ static bool socket_take(struct socket *k, const struct frame *f)
 {
 	if (k->ws == NULL)
 		return false;
-	return ws_send(k->ws, rbuf_ref(f->ws));
+	return ws_send(k->ws, f->ws);
 }
 
 static bool sub_send(void *arg, const struct frame *f)
@@ -166,8 +166,7 @@ static void socket_hold_end(struct socket *k, bool send)
 	for (i = 0; i < k->held_count; i++) {
 		if (send && k->ws != NULL)
 			room = ws_send(k->ws, k->held[i]);
-		else
-			rbuf_unref(k->held[i]);
+		ws_message_unref(k->held[i]);
 	}
 	free(k->held);
 	k->held = NULL;
@@ -194,15 +193,16 @@ static bool hose_send(void *arg, const struct frame *f)
 
 	if (*sub_find(k, str_of(f->debate)) != NULL)
 		return true;
-	if (k->holding && (k->held_count == SOCKET_HELD_MAX ||
-			   (int64_t)(k->held_bytes + f->ws->n) > stream_worker(k->s)->conf->websocket.queue_bytes / 2))
+	if (k->holding &&
+	    (k->held_count == SOCKET_HELD_MAX ||
+	     (int64_t)(k->held_bytes + ws_message_size(f->ws)) > stream_worker(k->s)->conf->websocket.queue_bytes / 2))
 		socket_hold_end(k, true);
 	if (!k->holding)
 		return socket_take(k, f);
 	if (k->held == NULL)
-		k->held = xcalloc(SOCKET_HELD_MAX, sizeof(struct rbuf *));
-	k->held[k->held_count++] = rbuf_ref(f->ws);
-	k->held_bytes += f->ws->n;
+		k->held = xcalloc(SOCKET_HELD_MAX, sizeof(struct ws_message *));
+	k->held[k->held_count++] = ws_message_ref(f->ws);
+	k->held_bytes += ws_message_size(f->ws);
 	return true;
 }
 

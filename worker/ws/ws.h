@@ -8,6 +8,7 @@
 #include "worker/http/http.h"
 
 struct ws;
+struct ws_message;
 
 enum ws_close_code {
 	WS_NORMAL = 1000,
@@ -30,7 +31,7 @@ struct ws_ops {
 	void (*on_message)(void *arg, struct str text, bool binary); /* a complete message, valid until return */
 	void (*on_drain)(void *arg);                                 /* the queue fell below half of its limit */
 	void (*on_close)(void *arg);                                 /* exactly once; w is gone afterwards */
-	void (*on_limited)(void *arg); /* a message above websocket.message_rate was dropped; or NULL */
+	void (*on_limited)(void *arg); /* a message above websocket.message_rate was dropped; NULL: there is no limit */
 };
 
 /*
@@ -44,31 +45,47 @@ bool ws_offered(const struct http_request *req, const char *subprotocol);
 /* Value of an offered subprotocol "access_token.X": X; STR_NONE if none. */
 struct str ws_offered_token(const struct http_request *req);
 
-/* A complete server frame (text) for text, to be shared between sockets. */
-struct rbuf *ws_frame_text(struct str text);
 /*
- * Queues a frame built by ws_frame_text (the reference is taken). False when the queue is above its limit: stop until
- * on_drain. A socket at twice its limit is cut. After the close has begun frames are dropped.
+ * A message to be shared between sockets: framed once, and compressed once for all who have agreed on the same window.
+ * One reference; NULL when memory is gone.
  */
-bool ws_send(struct ws *w, struct rbuf *frame);
+struct ws_message *ws_message_text(struct str text);
+struct ws_message *ws_message_binary(struct str data);
+struct ws_message *ws_message_ref(struct ws_message *m);
+/* NULL is allowed. */
+void ws_message_unref(struct ws_message *m);
+/* Bytes of its frame, uncompressed. */
+size_t ws_message_size(const struct ws_message *m);
+/*
+ * Queues a message (the reference stays the caller's). False when the queue is above its limit: stop until on_drain. A
+ * socket at twice its limit is cut. After the close has begun messages are dropped.
+ */
+bool ws_send(struct ws *w, struct ws_message *m);
 /* Builds and queues. */
 bool ws_send_text(struct ws *w, struct str text);
 size_t ws_queued(const struct ws *w);
+/* Is there room for what may be lost? Ephemeral messages stop at a quarter of the queue's limit. */
+bool ws_roomy(const struct ws *w);
+/* Takes no further messages until what is queued has been read: for who answers every message with another. */
+void ws_pause_if_full(struct ws *w);
 /* Starts the close handshake; reason may be NULL. */
 void ws_close(struct ws *w, int code, const char *reason);
-/* Address of the client, after trusted proxies. */
-struct str ws_client(const struct ws *w);
-
 /* Frame codec, pure (also for tests and fuzzing). */
 struct ws_frame {
 	bool fin;
+	bool rsv1; /* of a compressed message's first frame */
 	unsigned opcode;
 	uint8_t mask[4];
 	uint64_t length;
 	size_t head; /* bytes of the header */
 };
-/* 1: header parsed; 0: more bytes needed; -1: protocol error (*code says which close code). Client frames must be
- * masked. */
-int ws_frame_parse(struct str in, size_t max_message, struct ws_frame *f, int *code);
+/*
+ * 1: header parsed; 0: more bytes needed; -1: protocol error (*code says which close code). Client frames must be
+ * masked. `deflate`: permessage-deflate was agreed on.
+ */
+int ws_frame_parse(struct str in, size_t max_payload, bool deflate, struct ws_frame *f, int *code);
+
+struct route_table;
+extern const struct route_table ws_routes; /* /ws/echo, /ws/echo/{room} */
 
 #endif

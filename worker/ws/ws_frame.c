@@ -25,7 +25,7 @@ static int frame_length(const unsigned char *p, uint64_t *length)
 	return (int)extra;
 }
 
-int ws_frame_parse(struct str in, size_t max_message, struct ws_frame *f, int *code)
+int ws_frame_parse(struct str in, size_t max_payload, bool deflate, struct ws_frame *f, int *code)
 {
 	const unsigned char *p = (const unsigned char *)in.p;
 	size_t head;
@@ -34,8 +34,12 @@ int ws_frame_parse(struct str in, size_t max_message, struct ws_frame *f, int *c
 	if (in.n < 2)
 		return 0;
 	f->fin = (p[0] & 0x80) != 0;
+	f->rsv1 = (p[0] & 0x40) != 0;
 	f->opcode = p[0] & 0x0f;
-	if ((p[0] & 0x70) != 0 || (f->opcode > WS_OP_BINARY && f->opcode < WS_OP_CLOSE) || f->opcode > WS_OP_PONG)
+	if ((p[0] & 0x30) != 0 || (f->opcode > WS_OP_BINARY && f->opcode < WS_OP_CLOSE) || f->opcode > WS_OP_PONG)
+		return frame_fail(code, WS_PROTOCOL);
+	/* RFC 7692 6.1: the bit is set on the first frame of a message only, and never on a control frame. */
+	if (f->rsv1 && (!deflate || f->opcode == WS_OP_CONTINUATION || f->opcode >= WS_OP_CLOSE))
 		return frame_fail(code, WS_PROTOCOL);
 	if ((p[1] & 0x80) == 0)
 		return frame_fail(code, WS_PROTOCOL);
@@ -47,7 +51,7 @@ int ws_frame_parse(struct str in, size_t max_message, struct ws_frame *f, int *c
 	extra = frame_length(p, &f->length);
 	if (extra < 0)
 		return frame_fail(code, WS_PROTOCOL);
-	if (f->opcode < WS_OP_CLOSE && f->length > max_message)
+	if (f->opcode < WS_OP_CLOSE && f->length > max_payload)
 		return frame_fail(code, WS_TOO_BIG);
 	memcpy(f->mask, p + 2 + extra, 4);
 	f->head = head;
@@ -130,7 +134,7 @@ bool ws_utf8_feed(struct ws_utf8 *u, struct str s)
 	return true;
 }
 
-struct rbuf *ws_frame_build(enum ws_opcode opcode, struct str payload)
+struct rbuf *ws_frame_build(enum ws_opcode opcode, bool rsv1, struct str payload)
 {
 	size_t head = payload.n < 126 ? 2 : payload.n <= UINT16_MAX ? 4 : 10, i;
 	struct rbuf *r = rbuf_new(head + payload.n);
@@ -139,18 +143,13 @@ struct rbuf *ws_frame_build(enum ws_opcode opcode, struct str payload)
 	if (r == NULL)
 		return NULL;
 	p = (unsigned char *)r->data;
-	p[0] = (unsigned char)(0x80 | opcode);
+	p[0] = (unsigned char)(0x80 | (rsv1 ? 0x40 : 0) | opcode);
 	p[1] = (unsigned char)(head == 2 ? payload.n : head == 4 ? 126 : 127);
 	for (i = 2; i < head; i++)
 		p[i] = (unsigned char)(payload.n >> 8 * (head - 1 - i));
 	if (payload.n > 0)
 		memcpy(p + head, payload.p, payload.n);
 	return r;
-}
-
-struct rbuf *ws_frame_text(struct str text)
-{
-	return ws_frame_build(WS_OP_TEXT, text);
 }
 
 bool ws_close_code_ok(unsigned code)

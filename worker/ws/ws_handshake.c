@@ -117,16 +117,32 @@ static void handshake_accept_key(struct str key, char out[32])
 	crypto_base64(out, digest, sizeof(digest));
 }
 
-static void handshake_answer(struct http_request *req, struct str key, const char *subprotocol)
+/* The first offer that can be accepted, whatever the number of headers; server replies name it. */
+static struct ws_deflate handshake_deflate(const struct http_request *req)
 {
-	char accept[32];
+	struct ws_deflate d = {.on = false};
+	size_t i;
+
+	for (i = 0; i < req->field_count; i++)
+		if (str_ieqz(req->fields[i].name, "sec-websocket-extensions") &&
+		    ws_deflate_offer(req->fields[i].value, &d))
+			break;
+	return d;
+}
+
+static void handshake_answer(struct http_request *req, struct str key, const char *subprotocol,
+			     const struct ws_deflate *deflate)
+{
+	char accept[32], extension[192];
 	struct str lines;
 
 	handshake_accept_key(key, accept);
-	lines =
-	    arena_printf(req->arena, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s%s%s",
-			 accept, subprotocol != NULL ? "Sec-WebSocket-Protocol: " : "",
-			 subprotocol != NULL ? subprotocol : "", subprotocol != NULL ? "\r\n" : "");
+	(void)ws_deflate_answer(deflate, extension, sizeof(extension));
+	lines = arena_printf(
+	    req->arena, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s%s%s%s%s%s", accept,
+	    subprotocol != NULL ? "Sec-WebSocket-Protocol: " : "", subprotocol != NULL ? subprotocol : "",
+	    subprotocol != NULL ? "\r\n" : "", deflate->on ? "Sec-WebSocket-Extensions: " : "",
+	    deflate->on ? extension : "", deflate->on ? "\r\n" : "");
 	req->status = 101;
 	conn_send(req->conn, reply_head(req->reply, 101, NULL, -1, lines.p));
 }
@@ -142,6 +158,7 @@ struct ws *ws_accept(struct http_request *req, const char *subprotocol, const st
 	struct error err = ERROR_INIT;
 	struct http_addr addr;
 	struct str key = STR_NONE;
+	struct ws_deflate deflate;
 	bool counted, limited;
 	struct ws *w;
 
@@ -160,13 +177,14 @@ struct ws *ws_accept(struct http_request *req, const char *subprotocol, const st
 	limited = server_limits(s, &addr);
 	counted = limited && http_peers_enter(s->socket_peers, &addr, s->conf->websocket.max_per_ip,
 					      s->conf->websocket.connection_rate, loop_now(s->loop));
-	handshake_answer(req, key, subprotocol);
+	deflate = handshake_deflate(req);
+	handshake_answer(req, key, subprotocol, &deflate);
 	if (limited && !counted) {
-		w = ws_new(c, &addr, false, &handshake_refused, NULL);
+		w = ws_new(c, &addr, false, &deflate, &handshake_refused, NULL);
 		ws_close(w, WS_RATE, "too many connections from this address");
 		w = NULL;
 	} else {
-		w = ws_new(c, &addr, counted, ops, arg);
+		w = ws_new(c, &addr, counted, &deflate, ops, arg);
 	}
 	request_detach(c);
 	return w;
