@@ -20,6 +20,13 @@ struct conf_list {
 enum conf_env { CONF_DEVELOPMENT, CONF_PRODUCTION };
 enum conf_role { ROLE_ALL, ROLE_WEB, ROLE_WORKER };
 enum conf_auto { AUTO_OFF, AUTO_ON, AUTO_AUTO };
+enum conf_client_auth { TLS_CLIENT_OFF, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRED };
+enum conf_tls_version { TLS_MIN_12, TLS_MIN_13 };
+
+/* Marks before an address in server.bind and server.ws_bind: "tls:", "proxy:" (the PROXY protocol), or both. */
+enum conf_listen { LISTEN_TLS = 1, LISTEN_PROXY = 2 };
+/* The address behind the marks of an element of server.bind: a piece of it. */
+const char *conf_listen_address(const char *element, unsigned *marks);
 
 struct conf_provider {
 	char *api_key; /* secret; "" = none */
@@ -68,6 +75,14 @@ struct conf {
 		char *pidfile;
 		char *control; /* path of the control socket; "" = data_dir/control.sock */
 		struct conf_list trusted_proxies;
+		struct {
+			struct conf_list certificates; /* "cert.pem key.pem" each */
+			char *client_ca;
+			int client_auth;         /* enum conf_client_auth */
+			int min_version;         /* enum conf_tls_version */
+			char *ciphers;           /* of TLS 1.2; "" = the built-in choice */
+			int64_t ticket_rotation; /* 1 h */
+		} tls;
 	} server;
 	struct {
 		int level;

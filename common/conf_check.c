@@ -50,17 +50,58 @@ static bool conf_listed(const struct conf_list *list, const char *text)
 }
 
 /* The same address twice cannot be bound; port 0 is a new port each time. */
+static bool conf_bound_too(const struct conf_list *list, const char *address)
+{
+	unsigned marks;
+	size_t i;
+
+	for (i = 0; i < list->n; i++)
+		if (strcmp(conf_listen_address(list->v[i], &marks), address) == 0)
+			return !str_ends(str_of(address), STR(":0"));
+	return false;
+}
+
+static bool conf_marked(const struct conf_list *list, unsigned mark)
+{
+	unsigned marks;
+	size_t i;
+
+	for (i = 0; i < list->n; i++) {
+		(void)conf_listen_address(list->v[i], &marks);
+		if ((marks & mark) != 0)
+			return true;
+	}
+	return false;
+}
+
+static void conf_check_tls(struct conf_loader *l)
+{
+	const struct conf *c = l->c;
+	bool marked = conf_marked(&c->server.bind, LISTEN_TLS) || conf_marked(&c->server.ws_bind, LISTEN_TLS);
+
+	if (marked && c->server.tls.certificates.n == 0)
+		conf_wrong(l, "server.tls.certificates", "is empty, but a listener is marked \"tls:\"");
+	if (!marked && c->server.tls.certificates.n > 0)
+		conf_warn(l, &l->origin[conf_find(STR("server.tls.certificates"))], STR("server.tls.certificates"),
+			  "is set, but no listener is marked \"tls:\"");
+	if (c->server.tls.client_auth != TLS_CLIENT_OFF && c->server.tls.client_ca[0] == '\0')
+		conf_wrong(l, "server.tls.client_ca", "is empty, but server.tls.client_auth asks for certificates");
+}
+
 static void conf_check_addresses(struct conf_loader *l)
 {
 	const struct conf *c = l->c;
+	const char *address;
+	unsigned marks;
 	size_t i;
 
 	if (c->server.bind.n == 0 && c->server.role != ROLE_WORKER)
 		conf_wrong(l, "server.bind", "must not be empty unless server.role is worker");
-	for (i = 0; i < c->server.ws_bind.n; i++)
-		if (conf_listed(&c->server.bind, c->server.ws_bind.v[i]) &&
-		    !str_ends(str_of(c->server.ws_bind.v[i]), STR(":0")))
+	for (i = 0; i < c->server.ws_bind.n; i++) {
+		address = conf_listen_address(c->server.ws_bind.v[i], &marks);
+		if (conf_bound_too(&c->server.bind, address))
 			conf_wrong(l, "server.ws_bind", "has an address that is in server.bind too");
+	}
 }
 
 /* server.timeout is the upper bound: a default gives way to it, a setting must respect it. */
@@ -116,6 +157,7 @@ void conf_check(struct conf_loader *l)
 
 	conf_check_build(l);
 	conf_check_addresses(l);
+	conf_check_tls(l);
 	conf_check_stall(l);
 	conf_check_numbers(l);
 	if (c->server.env == CONF_PRODUCTION)

@@ -148,13 +148,15 @@ void conf_env_plain(struct conf_loader *l)
 
 /* ---- variables that change a part of a value ---- */
 
-/* Splits "host:port" at its last colon; false for unix:/path. */
-static bool conf_address_split(const char *address, struct str *host, struct str *port)
+/* Splits "host:port" behind its marks at the last colon; false for unix:/path and systemd:NAME. */
+static bool conf_address_split(const char *element, struct str *before, struct str *host, struct str *port)
 {
-	struct str s = str_of(address);
+	unsigned marks;
+	struct str s = str_of(conf_listen_address(element, &marks));
 	size_t i = s.n;
 
-	if (str_starts(s, STR("unix:")))
+	*before = str_sub(str_of(element), 0, strlen(element) - s.n);
+	if (str_starts(s, STR("unix:")) || str_starts(s, STR("systemd:")))
 		return false;
 	while (i > 0 && s.p[i - 1] != ':')
 		i--;
@@ -183,13 +185,14 @@ static void conf_rule_addresses(const struct conf_list *list, struct str new_hos
 {
 	struct str first = STR_NONE;
 	struct buf one = BUF_INIT;
+	struct str before;
 	struct str host;
 	struct str port;
 	size_t i;
 
 	for (i = 0; i < list->n; i++) {
 		buf_clear(&one);
-		if (!conf_address_split(list->v[i], &host, &port)) {
+		if (!conf_address_split(list->v[i], &before, &host, &port)) {
 			conf_rule_add(out, str_of(list->v[i]));
 			continue;
 		}
@@ -199,6 +202,7 @@ static void conf_rule_addresses(const struct conf_list *list, struct str new_hos
 			port = new_port;
 		if (new_host.n > 0)
 			host = new_host;
+		buf_add(&one, before);
 		buf_add(&one, host);
 		buf_addc(&one, ':');
 		buf_add(&one, port);

@@ -65,13 +65,55 @@ static bool conf_form_authority(struct str s, bool need_port)
 	return str_to_u64(str_sub(port, 1, port.n), 65535, &n);
 }
 
+const char *conf_listen_address(const char *element, unsigned *marks)
+{
+	static const struct {
+		const char *text;
+		unsigned mark;
+	} words[] = {{"tls:", LISTEN_TLS}, {"proxy:", LISTEN_PROXY}};
+	size_t i = 0;
+
+	*marks = 0;
+	while (i < countof(words)) {
+		size_t n = strlen(words[i].text);
+
+		/* "tls:8443" is a host of that name: behind a mark another colon must follow. */
+		if (strncmp(element, words[i].text, n) != 0 || strchr(element + n, ':') == NULL) {
+			i++;
+			continue;
+		}
+		*marks |= words[i].mark;
+		element += n;
+		i = 0;
+	}
+	return element;
+}
+
 bool conf_form_address(struct str s)
 {
 	size_t path_max = sizeof(((struct sockaddr_un *)NULL)->sun_path);
+	unsigned marks;
+	char text[512];
 
+	if (s.n >= sizeof(text) || memchr(s.p, '\0', s.n) != NULL)
+		return false;
+	snprintf(text, sizeof(text), "%.*s", STR_ARG(s));
+	s = str_of(conf_listen_address(text, &marks));
+	if (str_starts(s, STR("systemd:")))
+		return s.n > 8;
 	if (str_starts(s, STR("unix:")))
 		return s.n > 5 && s.n - 5 < path_max;
 	return conf_form_authority(s, true);
+}
+
+bool conf_form_pair(struct str s)
+{
+	struct str rest = s, first = STR_NONE;
+
+	if (s.n == 0 || !str_eq(s, str_trim(s)))
+		return false;
+	(void)str_split(&rest, ' ', &first);
+	return first.n > 0 && str_chr(rest, ' ') < 0;
 }
 
 bool conf_form_net(struct str s)

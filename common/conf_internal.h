@@ -131,6 +131,7 @@ void conf_env_rules(struct conf_loader *l);
 void conf_check(struct conf_loader *l);
 /* conf_form.c: forms of list elements and strings. */
 bool conf_form_address(struct str s);
+bool conf_form_pair(struct str s);
 bool conf_form_net(struct str s);
 bool conf_form_url(struct str s);
 bool conf_form_origin(struct str s);

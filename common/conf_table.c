@@ -23,7 +23,9 @@
 #define SIZE(lo, hi) .type = CONF_SIZE, .min = (lo), .max = (hi)
 #define CHOICE(words) .type = CONF_CHOICE, .choices = (words)
 #define FORM(what, text) .valid = conf_form_##what, .form = (text)
-#define ADDRESSES .type = CONF_LIST, FORM(address, "host:port, [::]:port or unix:/path")
+#define ADDRESSES          \
+	.type = CONF_LIST, \
+	FORM(address, "host:port, [::]:port, unix:/path or systemd:NAME, with tls: or proxy: before it")
 #define NETS .type = CONF_LIST, FORM(net, "an IP address or network such as 10.0.0.0/8")
 #define URL FORM(url, "an http:// or https:// URL")
 
@@ -53,6 +55,7 @@
 /* clang-format off */
 const struct conf_section conf_sections[] = {
 	{"server", "Processes, addresses and time limits."},
+	{"server.tls", "TLS of the listeners that are marked \"tls:\"."},
 	{"log", "Log lines and access lines."},
 	{"storage", "Where debates are kept."},
 	{"redis", "Bus between several nodes."},
@@ -85,7 +88,8 @@ const struct conf_key conf_table[] = {
 	 .help = "What this process does: everything, only serve clients, or only run debates and jobs."},
 	{"server.bind", ADDRESSES, .flags = CONF_RELOAD | CONF_RULED, AT(server.bind),
 	 .dflt = "127.0.0.1:8080", .production = "0.0.0.0:8080", .env = "ARAGORA_PORT ARAGORA_BIND_HOST",
-	 .help = "Addresses of the HTTP listeners. ARAGORA_PORT changes the port, ARAGORA_BIND_HOST the host."},
+	 .help = "Addresses of the HTTP listeners; \"tls:\" before one speaks TLS, \"proxy:\" expects a PROXY header. "
+		 "ARAGORA_PORT changes the port, ARAGORA_BIND_HOST the host."},
 	{"server.ws_bind", ADDRESSES, .flags = CONF_RELOAD | CONF_RULED, AT(server.ws_bind),
 	 .dflt = "127.0.0.1:8765", .production = "0.0.0.0:8765", .env = "ARAGORA_WS_PORT ARAGORA_BIND_HOST",
 	 .help = "Further addresses, by habit for WebSockets; every listener serves everything. Empty: none."},
@@ -123,7 +127,20 @@ const struct conf_key conf_table[] = {
 	{"server.control", .type = CONF_TEXT, AT(server.control), .dflt = "", .env = "",
 	 .help = "Path of the control socket; empty: control.sock in storage.data_dir."},
 	{"server.trusted_proxies", NETS, .flags = CONF_RELOAD, AT(server.trusted_proxies), .dflt = "127.0.0.1, ::1",
-	 .env = "ARAGORA_TRUSTED_PROXIES", .help = "Proxies whose X-Forwarded-For is believed."},
+	 .env = "ARAGORA_TRUSTED_PROXIES", .help = "Proxies whose X-Forwarded-For and PROXY headers are believed."},
+	{"server.tls.certificates", .type = CONF_LIST, .flags = CONF_RELOAD, FORM(pair, "\"cert.pem key.pem\""),
+	 AT(server.tls.certificates), .dflt = "", .env = "",
+	 .help = "Chain and key of each certificate, in PEM; the first is for clients that ask for a name not among them."},
+	{"server.tls.client_ca", .type = CONF_TEXT, .flags = CONF_RELOAD, AT(server.tls.client_ca), .dflt = "", .env = "",
+	 .help = "File with the authorities that sign the certificates of clients."},
+	{"server.tls.client_auth", CHOICE("off|optional|required"), .flags = CONF_RELOAD, AT(server.tls.client_auth),
+	 .dflt = "off", .env = "", .help = "Whether clients must show a certificate; one that is shown must be valid."},
+	{"server.tls.min_version", CHOICE("1.2|1.3"), .flags = CONF_RELOAD, AT(server.tls.min_version), .dflt = "1.2",
+	 .env = "", .help = "Oldest version of TLS that is spoken."},
+	{"server.tls.ciphers", .type = CONF_TEXT, .flags = CONF_RELOAD, AT(server.tls.ciphers), .dflt = "", .env = "",
+	 .help = "Ciphers of TLS 1.2, in OpenSSL's notation; empty: those with forward secrecy and AEAD."},
+	{"server.tls.ticket_rotation", DURATION(SEC, 7 * DAY), .flags = CONF_RELOAD, AT(server.tls.ticket_rotation),
+	 .dflt = "1h", .env = "", .help = "Age at which a new ticket key is made; sessions resume for twice as long."},
 
 	{"log.level", CHOICE("debug|info|warning|error"), .flags = CONF_RELOAD, AT(log.level), .dflt = "info",
 	 .env = "ARAGORA_LOG_LEVEL", .help = "Least important lines that are written."},

@@ -144,15 +144,15 @@ static struct listener *listener_find(const struct listeners *l, const char *add
 	return NULL;
 }
 
-/* The i-th address of the configuration, or NULL; a worker-only node binds none. */
-static const char *listener_wanted(const struct conf *c, size_t i)
+/* The i-th address of the configuration and its marks, or NULL; a worker-only node binds none. */
+static const char *listener_wanted(const struct conf *c, size_t i, unsigned *marks)
 {
 	if (c->server.role == ROLE_WORKER)
 		return NULL;
 	if (i < c->server.bind.n)
-		return c->server.bind.v[i];
+		return conf_listen_address(c->server.bind.v[i], marks);
 	i -= c->server.bind.n;
-	return i < c->server.ws_bind.n ? c->server.ws_bind.v[i] : NULL;
+	return i < c->server.ws_bind.n ? conf_listen_address(c->server.ws_bind.v[i], marks) : NULL;
 }
 
 static void listener_add(struct listeners *l, const char *address, int fd, unsigned mark)
@@ -187,8 +187,9 @@ bool listeners_bind(struct listeners *l, const struct conf *c, unsigned mark, in
 {
 	int64_t deadline = clock_mono_us() + patience;
 	const char *address;
+	unsigned marks;
 
-	for (size_t i = 0; (address = listener_wanted(c, i)) != NULL; i++) {
+	for (size_t i = 0; (address = listener_wanted(c, i, &marks)) != NULL; i++) {
 		int fd = -1;
 
 		if (listener_find(l, address) != NULL)
@@ -223,30 +224,37 @@ void listeners_keep_only(struct listeners *l, const struct conf *c)
 	for (size_t i = l->n; i-- > 0;) {
 		const char *address;
 		bool wanted = false;
+		unsigned marks;
 
-		for (size_t k = 0; (address = listener_wanted(c, k)) != NULL; k++)
+		for (size_t k = 0; (address = listener_wanted(c, k, &marks)) != NULL; k++)
 			wanted = wanted || strcmp(address, l->v[i].address) == 0;
 		if (!wanted)
 			listener_remove(l, i);
 	}
 }
 
-void listeners_of(const struct listeners *l, const struct conf *c, int **fds, size_t *n)
+void listeners_of(const struct listeners *l, const struct conf *c, int **fds, unsigned **marks, size_t *n)
 {
 	const char *address;
+	unsigned mark;
 
 	*fds = xcalloc(l->n + 1, sizeof(**fds));
+	*marks = xcalloc(l->n + 1, sizeof(**marks));
 	*n = 0;
-	for (size_t i = 0; (address = listener_wanted(c, i)) != NULL; i++) {
-		const struct listener *x = listener_find(l, address);
-		bool seen = false;
+	for (size_t i = 0; (address = listener_wanted(c, i, &mark)) != NULL; i++) {
+		BUG_ON(listener_find(l, address) == NULL);
+		/* systemd may pass several sockets by one name. */
+		for (size_t k = 0; k < l->n; k++) {
+			bool seen = strcmp(l->v[k].address, address) != 0;
 
-		BUG_ON(x == NULL);
-		/* The same address may stand in bind and in ws_bind. */
-		for (size_t k = 0; k < *n; k++)
-			seen = seen || (*fds)[k] == x->fd;
-		if (!seen)
-			(*fds)[(*n)++] = x->fd;
+			/* The same address may stand in bind and in ws_bind. */
+			for (size_t j = 0; j < *n; j++)
+				seen = seen || (*fds)[j] == l->v[k].fd;
+			if (seen)
+				continue;
+			(*marks)[*n] = mark;
+			(*fds)[(*n)++] = l->v[k].fd;
+		}
 	}
 }
 

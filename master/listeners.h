@@ -10,7 +10,7 @@
 #include "common/conf.h"
 
 struct listener {
-	char *address; /* as configured: "0.0.0.0:8080", "[::]:8080", "unix:/path" */
+	char *address; /* as configured, without marks: "0.0.0.0:8080", "[::]:8080", "unix:/path", "systemd:NAME" */
 	int fd;
 	dev_t dev; /* of a Unix socket's file, so that only ours is removed */
 	ino_t ino;
@@ -32,8 +32,8 @@ bool listeners_bind(struct listeners *l, const struct conf *c, unsigned mark, in
 void listeners_drop_added(struct listeners *l, unsigned mark);
 /* Closes what this configuration does not name. */
 void listeners_keep_only(struct listeners *l, const struct conf *c);
-/* Sockets that the configuration names, in its order; the caller frees *fds. */
-void listeners_of(const struct listeners *l, const struct conf *c, int **fds, size_t *n);
+/* Sockets that the configuration names, in its order, and their marks; the caller frees *fds and *marks. */
+void listeners_of(const struct listeners *l, const struct conf *c, int **fds, unsigned **marks, size_t *n);
 void listeners_close(struct listeners *l);
 
 #endif

@@ -187,19 +187,21 @@ void options_free(struct options *o)
 	buf_free(&o->addresses[1]);
 }
 
-/* Each TCP address of the list with another host or port; Unix sockets stay as they are. */
+/* Each TCP address of the list with another host or port; its marks, Unix sockets and those of systemd stay. */
 static void options_readdress(const struct conf_list *list, const char *host, const char *port, struct buf *out)
 {
 	for (size_t i = 0; i < list->n; i++) {
-		const char *colon = strrchr(list->v[i], ':');
+		unsigned marks;
+		const char *address = conf_listen_address(list->v[i], &marks), *colon = strrchr(address, ':');
 
 		buf_addz(out, i > 0 ? ", " : "");
-		if (colon == NULL || strncmp(list->v[i], "unix:", 5) == 0) {
-			buf_addz(out, list->v[i]);
+		buf_add(out, (struct str){list->v[i], (size_t)(address - list->v[i])});
+		if (colon == NULL || strncmp(address, "unix:", 5) == 0 || strncmp(address, "systemd:", 8) == 0) {
+			buf_addz(out, address);
 			continue;
 		}
 		if (host == NULL)
-			buf_add(out, (struct str){list->v[i], (size_t)(colon - list->v[i])});
+			buf_add(out, (struct str){address, (size_t)(colon - address)});
 		else
 			buf_printf(out, strchr(host, ':') != NULL && host[0] != '[' ? "[%s]" : "%s", host);
 		buf_printf(out, ":%s", port != NULL ? port : colon + 1);

@@ -19,6 +19,7 @@
 #include "master/control.h"
 #include "master/signals.h"
 #include "worker/agents/agent.h"
+#include "worker/http/tls.h"
 #include "worker/worker.h"
 
 #define MASTER_TICK (100 * MS_US)
@@ -71,7 +72,16 @@ struct generation *generation_new(struct master *m, struct conf *c)
 void generation_use_listeners(struct master *m, struct generation *g)
 {
 	free(g->listeners);
-	listeners_of(&m->listeners, g->conf, &g->listeners, &g->listener_count);
+	free(g->marks);
+	listeners_of(&m->listeners, g->conf, &g->listeners, &g->marks, &g->listener_count);
+}
+
+bool generation_load_tls(struct master *m, struct generation *g, struct error *err)
+{
+	if (m->tls_keys == NULL)
+		m->tls_keys = tls_keys_create();
+	g->tls = tls_open(g->conf, m->tls_keys, err);
+	return g->tls != NULL;
 }
 
 void generation_collect(struct master *m)
@@ -87,8 +97,10 @@ void generation_collect(struct master *m)
 		}
 		*link = g->next;
 		log_files_close(&g->logs);
+		tls_close(g->tls);
 		conf_unref(g->conf);
 		free(g->listeners);
+		free(g->marks);
 		free(g);
 	}
 }
@@ -148,6 +160,11 @@ static bool start_lock(struct master *m, struct error *err)
 		return false;
 	data_dir_lock_sign(m->lock_fd);
 	return true;
+}
+
+static bool start_tls(struct master *m, struct error *err)
+{
+	return generation_load_tls(m, m->current, err);
 }
 
 static bool start_listeners(struct master *m, struct error *err)
@@ -216,7 +233,7 @@ static bool start_workers(struct master *m, struct error *err)
 }
 
 static bool (*const start_steps[])(struct master *m, struct error *err) = {
-    start_configuration, start_logs,    start_limits, start_lock, start_listeners,
+    start_configuration, start_logs,    start_limits, start_lock, start_tls,     start_listeners,
     start_storage,       start_pidfile, start_shared, start_loop, start_workers,
 };
 
@@ -268,6 +285,7 @@ static void master_close(struct master *m)
 	m->current = NULL;
 	m->loading = NULL;
 	generation_collect(m);
+	tls_keys_free(m->tls_keys);
 	if (m->lock_fd != -1)
 		close(m->lock_fd);
 }
@@ -470,6 +488,7 @@ static void master_tick(void *arg)
 	supervisor_watch(m);
 	supervisor_balance(m);
 	supervisor_check_deadline(m);
+	tls_keys_rotate(m->tls_keys, clock_mono_us(), m->current->conf->server.tls.ticket_rotation);
 }
 
 /* ---- signals ---- */

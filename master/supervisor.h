@@ -17,6 +17,8 @@
 #include "master/slots.h"
 
 struct control;
+struct tls;
+struct tls_keys;
 
 /* One reading of the configuration and all that its workers were or will be made from; a respawn re-reads nothing. */
 struct generation {
@@ -24,10 +26,12 @@ struct generation {
 	unsigned number;
 	struct conf *conf;
 	struct log_files logs;
-	int *listeners; /* sockets that its workers serve, owned by the listener list */
+	int *listeners;  /* sockets that its workers serve, owned by the listener list */
+	unsigned *marks; /* of each, enum conf_listen */
 	size_t listener_count;
-	bool retired; /* a later one has taken over */
-	bool hurried; /* told to stop within graceful_timeout */
+	struct tls *tls; /* certificates as they were read for it */
+	bool retired;    /* a later one has taken over */
+	bool hurried;    /* told to stop within graceful_timeout */
 };
 
 /* How the node is stopping; a harder stop may follow a softer one. */
@@ -44,6 +48,7 @@ struct master {
 	struct generation *current;     /* the one that serves; NULL before the configuration is read */
 	struct generation *loading;     /* the one that a reload is bringing up, or NULL */
 	struct listeners listeners;
+	struct tls_keys *tls_keys; /* of session tickets, shared by all workers */
 	struct control *control;
 	struct event signal_event;
 	char node_id[40];
@@ -80,6 +85,8 @@ void supervisor_on_exit(struct master *m, const struct slot *s, const struct gen
 struct generation *generation_new(struct master *m, struct conf *c);
 /* Points the generation at the sockets that its configuration names. */
 void generation_use_listeners(struct master *m, struct generation *g);
+/* Reads the certificates that its configuration names. */
+bool generation_load_tls(struct master *m, struct generation *g, struct error *err) MUST_CHECK;
 /* Frees what no process and no reload needs any more. */
 void generation_collect(struct master *m);
 

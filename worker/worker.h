@@ -20,6 +20,7 @@ struct receipt_keys;
 struct router;
 struct runner;
 struct stream;
+struct tls;
 
 struct worker {
 	const struct conf *conf;
@@ -50,8 +51,10 @@ struct worker_start {
 	const struct bus_mailboxes *mailboxes;
 	unsigned slot;
 	unsigned generation;
-	const int *listeners; /* listening sockets */
+	const int *listeners;           /* listening sockets */
+	const unsigned *listener_marks; /* of each, enum conf_listen */
 	size_t listener_count;
+	const struct tls *tls;
 	int master_pipe;         /* readable at the death of the master */
 	int ready_fd;            /* one byte when serving; before that, the reason of a failed boot as text */
 	int error_fd, access_fd; /* log descriptors */

@@ -11,7 +11,7 @@ mkdir -p "$out"
 # Coverage is collected from the library's own files, so the whole library is built for fuzzing.
 make --no-print-directory -j"$(nproc)" CC=clang-14 MODE=debug BUILD=$out \
 	CFLAGS="-O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" $out/libaragora.a || exit 1
-libs=$(pkg-config --libs libevent_core libcrypto jansson libcurl yaml-0.1 sqlite3 zlib)
+libs=$(pkg-config --libs libevent_core libssl libcrypto jansson libcurl yaml-0.1 sqlite3 zlib)
 
 for target in tests/fuzz/*_fuzz.c; do
 	name=$(basename "$target" _fuzz.c)

@@ -160,6 +160,48 @@ static void test_file(void **state)
 	conf_unref(c);
 }
 
+static void check_listen(const char *element, const char *address, unsigned marks)
+{
+	unsigned found = 99;
+
+	assert_string_equal(conf_listen_address(element, &found), address);
+	assert_int_equal(found, marks);
+	assert_true(conf_form_address(str_of(element)));
+}
+
+/* Marks before addresses, and what they demand. */
+static void test_listeners(void **state)
+{
+	struct conf *c;
+
+	(void)state;
+	check_listen("127.0.0.1:80", "127.0.0.1:80", 0);
+	check_listen("tls:[::]:443", "[::]:443", LISTEN_TLS);
+	check_listen("proxy:unix:/run/x", "unix:/run/x", LISTEN_PROXY);
+	check_listen("proxy:tls:a:1", "a:1", LISTEN_TLS | LISTEN_PROXY);
+	check_listen("tls:proxy:a:1", "a:1", LISTEN_TLS | LISTEN_PROXY);
+	check_listen("tls:systemd:https", "systemd:https", LISTEN_TLS);
+	check_listen("tls:8443", "tls:8443", 0); /* a host of that name */
+	check_listen("proxy:tls:8443", "tls:8443", LISTEN_PROXY);
+	assert_false(conf_form_address(STR("tls:a")));
+	assert_false(conf_form_address(STR("tls:tls:")));
+	assert_false(conf_form_address(STR("systemd:")));
+	assert_false(conf_form_address(STR("quic:a:1")));
+	bad("server: {bind: ['tls:a:1']}\n",
+	    "FILE: server.tls.certificates: is empty, but a listener is marked \"tls:\"\n");
+	bad("server: {bind: ['tls:a:1'], tls: {certificates: ['a b'], client_auth: required}}\n",
+	    "FILE: server.tls.client_ca: is empty, but server.tls.client_auth asks for certificates\n");
+	bad("server:\n  bind: ['tls:a:1']\n  tls:\n    certificates: ['a b c']\n",
+	    "FILE:4:19: server.tls.certificates: expected a list of: \"cert.pem key.pem\", found \"a b c\"\n");
+	set_env("ARAGORA_PORT", "81");
+	c = good("server: {bind: ['tls:a:1', 'proxy:tls:b:1', 'systemd:x'], tls: {certificates: ['a b']}}\n");
+	assert_string_equal(c->server.bind.v[0], "tls:a:81");
+	assert_string_equal(c->server.bind.v[1], "proxy:tls:b:81");
+	assert_string_equal(c->server.bind.v[2], "systemd:x");
+	conf_unref(c);
+	unsetenv("ARAGORA_PORT");
+}
+
 /* Every mistake of a file is reported in one go, each with its place. */
 static void test_mistakes(void **state)
 {
@@ -174,8 +216,10 @@ static void test_mistakes(void **state)
 	    "FILE:2:12: server.workers: expected an integer from 0 to 256, found \"many\"\n"
 	    "FILE:3:3: server.workers: is given twice, first in line 2\n"
 	    "FILE:4:12: server.timeout: expected a duration from 100ms to 24h, found \"1ms\"\n"
-	    "FILE:5:9: server.bind: expected a list of: host:port, [::]:port or unix:/path, found \"127.0.0.1\"\n"
-	    "FILE:5:9: server.bind: expected a list of: host:port, [::]:port or unix:/path, found \"a b:80\"\n"
+	    "FILE:5:9: server.bind: expected a list of: host:port, [::]:port, unix:/path or systemd:NAME, with tls: or "
+	    "proxy: before it, found \"127.0.0.1\"\n"
+	    "FILE:5:9: server.bind: expected a list of: host:port, [::]:port, unix:/path or systemd:NAME, with tls: or "
+	    "proxy: before it, found \"a b:80\"\n"
 	    "FILE:6:8: server.env: expected one of development, production, found \"prod\"\n"
 	    "FILE:7:1: server: is given twice, first in line 1\n");
 }
@@ -396,6 +440,8 @@ static void test_addresses(void **state)
 		  "ARAGORA_PORT: server.bind: expected a port from 0 to 65535, found \"65536\"\n");
 	clearenv();
 	bad("server: {bind: ['a:1'], ws_bind: ['a:1']}\n",
+	    "FILE:1:34: server.ws_bind: has an address that is in server.bind too\n");
+	bad("server: {bind: ['a:1'], ws_bind: ['proxy:a:1']}\n",
 	    "FILE:1:34: server.ws_bind: has an address that is in server.bind too\n");
 }
 
@@ -757,6 +803,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_teardown(test_defaults, teardown),
 	    cmocka_unit_test_teardown(test_file, teardown),
+	    cmocka_unit_test_teardown(test_listeners, teardown),
 	    cmocka_unit_test_teardown(test_mistakes, teardown),
 	    cmocka_unit_test_teardown(test_types, teardown),
 	    cmocka_unit_test_teardown(test_yaml, teardown),

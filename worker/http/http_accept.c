@@ -13,6 +13,8 @@
 #include "common/clock.h"
 #include "common/conf.h"
 #include "worker/http/http_conn.h"
+#include "worker/http/http_proxy.h"
+#include "worker/http/tls.h"
 
 #define ACCEPT_BATCH 16               /* per event */
 #define ACCEPT_PAUSE (5 * MS_US)      /* away from the queue when this worker has enough */
@@ -24,6 +26,7 @@ struct http_accept {
 	struct http_server *server;
 	int epoll;
 	int *fds;
+	unsigned *marks; /* of each, enum conf_listen */
 	size_t count;
 	size_t next; /* where the next batch begins, so that no listener is favoured */
 	struct event ev;
@@ -86,8 +89,37 @@ static bool accept_peer(const struct sockaddr_storage *from, struct http_addr *a
 	return false;
 }
 
+void accept_admit(struct http_conn *c)
+{
+	struct http_server *s = c->server;
+
+	if (c->trusted || s->conf->limits.connections_per_ip == 0 || !server_limits(s, &c->addr))
+		return;
+	c->counted =
+	    http_peers_enter(s->conn_peers, &c->addr, s->conf->limits.connections_per_ip, 0, loop_now(s->loop));
+	if (!c->counted) {
+		c->input_left = true;
+		request_refuse(c, ERR_RATE_LIMITED, "too many connections from this address", 1);
+	}
+}
+
+void accept_layers(struct http_conn *c, unsigned marks)
+{
+	c->tls = (marks & LISTEN_TLS) != 0;
+	if ((marks & LISTEN_PROXY) != 0) {
+		proxy_attach(c);
+		return;
+	}
+	if (c->tls && !tls_attach(c, c->server->tls)) {
+		log_warn("http", "no memory for TLS");
+		conn_doom(c);
+		return;
+	}
+	accept_admit(c);
+}
+
 /* A new connection: counted, or told that there is no room. */
-static void accept_take(struct http_accept *a, int fd, const struct sockaddr_storage *from)
+static void accept_take(struct http_accept *a, int fd, unsigned marks, const struct sockaddr_storage *from)
 {
 	struct http_server *s = a->server;
 	struct http_addr addr;
@@ -103,25 +135,19 @@ static void accept_take(struct http_accept *a, int fd, const struct sockaddr_sto
 		request_refuse(c, ERR_UNAVAILABLE, "this server has as many connections as it takes", 1);
 		return;
 	}
-	if (!tcp || c->trusted || s->conf->limits.connections_per_ip == 0 || !server_limits(s, &addr))
-		return;
-	c->counted = http_peers_enter(s->conn_peers, &addr, s->conf->limits.connections_per_ip, 0, loop_now(s->loop));
-	if (!c->counted) {
-		c->input_left = true;
-		request_refuse(c, ERR_RATE_LIMITED, "too many connections from this address", 1);
-	}
+	accept_layers(c, marks);
 }
 
 enum accept_result { ACCEPT_OK, ACCEPT_EMPTY, ACCEPT_STOP };
 
-static enum accept_result accept_one(struct http_accept *a, int listener)
+static enum accept_result accept_one(struct http_accept *a, size_t at)
 {
 	struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
 	socklen_t n = sizeof(from);
-	int fd = accept4(listener, (struct sockaddr *)(void *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(a->fds[at], (struct sockaddr *)(void *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd >= 0) {
-		accept_take(a, fd, &from);
+		accept_take(a, fd, a->marks[at], &from);
 		return ACCEPT_OK;
 	}
 	switch (errno) {
@@ -154,7 +180,7 @@ static void accept_batch(struct http_accept *a, unsigned limit, unsigned gate)
 			accept_rest(a, ACCEPT_PAUSE);
 			return;
 		}
-		r = accept_one(a, a->fds[a->next]);
+		r = accept_one(a, a->next);
 		if (r == ACCEPT_STOP)
 			return;
 		if (r == ACCEPT_OK) {
@@ -191,7 +217,7 @@ struct http_accept *accept_new(struct http_server *s)
 	return a;
 }
 
-void accept_listen(struct http_accept *a, const int *fds, size_t n)
+void accept_listen(struct http_accept *a, const int *fds, const unsigned *marks, size_t n)
 {
 	size_t i;
 
@@ -199,10 +225,12 @@ void accept_listen(struct http_accept *a, const int *fds, size_t n)
 	a->epoll = epoll_create1(EPOLL_CLOEXEC);
 	BUG_ON(a->epoll == -1);
 	a->fds = xcalloc(n + 1, sizeof(*a->fds));
+	a->marks = xcalloc(n + 1, sizeof(*a->marks));
 	for (i = 0; i < n; i++) {
 		struct epoll_event e = {.events = EPOLLIN | EPOLLEXCLUSIVE};
 
 		a->fds[i] = fds[i];
+		a->marks[i] = marks != NULL ? marks[i] : 0;
 		evutil_make_socket_nonblocking(fds[i]);
 		BUG_ON(epoll_ctl(a->epoll, EPOLL_CTL_ADD, fds[i], &e) == -1);
 	}
@@ -249,5 +277,6 @@ void accept_free(struct http_accept *a)
 			close(a->epoll);
 	}
 	free(a->fds);
+	free(a->marks);
 	free(a);
 }
