@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/str.h"
@@ -103,21 +104,26 @@ static bool fault_passes(const char *name, enum fault_kind kind)
 	return false;
 }
 
-/* Only one process can remove the file. */
-static bool fault_armed(const char *name)
+/* The signal that the test has laid out for whoever passes first, or 0. Only one process can remove the file. */
+static int fault_armed(const char *name)
 {
 	char path[4096];
+	struct stat st;
 
 	if (fault_self.arm_dir == NULL || fault_self.arm_dir[0] == '\0')
-		return false;
+		return 0;
 	BUG_ON((size_t)snprintf(path, sizeof(path), "%s/%s", fault_self.arm_dir, name) >= sizeof(path));
-	return unlink(path) == 0;
+	if (stat(path, &st) != 0 || unlink(path) != 0)
+		return 0;
+	return st.st_size > 0 ? SIGSTOP : SIGKILL;
 }
 
 void fault_point(const char *name)
 {
-	if (fault_passes(name, FAULT_KILL) || fault_armed(name))
-		kill(getpid(), SIGKILL);
+	int sig = fault_passes(name, FAULT_KILL) ? SIGKILL : fault_armed(name);
+
+	if (sig != 0)
+		kill(getpid(), sig);
 }
 
 bool fault_fails(const char *name)

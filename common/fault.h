@@ -6,7 +6,8 @@
  * of `name` in a process the process kills itself with SIGKILL, or FAULT_FAILS("name") is true once. With
  * ARAGORA_FAULT_ONCE=path a fault fires only if it can create that file, so that it happens once per node and not
  * again after the restart. With ARAGORA_FAULT_ARM=dir a process that passes `name` and can remove the file dir/name
- * dies: a test arms a running server at the moment of its choice.
+ * dies: a test arms a running server at the moment of its choice. If the file is not empty, it stops itself (SIGSTOP)
+ * instead, as a process does that hangs.
  */
 #ifndef COMMON_FAULT_H
 #define COMMON_FAULT_H

@@ -93,6 +93,7 @@ static const struct metric_desc metric_table[] = {
 	[M_WS_CONNECTIONS] = {"aragora_ws_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open WebSockets."},
 	[M_SSE_CONNECTIONS] = {"aragora_sse_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open streams of server-sent events."},
 	[M_WS_MESSAGES] = {"aragora_websocket_messages_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_WAYS}}, .help = "WebSocket messages."},
+	[M_STREAM_TOPICS] = {"aragora_stream_topics", METRIC_GAUGE, FOLD_SUM, .help = "Debates whose events workers keep for readers."},
 	[M_STREAM_DROPPED] = {"aragora_stream_ephemeral_dropped_total", METRIC_COUNTER, FOLD_SUM,
 		.help = "Ephemeral events not sent to slow readers."},
 	[M_BUS_DROPPED] = {"aragora_bus_dropped_total", METRIC_COUNTER, FOLD_SUM, .help = "Messages between workers that found a full mailbox."},

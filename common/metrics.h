@@ -38,6 +38,7 @@ enum metric_id {
 	M_WS_CONNECTIONS,    /* aragora_ws_connections_active */
 	M_SSE_CONNECTIONS,   /* aragora_sse_connections_active */
 	M_WS_MESSAGES,       /* aragora_websocket_messages_total{direction} in out */
+	M_STREAM_TOPICS,     /* aragora_stream_topics */
 	M_STREAM_DROPPED,    /* aragora_stream_ephemeral_dropped_total */
 	M_BUS_DROPPED,       /* aragora_bus_dropped_total */
 	M_DB_ERRORS,         /* aragora_db_errors_total */

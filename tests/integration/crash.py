@@ -71,8 +71,11 @@ class Node(Server):
         self.env["ARAGORA_FAULT_ARM"] = str(self.arms)
         self.kills = []  # (not before, not after), wall clock
 
-    def arm(self, point):
-        (self.arms / point).touch()
+    def arm(self, point, stop=False):
+        """Whoever passes the point next dies there, or stops as one that hangs."""
+        new = self.arms / ("." + point)
+        new.write_text("stop" if stop else "")
+        new.rename(self.arms / point)
 
     def armed(self, point):
         return (self.arms / point).exists()

@@ -3,6 +3,7 @@
 master. The sanitizer build also replays each finished debate from its journal and aborts on a difference."""
 import os
 import random
+import sqlite3
 import time
 from signal import SIGHUP, SIGSTOP
 
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from conftest import REPORT, wait_until
-from crash import CALLS, Node, asked, check_debate, fault_points, follow, gone, node_config, pace
+from crash import AGENTS, CALLS, Node, asked, check_debate, check_events, fault_points, follow, gone, node_config, pace
 from provider import ProviderServer
 
 # Points that an undisturbed debate does not pass; what brings a worker there.
@@ -21,7 +22,8 @@ PROVOKED = {
 }
 # When the point is armed: after this many calls of the debate have reached the provider.
 MOMENTS = {"start": 0, "drafts": 2, "critique": 6, "revision": 12, "vote": 22, "end": CALLS}
-CLAIMED = [p for p in fault_points() if p.startswith("claim.")]  # passed at the start and by who takes over
+# Passed at the start and by who takes over.
+CLAIMED = [p for p in fault_points() if p.startswith("claim.") or p == "run.journal_loaded"]
 CASES = [(p, m) for p in fault_points() for m in
          (("drafts", "critique") if p in PROVOKED else ("start", "drafts", "vote") if p in CLAIMED else MOMENTS)]
 fired = set()
@@ -181,6 +183,145 @@ def test_a_poison_debate_ends_and_hurts_nobody(make_node, provider):
     assert log[-1]["type"] == "debate_end" and log[-2]["type"] == "error"
     good = node.create("This question is harmless.")
     check_debate(node, provider, good, follow(node, good))
+
+
+# ---- what no worker can run ----
+
+def write(node, sql, *args):
+    """Changes the store behind the server's back."""
+    db = sqlite3.connect(node.data_dir / "aragora.db", timeout=20, isolation_level=None)
+    try:
+        return db.execute(sql, args).rowcount
+    finally:
+        db.close()
+
+
+def row(node, debate):
+    names = ("status", "owner", "epoch", "crashes", "claim_after", "updated_at", "error", "last_seq")
+    return dict(zip(names, node.rows("SELECT %s FROM debates WHERE id = ?" % ", ".join(names), debate)[0]))
+
+
+def end_impatiently(node, debate, timeout=40):
+    """
+    Waits for the end of a debate that nobody can run; its pauses are noted and ended at once. Returns the pauses (ms)
+    and the last row.
+    """
+    pauses, deadline = {}, time.monotonic() + timeout
+    while (r := row(node, debate))["status"] in ("queued", "running"):
+        assert time.monotonic() < deadline, r
+        if r["owner"] == "" and r["claim_after"] > 0:
+            pauses[r["crashes"]] = r["claim_after"] - r["updated_at"]
+            write(node, "UPDATE debates SET claim_after = 0 WHERE id = ? AND owner = ''", debate)
+        time.sleep(0.02)
+    return pauses, r
+
+
+def check_given_up(node, debate, reason):
+    """It has failed and says why, to those who ask and to those who watch."""
+    shown = node.debate(debate)
+    assert shown["status"] == "failed" and reason in shown["error"], shown
+    log = node.events(debate)
+    assert [e["seq"] for e in log] == list(range(1, len(log) + 1))
+    assert [e["type"] for e in log].count("debate_end") == 1 and log[-1]["type"] == "debate_end"
+    assert reason in log[-1]["data"]["reason"]
+    return log
+
+
+def occupied(make_node, provider):
+    """A node whose only place is taken, so that the next debate waits: (node, who has the place, who waits)."""
+    pace(provider, 0.3)
+    node = make_node(node_config(provider, server={"workers": 2}, debates={"max_concurrent": 1}))
+    first = node.create("Who has the place?")
+    node.wait_runner()
+    waits = node.create("Who waits?")
+    assert row(node, waits)["status"] == "queued"
+    return node, first, waits
+
+
+def test_plan_that_cannot_be_read(make_node, provider):
+    """It is looked at once per pause, fails at the limit of deaths with its reason, and others go on."""
+    node, first, broken = occupied(make_node, provider)
+    assert write(node, "UPDATE debates SET plan = substr(plan, 1, 40) WHERE id = ? AND owner = ''", broken) == 1
+    watchers = follow(node, broken)
+    pace(provider, 0)
+    pauses, r = end_impatiently(node, broken)
+    assert pauses == {1: 500, 2: 1000, 3: 2000, 4: 4000, 5: 8000}
+    assert r["epoch"] == 6 and r["crashes"] == 5 and r["owner"] == "", r
+    shown = node.debate(broken)
+    assert shown["status"] == "failed" and "plan cannot be read" in shown["error"], shown
+    log = node.events(broken)
+    assert [e["type"] for e in log] == ["debate_end"] and log[0]["seq"] == 1 and "plan" in log[0]["data"]["reason"]
+    for w in watchers:
+        assert w.finish() == log
+    check_debate(node, provider, first)
+    good = node.create("This question is harmless.")
+    check_debate(node, provider, good, follow(node, good))
+
+
+def test_journal_that_cannot_be_read(make_node, provider):
+    """A step that no parser takes: the debate is given up on its plan alone, after pauses, without a hot loop."""
+    pace(provider, 0.1)
+    node = make_node(node_config(provider, server={"workers": 2}))
+    debate = node.create()
+    watchers = follow(node, debate)
+    wait_until(lambda: called(provider, debate) >= 8, what="critiques")
+    assert node.stop(9) == -9
+    node.kill_all()
+    assert write(node, "UPDATE debate_steps SET result = '{\"ok\": tru' WHERE debate_id = ? AND key LIKE '%propose%'"
+                 " AND state = 'done'", debate) == 3
+    epoch, asked_before = row(node, debate)["epoch"], called(provider, debate)
+    node.start()
+    pauses, r = end_impatiently(node, debate)
+    # The first death is that of the process.
+    assert pauses == {2: 1000, 3: 2000, 4: 4000, 5: 8000}, pauses
+    assert r["epoch"] == epoch + 5 and r["owner"] == ""
+    log = check_given_up(node, debate, "five times")
+    for w in watchers:
+        assert w.finish() == log
+    assert called(provider, debate) == asked_before
+    assert len(node.workers()) == 2
+    good = node.create("This question is harmless.")
+    check_debate(node, provider, good)
+
+
+@pytest.mark.parametrize("cancel", [False, True], ids=["as it is", "cancelled"])
+def test_poison_outside_of_steps(make_node, provider, cancel):
+    """It kills whoever has read its journal, again and again: who gives it up does not read it."""
+    pace(provider)
+    node = make_node(node_config(provider, server={"workers": 2}), env={"ARAGORA_FAULT": "run.journal_loaded=kill"})
+    first = {w["pid"] for w in node.workers()}
+    debate = node.create("This question is poison.")
+    if cancel:
+        wait_until(lambda: row(node, debate)["crashes"] >= 1, what="a death", interval=0.005)
+        while True:
+            try:
+                r = node.post("/api/debates/%s/cancel" % debate)
+                break
+            except OSError:
+                time.sleep(0.02)
+        assert r.status_code in (200, 202), r.text
+    _, r = end_impatiently(node, debate, 60)
+    assert r["epoch"] == 6, r  # five that died, one that gave it up
+    check_given_up(node, debate, "five times")
+    assert called(provider, debate) == 0
+    assert not first & {w["pid"] for w in node.workers(None)}
+
+
+def test_thirty_two_agents(make_node, provider):
+    """As many as the configuration allows; one more is refused, by the API and by the configuration."""
+    pace(provider)
+    node = make_node(node_config(provider, server={"workers": 1}, debates={"max_agents": 32}))
+    seats = [AGENTS[i % 3] for i in range(32)]
+    r = node.post("/api/debates", {"task": "Who of us?", "agents": seats + ["gpt"], "rounds": 1})
+    assert r.status_code == 400 and r.json()["field"] == "agents", r.text
+    debate = node.create("Who of us?", rounds=1, agents=seats)
+    ended = node.wait_ended(debate)
+    assert ended["status"] == "completed" and len(set(ended["agents"])) == 32
+    assert len(ended["votes"]) == 32
+    check_events(node, debate)
+    node.write_config(debates={"max_agents": 33})
+    refused = node.command("-t", "-c", node.conf_path)
+    assert refused.returncode != 0 and "debates.max_agents" in refused.stdout + refused.stderr
 
 
 def test_max_concurrent_over_all_workers(make_node, provider):

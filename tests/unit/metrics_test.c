@@ -88,6 +88,7 @@ static void test_all_present(void **state)
 					    "aragora_ws_connections_active",
 					    "aragora_sse_connections_active",
 					    "aragora_websocket_messages_total",
+					    "aragora_stream_topics",
 					    "aragora_stream_ephemeral_dropped_total",
 					    "aragora_bus_dropped_total",
 					    "aragora_db_errors_total",

@@ -141,6 +141,7 @@ CO_FN static bool run_load_journal(struct debate *d, struct error *err)
 			json_object_set_new(d->journal, arena_str(d->arena, after).p, e);
 		}
 	} while (rows.count == RUNNER_STEP_PAGE);
+	FAULT("run.journal_loaded");
 	return true;
 }
 

@@ -772,7 +772,7 @@ CO_FN static bool step_call_once(struct debate *d, const char *key, const struct
 		pause = step_backoff(d->w->conf, at, &reply);
 		*again = step_try_again(d->w->conf, at) && clock_mono_us() + pause < deadline;
 	}
-	if (ok && *again && pause > 0)
+	if (ok && *again && reply.fail != AGENT_OK)
 		/* The failure is journalled before the pause, so that a takeover goes on counting. */
 		ok = step_started(d, key, c, at, paid) && step_pause(d, pause);
 	if (ok && !done && !*again)

@@ -706,6 +706,7 @@ static void stream_tick(void *arg)
 	int64_t now = clock_mono_us();
 	struct topic **p = &s->topics, *t;
 	struct firehose *h;
+	int64_t topics = 0;
 
 	while ((t = *p) != NULL) {
 		topic_compare(t, deaths != s->deaths);
@@ -717,8 +718,10 @@ static void stream_tick(void *arg)
 			topic_free(t);
 		} else {
 			p = &t->next;
+			topics++;
 		}
 	}
+	metric_set(M_STREAM_TOPICS, topics, NULL);
 	for (h = s->firehoses; h != NULL; h = h->next)
 		firehose_compare(h, deaths != s->deaths);
 	s->deaths = deaths;
@@ -816,8 +819,10 @@ static void firehose_on_message(void *arg, struct str name, struct str message)
 	topic_to_firehose(topic_get(h->s, &h->ctx, rest), h->primed ? 0 : (int64_t)seq - 1, (int64_t)seq);
 }
 
+#define FIREHOSE_BACK_MS 8000 /* below STREAM_TOPIC_IDLE: of what ended before, the topic is gone, and was shown */
+
 /*
- * Which debates of the workspace run, or have moved of late: at the beginning those are followed from where they stand;
+ * Which debates of the workspace run, or have ended of late: at the beginning those are followed from where they stand;
  * later, when the workspace's cell moved without a hint, those that are new from their beginning.
  */
 CO_FN static void firehose_look(void *arg)
@@ -832,7 +837,7 @@ CO_FN static void firehose_look(void *arg)
 
 	while (ok && !s->closing) {
 		char workspace[sizeof(h->workspace)];
-		int64_t since;
+		int64_t since, back = clock_wall_ms() - FIREHOSE_BACK_MS;
 
 		for (h = s->firehoses; h != NULL && !h->look; h = h->next)
 			;
@@ -844,10 +849,12 @@ CO_FN static void firehose_look(void *arg)
 		ok = db_query(
 		    s->w->db, a,
 		    "SELECT id, last_seq, created_at FROM debates WHERE workspace_id = $1 AND"
-		    " (status IN ('queued', 'running') OR updated_at >= $2) ORDER BY created_at DESC LIMIT 1000",
-		    DB_ARGS(DB_Z(workspace), DB_I(since)), &rows, &err);
+		    " (status IN ('queued', 'running') OR completed_at >= $2) ORDER BY created_at DESC LIMIT 1000",
+		    DB_ARGS(DB_Z(workspace), DB_I(since > back ? since : back)), &rows, &err);
 		for (h = s->firehoses; h != NULL && strcmp(h->workspace, workspace) != 0; h = h->next)
 			;
+		if (!ok && h != NULL)
+			h->look = true; /* at the next tick */
 		for (i = 0; ok && h != NULL && i < rows.count; i++)
 			topic_to_firehose(topic_get(s, &h->ctx, db_str(&rows, i, 0)),
 					  db_int(&rows, i, 2) >= since ? 0 : db_int(&rows, i, 1), db_int(&rows, i, 1));
@@ -873,7 +880,7 @@ static void firehose_compare(struct firehose *h, bool death)
 	char name[136];
 	uint64_t head = bus_head(h->s->w->bus, stream_workspace_name(name, str_of(h->workspace)));
 
-	if (!death && head == h->head && h->primed) {
+	if (!death && head == h->head && h->primed && !h->look) {
 		h->suspicious = false;
 		return;
 	}
