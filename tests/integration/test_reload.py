@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Reload drops nothing (DESIGN 1, promise 1): HUP, TTIN, TTOU under load, and the ways to stop (DESIGN 2)."""
+import os
+import socket
 import threading
 import time
-from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU
+from signal import SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU
 
 import pytest
 import requests
@@ -155,7 +157,74 @@ def test_invalid_configuration_changes_nothing(make_node, provider):
     assert not followers[0].breaks
 
 
+def test_reload_whose_last_worker_fails_late(make_node, provider):
+    """
+    The other new workers serve already, hold connections and run debates when the reload is given up: they finish what
+    they do, the old generation goes on.
+    """
+    pace(provider, 0.15)
+    node = make_node(node_config(provider))
+    before = node.status()
+    old = {w["pid"] for w in before["workers"]}
+    with Hammer(node) as hammer:
+        node.arm("worker.boot", stop=True)
+        node.signal(SIGHUP)
+        wait_until(lambda: len(node.workers()) == 5, what="two of three new workers")
+        debates = [node.create("Question %d" % i) for i in range(6)]
+        followers = {d: follow(node, d) for d in debates}
+        new = {w["pid"] for w in node.workers()} - old
+        hung = {w["pid"] for w in node.workers(None)} - old - new
+        assert len(new) == 2 and len(hung) == 1
+        wait_until(lambda: all(w["debates"] > 0 and w["connections"] > 0 for w in node.workers() if w["pid"] in new),
+                   what="work for the new workers", interval=0.005)
+        os.kill(hung.pop(), SIGKILL)
+        node.wait_log("reload failed")
+        repeated = [check_debate(node, provider, d, followers[d]) for d in debates]
+        gone(new)
+        wait_until(lambda: hammer.answers > 50, what="answers")
+    assert not hammer.failures, hammer.failures[:5]
+    assert sum(repeated) == 0
+    breaks = [b for f in followers.values() for b in f[0].breaks]
+    assert set(breaks) <= {1012}, breaks
+    after = node.status()
+    assert {w["pid"] for w in after["workers"]} == old and all(w["state"] == "serving" for w in after["workers"])
+    assert after["generation"] == before["generation"] and after["reloads"] == 0
+    reload(node)  # and the next one succeeds
+    gone(old)
+
+
 # ---- stopping ----
+
+def test_term_refuses_new_connections_at_once(make_node, provider):
+    """Who comes while the last debate is finished learns at once that nobody is there; who is connected is answered."""
+    pace(provider, 0.3)
+    node = make_node(node_config(provider, server={"graceful_timeout": "30s"}))
+    debate = node.create()
+    wait_until(lambda: called(provider, debate) >= 3, what="the drafts")
+    kept = [requests.Session() for _ in range(8)]
+    for s in kept:
+        assert s.get(node.url + "/healthz", timeout=10).status_code == 200
+
+    def refused(port):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    node.signal(SIGTERM)
+    node.wait_log('"how":"graceful"')
+    for port in (node.port, node.ws_port):
+        wait_until(lambda: refused(port), 2, "refusal")
+    for s in kept:
+        r = s.get(node.url + "/api/debates/" + debate, timeout=5)
+        assert r.status_code == 200 and r.json()["in_progress"] and r.headers["Connection"] == "close"
+    began = time.monotonic()
+    assert all(refused(port) for port in (node.port, node.ws_port) * 20)
+    assert time.monotonic() - began < 1
+    code, log = node.expect_exit()
+    assert code == 0 and "debate ended" in log and "debate released" not in log
+
 
 def test_term_lets_a_short_debate_finish(make_node, provider):
     pace(provider, 0.1)
