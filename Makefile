@@ -120,8 +120,13 @@ format-check: ## fail if a source is not formatted
 fuzz: ## run every fuzz target for FUZZ_SECONDS (default 20)
 	@bash tests/fuzz/run.sh $(or $(FUZZ_SECONDS),20)
 
+$(BUILD)/tests/bench/%: tests/bench/%.c $(BUILD)/libaragora.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(BUILD)/libaragora.a $(LIBS)
+
 .PHONY: bench
-bench: build/aragorad ## measure: requests, events, 50 debates at once
+bench: build/aragorad $(BUILD)/tests/bench/route_bench ## measure: requests, events, 50 debates at once
 	@bash tests/bench/run.sh
 
 .PHONY: chaos

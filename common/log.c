@@ -673,6 +673,15 @@ void log_emit(enum log_level level, const char *component, const char *msg, cons
 	log_unlock();
 }
 
+/* A line break of a client would forge a line. */
+static void log_unbreak(char *p, size_t n, char c)
+{
+	char *end = p + n;
+
+	while ((p = memchr(p, c, (size_t)(end - p))) != NULL)
+		*p++ = ' ';
+}
+
 void log_access(struct str line)
 {
 	struct log_channel *ch;
@@ -684,15 +693,13 @@ void log_access(struct str line)
 	if (ch->fd >= 0 && ch->fd == log_self.channels[LOG_CHANNEL_ERROR].fd)
 		ch = &log_self.channels[LOG_CHANNEL_ERROR];
 	if (ch->fd >= 0) {
-		line = str_utf8_cut(line, LOG_LINE_MAX - 1);
+		if (line.n >= LOG_LINE_MAX)
+			line = str_utf8_cut(line, LOG_LINE_MAX - 1);
 		p = buf_reserve(&ch->pending, line.n + 1);
 		if (line.n != 0)
 			memcpy(p, line.p, line.n);
-		/* A line break of a client would forge a line. */
-		for (size_t i = 0; i < line.n; i++) {
-			if (p[i] == '\n' || p[i] == '\r')
-				p[i] = ' ';
-		}
+		log_unbreak(p, line.n, '\n');
+		log_unbreak(p, line.n, '\r');
 		p[line.n] = '\n';
 		log_commit(ch, line.n + 1);
 	}

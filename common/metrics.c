@@ -207,6 +207,30 @@ void metrics_register(const char *const *agents, const char *const *providers)
 	BUG_ON(metric_state.used > SHM_METRICS_MAX);
 }
 
+/* FNV-1a over a text and its end. */
+static uint64_t metric_hash(uint64_t h, const char *z)
+{
+	do
+		h = (h ^ (unsigned char)*z) * UINT64_C(0x100000001b3);
+	while (*z++ != '\0');
+	return h;
+}
+
+uint64_t metrics_layout(void)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+	size_t i, k;
+
+	for (i = 0; i < METRIC_MAX; i++) {
+		h = metric_hash(h, metric_table[i].name);
+		h = (h ^ metric_state.layout[i].base) * UINT64_C(0x100000001b3);
+	}
+	for (i = 0; i < SET_MAX; i++)
+		for (k = 0; k < metric_state.sets[i].n; k++)
+			h = metric_hash(h, metric_state.sets[i].v[k]);
+	return h;
+}
+
 void metrics_attach(struct shm *shm, unsigned slot)
 {
 	BUG_ON(slot >= SHM_SLOTS_MAX || metric_state.used == 0);
@@ -290,13 +314,41 @@ void metric_set(enum metric_id id, int64_t value, ...)
 	atomic_store_explicit(&metric_state.row[cell], stored, memory_order_relaxed);
 }
 
+size_t metric_series(enum metric_id id, ...)
+{
+	va_list labels;
+	size_t cell;
+
+	BUG_ON(id >= METRIC_MAX);
+	va_start(labels, id);
+	cell = metric_cell(id, labels);
+	va_end(labels);
+	return cell;
+}
+
+void metric_series_add(size_t series, int64_t n)
+{
+	if (metric_state.row != NULL)
+		atomic_fetch_add_explicit(&metric_state.row[series], (uint64_t)n, memory_order_relaxed);
+}
+
 void metric_observe(enum metric_id id, double seconds, ...)
+{
+	va_list labels;
+	size_t cell;
+
+	BUG_ON(id >= METRIC_MAX);
+	va_start(labels, seconds);
+	cell = metric_cell(id, labels);
+	va_end(labels);
+	metric_series_observe(id, cell, seconds);
+}
+
+void metric_series_observe(enum metric_id id, size_t cell, double seconds)
 {
 	const struct metric_desc *d = &metric_table[id];
 	const struct metric_layout *l = &metric_state.layout[id];
-	va_list labels;
 	size_t bucket = 0;
-	size_t cell;
 
 	BUG_ON(id >= METRIC_MAX || d->type != METRIC_HISTOGRAM);
 	if (metric_state.row == NULL)
@@ -305,9 +357,6 @@ void metric_observe(enum metric_id id, double seconds, ...)
 		seconds = 0;
 	if (seconds > 1e9)
 		seconds = 1e9;
-	va_start(labels, seconds);
-	cell = metric_cell(id, labels);
-	va_end(labels);
 	while (bucket < l->buckets && seconds > d->buckets[bucket])
 		bucket++;
 	atomic_fetch_add_explicit(&metric_state.row[cell + bucket], 1, memory_order_relaxed);

@@ -55,6 +55,15 @@ enum metric_id {
  * NULL-terminated lists of the label values known.
  */
 void metrics_register(const char *const *agents, const char *const *providers);
+/* Hash of what metrics_register has laid out: equal numbers mean that equal cells mean the same. */
+uint64_t metrics_layout(void);
+/*
+ * A series looked up once, for who counts often: metric_series names it by its labels as the calls below do, and stays
+ * valid until metrics_register.
+ */
+size_t metric_series(enum metric_id id, ...);
+void metric_series_add(size_t series, int64_t n);
+void metric_series_observe(enum metric_id id, size_t series, double seconds);
 /* Makes this process write into the slot's row. Before it, counting does nothing. */
 void metrics_attach(struct shm *shm, unsigned slot);
 

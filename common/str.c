@@ -26,34 +26,9 @@ static bool str_ieq_bytes(const char *a, const char *b, size_t n)
 	return true;
 }
 
-struct str str_of(const char *z)
-{
-	return z != NULL ? (struct str){z, strlen(z)} : STR_NONE;
-}
-
-bool str_eq(struct str a, struct str b)
-{
-	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
-}
-
-bool str_eqz(struct str a, const char *z)
-{
-	return str_eq(a, str_of(z));
-}
-
 bool str_ieq(struct str a, struct str b)
 {
 	return a.n == b.n && str_ieq_bytes(a.p, b.p, a.n);
-}
-
-bool str_ieqz(struct str a, const char *z)
-{
-	return str_ieq(a, str_of(z));
-}
-
-bool str_starts(struct str s, struct str prefix)
-{
-	return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
 }
 
 bool str_istarts(struct str s, struct str prefix)
@@ -64,13 +39,6 @@ bool str_istarts(struct str s, struct str prefix)
 bool str_ends(struct str s, struct str suffix)
 {
 	return s.n >= suffix.n && (suffix.n == 0 || memcmp(s.p + (s.n - suffix.n), suffix.p, suffix.n) == 0);
-}
-
-ptrdiff_t str_chr(struct str s, char c)
-{
-	const char *hit = s.n != 0 ? memchr(s.p, c, s.n) : NULL;
-
-	return hit != NULL ? hit - s.p : -1;
 }
 
 ptrdiff_t str_find(struct str s, struct str needle)
@@ -108,15 +76,6 @@ struct str str_trim(struct str s)
 	while (s.n != 0 && str_is_space(s.p[s.n - 1]))
 		s.n--;
 	return s;
-}
-
-struct str str_sub(struct str s, size_t from, size_t to)
-{
-	if (to > s.n)
-		to = s.n;
-	if (from > to)
-		from = to;
-	return s.p != NULL ? (struct str){s.p + from, to - from} : STR_NONE;
 }
 
 bool str_split(struct str *rest, char separator, struct str *token)
@@ -317,18 +276,19 @@ static bool buf_grow(struct buf *b, size_t n)
 	return true;
 }
 
+/* The usual case of buf_grow: there is room already. */
+static inline bool buf_fits(const struct buf *b, size_t n)
+{
+	return b->max == 0 && !b->overflow && n < b->cap - b->n;
+}
+
 void buf_add(struct buf *b, struct str s)
 {
-	if (s.n == 0 || !buf_grow(b, s.n))
+	if (s.n == 0 || !(buf_fits(b, s.n) || buf_grow(b, s.n)))
 		return;
 	memcpy(b->p + b->n, s.p, s.n);
 	b->n += s.n;
 	b->p[b->n] = '\0';
-}
-
-void buf_addz(struct buf *b, const char *z)
-{
-	buf_add(b, str_of(z));
 }
 
 void buf_addc(struct buf *b, char c)

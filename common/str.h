@@ -18,23 +18,58 @@ struct str {
 #define STR_ARG(s) (int)(s).n, ((s).p != NULL ? (s).p : "")
 
 /* A slice over a NUL-terminated string; NULL gives the empty slice. The bytes stay the caller's. */
-struct str str_of(const char *z);
-bool str_eq(struct str a, struct str b);
-bool str_eqz(struct str a, const char *z);
+static inline struct str str_of(const char *z)
+{
+	return z != NULL ? (struct str){z, strlen(z)} : STR_NONE;
+}
+
+static inline bool str_eq(struct str a, struct str b)
+{
+	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static inline bool str_eqz(struct str a, const char *z)
+{
+	return str_eq(a, str_of(z));
+}
+
 /* ASCII case-insensitive. */
 bool str_ieq(struct str a, struct str b);
-bool str_ieqz(struct str a, const char *z);
-bool str_starts(struct str s, struct str prefix);
+
+static inline bool str_ieqz(struct str a, const char *z)
+{
+	return str_ieq(a, str_of(z));
+}
+
+static inline bool str_starts(struct str s, struct str prefix)
+{
+	return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
+}
+
 bool str_istarts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
 /* Index of the byte or of the substring, or -1. */
-ptrdiff_t str_chr(struct str s, char c);
+static inline ptrdiff_t str_chr(struct str s, char c)
+{
+	const char *hit = s.n != 0 ? (const char *)memchr(s.p, c, s.n) : NULL;
+
+	return hit != NULL ? hit - s.p : -1;
+}
+
 ptrdiff_t str_find(struct str s, struct str needle);
 ptrdiff_t str_ifind(struct str s, struct str needle);
 /* Without leading and trailing blanks, tabs, CR and LF. */
 struct str str_trim(struct str s);
 /* Bytes [from, to), both clamped to the length. */
-struct str str_sub(struct str s, size_t from, size_t to);
+static inline struct str str_sub(struct str s, size_t from, size_t to)
+{
+	if (to > s.n)
+		to = s.n;
+	if (from > to)
+		from = to;
+	return s.p != NULL ? (struct str){s.p + from, to - from} : STR_NONE;
+}
+
 /* Takes what stands before the next separator off *rest; false when *rest is exhausted (p == NULL). */
 bool str_split(struct str *rest, char separator, struct str *token);
 /* Digits only, no sign, no blanks, value <= max. */
@@ -67,7 +102,12 @@ struct buf {
 #define BUF_LIMIT(m) ((struct buf){.max = (m)})
 
 void buf_add(struct buf *b, struct str s);
-void buf_addz(struct buf *b, const char *z);
+
+static inline void buf_addz(struct buf *b, const char *z)
+{
+	buf_add(b, str_of(z));
+}
+
 void buf_addc(struct buf *b, char c);
 /* The number in decimal digits. */
 void buf_addu(struct buf *b, uint64_t n);

@@ -30,15 +30,21 @@ def family(pid):
 
 
 def cpu_seconds(pid):
+    """CPU of the family's threads: in nanoseconds where the kernel tells, else in ticks."""
     total = 0
     for p in family(pid):
         try:
-            with open(f"/proc/{p}/stat") as f:
-                fields = f.read().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
+            for t in os.listdir(f"/proc/{p}/task"):
+                with open(f"/proc/{p}/task/{t}/schedstat") as f:
+                    total += int(f.read().split()[0]) / 1e9
         except OSError:
-            pass
-    return total / TICK
+            try:
+                with open(f"/proc/{p}/stat") as f:
+                    fields = f.read().rsplit(")", 1)[1].split()
+                total += (int(fields[11]) + int(fields[12])) / TICK
+            except OSError:
+                pass
+    return total
 
 
 def memory_kb(pid, field="VmHWM"):
@@ -56,18 +62,20 @@ def memory_kb(pid, field="VmHWM"):
 class Server:
     """build/aragorad in a temporary folder."""
 
-    def __init__(self, workers, extra=""):
-        self.folder = tempfile.mkdtemp(prefix="aragora-bench.")
+    def __init__(self, workers, extra="", access=False, folder=None, server=""):
+        self.folder = folder or tempfile.mkdtemp(prefix="aragora-bench.")
         self.port = free_port()
         config = os.path.join(self.folder, "aragora.yml")
+        log = f"{self.folder}/access" if access else ""
         with open(config, "w") as f:
-            f.write(f"""server: {{bind: ["127.0.0.1:{self.port}"], ws_bind: ["127.0.0.1:{free_port()}"], workers: {workers}}}
-log: {{level: warning, error: "{self.folder}/log", access: ""}}
+            f.write(f"""server: {{bind: ["127.0.0.1:{self.port}"], ws_bind: ["127.0.0.1:{free_port()}"], workers: {workers}{server}}}
+log: {{level: warning, error: "{self.folder}/log", access: "{log}"}}
 storage: {{data_dir: "{self.folder}/data"}}
 {extra}
 """)
         env = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY") and k != "OPENAI_BASE_URL"}
-        self.process = subprocess.Popen(["build/aragorad", "-c", config], env=env)
+        self.started = time.monotonic()
+        self.process = subprocess.Popen([os.environ.get("ARAGORAD", "build/aragorad"), "-c", config], env=env)
         self.wait()
 
     def wait(self):
@@ -76,7 +84,7 @@ storage: {{data_dir: "{self.folder}/data"}}
             try:
                 return self.get("/readyz")
             except OSError:
-                time.sleep(0.05)
+                time.sleep(0.002)
         raise SystemExit("the server did not start")
 
     def url(self, path):

@@ -71,7 +71,13 @@ struct http_request {
 };
 
 /* First value of a request header, case-insensitive; STR_NONE when absent. */
-struct str http_field(const struct http_request *req, const char *name);
+struct str http_field_value(const struct http_request *req, struct str name);
+
+static inline struct str http_field(const struct http_request *req, const char *name)
+{
+	return http_field_value(req, str_of(name));
+}
+
 /* First value of a query parameter, decoded, in the arena; STR_NONE when absent. An empty value has p != NULL. */
 struct str http_query(const struct http_request *req, const char *name);
 /* Query parameter as a number clamped to [min, max]; dflt when absent or not a number. */
@@ -80,9 +86,21 @@ int64_t http_query_int(const struct http_request *req, const char *name, int64_t
 /* Adds a reply header; the value is copied. CR and LF in it abort. */
 void http_reply_field(struct http_request *req, const char *name, const char *fmt, ...) PRINTF_FMT(3, 4);
 /* The same without formatting; name and value are kept by reference: literals, or in the request's arena. */
-void http_reply_value(struct http_request *req, const char *name, struct str value);
+void http_reply_add(struct http_request *req, struct str name, struct str value);
+
+static inline void http_reply_value(struct http_request *req, const char *name, struct str value)
+{
+	http_reply_add(req, str_of(name), value);
+}
+
 /* Adds complete header lines, each ended by CRLF; the text is static. */
-void http_reply_block(struct http_request *req, const char *lines);
+void http_reply_lines(struct http_request *req, struct str lines);
+
+static inline void http_reply_block(struct http_request *req, const char *lines)
+{
+	http_reply_lines(req, str_of(lines));
+}
+
 /* Has the header been added by http_reply_field? */
 bool http_reply_has(const struct http_request *req, const char *name);
 /*

@@ -31,6 +31,8 @@ struct http_accept {
 	size_t next; /* where the next batch begins, so that no listener is favoured */
 	struct event ev;
 	struct loop_timer pause;
+	unsigned others[SHM_SLOTS_MAX]; /* slots that serve besides this one, as the last tick saw it */
+	unsigned other_count;
 	bool armed, stopped;
 };
 
@@ -51,6 +53,18 @@ static void accept_rest(struct http_accept *a, int64_t us)
 	loop_timer_set(&a->pause, us);
 }
 
+/* Looks for the workers that the gate compares with: the slots are many and far apart, connections come often. */
+static void accept_look(struct http_accept *a)
+{
+	const struct http_server *s = a->server;
+	unsigned i;
+
+	a->other_count = 0;
+	for (i = 0; i < SHM_SLOTS_MAX; i++)
+		if (i != s->slot && atomic_load_explicit(&s->slots[i].state, memory_order_relaxed) == SLOT_SERVING)
+			a->others[a->other_count++] = i;
+}
+
 /* How many connections this worker may have before it leaves the queue to the others. */
 static unsigned accept_gate(const struct http_accept *a)
 {
@@ -58,11 +72,11 @@ static unsigned accept_gate(const struct http_accept *a)
 	int64_t now = clock_mono_us();
 	unsigned i, smallest = UINT32_MAX;
 
-	for (i = 0; i < SHM_SLOTS_MAX; i++) {
-		struct shm_slot *slot = &s->slots[i];
+	for (i = 0; i < a->other_count; i++) {
+		struct shm_slot *slot = &s->slots[a->others[i]];
 		uint32_t n;
 
-		if (i == s->slot || atomic_load_explicit(&slot->state, memory_order_relaxed) != SLOT_SERVING)
+		if (atomic_load_explicit(&slot->state, memory_order_relaxed) != SLOT_SERVING)
 			continue;
 		if (now - atomic_load_explicit(&slot->heartbeat_us, memory_order_relaxed) > ACCEPT_FRESH)
 			continue;
@@ -125,10 +139,7 @@ static void accept_take(struct http_accept *a, int fd, unsigned marks, const str
 	struct http_addr addr;
 	bool tcp = accept_peer(from, &addr);
 	struct http_conn *c;
-	int on = 1;
 
-	if (tcp)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* only slower without */
 	c = conn_new(s, fd, tcp ? &addr : NULL);
 	if ((int64_t)s->count > s->conf->server.worker_connections) {
 		c->input_left = true;
@@ -166,7 +177,8 @@ static enum accept_result accept_one(struct http_accept *a, size_t at)
 	}
 }
 
-/* Accepts round the listeners, at most `limit` and while this worker has no more than `gate` connections. */
+/* Accepts from one listener after another, at most `limit` and while this worker has no more than `gate` connections.
+ */
 static void accept_batch(struct http_accept *a, unsigned limit, unsigned gate)
 {
 	const struct http_server *s = a->server;
@@ -185,12 +197,13 @@ static void accept_batch(struct http_accept *a, unsigned limit, unsigned gate)
 			return;
 		if (r == ACCEPT_OK) {
 			limit--;
-			empty = 0;
-		} else {
-			empty++;
+			continue;
 		}
+		empty++;
 		a->next = (a->next + 1) % a->count;
 	}
+	/* A listener that filled the batch stands behind the others in the next one. */
+	a->next = (a->next + 1) % a->count;
 }
 
 static void accept_on_event(evutil_socket_t fd, short what, void *arg)
@@ -220,6 +233,7 @@ struct http_accept *accept_new(struct http_server *s)
 void accept_listen(struct http_accept *a, const int *fds, const unsigned *marks, size_t n)
 {
 	size_t i;
+	int on = 1;
 
 	BUG_ON(a->epoll != -1);
 	a->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -232,15 +246,19 @@ void accept_listen(struct http_accept *a, const int *fds, const unsigned *marks,
 		a->fds[i] = fds[i];
 		a->marks[i] = marks != NULL ? marks[i] : 0;
 		evutil_make_socket_nonblocking(fds[i]);
+		/* Connections inherit it; only slower without, and nothing on a Unix socket. */
+		(void)setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		BUG_ON(epoll_ctl(a->epoll, EPOLL_CTL_ADD, fds[i], &e) == -1);
 	}
 	a->count = n;
+	accept_look(a);
 	event_assign(&a->ev, loop_base(a->server->loop), a->epoll, EV_READ | EV_PERSIST, accept_on_event, a);
 	accept_arm(a, true);
 }
 
 void accept_tick(struct http_accept *a)
 {
+	accept_look(a);
 	if (!a->stopped && a->count > 0)
 		accept_batch(a, ACCEPT_BATCH, accept_gate(a));
 }

@@ -270,8 +270,9 @@ struct http_conn *conn_new(struct http_server *s, int fd, const struct http_addr
 	server_count(s, 1, 0, 0);
 	event_assign(&c->read_ev, loop_base(s->loop), fd, EV_READ | EV_PERSIST, conn_on_read, c);
 	event_assign(&c->write_ev, loop_base(s->loop), fd, EV_WRITE | EV_PERSIST, conn_on_write, c);
-	c->reading = true;
-	event_add(&c->read_ev, NULL);
+	/* Its request has often come along: the end of the turn reads before it has the event watched. */
+	c->fresh = true;
+	conn_mark(c);
 	conn_deadline(c, DEADLINE_FIRST);
 	return c;
 }
@@ -391,7 +392,7 @@ static bool conn_may_begin(const struct http_conn *c)
 /* Looks for a complete head. False: more bytes are needed. */
 static bool conn_head(struct http_conn *c)
 {
-	struct error err = ERROR_INIT;
+	struct error err; /* set by the scan when it fails */
 	struct str in;
 	size_t n;
 	int r;
@@ -402,11 +403,11 @@ static bool conn_head(struct http_conn *c)
 	in = (struct str){c->in.p + c->in.off, in_size(c)};
 	if (in.n == 0 || (c->scan.pos == 0 && in.n == 1 && in.p[0] == '\r'))
 		return false;
-	if (c->state == CONN_IDLE) {
+	r = http_head_scan(&c->scan, in, (size_t)c->server->conf->limits.head_bytes, &err);
+	if (r == 0 && c->state == CONN_IDLE) {
 		conn_state_set(c, CONN_HEAD);
 		conn_deadline(c, DEADLINE_HEAD);
 	}
-	r = http_head_scan(&c->scan, in, (size_t)c->server->conf->limits.head_bytes, &err);
 	if (r == 0)
 		return false;
 	n = r > 0 ? c->scan.pos : in.n;
@@ -543,10 +544,14 @@ void conn_turn_end(struct http_server *s)
 	while ((c = s->dirty) != NULL) {
 		s->dirty = c->next_dirty;
 		c->dirty = false;
-		if (c->state == CONN_DEAD)
+		if (c->state == CONN_DEAD) {
 			conn_free(c);
-		else
+		} else if (c->fresh) {
+			c->fresh = false;
+			conn_on_read(c->fd, EV_READ, c);
+		} else {
 			conn_settle(c);
+		}
 	}
 }
 
@@ -577,7 +582,10 @@ static void conn_on_read(evutil_socket_t fd, short what, void *arg)
 		conn_write_event(c, c->out.count > 0 ? c->writing : c->io_write);
 		conn_read_event(c);
 	}
-	conn_mark(c);
+	/* What was answered goes out now, while it is in the caches; what others queue here goes at the end of the
+	 * turn. */
+	if (c->state != CONN_DEAD)
+		conn_settle(c);
 }
 
 static void conn_on_write(evutil_socket_t fd, short what, void *arg)

@@ -90,6 +90,7 @@ struct http_conn {
 	enum conn_state state;
 	bool dirty;      /* in the list of what the end of the turn looks at */
 	bool processing; /* inside conn_process: no second one below it */
+	bool fresh;      /* nothing was read yet */
 	bool reading;    /* read event is set */
 	bool writing;    /* write event is set */
 	bool peer_eof;   /* the client will send no more */
@@ -117,8 +118,7 @@ struct http_conn {
 #define REPLY_BLOCKS_MAX 8
 
 struct reply_field {
-	const char *name;
-	struct str value;
+	struct str name, value;
 };
 
 /* The private half of a request. */
@@ -185,6 +185,7 @@ struct http_server {
 	uint64_t id_state;
 	int64_t date_s;
 	char date[32];
+	size_t date_n;
 	unsigned ticks;
 	uint64_t ws_in, ws_out; /* messages of WebSockets that the metrics know of */
 };
@@ -262,7 +263,7 @@ void server_unref(struct http_server *s);
 /* Queues conn_turn_end. */
 void server_want_turn_end(struct http_server *s);
 /* IMF-fixdate of now. */
-const char *server_date(struct http_server *s);
+struct str server_date(struct http_server *s);
 void server_count(struct http_server *s, int connections, int sockets, int streams);
 /* Does a new connection or socket of this address fall under the limits per address? */
 bool server_limits(const struct http_server *s, const struct http_addr *a);

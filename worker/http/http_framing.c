@@ -17,16 +17,16 @@ enum framing_field {
 };
 
 static const struct {
-	const char *name;
+	struct str name;
 	bool single; /* a second one is an error */
 } framing_fields[FIELD_MAX] = {
-    [FIELD_HOST] = {"host", true},
-    [FIELD_LENGTH] = {"content-length", true},
-    [FIELD_ENCODING] = {"transfer-encoding", true},
-    [FIELD_CONNECTION] = {"connection", false},
-    [FIELD_EXPECT] = {"expect", true},
-    [FIELD_TYPE] = {"content-type", true},
-    [FIELD_AUTH] = {"authorization", true},
+    [FIELD_HOST] = {{"host", 4}, true},
+    [FIELD_LENGTH] = {{"content-length", 14}, true},
+    [FIELD_ENCODING] = {{"transfer-encoding", 17}, true},
+    [FIELD_CONNECTION] = {{"connection", 10}, false},
+    [FIELD_EXPECT] = {{"expect", 6}, true},
+    [FIELD_TYPE] = {{"content-type", 12}, true},
+    [FIELD_AUTH] = {{"authorization", 13}, true},
 };
 
 struct framing_seen {
@@ -52,12 +52,13 @@ static bool framing_collect(const struct http_head *h, struct framing_seen *seen
 
 	for (i = 0; i < h->field_count; i++) {
 		for (k = 0; k < FIELD_MAX; k++)
-			if (str_ieqz(h->fields[i].name, framing_fields[k].name))
+			if (h->fields[i].name.n == framing_fields[k].name.n &&
+			    str_ieq(h->fields[i].name, framing_fields[k].name))
 				break;
 		if (k == FIELD_MAX)
 			continue;
 		if (seen->count[k]++ > 0 && framing_fields[k].single)
-			return error_set(err, ERR_BAD_REQUEST, "more than one %s header", framing_fields[k].name);
+			return error_set(err, ERR_BAD_REQUEST, "more than one %s header", framing_fields[k].name.p);
 		seen->value[k] = h->fields[i].value;
 		if (k == FIELD_CONNECTION) {
 			seen->close |= http_list_has(h->fields[i].value, "close");
@@ -65,6 +66,15 @@ static bool framing_collect(const struct http_head *h, struct framing_seen *seen
 		}
 	}
 	return true;
+}
+
+/* May the character stand in a Host header? */
+static bool framing_host_char(unsigned char c)
+{
+	/* One bit per character: not controls, blanks, 8-bit, or one of /\?#@,"<>^`{|} */
+	static const uint32_t bits[8] = {0, 0x2fff6ff2, 0xaffffffe, 0x47fffffe, 0, 0, 0, 0};
+
+	return (bits[c >> 5] >> (c & 31)) & 1;
 }
 
 static bool framing_host(const struct http_head *h, const struct framing_seen *seen, struct error *err)
@@ -76,12 +86,9 @@ static bool framing_host(const struct http_head *h, const struct framing_seen *s
 		return h->minor == 0 || error_set(err, ERR_BAD_REQUEST, "the Host header is missing");
 	if (host.n == 0 || host.n > 255 + 6)
 		return error_set(err, ERR_BAD_REQUEST, "invalid Host header");
-	for (i = 0; i < host.n; i++) {
-		unsigned char c = (unsigned char)host.p[i];
-
-		if (c <= 0x20 || c >= 0x7f || strchr("/\\?#@,\"<>^`{|}", c) != NULL)
+	for (i = 0; i < host.n; i++)
+		if (!framing_host_char((unsigned char)host.p[i]))
 			return error_set(err, ERR_BAD_REQUEST, "invalid Host header");
-	}
 	return true;
 }
 

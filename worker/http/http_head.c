@@ -74,7 +74,7 @@ static enum http_method head_method(struct str name)
 	unsigned m;
 
 	for (m = 0; m < HTTP_METHOD_MAX; m++)
-		if (str_eqz(name, method_names[m]))
+		if (name.p[0] == method_names[m][0] && str_eqz(name, method_names[m]))
 			return (enum http_method)m;
 	return HTTP_OTHER;
 }
@@ -139,6 +139,14 @@ static bool head_request_line(struct str line, struct http_head *h, struct error
 	return head_target(h, err);
 }
 
+/* RFC 9110 5.5: controls but the tab. */
+static bool head_is_control(unsigned char c)
+{
+	static const uint32_t bits[8] = {0xfffffdff, 0, 0, 0x80000000, 0, 0, 0, 0};
+
+	return (bits[c >> 5] >> (c & 31)) & 1;
+}
+
 static bool head_field(struct str line, struct http_field *f, struct error *err)
 {
 	size_t i, end;
@@ -153,12 +161,9 @@ static bool head_field(struct str line, struct http_field *f, struct error *err)
 	for (end = line.n; end > i && (line.p[end - 1] == ' ' || line.p[end - 1] == '\t'); end--)
 		;
 	f->value = str_sub(line, i, end);
-	for (i = 0; i < f->value.n; i++) {
-		unsigned char c = (unsigned char)f->value.p[i];
-
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
+	for (i = 0; i < f->value.n; i++)
+		if (head_is_control((unsigned char)f->value.p[i]))
 			return error_set(err, ERR_BAD_REQUEST, "control character in a header value");
-	}
 	return true;
 }
 

@@ -69,16 +69,19 @@ const char *reply_reason(int status)
 	return "Unknown";
 }
 
-struct str http_field(const struct http_request *req, const char *name)
+struct str http_field_value(const struct http_request *req, struct str name)
 {
-	const struct http_field *f = http_head_find(req->fields, req->field_count, name);
+	size_t i;
 
-	return f != NULL ? f->value : STR_NONE;
+	for (i = 0; i < req->field_count; i++)
+		if (req->fields[i].name.n == name.n && str_ieq(req->fields[i].name, name))
+			return req->fields[i].value;
+	return STR_NONE;
 }
 
 /* ---- headers ---- */
 
-void http_reply_value(struct http_request *req, const char *name, struct str value)
+void http_reply_add(struct http_request *req, struct str name, struct str value)
 {
 	struct http_reply *h = req->reply;
 
@@ -113,12 +116,12 @@ void http_reply_field(struct http_request *req, const char *name, const char *fm
 	http_reply_value(req, arena_strdup(req->arena, name), (struct str){p, (size_t)n});
 }
 
-void http_reply_block(struct http_request *req, const char *lines)
+void http_reply_lines(struct http_request *req, struct str lines)
 {
 	struct http_reply *h = req->reply;
 
 	BUG_ON(h->block_count == REPLY_BLOCKS_MAX);
-	h->blocks[h->block_count++] = str_of(lines);
+	h->blocks[h->block_count++] = lines;
 }
 
 bool http_reply_has(const struct http_request *req, const char *name)
@@ -127,7 +130,7 @@ bool http_reply_has(const struct http_request *req, const char *name)
 	size_t i;
 
 	for (i = 0; i < h->field_count; i++)
-		if (str_ieqz(str_of(h->fields[i].name), name))
+		if (str_ieqz(h->fields[i].name, name))
 			return true;
 	return false;
 }
@@ -153,9 +156,9 @@ static char *reply_put_number(char *p, uint64_t n)
 	return reply_put(p, (struct str){d, (size_t)(digits + sizeof(digits) - d)});
 }
 
-static char *reply_put_line(char *p, const char *name, struct str value)
+static char *reply_put_line(char *p, struct str name, struct str value)
 {
-	p = reply_put(p, str_of(name));
+	p = reply_put(p, name);
 	p = reply_put(p, STR(": "));
 	p = reply_put(p, value);
 	return reply_put(p, STR("\r\n"));
@@ -167,7 +170,7 @@ static size_t reply_head_max(const struct http_reply *h, const char *content_typ
 	size_t i, n = REPLY_HEAD_FIXED + str_of(content_type).n + str_of(extra).n;
 
 	for (i = 0; i < h->field_count; i++)
-		n += strlen(h->fields[i].name) + h->fields[i].value.n + 4;
+		n += h->fields[i].name.n + h->fields[i].value.n + 4;
 	for (i = 0; i < h->block_count; i++)
 		n += h->blocks[i].n;
 	return n;
@@ -184,10 +187,10 @@ static char *reply_put_head(struct http_reply *h, char *p, int status, const cha
 	p = reply_put(p, STR(" "));
 	p = reply_put(p, str_of(reply_reason(status)));
 	p = reply_put(p, STR("\r\nDate: "));
-	p = reply_put(p, str_of(server_date(h->server)));
+	p = reply_put(p, server_date(h->server));
 	p = reply_put(p, STR("\r\n"));
 	if (content_type != NULL)
-		p = reply_put_line(p, "Content-Type", str_of(content_type));
+		p = reply_put_line(p, STR("Content-Type"), str_of(content_type));
 	if (content_length >= 0) {
 		p = reply_put(p, STR("Content-Length: "));
 		p = reply_put_number(p, (uint64_t)content_length);

@@ -74,17 +74,17 @@ char *server_record(struct http_server *s, size_t n)
 	return s->record;
 }
 
-const char *server_date(struct http_server *s)
+struct str server_date(struct http_server *s)
 {
 	time_t now = time(NULL);
 	struct tm tm;
 
 	/* The process runs in the C locale: names of days and months are English. */
 	if (now != s->date_s && gmtime_r(&now, &tm) != NULL) {
-		strftime(s->date, sizeof(s->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+		s->date_n = strftime(s->date, sizeof(s->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
 		s->date_s = now;
 	}
-	return s->date;
+	return (struct str){s->date, s->date_n};
 }
 
 void server_count(struct http_server *s, int connections, int sockets, int streams)

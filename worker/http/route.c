@@ -20,16 +20,18 @@ struct router_entry {
 /* A distinct path with its methods. */
 struct router_path {
 	char *path;
+	size_t n;                 /* its length */
 	struct router_path *next; /* in the same bucket */
 	const struct router_entry *method[HTTP_METHOD_MAX];
 };
 
 /* One segment of the paths that have parameters. */
 struct router_node {
-	char *segment;             /* NULL: {parameter} */
-	struct router_node *child; /* first; a parameter stands last, so that literal segments win */
-	struct router_node *sibling;
-	struct router_path *path; /* a route ends here */
+	struct router_node *parent; /* with the segment its name in the hash of literal segments */
+	struct str segment;
+	struct router_node *next;  /* in the same bucket */
+	struct router_node *param; /* the child for {parameter}; literal segments win over it */
+	struct router_path *path;  /* a route ends here */
 };
 
 struct router {
@@ -41,6 +43,8 @@ struct router {
 	struct router_path **exact; /* hash */
 	size_t buckets;             /* a power of two */
 	struct router_node root;
+	struct router_node **nodes;           /* hash of literal segments under their parents */
+	size_t node_buckets;                  /* a power of two */
 	const struct router_entry **by_route; /* open addressing by address of the route, `buckets` long */
 };
 
@@ -113,6 +117,7 @@ static struct router_path *router_path_new(struct str path)
 	struct router_path *p = xcalloc(1, sizeof(*p));
 
 	p->path = str_dupz(path);
+	p->n = path.n;
 	return p;
 }
 
@@ -127,25 +132,29 @@ static struct router_path *router_exact(struct router *r, struct str path)
 	return *at;
 }
 
-static struct router_node *router_child(struct router_node *parent, struct str segment)
+/* Where the literal child of a node hangs in the hash, or would hang: *result is NULL then. */
+static struct router_node **router_literal(const struct router *r, const struct router_node *parent, struct str segment)
+{
+	size_t hash = router_hash(segment) ^ router_hash_pointer(parent);
+	struct router_node **at = &r->nodes[hash & (r->node_buckets - 1)];
+
+	while (*at != NULL && !((*at)->parent == parent && str_eq(segment, (*at)->segment)))
+		at = &(*at)->next;
+	return at;
+}
+
+static struct router_node *router_child(struct router *r, struct router_node *parent, struct str segment)
 {
 	bool param = segment.n > 0 && segment.p[0] == '{';
-	struct router_node **at = &parent->child, *n;
+	struct router_node **at = param ? &parent->param : router_literal(r, parent, segment);
 
-	for (; *at != NULL; at = &(*at)->sibling) {
-		if ((*at)->segment == NULL) {
-			if (param)
-				return *at;
-			break;
-		}
-		if (!param && str_eqz(segment, (*at)->segment))
-			return *at;
-	}
-	n = xcalloc(1, sizeof(*n));
-	n->segment = param ? NULL : str_dupz(segment);
-	n->sibling = *at;
-	*at = n;
-	return n;
+	if (*at != NULL)
+		return *at;
+	*at = xcalloc(1, sizeof(**at));
+	(*at)->parent = parent;
+	if (!param)
+		(*at)->segment = (struct str){str_dupz(segment), segment.n};
+	return *at;
 }
 
 static struct router_path *router_tree(struct router *r, struct str path)
@@ -154,7 +163,7 @@ static struct router_path *router_tree(struct router *r, struct str path)
 	struct router_node *n = &r->root;
 
 	while (str_split(&rest, '/', &segment))
-		n = router_child(n, segment);
+		n = router_child(r, n, segment);
 	if (n->path == NULL)
 		n->path = router_path_new(path);
 	return n->path;
@@ -199,6 +208,8 @@ struct router *router_new(const struct route_table *tables, size_t n, const stru
 		total += tables[i].n;
 	for (r->buckets = 16; r->buckets < total * 2; r->buckets *= 2)
 		;
+	r->node_buckets = r->buckets * 4;
+	r->nodes = xcalloc(r->node_buckets, sizeof(struct router_node *));
 	r->entries = xcalloc(total + 1, sizeof(*r->entries));
 	r->exact = xcalloc(r->buckets, sizeof(struct router_path *));
 	r->by_route = xcalloc(r->buckets, sizeof(const struct router_entry *));
@@ -219,17 +230,16 @@ static void router_path_free(struct router_path *p)
 	free(p);
 }
 
-/* Depth is bounded by the paths of the tables. */
+/* Frees a node and its parameter nodes; literal ones hang in the hash. */
 static void router_node_free(struct router_node *n)
 {
 	while (n != NULL) {
-		struct router_node *next = n->sibling;
+		struct router_node *param = n->param;
 
-		router_node_free(n->child);
 		router_path_free(n->path);
-		free(n->segment);
+		free((char *)(uintptr_t)n->segment.p);
 		free(n);
-		n = next;
+		n = param;
 	}
 }
 
@@ -247,7 +257,16 @@ void router_free(struct router *r)
 			router_path_free(p);
 		}
 	}
-	router_node_free(r->root.child);
+	for (i = 0; i < r->node_buckets; i++) {
+		struct router_node *n = r->nodes[i], *next;
+
+		for (; n != NULL; n = next) {
+			next = n->next;
+			router_node_free(n);
+		}
+	}
+	router_node_free(r->root.param);
+	free(r->nodes);
 	for (i = 0; i < r->count; i++)
 		free(r->entries[i].text);
 	free(r->entries);
@@ -259,27 +278,24 @@ void router_free(struct router *r)
 /* ---- matching ---- */
 
 /* Walks the tree; a literal segment is tried before a parameter. Depth is bounded by the tree. */
-static const struct router_path *router_walk(const struct router_node *n, struct str rest,
+static const struct router_path *router_walk(const struct router *r, const struct router_node *n, struct str rest,
 					     struct str params[HTTP_PARAMS_MAX], unsigned used)
 {
-	const struct router_path *found;
-	const struct router_node *c;
+	const struct router_path *found = NULL;
+	const struct router_node *literal;
 	struct str segment;
 
 	if (!str_split(&rest, '/', &segment))
 		return n->path;
 	if (segment.n == 0)
 		return NULL;
-	for (c = n->child; c != NULL; c = c->sibling) {
-		if (c->segment != NULL && !str_eqz(segment, c->segment))
-			continue;
-		if (c->segment == NULL)
-			params[used] = segment;
-		found = router_walk(c, rest, params, used + (c->segment == NULL));
-		if (found != NULL)
-			return found;
-	}
-	return NULL;
+	literal = *router_literal(r, n, segment);
+	if (literal != NULL)
+		found = router_walk(r, literal, rest, params, used);
+	if (found != NULL || n->param == NULL)
+		return found;
+	params[used] = segment;
+	return router_walk(r, n->param, rest, params, used + 1);
 }
 
 static struct str router_allow(const struct router_path *p, struct arena *a)
@@ -306,10 +322,10 @@ const struct route *router_match(const struct router *r, enum http_method m, str
 {
 	const struct router_path *p = r->exact[router_hash(path) & (r->buckets - 1)];
 
-	while (p != NULL && !str_eqz(path, p->path))
+	while (p != NULL && !str_eq(path, (struct str){p->path, p->n}))
 		p = p->next;
 	if (p == NULL && path.n > 1)
-		p = router_walk(&r->root, str_sub(path, 1, path.n), params, 0);
+		p = router_walk(r, &r->root, str_sub(path, 1, path.n), params, 0);
 	*allow = STR_NONE;
 	if (p == NULL) {
 		error_set(err, ERR_NOT_FOUND, "there is nothing at %.*s", (int)(path.n < 160 ? path.n : 160), path.p);

@@ -36,6 +36,7 @@ enum access_kind {
 struct access_item {
 	enum access_kind kind;
 	char *text; /* the literal, or the name of the header */
+	size_t n;
 };
 
 struct access_format {
@@ -65,7 +66,7 @@ static const char *const access_secrets[] = {"token", "access_token", "api_key",
 static void access_add(struct access_format *f, enum access_kind kind, struct str text)
 {
 	f->v = xrealloc(f->v, (f->n + 1) * sizeof(*f->v));
-	f->v[f->n++] = (struct access_item){kind, str_dupz(text)};
+	f->v[f->n++] = (struct access_item){kind, str_dupz(text), text.n};
 }
 
 static void access_add_field(struct access_format *f, struct str name)
@@ -125,6 +126,15 @@ void access_format_free(struct access_format *f)
 
 /* ---- printing ---- */
 
+/* Does the character stand for itself in a line? */
+static bool access_plain(unsigned char c)
+{
+	/* One bit per character: printable ASCII but the quote and the backslash. */
+	static const uint32_t bits[8] = {0, 0xfffffffb, 0xefffffff, 0x7fffffff, 0, 0, 0, 0};
+
+	return (bits[c >> 5] >> (c & 31)) & 1;
+}
+
 /* Quotes, backslashes and control characters as \xHH: a client cannot end the line or a quoted field. */
 static void access_escape(struct buf *out, struct str s)
 {
@@ -135,7 +145,7 @@ static void access_escape(struct buf *out, struct str s)
 	for (i = 0; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
 
-		if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
+		if (access_plain(c))
 			continue;
 		buf_add(out, str_sub(s, plain, i));
 		buf_printf(out, "\\x%02x", c);
@@ -229,7 +239,7 @@ static bool access_text(const struct access_item *i, const struct http_request *
 {
 	switch ((int)i->kind) {
 	case ACCESS_LITERAL:
-		buf_addz(out, i->text);
+		buf_add(out, (struct str){i->text, i->n});
 		return true;
 	case ACCESS_HOST:
 		access_escape(out, req->client);
