@@ -287,6 +287,8 @@ static void worker_listen_for_master(struct worker_process *p)
 	size_t i;
 
 	for (i = 0; i < countof(worker_signals); i++) {
+		/* libevent puts this back when the event goes: a late word does not kill a process that is leaving. */
+		(void)signal(worker_signals[i].sig, SIG_IGN);
 		p->signals[i] = evsignal_new(base, worker_signals[i].sig, worker_on_signal, p);
 		BUG_ON(p->signals[i] == NULL || event_add(p->signals[i], NULL) != 0);
 	}
