@@ -73,6 +73,7 @@ struct conf {
 		int64_t max_requests;
 		int64_t max_requests_jitter;
 		char *pidfile;
+		char *proc_name; /* first word of process titles */
 		char *control; /* path of the control socket; "" = data_dir/control.sock */
 		struct conf_list trusted_proxies;
 		struct {

@@ -124,6 +124,8 @@ const struct conf_key conf_table[] = {
 	 .dflt = "0", .env = "", .help = "Random part added to max_requests, so that workers do not leave together."},
 	{"server.pidfile", .type = CONF_TEXT, AT(server.pidfile), .dflt = "", .env = "",
 	 .help = "File with the master's process id; empty: none."},
+	{"server.proc_name", .type = CONF_TEXT, .flags = CONF_RELOAD, AT(server.proc_name), .dflt = "aragora", .env = "",
+	 .help = "How ps names the processes of this server."},
 	{"server.control", .type = CONF_TEXT, AT(server.control), .dflt = "", .env = "",
 	 .help = "Path of the control socket; empty: control.sock in storage.data_dir."},
 	{"server.trusted_proxies", NETS, .flags = CONF_RELOAD, AT(server.trusted_proxies), .dflt = "127.0.0.1, ::1",

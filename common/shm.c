@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* FNV-1a, then a mix so that the low bits depend on all of the text. */
@@ -29,6 +30,7 @@ static uint64_t shm_layout(void)
 	const uint64_t v[] = {
 	    sizeof(struct shm),
 	    sizeof(struct shm_slot),
+	    offsetof(struct shm, metrics_layout),
 	    offsetof(struct shm, heads),
 	    offsetof(struct shm, debate_cells),
 	    offsetof(struct shm, slots),
@@ -49,7 +51,7 @@ static NORETURN void shm_die(const char *call)
 	exit(EXIT_FAILURE);
 }
 
-struct shm *shm_create(void)
+struct shm *shm_create_fd(int *out)
 {
 	struct shm *s;
 	int fd;
@@ -62,9 +64,40 @@ struct shm *shm_create(void)
 	s = mmap(NULL, sizeof(struct shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (s == MAP_FAILED)
 		shm_die("mmap");
-	close(fd);
 	s->layout = shm_layout();
+	*out = fd;
 	return s;
+}
+
+struct shm *shm_create(void)
+{
+	int fd = -1;
+	struct shm *s = shm_create_fd(&fd);
+
+	close(fd);
+	return s;
+}
+
+struct shm *shm_attach(int fd)
+{
+	struct stat st;
+	struct shm *s;
+
+	if (fstat(fd, &st) == -1 || st.st_size != (off_t)sizeof(struct shm))
+		return NULL;
+	s = mmap(NULL, sizeof(struct shm), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (s == MAP_FAILED)
+		return NULL;
+	if (s->layout == shm_layout())
+		return s;
+	shm_detach(s);
+	return NULL;
+}
+
+void shm_detach(struct shm *s)
+{
+	if (s != NULL)
+		munmap(s, sizeof(*s));
 }
 
 unsigned shm_topic_cell(const char *topic, size_t n)

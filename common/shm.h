@@ -44,6 +44,7 @@ struct shm_slot {
 
 struct shm {
 	uint64_t layout;             /* hash of the layout, checked when inherited */
+	uint64_t metrics_layout;     /* the same of the metric cells; set by who registers them */
 	_Atomic uint32_t slots_used; /* highest slot ever used + 1 */
 	_Atomic int64_t started_ms;  /* wall clock of the master's start */
 	_Atomic uint64_t deaths;     /* bumped by the master at every reap: all compare heads then */
@@ -57,6 +58,11 @@ struct shm {
 
 /* Maps a new zeroed segment (memfd, inherited by fork); dies when it cannot. */
 struct shm *shm_create(void);
+/* The same, keeping the descriptor for a program that is to attach to it. */
+struct shm *shm_create_fd(int *fd);
+/* Maps the segment of another program; NULL if it is not laid out as ours are. */
+struct shm *shm_attach(int fd);
+void shm_detach(struct shm *s);
 /* Cell of a topic in heads[] and interest[]. */
 unsigned shm_topic_cell(const char *topic, size_t n);
 /* Takes a free debate cell among the first `limit` for `slot`; -1 when all are taken. */

@@ -95,41 +95,53 @@ static const char *control_state(const struct slot *s, const struct shm_slot *sh
 	return state < countof(control_states) ? control_states[state] : "unknown";
 }
 
-static json_t *control_worker(const struct slot *s, const struct shm_slot *shared, int64_t now)
+static json_t *control_worker(const struct master *m, unsigned slot, int64_t now)
 {
+	const struct slot *s = &m->slots[slot];
+	const struct shm_slot *shared = &m->shm->slots[slot];
 	char action[SHM_ACTION];
 
 	snprintf(action, sizeof(action), "%.*s", SHM_ACTION - 1, shared->action);
-	return json_pack("{s:i, s:i, s:i, s:s, s:I, s:I, s:i, s:i, s:i, s:I, s:I, s:s}", "slot", (int)s->index, "pid",
-			 (int)s->pid, "generation", (int)s->gen->number, "state", control_state(s, shared), "age_s",
-			 (json_int_t)((now - s->started_us) / SEC_US), "heartbeat_ms",
-			 (json_int_t)((now - atomic_load(&shared->heartbeat_us)) / MS_US), "connections",
-			 (int)atomic_load(&shared->connections), "sockets", (int)atomic_load(&shared->sockets),
-			 "debates", (int)atomic_load(&shared->debates), "requests",
-			 (json_int_t)atomic_load(&shared->requests), "rss_bytes",
-			 (json_int_t)atomic_load(&shared->rss_bytes), "action", action);
+	return json_pack(
+	    "{s:i, s:i, s:i, s:i, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:I, s:I, s:s}", "slot", (int)slot, "pid",
+	    (int)atomic_load(&shared->pid), "master", (int)atomic_load(&shared->master), "generation",
+	    (int)atomic_load(&shared->generation), "state", control_state(s, shared), "relieved", s->relieved, "age_s",
+	    (json_int_t)((now - atomic_load(&shared->started_us)) / SEC_US), "heartbeat_ms",
+	    (json_int_t)((now - atomic_load(&shared->heartbeat_us)) / MS_US), "connections",
+	    (int)atomic_load(&shared->connections), "sockets", (int)atomic_load(&shared->sockets), "debates",
+	    (int)atomic_load(&shared->debates), "requests", (json_int_t)atomic_load(&shared->requests), "rss_bytes",
+	    (json_int_t)atomic_load(&shared->rss_bytes), "action", action);
+}
+
+/* Also those of another master that shares the segment. */
+static json_t *control_workers(const struct master *m, int64_t now)
+{
+	json_t *workers = json_array();
+
+	for (unsigned i = 0; i < m->mailboxes.count; i++) {
+		if (atomic_load(&m->shm->slots[i].state) != SLOT_FREE)
+			json_array_append_new(workers, control_worker(m, i, now));
+	}
+	return workers;
 }
 
 static json_t *control_status(const struct master *m)
 {
-	json_t *workers = json_array(), *listeners = json_array();
+	json_t *listeners = json_array();
 	int64_t now = clock_mono_us();
 	char path[CONTROL_PATH];
 
-	for (unsigned i = 0; i < m->mailboxes.count; i++) {
-		if (m->slots[i].pid != 0)
-			json_array_append_new(workers, control_worker(&m->slots[i], &m->shm->slots[i], now));
-	}
 	for (size_t i = 0; i < m->listeners.n; i++)
 		json_array_append_new(listeners, json_string(m->listeners.v[i].address));
 	if (realpath(m->current->conf->storage.data_dir, path) == NULL)
 		snprintf(path, sizeof(path), "%s", m->current->conf->storage.data_dir);
-	return json_pack("{s:i, s:s, s:s, s:I, s:i, s:b, s:b, s:i, s:s, s:s, s:I, s:o, s:o}", "pid", (int)getpid(),
+	return json_pack("{s:i, s:s, s:s, s:I, s:i, s:b, s:b, s:i, s:i, s:s, s:s, s:I, s:o, s:o}", "pid", (int)getpid(),
 			 "version", ARAGORA_VERSION, "node_id", m->node_id, "uptime_s",
 			 (json_int_t)((now - m->started_us) / SEC_US), "generation", (int)m->current->number,
-			 "reloading", m->loading != NULL, "stopping", m->stop != STOP_NO, "workers_wanted",
-			 (int)m->wanted, "config", m->current->conf->path, "data_dir", path, "reloads",
-			 (json_int_t)atomic_load(&m->shm->reloads), "listeners", listeners, "workers", workers);
+			 "reloading", m->loading != NULL, "stopping", m->stop != STOP_NO, "other_master",
+			 (int)m->upgrade.peer, "workers_wanted", (int)m->wanted, "config", m->current->conf->path,
+			 "data_dir", path, "reloads", (json_int_t)atomic_load(&m->shm->reloads), "listeners", listeners,
+			 "workers", control_workers(m, now));
 }
 
 static void control_answer(const struct master *m, const char *line, struct buf *out)

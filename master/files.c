@@ -60,6 +60,40 @@ void log_files_close(struct log_files *f)
 	log_file_close(&f->access);
 }
 
+/* ---- descriptors ---- */
+
+static int files_compare_fd(const void *a, const void *b)
+{
+	int x = *(const int *)a, y = *(const int *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Descriptors [from, to] go; the loop is for kernels before 5.9. */
+static void files_close_range(unsigned from, unsigned to)
+{
+	unsigned last = to < 65536 ? to : 65536;
+
+	if (from > to || close_range(from, to, 0) == 0)
+		return;
+	for (unsigned fd = from; fd <= last; fd++)
+		close((int)fd);
+}
+
+void files_close_all_but(int *keep, size_t n)
+{
+	unsigned next = STDERR_FILENO + 1;
+
+	qsort(keep, n, sizeof(keep[0]), files_compare_fd);
+	for (size_t i = 0; i < n; i++) {
+		if (keep[i] < (int)next)
+			continue;
+		files_close_range(next, (unsigned)keep[i] - 1);
+		next = (unsigned)keep[i] + 1;
+	}
+	files_close_range(next, ~0U);
+}
+
 /* ---- data folder ---- */
 
 /* As mkdir -p: folders above it as the umask says, the last one for its owner only. */
@@ -93,6 +127,11 @@ static int64_t lock_owner(int fd)
 	return pid;
 }
 
+void data_dir_lock_path(const struct conf *c, struct buf *out)
+{
+	buf_printf(out, "%s/lock", c->storage.data_dir);
+}
+
 int data_dir_lock(const struct conf *c, struct error *err)
 {
 	const char *dir = c->storage.data_dir;
@@ -121,13 +160,17 @@ int data_dir_lock(const struct conf *c, struct error *err)
 
 void data_dir_lock_sign(int fd)
 {
-	if (ftruncate(fd, 0) == -1 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+	char text[24];
+	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+
+	/* At the start, wherever a former master that shares the descriptor has left its position. */
+	if (ftruncate(fd, 0) == -1 || pwrite(fd, text, (size_t)n, 0) != n)
 		log_warn("master", "cannot sign the lock of the data folder", KV_S("error", strerror(errno)));
 }
 
 /* ---- pid file ---- */
 
-static int64_t pidfile_read(const char *path)
+int64_t pidfile_read(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int64_t pid = 0;
@@ -165,6 +208,19 @@ bool pidfile_write(const char *path, struct error *err)
 failed:
 	return error_field(err, ERR_UNAVAILABLE, "server.pidfile", "cannot write pid file %s: %s", path,
 			   strerror(errno));
+}
+
+void pidfile_promote(char **path, const char *final)
+{
+	if (strcmp(*path, final) == 0)
+		return;
+	if (rename(*path, final) == -1) {
+		log_error("master", "cannot rename the pid file", KV_S("from", *path), KV_S("to", final),
+			  KV_S("error", strerror(errno)));
+		return;
+	}
+	free(*path);
+	*path = xstrdup(final);
 }
 
 void pidfile_remove(const char *path)

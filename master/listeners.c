@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Binds, keeps and closes the listening sockets: TCP over IPv4 and IPv6, Unix sockets. Called by the master at start
- * and by reloads. Accepts nothing.
+ * Binds, keeps and closes the listening sockets: TCP over IPv4 and IPv6, Unix sockets, those that systemd has bound.
+ * Called by the master at start and by reloads. Accepts nothing.
  */
 #include "master/listeners.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -13,9 +14,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <event2/util.h>
+
 #include "common/clock.h"
+#include "common/log.h"
 #include "master/signals.h"
 
+#define LISTENER_SYSTEMD_FIRST 3 /* SD_LISTEN_FDS_START */
+#define LISTENER_SYSTEMD_MAX 1024
 #define LISTENER_BACKLOG 2048
 #define LISTENER_RETRY (100 * MS_US)
 #define LISTENER_FLAGS (SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -132,6 +138,11 @@ static int listener_open(const char *address, struct error *err)
 {
 	const char *path = NULL;
 
+	if (strncmp(address, "systemd:", 8) == 0) {
+		error_set(err, ERR_UNAVAILABLE, "cannot bind %s: systemd has passed no such socket", address);
+		errno = ENOENT;
+		return -1;
+	}
 	return listener_is_unix(address, &path) ? listener_open_unix(path, err) : listener_open_tcp(address, err);
 }
 
@@ -176,11 +187,105 @@ static void listener_remove(struct listeners *l, size_t i)
 	const char *path = NULL;
 	struct stat st;
 
-	if (listener_is_unix(x->address, &path) && stat(path, &st) == 0 && st.st_dev == x->dev && st.st_ino == x->ino)
+	if (!x->shared && listener_is_unix(x->address, &path) && stat(path, &st) == 0 && st.st_dev == x->dev &&
+	    st.st_ino == x->ino)
 		unlink(path);
 	close(x->fd);
 	free(x->address);
 	*x = l->v[--l->n];
+}
+
+/* ---- sockets from systemd ---- */
+
+/* Is the socket bound to this address of the configuration? */
+static bool listener_bound_to(const char *address, const struct sockaddr *sa, socklen_t n)
+{
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+				       .ai_flags = AI_PASSIVE | AI_NUMERICSERV | AI_NUMERICHOST};
+	struct addrinfo *found = NULL;
+	const char *path = NULL;
+	char host[256], port[16];
+	bool same;
+
+	if (listener_is_unix(address, &path))
+		return sa->sa_family == AF_UNIX && n > offsetof(struct sockaddr_un, sun_path) &&
+		       strncmp(((const struct sockaddr_un *)(const void *)sa)->sun_path, path,
+			       n - offsetof(struct sockaddr_un, sun_path)) == 0;
+	if (!listener_split(str_of(address), host, port) ||
+	    getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &found) != 0)
+		return false;
+	same = found->ai_addrlen == n && memcmp(found->ai_addr, sa, n) == 0;
+	freeaddrinfo(found);
+	return same;
+}
+
+/* The address of the configuration that means this socket, or NULL. */
+static const char *listener_meant(const struct conf *c, int fd, struct str name)
+{
+	struct sockaddr_storage sa = {0};
+	socklen_t n = sizeof(sa);
+	const char *address;
+	unsigned marks;
+
+	for (size_t i = 0; (address = listener_wanted(c, i, &marks)) != NULL; i++) {
+		if (strncmp(address, "systemd:", 8) == 0 && str_eqz(name, address + 8))
+			return address;
+	}
+	if (getsockname(fd, (struct sockaddr *)(void *)&sa, &n) == -1)
+		return NULL;
+	for (size_t i = 0; (address = listener_wanted(c, i, &marks)) != NULL; i++) {
+		if (listener_bound_to(address, (const struct sockaddr *)(const void *)&sa, n))
+			return address;
+	}
+	return NULL;
+}
+
+static bool listener_listens(int fd)
+{
+	int type = 0, on = 0;
+	socklen_t n = sizeof(type), m = sizeof(on);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM &&
+	       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &m) == 0 && on != 0;
+}
+
+static void listener_activate(struct listeners *l, const struct conf *c, int fd, struct str name)
+{
+	const char *address = listener_listens(fd) ? listener_meant(c, fd, name) : NULL;
+
+	if (address == NULL || fcntl(fd, F_SETFD, FD_CLOEXEC) == -1) {
+		log_warn("listeners", "systemd has passed a socket that no address means, closing it",
+			 KV_STR("name", name), KV_I("fd", fd));
+		close(fd);
+		return;
+	}
+	evutil_make_socket_nonblocking(fd);
+	listener_add(l, address, fd, 0);
+	/* Its file was made by systemd and is for systemd to remove. */
+	l->v[l->n - 1].dev = 0;
+	l->v[l->n - 1].ino = 0;
+	log_info("listeners", "took a socket from systemd", KV_STR("name", name), KV_S("address", address));
+}
+
+/* Once per process; the variables are not for our children. */
+static void listeners_activate(struct listeners *l, const struct conf *c)
+{
+	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+	struct str names = str_of(getenv("LISTEN_FDNAMES")), name;
+	int64_t meant = 0, n = 0;
+
+	l->activated = true;
+	if (pid != NULL && count != NULL && str_to_i64(str_of(pid), 1, INT32_MAX, &meant) && meant == getpid() &&
+	    str_to_i64(str_of(count), 0, LISTENER_SYSTEMD_MAX, &n)) {
+		for (int64_t i = 0; i < n; i++) {
+			if (!str_split(&names, ':', &name))
+				name = STR("unknown");
+			listener_activate(l, c, LISTENER_SYSTEMD_FIRST + (int)i, name);
+		}
+	}
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
 }
 
 bool listeners_bind(struct listeners *l, const struct conf *c, unsigned mark, int64_t patience, struct error *err)
@@ -189,6 +294,8 @@ bool listeners_bind(struct listeners *l, const struct conf *c, unsigned mark, in
 	const char *address;
 	unsigned marks;
 
+	if (!l->activated)
+		listeners_activate(l, c);
 	for (size_t i = 0; (address = listener_wanted(c, i, &marks)) != NULL; i++) {
 		int fd = -1;
 
@@ -256,6 +363,18 @@ void listeners_of(const struct listeners *l, const struct conf *c, int **fds, un
 			(*fds)[(*n)++] = l->v[k].fd;
 		}
 	}
+}
+
+void listeners_adopt(struct listeners *l, const char *address, int fd)
+{
+	listener_add(l, address, fd, 0);
+	l->v[l->n - 1].shared = true;
+}
+
+void listeners_share(struct listeners *l, bool shared)
+{
+	for (size_t i = 0; i < l->n; i++)
+		l->v[i].shared = shared;
 }
 
 void listeners_close(struct listeners *l)

@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/title.h"
 #include "master/commands/commands.h"
 
 int main(int argc, char **argv)
 {
 	const struct command *c;
 
+	argv = title_init(argc, argv);
 	if (argc < 2 || argv[1][0] == '-')
 		return commands_serve(argc, argv);
 	c = command_find(argv[1]);

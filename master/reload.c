@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "common/log.h"
+#include "master/notify.h"
 #include "master/supervisor.h"
 #include "worker/worker.h"
 
@@ -65,6 +66,7 @@ static void reload_begin(struct master *m)
 
 	if (c == NULL)
 		return;
+	notify_reloading(m);
 	g = generation_new(m, c);
 	m->loading = g;
 	if (!log_files_open(&g->logs, c, &err) || !generation_load_tls(m, g, &err) ||
@@ -111,6 +113,7 @@ void reload_fail(struct master *m, const char *why)
 	listeners_drop_added(&m->listeners, g->number);
 	g->retired = true;
 	g->hurried = true;
+	notify_ready(m, "Reload failed, serving");
 	generation_collect(m);
 	reload_next(m);
 }
@@ -154,6 +157,8 @@ static void reload_commit(struct master *m)
 	/* The old workers empty their own copies of what is gone from the configuration. */
 	listeners_keep_only(&m->listeners, g->conf);
 	atomic_fetch_add(&m->shm->reloads, 1);
+	supervisor_show_title(m);
+	notify_ready(m, "Serving");
 	log_info("reload", "reloaded", KV_I("generation", g->number), KV_I("workers", m->wanted));
 	reload_hurry_oldest(m);
 	generation_collect(m);

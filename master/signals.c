@@ -42,12 +42,6 @@ static void signal_ttou(struct master *m)
 	supervisor_add_workers(m, -1);
 }
 
-static void signal_unused(struct master *m)
-{
-	(void)m;
-	log_warn("signals", "binary upgrade is not available in this version, the signal is ignored");
-}
-
 static const struct signal_row {
 	int sig;
 	const char *name;
@@ -60,8 +54,8 @@ static const struct signal_row {
     {SIGTTIN, "TTIN", signal_ttin},
     {SIGTTOU, "TTOU", signal_ttou},
     {SIGUSR1, "USR1", supervisor_reopen_logs},
-    {SIGUSR2, "USR2", signal_unused},
-    {SIGWINCH, "WINCH", signal_unused},
+    {SIGUSR2, "USR2", upgrade_request},
+    {SIGWINCH, "WINCH", upgrade_retire_workers},
     {SIGCHLD, "CHLD", slots_reap},
 };
 

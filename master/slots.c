@@ -98,24 +98,6 @@ static void slot_on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- fork ---- */
 
-static int slot_compare_fd(const void *a, const void *b)
-{
-	int x = *(const int *)a, y = *(const int *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Descriptors [from, to] go; the loop is for kernels before 5.9. */
-static void slot_close_range(unsigned from, unsigned to)
-{
-	unsigned last = to < 65536 ? to : 65536;
-
-	if (from > to || close_range(from, to, 0) == 0)
-		return;
-	for (unsigned fd = from; fd <= last; fd++)
-		close((int)fd);
-}
-
 /*
  * Closes everything that is not the worker's: the lock, whose last holder must be the master; sockets of other
  * generations, whose queues nobody would empty; pipes of other workers; the master's loop.
@@ -124,7 +106,6 @@ static void slot_close_foreign(const struct master *m, const struct generation *
 {
 	size_t n = 0;
 	int *keep = xcalloc(4 + g->listener_count + (size_t)m->mailboxes.count * 2, sizeof(*keep));
-	unsigned next = STDERR_FILENO + 1;
 
 	keep[n++] = ready_fd;
 	keep[n++] = m->pipe[0];
@@ -136,14 +117,7 @@ static void slot_close_foreign(const struct master *m, const struct generation *
 		keep[n++] = m->mailboxes.fd[i][0];
 		keep[n++] = m->mailboxes.fd[i][1];
 	}
-	qsort(keep, n, sizeof(keep[0]), slot_compare_fd);
-	for (size_t i = 0; i < n; i++) {
-		if (keep[i] < (int)next)
-			continue;
-		slot_close_range(next, (unsigned)keep[i] - 1);
-		next = (unsigned)keep[i] + 1;
-	}
-	slot_close_range(next, ~0U);
+	files_close_all_but(keep, n);
 	free(keep);
 }
 
@@ -174,21 +148,28 @@ static NORETURN void slot_child(const struct slot *s, const struct generation *g
 	exit(worker_main(&start));
 }
 
-/* Cells before the fork, so that no peer ever sees a process in a slot that reads FREE. */
-static void slot_occupy(struct slot *s, struct generation *g)
+/*
+ * Cells before the fork, so that no peer ever sees a process in a slot that reads FREE. False when the slot is another
+ * master's: during an upgrade two of them take from the same segment.
+ */
+static bool slot_occupy(struct slot *s, const struct generation *g)
 {
 	struct shm_slot *shared = slot_shared(s);
 	unsigned used = atomic_load(&s->master->shm->slots_used);
+	uint32_t expected = SLOT_FREE;
 
+	if (!atomic_compare_exchange_strong(&shared->state, &expected, SLOT_BOOTING))
+		return false;
+	atomic_store(&shared->master, getpid());
 	atomic_store(&shared->generation, g->number);
 	atomic_store(&shared->started_us, clock_mono_us());
 	atomic_store(&shared->heartbeat_us, clock_mono_us());
 	atomic_store(&shared->requests, 0);
 	atomic_store(&shared->used_up, 0);
 	shared->action[0] = '\0';
-	atomic_store(&shared->state, SLOT_BOOTING);
-	if (used < s->index + 1)
-		atomic_store(&s->master->shm->slots_used, s->index + 1);
+	while (used < s->index + 1 && !atomic_compare_exchange_weak(&s->master->shm->slots_used, &used, s->index + 1))
+		continue;
+	return true;
 }
 
 bool slots_respawn(struct master *m, struct slot *s, struct generation *g)
@@ -199,7 +180,12 @@ bool slots_respawn(struct master *m, struct slot *s, struct generation *g)
 	BUG_ON(s->pid != 0);
 	if (pipe2(ready, O_CLOEXEC | O_NONBLOCK) == -1)
 		return false;
-	slot_occupy(s, g);
+	if (!slot_occupy(s, g)) {
+		close(ready[0]);
+		close(ready[1]);
+		errno = EAGAIN;
+		return false;
+	}
 	log_flush();
 	fflush(NULL);
 	pid = fork();
@@ -225,10 +211,15 @@ bool slots_respawn(struct master *m, struct slot *s, struct generation *g)
 	return true;
 }
 
+bool slots_free(const struct slot *s)
+{
+	return s->pid == 0 && atomic_load(&slot_shared(s)->state) == SLOT_FREE;
+}
+
 struct slot *slots_spawn(struct master *m, struct generation *g)
 {
 	for (unsigned i = 0; i < m->mailboxes.count; i++) {
-		if (m->slots[i].pid == 0 && m->slots[i].restart_at == 0)
+		if (m->slots[i].pid == 0 && m->slots[i].restart_at == 0 && slots_free(&m->slots[i]))
 			return slots_respawn(m, &m->slots[i], g) ? &m->slots[i] : NULL;
 	}
 	errno = EAGAIN;
@@ -317,6 +308,7 @@ static void slot_vacate(struct slot *s)
 	atomic_store(&shared->debates, 0);
 	atomic_store(&shared->rss_bytes, 0);
 	atomic_store(&shared->pid, 0);
+	atomic_store(&shared->master, 0);
 	atomic_store(&shared->state, SLOT_FREE);
 	/* Last: whoever sees the new number finds the slot free. */
 	atomic_fetch_add(&shm->deaths, 1);
@@ -395,12 +387,35 @@ void slots_reap(struct master *m)
 	int status;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (upgrade_reaped(m, pid, status))
+			continue;
 		for (unsigned i = 0; i < m->mailboxes.count; i++) {
 			if (m->slots[i].pid == pid) {
 				slot_reaped(&m->slots[i], status);
 				break;
 			}
 		}
+	}
+}
+
+static bool slot_process_gone(int32_t pid)
+{
+	return pid > 0 && kill(pid, 0) == -1 && errno == ESRCH;
+}
+
+/* What the workers of a master that died held; nobody else reaps them. */
+void slots_reclaim(struct master *m)
+{
+	for (unsigned i = 0; i < m->mailboxes.count; i++) {
+		struct slot *s = &m->slots[i];
+		const struct shm_slot *shared = slot_shared(s);
+		int32_t pid = atomic_load(&shared->pid);
+
+		if (s->pid != 0 || atomic_load(&shared->state) == SLOT_FREE ||
+		    !slot_process_gone(atomic_load(&shared->master)) || (pid != 0 && !slot_process_gone(pid)))
+			continue;
+		log_info("slots", "worker of the former master has ended", KV_I("slot", i), KV_I("worker", pid));
+		slot_vacate(s);
 	}
 }
 

@@ -42,6 +42,8 @@ struct slot {
 void slots_init(struct master *m);
 /* Forks a worker of the generation into the lowest free slot; NULL when there is none or the fork fails (errno). */
 struct slot *slots_spawn(struct master *m, struct generation *g) MUST_CHECK;
+/* No process of this or of another master has it. */
+bool slots_free(const struct slot *s);
 /* The same in the slot that a dead worker left. */
 bool slots_respawn(struct master *m, struct slot *s, struct generation *g) MUST_CHECK;
 /*
@@ -50,6 +52,8 @@ bool slots_respawn(struct master *m, struct slot *s, struct generation *g) MUST_
 void slots_relieve(struct master *m);
 /* Collects every dead child (CHLD). */
 void slots_reap(struct master *m);
+/* Gives back the slots of a master that is dead, as its workers end. */
+void slots_reclaim(struct master *m);
 /* Cancels replacements that are due later. */
 void slots_forget_restarts(struct master *m);
 /* Tells a worker to end. One that still boots is killed: it holds nothing. */

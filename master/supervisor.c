@@ -16,7 +16,9 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/title.h"
 #include "master/control.h"
+#include "master/notify.h"
 #include "master/signals.h"
 #include "worker/agents/agent.h"
 #include "worker/http/tls.h"
@@ -24,6 +26,7 @@
 
 #define MASTER_TICK (100 * MS_US)
 #define MASTER_BIND_PATIENCE (5 * SEC_US)
+#define MASTER_RECLAIM_TICKS 5
 #define MASTER_CHECKS 10                /* of the watchdog within its limit */
 #define MASTER_STOP_MARGIN (7 * SEC_US) /* beyond graceful_timeout: a worker's own limit comes first */
 #define MASTER_QUIT_LIMIT (5 * SEC_US)
@@ -53,6 +56,16 @@ void supervisor_use_logs(const struct master *m)
 					.error_fd = m->current->logs.error,
 					.access_fd = m->current->logs.access,
 					.who = "master"});
+}
+
+void supervisor_show_title(const struct master *m)
+{
+	const struct upgrade *u = &m->upgrade;
+	const char *which = "";
+
+	if (u->peer != 0 && u->serving)
+		which = u->heir ? "new " : "old ";
+	title_set("%s: %smaster [%s]", m->current->conf->server.proc_name, which, m->current->conf->path);
 }
 
 /* ---- generations ---- */
@@ -135,6 +148,7 @@ static bool start_logs(struct master *m, struct error *err)
 	if (!log_files_open(&m->current->logs, m->current->conf, err))
 		return false;
 	supervisor_use_logs(m);
+	supervisor_show_title(m);
 	return true;
 }
 
@@ -155,6 +169,13 @@ static bool start_limits(struct master *m, struct error *err)
 
 static bool start_lock(struct master *m, struct error *err)
 {
+	struct buf path = BUF_INIT;
+
+	data_dir_lock_path(m->current->conf, &path);
+	m->lock_fd = upgrade_take_lock(m, path.p);
+	buf_free(&path);
+	if (m->lock_fd != -1)
+		return true; /* signed when the former master has ended */
 	m->lock_fd = data_dir_lock(m->current->conf, err);
 	if (m->lock_fd == -1)
 		return false;
@@ -171,6 +192,7 @@ static bool start_listeners(struct master *m, struct error *err)
 {
 	if (!listeners_bind(&m->listeners, m->current->conf, m->current->number, MASTER_BIND_PATIENCE, err))
 		return false;
+	listeners_keep_only(&m->listeners, m->current->conf); /* of those handed over by a former master */
 	generation_use_listeners(m, m->current);
 	return true;
 }
@@ -183,11 +205,18 @@ static bool start_storage(struct master *m, struct error *err)
 static bool start_pidfile(struct master *m, struct error *err)
 {
 	const char *path = m->current->conf->server.pidfile;
+	struct buf beside = BUF_INIT;
 
 	if (path[0] == '\0')
 		return true;
-	m->pidfile_written = pidfile_write(path, err);
-	return m->pidfile_written;
+	if (m->upgrade.heir && pidfile_read(path) == m->upgrade.peer)
+		buf_printf(&beside, "%s.2", path);
+	else
+		buf_addz(&beside, path);
+	if (pidfile_write(beside.p, err))
+		m->pidfile = xstrdup(beside.p);
+	buf_free(&beside);
+	return m->pidfile != NULL;
 }
 
 static bool start_shared(struct master *m, struct error *err)
@@ -196,12 +225,16 @@ static bool start_shared(struct master *m, struct error *err)
 
 	for (int i = 0; i < PROVIDER_MAX; i++)
 		providers[i] = conf_provider_name((enum conf_provider_id)i);
-	m->shm = shm_create();
-	memcpy(m->shm->node_id, m->node_id, sizeof(m->node_id));
-	atomic_store(&m->shm->started_ms, clock_wall_ms());
 	metrics_register(agents_known(), providers);
+	if (!upgrade_take_shared(m)) {
+		m->shm = shm_create_fd(&m->shm_fd);
+		m->shm->metrics_layout = metrics_layout();
+		memcpy(m->shm->node_id, m->node_id, sizeof(m->node_id));
+		atomic_store(&m->shm->started_ms, clock_wall_ms());
+	}
 	metrics_attach(m->shm, 0);
-	if (!bus_mailboxes_create(&m->mailboxes, (unsigned)m->current->conf->server.max_slots))
+	if (m->mailboxes.count == 0 &&
+	    !bus_mailboxes_create(&m->mailboxes, (unsigned)m->current->conf->server.max_slots))
 		return error_set(err, ERR_UNAVAILABLE, "cannot make %lld mailboxes: %s (server.max_slots, ulimit -n)",
 				 (long long)m->current->conf->server.max_slots, strerror(errno));
 	if (pipe2(m->pipe, O_CLOEXEC | O_NONBLOCK) == -1)
@@ -217,6 +250,7 @@ static bool start_loop(struct master *m, struct error *err)
 	signals_open(m);
 	loop_timer_init(m->loop, &m->tick, master_tick, m);
 	loop_timer_set(&m->tick, MASTER_TICK);
+	upgrade_watch(m);
 	m->control = control_open(m, err);
 	return m->control != NULL;
 }
@@ -242,6 +276,8 @@ static bool master_start(struct master *m)
 	struct error err = ERROR_INIT;
 
 	signals_block();
+	upgrade_inherit(m);
+	notify_init(m);
 	for (size_t i = 0; i < countof(start_steps); i++) {
 		if (start_steps[i](m, &err))
 			continue;
@@ -265,8 +301,11 @@ static void master_close(struct master *m)
 	}
 	control_close(m->control);
 	listeners_close(&m->listeners);
-	if (m->pidfile_written)
-		pidfile_remove(m->current->conf->server.pidfile);
+	/* A new master renames its own over this one. */
+	if (m->pidfile != NULL && (m->upgrade.peer == 0 || m->upgrade.heir))
+		pidfile_remove(m->pidfile);
+	free(m->pidfile);
+	upgrade_close(m);
 	if (m->loop != NULL) {
 		signals_close(m);
 		loop_timer_stop(&m->tick);
@@ -288,6 +327,8 @@ static void master_close(struct master *m)
 	tls_keys_free(m->tls_keys);
 	if (m->lock_fd != -1)
 		close(m->lock_fd);
+	if (m->shm_fd != -1)
+		close(m->shm_fd);
 }
 
 int master_run(const struct master_options *o)
@@ -296,7 +337,7 @@ int master_run(const struct master_options *o)
 	int code;
 
 	m->options = o;
-	m->lock_fd = m->signal_fd = m->pipe[0] = m->pipe[1] = -1;
+	m->lock_fd = m->shm_fd = m->signal_fd = m->pipe[0] = m->pipe[1] = -1;
 	m->started_us = clock_mono_us();
 	slots_init(m);
 	if (master_start(m))
@@ -320,6 +361,10 @@ static bool supervisor_restart_due(struct master *m, unsigned *planned)
 
 		if (s->pid != 0 || s->restart_at == 0)
 			continue;
+		if (!slots_free(s)) {
+			s->restart_at = 0; /* taken by another master; missing here, it starts elsewhere */
+			continue;
+		}
 		if (now < s->restart_at) {
 			(*planned)++;
 			continue;
@@ -411,6 +456,8 @@ void supervisor_on_ready(struct master *m, struct slot *s)
 		m->starting = false;
 		log_info("master", "serving", KV_I("workers", m->wanted), KV_S("version", ARAGORA_VERSION),
 			 KV_S("data_dir", m->current->conf->storage.data_dir));
+		upgrade_on_serving(m);
+		notify_ready(m, "Serving");
 		if (m->reload_pending)
 			reload_request(m);
 		return;
@@ -485,8 +532,12 @@ static void master_tick(void *arg)
 	m->ticks++;
 	loop_timer_set(&m->tick, MASTER_TICK);
 	slots_tick(m);
+	if (m->ticks % MASTER_RECLAIM_TICKS == 0)
+		slots_reclaim(m);
 	supervisor_watch(m);
 	supervisor_balance(m);
+	notify_tick(m);
+	upgrade_tick(m);
 	supervisor_check_deadline(m);
 	tls_keys_rotate(m->tls_keys, clock_mono_us(), m->current->conf->server.tls.ticket_rotation);
 }
@@ -501,7 +552,9 @@ void supervisor_stop(struct master *m, enum stop how)
 		return;
 	m->stop = how;
 	/* Readiness fails first, so that a balancer looks elsewhere while connections are finished. */
-	atomic_store(&m->shm->draining, 1);
+	if (m->upgrade.peer == 0)
+		atomic_store(&m->shm->draining, 1);
+	notify_stopping(m);
 	m->loading = NULL;
 	m->reload_pending = false;
 	slots_forget_restarts(m);

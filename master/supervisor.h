@@ -15,6 +15,7 @@
 #include "master/listeners.h"
 #include "master/master.h"
 #include "master/slots.h"
+#include "master/upgrade.h"
 
 struct control;
 struct tls;
@@ -54,10 +55,13 @@ struct master {
 	char node_id[40];
 	int signal_fd;
 	int lock_fd;
-	int pipe[2]; /* workers watch [0]; its end tells them that the master is dead */
-	bool pidfile_written;
-	unsigned wanted;    /* workers to keep running: server.workers and TTIN/TTOU */
-	int64_t balance_at; /* a fork has failed: not again before */
+	int pipe[2];   /* workers watch [0]; its end tells them that the master is dead */
+	int shm_fd;    /* of the segment, for a master that is to succeed this one */
+	char *pidfile; /* as written; NULL: none */
+	struct upgrade upgrade;
+	int64_t watchdog_every, watchdog_at; /* of the service manager; 0: none */
+	unsigned wanted;                     /* workers to keep running: server.workers and TTIN/TTOU */
+	int64_t balance_at;                  /* a fork has failed: not again before */
 	unsigned last_generation;
 	unsigned ticks;
 	bool starting;       /* the first workers are not all ready yet */
@@ -74,6 +78,8 @@ void supervisor_stop(struct master *m, enum stop how);
 void supervisor_add_workers(struct master *m, int n);
 /* The log of the master goes where the current generation says. */
 void supervisor_use_logs(const struct master *m);
+/* What ps shows of the master. */
+void supervisor_show_title(const struct master *m);
 /* USR1: log files are opened again, by the master and by each worker. */
 void supervisor_reopen_logs(struct master *m);
 /* Called by slots.c: a worker has become ready, or is gone. `reason` says why, for people. */

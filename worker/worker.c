@@ -17,6 +17,7 @@
 #include "common/ids.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/title.h"
 #include "worker/agents/agent.h"
 #include "worker/debate/debate.h"
 #include "worker/http/http.h"
@@ -153,6 +154,11 @@ static void worker_reopen_logs(struct worker_process *p)
 	log_info("worker", "log files reopened");
 }
 
+static void worker_show_title(const struct worker_process *p, const char *state)
+{
+	title_set("%s: %s: %s", p->w.conf->server.proc_name, p->name, state);
+}
+
 /* ---- ending ---- */
 
 static void worker_debates_left(void *arg)
@@ -188,6 +194,7 @@ static void worker_begin_end(struct worker_process *p, enum worker_end end)
 	p->end = end;
 	p->w.draining = true;
 	atomic_store(&p->slot->state, SLOT_DRAINING);
+	worker_show_title(p, "draining");
 	if (end == END_QUIT) {
 		loop_stop(p->w.loop);
 		return;
@@ -323,6 +330,7 @@ static void worker_name(struct worker_process *p)
 					.access_delay = s->conf->log.access_delay});
 	log_start_writer();
 	crash_install(p->name, p->slot->action);
+	worker_show_title(p, "booting");
 	ids_uuid7(p->w.incarnation);
 }
 
@@ -384,6 +392,7 @@ int worker_main(const struct worker_start *start)
 				      start->tls);
 	atomic_store(&p->slot->heartbeat_us, clock_mono_us());
 	atomic_store(&p->slot->state, SLOT_SERVING);
+	worker_show_title(p, "serving");
 	worker_say(start->ready_fd, "1");
 	if (start->conf->server.role != ROLE_WEB)
 		runner_start(p->w.runner);

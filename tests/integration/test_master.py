@@ -399,13 +399,6 @@ def test_reopened_logs(make_server, tmp_path):
     assert moved.stat().st_size >= size
 
 
-def test_signals_of_a_later_version_are_ignored(server):
-    for signum in (signal.SIGUSR2, signal.SIGWINCH):
-        server.signal(signum)
-    server.wait_log("the signal is ignored")
-    assert server.get("/healthz").status_code == 200
-
-
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
 def test_stop_signals_end_cleanly(server, signum):
     server.wait_workers(2)

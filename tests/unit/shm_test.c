@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,6 +41,29 @@ static void test_child_writes_are_seen(void **state)
 	}
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	assert_int_equal(atomic_load(&s->slots[3].beat), 42);
+}
+
+static void test_another_program_attaches(void **state)
+{
+	int fd = -1, other = memfd_create("other", MFD_CLOEXEC);
+	struct shm *s = shm_create_fd(&fd), *same;
+
+	(void)state;
+	atomic_store(&s->slots[5].beat, 7);
+	same = shm_attach(fd);
+	assert_non_null(same);
+	assert_ptr_not_equal(same, s);
+	assert_int_equal(atomic_load(&same->slots[5].beat), 7);
+	/* Another layout, another size: not ours. */
+	s->layout++;
+	assert_null(shm_attach(fd));
+	s->layout--;
+	assert_null(shm_attach(other));
+	shm_detach(same);
+	shm_detach(s);
+	shm_detach(NULL);
+	close(fd);
+	close(other);
 }
 
 static void test_topics_spread_over_cells(void **state)
@@ -131,6 +155,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_new_segment_is_zeroed),
 	    cmocka_unit_test(test_child_writes_are_seen),
+	    cmocka_unit_test(test_another_program_attaches),
 	    cmocka_unit_test(test_topics_spread_over_cells),
 	    cmocka_unit_test(test_debate_cells_are_bounded),
 	    cmocka_unit_test(test_death_frees_cells_of_one_slot),
