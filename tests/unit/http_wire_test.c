@@ -231,13 +231,13 @@ static void run_folder(const char *folder, size_t at_least)
 static void test_valid(void **state)
 {
 	(void)state;
-	run_folder("tests/http/valid", 15);
+	run_folder("tests/http/valid", 70);
 }
 
 static void test_invalid(void **state)
 {
 	(void)state;
-	run_folder("tests/http/invalid", 29);
+	run_folder("tests/http/invalid", 110);
 }
 
 int main(void)

@@ -546,7 +546,7 @@ void conn_turn_end(struct http_server *s)
 		c->dirty = false;
 		if (c->state == CONN_DEAD) {
 			conn_free(c);
-		} else if (c->fresh) {
+		} else if (c->fresh && !c->doomed) {
 			c->fresh = false;
 			conn_on_read(c->fd, EV_READ, c);
 		} else {
