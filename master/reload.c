@@ -61,12 +61,15 @@ static bool reload_spawn(struct master *m, struct generation *g, struct error *e
 static void reload_begin(struct master *m)
 {
 	struct error err = ERROR_INIT;
-	struct conf *c = reload_read(m);
+	struct conf *c;
 	struct generation *g;
 
-	if (c == NULL)
-		return;
 	notify_reloading(m);
+	c = reload_read(m);
+	if (c == NULL) {
+		notify_ready(m, "Reload failed, serving");
+		return;
+	}
 	g = generation_new(m, c);
 	m->loading = g;
 	if (!log_files_open(&g->logs, c, &err) || !generation_load_tls(m, g, &err) ||

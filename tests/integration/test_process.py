@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The process model under load: workers that have served their number, binary upgrade, systemd, privileges, titles."""
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import psutil
 import pytest
 import requests
 
-from conftest import binary, wait_until
+from conftest import ROOT, binary, wait_until
 from crash import Node, check_debate, follow, gone, node_config, pace
 from load import Load
 from provider import ProviderServer
@@ -278,3 +279,113 @@ def test_winch_retires_the_workers_and_hup_brings_them_back(server):
     server.signal(SIGHUP)
     server.wait_workers(2)
     assert server.get("/healthz").status_code == 200
+
+
+# ---- the service manager ----
+
+class Manager:
+    """The socket of a service manager; keeps every message."""
+
+    def __init__(self, folder):
+        self.path = str(folder / "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.setblocking(False)
+        self.messages = []
+
+    def read(self):
+        try:
+            while True:
+                text = self.socket.recv(4096).decode()
+                self.messages.append(dict(line.split("=", 1) for line in text.splitlines()))
+        except BlockingIOError:
+            return self.messages
+
+    def wait(self, key, value=None, after=0):
+        """Waits for a message that says key (=value); returns its position."""
+        def found():
+            for i, m in enumerate(self.read()[after:], after):
+                if key in m and value in (None, m[key]):
+                    return i + 1
+            return 0
+        return wait_until(found, what="%s from the server" % key)
+
+
+def test_service_manager_is_told(make_server, tmp_path):
+    manager = Manager(tmp_path)
+    server = make_server(env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "300000"}, start=False)
+    begin = time.monotonic()
+    server.spawn()
+    at = manager.wait("READY", "1")
+    assert manager.messages[at - 1]["STATUS"] == "Serving, 2 workers, generation 1"
+    assert len(server.workers()) == 2  # ready means ready
+    for _ in range(3):
+        at = manager.wait("WATCHDOG", "1", at)
+    server.signal(SIGHUP)
+    at = manager.wait("RELOADING", "1", at)
+    assert begin < int(manager.messages[at - 1]["MONOTONIC_USEC"]) / 1e6 <= time.monotonic()
+    at = manager.wait("READY", "1", at)
+    assert manager.messages[at - 1]["STATUS"].endswith("generation 2")
+    # The main process changes hands; its end is not the end of the service.
+    old = server.process.pid
+    new = upgrade(server)
+    at = manager.wait("MAINPID", str(new), at)
+    end(old)
+    server.process.wait()
+    assert not any("STOPPING" in m for m in manager.read())
+    at = manager.wait("WATCHDOG", "1", len(manager.messages))
+    # And back: the newest master ends, the one before it goes on.
+    newer = upgrade(server, new)
+    at = manager.wait("MAINPID", str(newer), at)
+    end(newer)
+    at = manager.wait("MAINPID", str(new), at)
+    assert not any("STOPPING" in m for m in manager.read())
+    end(new)
+    manager.wait("STOPPING", "1", at)
+
+
+def test_reload_that_fails_is_told_as_its_end(make_server, tmp_path):
+    manager = Manager(tmp_path)
+    server = make_server(env={"NOTIFY_SOCKET": manager.path})
+    at = manager.wait("READY", "1")
+    server.write_config(server={"workers": "many"})
+    server.signal(SIGHUP)
+    server.wait_log("nothing is changed")
+    at = manager.wait("RELOADING", "1", at)
+    manager.wait("READY", "1", at)
+    assert "failed" in manager.messages[-1]["STATUS"]
+
+
+def test_unit_file():
+    unit = ROOT / "packaging/systemd/aragorad.service"
+    keys = dict(line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line and line[0] not in "#[")
+    assert keys["Type"] == "notify" and keys["NotifyAccess"] == "all" and keys["ExecReload"].endswith("-HUP $MAINPID")
+    if shutil.which("systemd-analyze"):
+        r = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
+        # The program is not installed here; everything else must be known to systemd.
+        said = [line for line in r.stderr.splitlines() if "aragorad.service" in line and "not executable" not in line and "'man " not in line]
+        assert not said, said
+
+
+# ---- titles ----
+
+def titles(server):
+    return sorted(" ".join(p.cmdline()) for p in server.family())
+
+
+def test_titles(server):
+    server.wait_workers(2)
+    conf = str(server.conf_path)
+    wait_until(lambda: titles(server) == ["aragora: master [%s]" % conf, "aragora: worker 0: serving",
+                                          "aragora: worker 1: serving"], what="titles")
+    with socket.create_connection(("127.0.0.1", server.port)) as busy:
+        busy.sendall(b"GET /api/health HTTP/1.1\r\nHo")  # its worker waits for the rest
+        wait_until(lambda: sum(w["connections"] for w in server.workers()) == 1, what="connection")
+        server.write_config(server={"proc_name": "debates"})
+        server.signal(SIGHUP)
+        wait_until(lambda: any(re.fullmatch("aragora: worker [01]: draining", t) for t in titles(server)), what="draining")
+        wait_until(lambda: "debates: worker 2: serving" in titles(server), what="the new name")
+        assert "debates: master [%s]" % conf in titles(server)
+        shown = server.command("status", "-c", server.conf_path, check=True).stdout
+        assert "draining" in shown
+    server.wait_workers(2)
