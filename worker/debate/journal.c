@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The journal: finished steps answer from memory, new ones are committed with their events and usage in one fenced
+ * batch. Called by the step files (step.c, step_call.c, step_finish.c). Does not decide what a debate does.
+ *
+ * A batch begins by moving the debate's row from the last_seq and epoch it knows to the next: whoever has lost the
+ * lease writes nothing. Batches of one debate are serial (d->commit), since each names the seq before it.
+ */
+#include "worker/debate/journal.h"
+
+#include "common/clock.h"
+#include "common/fault.h"
+#include "common/json.h"
+#include "common/metrics.h"
+#include "worker/stream/stream.h"
+#include "worker/worker.h"
+
+#define STEP_STORE_RETRY_US (250 * MS_US) /* first pause after a failed write, doubled up to … */
+#define STEP_STORE_RETRY_MAX (5 * SEC_US)
+
+int64_t step_now_ms(const struct step *s)
+{
+	return s->now_ms;
+}
+
+void step_emit(struct step *s, const char *type, const char *agent, int round, json_t *data)
+{
+	if (s->count == s->room) {
+		s->room = s->room != 0 ? 2 * s->room : 8;
+		s->events = xrealloc(s->events, s->room * sizeof(*s->events));
+	}
+	s->events[s->count++] =
+	    (struct step_event){type, agent != NULL ? arena_strdup(s->d->arena, agent) : "", round, data};
+	s->messages += strcmp(type, "agent_message") == 0;
+	if (round > s->d->current_round)
+		s->d->current_round = round;
+}
+
+void step_open(struct step *s, struct debate *d, const char *key)
+{
+	*s = (struct step){.d = d, .key = key, .now_ms = clock_wall_ms()};
+}
+
+void step_close(struct step *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->count; i++)
+		json_decref(s->events[i].data);
+	free(s->events);
+}
+
+json_t *step_entry(const struct debate *d, const char *key)
+{
+	return json_object_get(d->journal, key);
+}
+
+/* The stored result of a finished step, or NULL. */
+const json_t *step_done(const struct debate *d, const char *key)
+{
+	const json_t *e = step_entry(d, key);
+
+	return e != NULL && str_eqz(json_get_str(e, "state", STR("")), "done") ? json_object_get(e, "result") : NULL;
+}
+
+/* May a new step begin? */
+bool step_may_start(struct debate *d, const char *key)
+{
+	if (d->replaying) {
+		log_error("debate", "the replay asks for a step that the journal does not hold", KV_S("step", key));
+		BUG_ON(d->replaying);
+	}
+	if (d->stop != STOP_NONE)
+		return false;
+	if (d->draining)
+		run_stop(d, STOP_DRAIN);
+	else if (co_scope_ended(&d->scope))
+		run_stop(d, d->cancel_seen ? STOP_CANCELLED : STOP_TIMEOUT);
+	return d->stop == STOP_NONE;
+}
+
+/* ---- committing ---- */
+
+static void step_batch_row(struct db_batch *b, const struct step *s, const struct step_write *w, struct str result)
+{
+	struct debate *d = s->d;
+
+	db_batch_add(b,
+		     "INSERT INTO debate_steps (debate_id, key, state, starts, result, started_at, done_at)"
+		     " VALUES ($1, $2, $3, $4, $5, $6, $7)"
+		     " ON CONFLICT (debate_id, key) DO UPDATE SET state = excluded.state, starts = excluded.starts,"
+		     " result = excluded.result, done_at = excluded.done_at",
+		     DB_ARGS(DB_S(d->plan.debate_id), DB_Z(s->key), DB_Z(w->state), DB_I(w->starts),
+			     result.p != NULL ? DB_S(result) : DB_NONE, DB_I(s->now_ms),
+			     strcmp(w->state, "done") == 0 ? DB_I(clock_wall_ms()) : DB_NONE),
+		     1);
+}
+
+static void step_batch_usage(struct db_batch *b, struct arena *a, const struct step *s, const struct step_write *w)
+{
+	const struct agent_reply *u = w->usage;
+	struct debate *d = s->d;
+
+	db_batch_add(
+	    b,
+	    "INSERT INTO usage_ledger (debate_id, step_key, org_id, workspace_id, user_id, agent, provider, model,"
+	    " tokens_in, tokens_out, cost_micro, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+	    "$12) ON CONFLICT (debate_id, step_key) DO NOTHING", /* a batch of unknown outcome may be tried again */
+	    DB_ARGS(DB_S(d->plan.debate_id), DB_S(arena_printf(a, "%s#%lld", s->key, (long long)w->starts)),
+		    DB_S(d->ctx.org_id), DB_S(d->ctx.workspace_id), DB_S(d->ctx.principal), DB_S(w->call->agent->name),
+		    DB_S(w->call->agent->provider), DB_S(u->model.n > 0 ? u->model : w->call->agent->model),
+		    DB_I(u->tokens_in), DB_I(u->tokens_out), DB_I(u->cost_micro), DB_I(clock_wall_ms())),
+	    DB_ANY);
+}
+
+/* Numbers the events from last_seq + 1 and adds them. */
+static struct stream_event *step_batch_events(struct db_batch *b, struct arena *a, const struct step *s)
+{
+	struct stream_event *out = arena_zalloc(a, (s->count + 1) * sizeof(*out));
+	struct debate *d = s->d;
+	size_t i;
+
+	for (i = 0; i < s->count; i++) {
+		const struct step_event *e = &s->events[i];
+
+		out[i] = (struct stream_event){d->plan.debate_id, d->ctx.workspace_id, d->last_seq + 1 + (int64_t)i,
+					       str_of(e->type), STR_NONE};
+		out[i].envelope = stream_envelope(a, d->plan.debate_id, out[i].seq, str_of(e->type), str_of(e->agent),
+						  e->round, 0, s->now_ms, STR_NONE, e->data);
+		db_batch_add(b,
+			     "INSERT INTO debate_events (debate_id, seq, key, workspace_id, type, envelope, created_at)"
+			     " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+			     DB_ARGS(DB_S(d->plan.debate_id), DB_I(out[i].seq),
+				     DB_S(arena_printf(a, "%s/%zu", s->key, i)), DB_S(d->ctx.workspace_id),
+				     DB_Z(e->type), DB_S(out[i].envelope), DB_I(s->now_ms)),
+			     1);
+	}
+	return out;
+}
+
+static struct db_batch *step_batch(struct arena *a, const struct step *s, const struct step_write *w, struct str result,
+				   struct stream_event **events)
+{
+	struct debate *d = s->d;
+	struct db_batch *b = db_batch_new(d->w->db);
+
+	/* The fence. A new finished step also shows that the debate is not poison (crashes = 0). */
+	db_batch_add(
+	    b,
+	    "UPDATE debates SET last_seq = $4, running_ms = $5, current_round = $6, message_count = $7, updated_at = "
+	    "$8,"
+	    " crashes = CASE WHEN $9 = 1 THEN 0 ELSE crashes END WHERE id = $1 AND epoch = $2 AND last_seq = $3",
+	    DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(d->last_seq), DB_I(d->last_seq + (int64_t)s->count),
+		    DB_I(run_running_ms(d)), DB_I(d->current_round), DB_I(d->message_count + s->messages),
+		    DB_I(clock_wall_ms()), DB_I(w->state != NULL && strcmp(w->state, "done") == 0)),
+	    1);
+	*events = step_batch_events(b, a, s);
+	if (w->state != NULL)
+		step_batch_row(b, s, w, result);
+	if (w->usage != NULL)
+		step_batch_usage(b, a, s, w);
+	if (w->extra != NULL)
+		w->extra(b, d, w->extra_arg, s->now_ms);
+	return b;
+}
+
+/* After a failed write whose outcome is in doubt: did it commit? */
+CO_FN static bool step_settled(struct debate *d, int64_t seq)
+{
+	struct arena *a = arena_new(0);
+	struct error err = ERROR_INIT;
+	struct db_rows rows;
+	bool ours = false;
+
+	if (db_query(d->w->db, a, "SELECT 1 FROM debates WHERE id = $1 AND epoch = $2 AND last_seq = $3",
+		     DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(seq)), &rows, &err))
+		ours = rows.count == 1;
+	arena_free(a);
+	return ours;
+}
+
+/* An answer that was paid for is never given up for want of a store; what has cost nothing yet need not hold up a
+ * drain. */
+static bool step_store_again(const struct debate *d, const struct step_write *w, const struct error *err)
+{
+	return err->code == ERR_STORAGE && d->stop != STOP_FENCED && (w->usage != NULL || !d->draining);
+}
+
+/*
+ * Commits one step's write; a store that fails is tried again until it works or the lease is lost: what was paid for
+ * is not thrown away, and meanwhile the lock keeps this debate from starting anything.
+ */
+CO_FN static bool step_commit_locked(struct step *s, const struct step_write *w)
+{
+	struct debate *d = s->d;
+	struct arena *a = arena_new(16384);
+	struct str result = w->result != NULL ? json_text(a, w->result) : STR_NONE;
+	int64_t pause = STEP_STORE_RETRY_US;
+	struct error err = ERROR_INIT;
+	struct stream_event *events;
+	bool doubt = false, ok;
+
+	for (;;) {
+		ok = db_commit(d->w->db, step_batch(a, s, w, result, &events), &err);
+		if (!ok && err.code == ERR_FENCED && doubt && s->count > 0)
+			ok = step_settled(d, d->last_seq + (int64_t)s->count);
+		if (ok || !step_store_again(d, w, &err))
+			break;
+		doubt = true;
+		log_warn("debate", "a step cannot be stored; trying again", KV_S("step", s->key),
+			 KV_S("reason", err.msg));
+		if (co_sleep(pause) == CO_ENDED)
+			break;
+		pause = 2 * pause < STEP_STORE_RETRY_MAX ? 2 * pause : STEP_STORE_RETRY_MAX;
+	}
+	if (ok) {
+		d->last_seq += (int64_t)s->count;
+		d->message_count += s->messages;
+		FAULT("step.before_publish");
+		stream_committed(d->w->stream, events, s->count);
+		metric_add(M_EVENTS_COMMITTED, (int64_t)s->count, NULL);
+	} else {
+		log_warn("debate", "a step was not stored", KV_S("step", s->key), KV_S("reason", err.msg));
+		run_stop(d, err.code == ERR_STORAGE ? STOP_STORAGE : STOP_FENCED);
+	}
+	arena_free(a);
+	return ok;
+}
+
+/* Keeps what was stored, decoded from its stored form, so that first run and re-run see the same. */
+static void step_remember(struct debate *d, const char *key, const struct step_write *w)
+{
+	json_t *e = json_object();
+
+	json_put_str(e, "state", str_of(w->state));
+	json_put_int(e, "starts", w->starts);
+	if (w->result != NULL) {
+		struct arena *a = arena_new(0);
+		struct error err = ERROR_INIT;
+		json_t *copy = json_parse(NULL, json_text(a, w->result), &err);
+
+		BUG_ON(copy == NULL);
+		json_object_set_new(e, "result", copy);
+		arena_free(a);
+	}
+	json_object_set_new(d->journal, key, e);
+}
+
+/*
+ * Waits for its turn under a shield: a step that is to be stored is stored although the debate's time has ended, and
+ * however long the store is away; what is older than max_age ends anyway.
+ */
+CO_FN bool step_commit(struct step *s, const struct step_write *w)
+{
+	struct debate *d = s->d;
+	struct co_shield shield;
+	bool ok = false;
+
+	co_shield(&shield, d->w->conf->debates.max_age);
+	if (co_lock(&d->commit, 0) == CO_DONE) {
+		FAULT("step.before_commit");
+		ok = d->stop != STOP_FENCED && d->stop != STOP_STORAGE && step_commit_locked(s, w);
+		co_unlock(&d->commit);
+		FAULT("step.after_commit");
+	}
+	co_unshield(&shield);
+	if (ok && w->state != NULL)
+		step_remember(d, s->key, w);
+	return ok;
+}
