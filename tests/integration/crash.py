@@ -344,14 +344,18 @@ def check_debate(node, provider, debate_id, followers=()):
     return repeated
 
 
+def living(pids):
+    """Those of the processes that run; a dead one that nobody has collected does not."""
+    found = []
+    for pid in pids:
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
 def gone(pids, timeout=30):
     """Waits until none of the processes lives."""
-    def living():
-        for pid in pids:
-            try:
-                if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                    return True
-            except psutil.NoSuchProcess:
-                pass
-        return False
-    wait_until(lambda: not living(), timeout, "end of processes %s" % sorted(pids))
+    wait_until(lambda: not living(pids), timeout, "end of processes %s" % sorted(pids))

@@ -7,11 +7,10 @@ import sqlite3
 import time
 from signal import SIGHUP, SIGSTOP
 
-import psutil
 import pytest
 
 from conftest import REPORT, wait_until
-from crash import AGENTS, CALLS, Node, asked, check_debate, check_events, fault_points, follow, gone, node_config, pace
+from crash import AGENTS, CALLS, Node, asked, check_debate, check_events, fault_points, follow, gone, living, node_config, pace
 from provider import ProviderServer
 
 # Points that an undisturbed debate does not pass; what brings a worker there.
@@ -115,7 +114,7 @@ def test_kill_of_the_master(make_node, provider, grace, finishes):
     The workers notice and go, when the debate is done or given back; the next master's workers share no memory with
     them and yet show every event. No worker was killed: no call is lost, let alone paid twice.
     """
-    pace(provider, 0.15)
+    pace(provider, 0.3)
     node = make_node(node_config(provider, server={"graceful_timeout": grace}))
     debates = [node.create() for _ in range(2)]
     followers = [follow(node, d) for d in debates]
@@ -123,11 +122,9 @@ def test_kill_of_the_master(make_node, provider, grace, finishes):
     family = {p.pid for p in node.family()}
     node.process.kill()
     node.process.wait()
-    began = time.monotonic()
     node.start()
-    assert time.monotonic() - began < 6
     if finishes:
-        assert any(psutil.pid_exists(pid) for pid in family)  # the new ones serve while the old ones finish: listeners were free
+        assert living(family)  # the new ones serve while the old ones finish: the listeners were free
     gone(family)
     for d, f in zip(debates, followers):
         assert check_debate(node, provider, d, f) == 0
