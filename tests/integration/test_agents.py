@@ -2,6 +2,7 @@
 """Debates between agents of a local server that speaks OpenAI's, Anthropic's and Ollama's streaming formats, and what
 becomes of them when it does not behave."""
 import re
+import sqlite3
 import time
 
 import pytest
@@ -166,3 +167,32 @@ def test_demo_agents_need_nothing(make_server):
     assert doc["status"] in ("completed", "consensus_reached"), doc
     assert "Redis" in doc["final_answer"] or "Memcached" in doc["final_answer"]
     assert s.get("/api/agents").json()["agents"][0]["demo"] is True
+
+
+def ledger(server, ident):
+    db = sqlite3.connect("file:%s?mode=ro" % (server.data_dir / "aragora.db"), uri=True, timeout=10)
+    try:
+        return db.execute("SELECT step_key, tokens_in, tokens_out, cost_micro FROM usage_ledger WHERE debate_id = ?",
+                          (ident,)).fetchall()
+    finally:
+        db.close()
+
+
+@pytest.mark.parametrize("pause", ["50ms", "0ms"])
+def test_attempts_that_failed_after_text_are_paid(node, provider, pause):  # noqa: F811
+    """What a cut stream has cost is in the ledger and in the result, also when the next attempt follows at once."""
+    provider.script(mode="cut", model="gpt-4o", phase="propose", times=2, after=6)
+    provider.script(mode="cut", model="claude-opus-4-6", phase="critique", after=6)  # it never succeeds there
+    s = node(retry_base=pause)
+    doc = debate(s)
+    cut = [r for r in provider.requests() if r["mode"] == "cut"]
+    assert len(cut) >= 5  # until the breaker opens
+    rows = ledger(s, doc["id"])
+    by_key = {r[0]: r for r in rows}
+    assert len(by_key) == len(rows) == len(provider.requests())
+    for r in cut:
+        _, tokens_in, tokens_out, cost = by_key[r["idempotency_key"].split("/", 1)[1]]
+        assert tokens_in > 0 and tokens_out > 0 and cost > 0
+    assert round(doc["total_cost_usd"] * 1e6) == sum(r[3] for r in rows) > 0
+    assert doc["tokens_in"] == sum(r[1] for r in rows) and doc["tokens_out"] == sum(r[2] for r in rows)
+    assert sum(a["cost_micro"] for a in doc["per_agent"].values()) == sum(r[3] for r in rows)

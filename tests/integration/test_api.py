@@ -644,6 +644,17 @@ def test_delete(api):
     assert d["id"] not in [x["id"] for x in api.get("/api/history/debates", params={"limit": 200}).json()["debates"]]
 
 
+def test_delete_frees_the_idempotency_key(api):
+    """Who sends the same again after the deletion gets a new debate, not the number of one that is gone."""
+    key, body = {"Idempotency-Key": uuid.uuid4().hex}, {"task": TASK, "rounds": 1}
+    first = api.post("/api/debates", body, headers=key).json()["id"]
+    wait_end(api, first)
+    assert api.delete("/api/debates/" + first).status_code == 200
+    again = api.post("/api/debates", {**body, "task": "Another text?"}, headers=key)
+    assert again.status_code == 200 and again.json()["replayed"] is False, again.text
+    assert again.json()["id"] != first and wait_end(api, again.json()["id"])["status"] == "completed"
+
+
 # ---- cancelling and the queue ----
 
 def test_cancel_running_then_queued(slow):
