@@ -200,10 +200,10 @@ static void accept_batch(struct http_accept *a, unsigned limit, unsigned gate)
 			continue;
 		}
 		empty++;
-		a->next = (a->next + 1) % a->count;
+		a->next = a->next + 1 < a->count ? a->next + 1 : 0;
 	}
 	/* A listener that filled the batch stands behind the others in the next one. */
-	a->next = (a->next + 1) % a->count;
+	a->next = a->next + 1 < a->count ? a->next + 1 : 0;
 }
 
 static void accept_on_event(evutil_socket_t fd, short what, void *arg)
