@@ -19,6 +19,7 @@ struct conf_list {
 
 enum conf_env { CONF_DEVELOPMENT, CONF_PRODUCTION };
 enum conf_role { ROLE_ALL, ROLE_WEB, ROLE_WORKER };
+enum conf_umask { UMASK_INHERIT, UMASK_002, UMASK_007, UMASK_022, UMASK_027, UMASK_077 };
 enum conf_auto { AUTO_OFF, AUTO_ON, AUTO_AUTO };
 enum conf_client_auth { TLS_CLIENT_OFF, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRED };
 enum conf_tls_version { TLS_MIN_12, TLS_MIN_13 };
@@ -69,12 +70,18 @@ struct conf {
 		int64_t keepalive;
 		int64_t head_timeout;  /* 10 s */
 		int64_t body_timeout;  /* longest silence inside a body, 30 s */
+		int64_t body_rate;     /* bytes a second that a body must reach beyond that; 0 = any */
 		int64_t write_timeout; /* 30 s */
 		int64_t max_requests;
 		int64_t max_requests_jitter;
 		char *pidfile;
-		char *proc_name; /* first word of process titles */
-		char *control; /* path of the control socket; "" = data_dir/control.sock */
+		char *user;  /* of workers and of all work in data_dir; "" = as started */
+		char *group; /* "" = the user's */
+		int umask;   /* enum conf_umask */
+		int64_t core_size;
+		int64_t memory_limit; /* 0 = none */
+		char *proc_name;      /* first word of process titles */
+		char *control;        /* path of the control socket; "" = data_dir/control.sock */
 		struct conf_list trusted_proxies;
 		struct {
 			struct conf_list certificates; /* "cert.pem key.pem" each */

@@ -260,14 +260,21 @@ struct control *control_open(struct master *m, struct error *err)
 	struct control *c = xcalloc(1, sizeof(*c));
 	struct buf path = BUF_INIT;
 	struct stat st;
+	int saved;
 
 	control_path(m->current->conf, &path);
 	snprintf(c->path, sizeof(c->path), "%.*s", STR_ARG(buf_str(&path)));
 	buf_free(&path);
+	/* In the data folder it belongs to whom the folder belongs to. */
+	if (m->current->conf->server.control[0] == '\0')
+		privileges_enter(&m->privileges);
 	c->fd = control_bind(c->path);
+	saved = errno;
+	if (m->current->conf->server.control[0] == '\0')
+		privileges_leave(&m->privileges);
 	if (c->fd == -1) {
 		error_field(err, ERR_UNAVAILABLE, "server.control", "cannot open the control socket %.150s: %s",
-			    c->path, strerror(errno));
+			    c->path, strerror(saved));
 		free(c);
 		return NULL;
 	}

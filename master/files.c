@@ -24,15 +24,24 @@
 /* ---- logs ---- */
 
 /* "-" is the standard descriptor, "" nothing. */
-static bool log_file_open(int *fd, const char *path, int standard, const char *key, struct error *err)
+static bool log_file_open(int *fd, const char *path, const struct privileges *p, int standard, const char *key,
+			  struct error *err)
 {
 	if (path[0] == '\0') {
 		*fd = -1;
 		return true;
 	}
-	*fd = strcmp(path, "-") == 0 ? standard : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-	return *fd != -1 ||
-	       error_field(err, ERR_UNAVAILABLE, key, "%s: cannot open %s: %s", key, path, strerror(errno));
+	if (strcmp(path, "-") == 0) {
+		*fd = standard;
+		return true;
+	}
+	*fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	if (*fd == -1)
+		return error_field(err, ERR_UNAVAILABLE, key, "%s: cannot open %s: %s", key, path, strerror(errno));
+	if (p->drop && fchown(*fd, p->uid, p->gid) == -1)
+		log_warn("master", "a log file cannot be given to the workers", KV_S("path", path),
+			 KV_S("error", strerror(errno)));
+	return true;
 }
 
 static void log_file_close(int *fd)
@@ -42,12 +51,12 @@ static void log_file_close(int *fd)
 	*fd = -1;
 }
 
-bool log_files_open(struct log_files *f, const struct conf *c, struct error *err)
+bool log_files_open(struct log_files *f, const struct conf *c, const struct privileges *p, struct error *err)
 {
 	*f = LOG_FILES_NONE;
-	if (!log_file_open(&f->error, c->log.error, STDERR_FILENO, "log.error", err))
+	if (!log_file_open(&f->error, c->log.error, p, STDERR_FILENO, "log.error", err))
 		return false;
-	if (!log_file_open(&f->access, c->log.access, STDOUT_FILENO, "log.access", err)) {
+	if (!log_file_open(&f->access, c->log.access, p, STDOUT_FILENO, "log.access", err)) {
 		log_file_close(&f->error);
 		return false;
 	}
@@ -96,8 +105,8 @@ void files_close_all_but(int *keep, size_t n)
 
 /* ---- data folder ---- */
 
-/* As mkdir -p: folders above it as the umask says, the last one for its owner only. */
-static bool data_dir_make(const char *path)
+/* As mkdir -p: folders above it as the umask says, the last one for its owner only, who is the workers' user. */
+static bool data_dir_make(const char *path, const struct privileges *p)
 {
 	char part[FILES_PATH];
 	int n = snprintf(part, sizeof(part), "%s", path);
@@ -112,7 +121,9 @@ static bool data_dir_make(const char *path)
 			return false;
 		*slash = '/';
 	}
-	return mkdir(part, 0700) == 0 || errno == EEXIST;
+	if (mkdir(part, 0700) == -1)
+		return errno == EEXIST;
+	return !p->drop || lchown(part, p->uid, p->gid) == 0;
 }
 
 /* The pid that another master has left in its lock file; 0 if it has not signed yet. */
@@ -132,21 +143,24 @@ void data_dir_lock_path(const struct conf *c, struct buf *out)
 	buf_printf(out, "%s/lock", c->storage.data_dir);
 }
 
-int data_dir_lock(const struct conf *c, struct error *err)
+int data_dir_lock(const struct conf *c, const struct privileges *p, struct error *err)
 {
 	const char *dir = c->storage.data_dir;
 	char path[FILES_PATH];
-	int fd;
+	int fd, saved;
 
-	if (!data_dir_make(dir)) {
+	if (!data_dir_make(dir, p)) {
 		error_field(err, ERR_STORAGE, "storage.data_dir", "data folder %s: %s", dir, strerror(errno));
 		return -1;
 	}
 	snprintf(path, sizeof(path), "%s/lock", dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	privileges_enter(p);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	saved = errno;
+	privileges_leave(p);
 	if (fd == -1) {
 		error_field(err, ERR_STORAGE, "storage.data_dir", "data folder %s: cannot open lock: %s", dir,
-			    strerror(errno));
+			    strerror(saved));
 		return -1;
 	}
 	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
@@ -277,20 +291,20 @@ static bool node_id_get(const struct conf *c, char id[40], struct error *err)
 	return ok;
 }
 
-static NORETURN void storage_child(const struct conf *c, int fd)
+static NORETURN void storage_child(const struct conf *c, const struct privileges *p, int fd)
 {
 	struct storage_answer a = {.err = ERROR_INIT};
 	ssize_t n;
 
 	signals_restore();
-	a.ok = db_check_storage(c, &a.err) && db_migrate(c, schema_migrations, schema_migrations_count, &a.err) &&
-	       node_id_get(c, a.node_id, &a.err);
+	a.ok = privileges_drop(p, &a.err) && db_check_storage(c, &a.err) &&
+	       db_migrate(c, schema_migrations, schema_migrations_count, &a.err) && node_id_get(c, a.node_id, &a.err);
 	n = write(fd, &a, sizeof(a));
 	log_flush();
 	_exit(n == (ssize_t)sizeof(a) ? 0 : 1);
 }
 
-bool storage_prepare(const struct conf *c, char node_id[40], struct error *err)
+bool storage_prepare(const struct conf *c, const struct privileges *p, char node_id[40], struct error *err)
 {
 	struct storage_answer a;
 	ssize_t n;
@@ -303,7 +317,7 @@ bool storage_prepare(const struct conf *c, char node_id[40], struct error *err)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0)
-		storage_child(c, ends[1]);
+		storage_child(c, p, ends[1]);
 	close(ends[1]);
 	n = pid != -1 ? read(ends[0], &a, sizeof(a)) : -1;
 	close(ends[0]);

@@ -8,6 +8,7 @@
 
 #include "common/conf.h"
 #include "common/shm.h"
+#include "master/privileges.h"
 
 /* Open log files; -1 where nothing is to be written. Standard descriptors are not closed by us. */
 struct log_files {
@@ -16,8 +17,10 @@ struct log_files {
 
 #define LOG_FILES_NONE ((struct log_files){-1, -1})
 
-/* Opens what the configuration names, for appending. On failure nothing stays open. */
-bool log_files_open(struct log_files *f, const struct conf *c, struct error *err) MUST_CHECK;
+/* Opens what the configuration names, for appending; new owners are the workers, which reopen the files by path. On
+ * failure nothing stays open. */
+bool log_files_open(struct log_files *f, const struct conf *c, const struct privileges *p,
+		    struct error *err) MUST_CHECK;
 void log_files_close(struct log_files *f);
 
 /* Closes every descriptor but the standard ones and those of `keep`, which is sorted on the way; -1 stands for none. */
@@ -26,7 +29,7 @@ void files_close_all_but(int *keep, size_t n);
 /* Where the lock of the data folder lies. */
 void data_dir_lock_path(const struct conf *c, struct buf *out);
 /* Makes the data folder if need be and locks it. The descriptor, or -1 (another master, named by its pid). */
-int data_dir_lock(const struct conf *c, struct error *err) MUST_CHECK;
+int data_dir_lock(const struct conf *c, const struct privileges *p, struct error *err) MUST_CHECK;
 /* Says whose lock it is; called when the start has succeeded so far that this is the node's master. */
 void data_dir_lock_sign(int fd);
 
@@ -43,6 +46,6 @@ void pidfile_remove(const char *path);
  * In a child process (it ends before any worker starts, with its threads and locks): checks the store, migrates it,
  * reads or makes the node's id.
  */
-bool storage_prepare(const struct conf *c, char node_id[40], struct error *err) MUST_CHECK;
+bool storage_prepare(const struct conf *c, const struct privileges *p, char node_id[40], struct error *err) MUST_CHECK;
 
 #endif

@@ -72,7 +72,7 @@ static void reload_begin(struct master *m)
 	}
 	g = generation_new(m, c);
 	m->loading = g;
-	if (!log_files_open(&g->logs, c, &err) || !generation_load_tls(m, g, &err) ||
+	if (!log_files_open(&g->logs, c, &m->privileges, &err) || !generation_load_tls(m, g, &err) ||
 	    !listeners_bind(&m->listeners, c, g->number, 0, &err)) {
 		reload_fail(m, err.msg);
 		return;

@@ -124,6 +124,7 @@ static void slot_close_foreign(const struct master *m, const struct generation *
 static NORETURN void slot_child(const struct slot *s, const struct generation *g, int ready_fd)
 {
 	const struct master *m = s->master;
+	struct error err = ERROR_INIT;
 	struct worker_start start = {
 	    .conf = g->conf,
 	    .shm = m->shm,
@@ -145,6 +146,11 @@ static NORETURN void slot_child(const struct slot *s, const struct generation *g
 	/* Ctrl-C reaches the whole process group; what it means is for the master to say. */
 	signal(SIGINT, SIG_IGN);
 	FAULT("worker.boot");
+	if (!privileges_drop(&m->privileges, &err)) {
+		dprintf(ready_fd, "%s", err.msg);
+		_exit(WORKER_EXIT_BOOT);
+	}
+	privileges_limit(g->conf, true);
 	exit(worker_main(&start));
 }
 

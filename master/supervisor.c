@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,9 +144,21 @@ static bool start_configuration(struct master *m, struct error *err)
 	return true;
 }
 
+static bool start_privileges(struct master *m, struct error *err)
+{
+	static const mode_t masks[] = {
+	    [UMASK_002] = 002, [UMASK_007] = 007, [UMASK_022] = 022, [UMASK_027] = 027, [UMASK_077] = 077};
+	const struct conf *c = m->current->conf;
+
+	if (c->server.umask != UMASK_INHERIT)
+		umask(masks[c->server.umask]);
+	privileges_limit(c, false);
+	return privileges_find(c, &m->privileges, err);
+}
+
 static bool start_logs(struct master *m, struct error *err)
 {
-	if (!log_files_open(&m->current->logs, m->current->conf, err))
+	if (!log_files_open(&m->current->logs, m->current->conf, &m->privileges, err))
 		return false;
 	supervisor_use_logs(m);
 	supervisor_show_title(m);
@@ -176,7 +189,7 @@ static bool start_lock(struct master *m, struct error *err)
 	buf_free(&path);
 	if (m->lock_fd != -1)
 		return true; /* signed when the former master has ended */
-	m->lock_fd = data_dir_lock(m->current->conf, err);
+	m->lock_fd = data_dir_lock(m->current->conf, &m->privileges, err);
 	if (m->lock_fd == -1)
 		return false;
 	data_dir_lock_sign(m->lock_fd);
@@ -199,7 +212,7 @@ static bool start_listeners(struct master *m, struct error *err)
 
 static bool start_storage(struct master *m, struct error *err)
 {
-	return storage_prepare(m->current->conf, m->node_id, err);
+	return storage_prepare(m->current->conf, &m->privileges, m->node_id, err);
 }
 
 static bool start_pidfile(struct master *m, struct error *err)
@@ -267,8 +280,8 @@ static bool start_workers(struct master *m, struct error *err)
 }
 
 static bool (*const start_steps[])(struct master *m, struct error *err) = {
-    start_configuration, start_logs,    start_limits, start_lock, start_tls,     start_listeners,
-    start_storage,       start_pidfile, start_shared, start_loop, start_workers,
+    start_configuration, start_privileges, start_logs,    start_limits, start_lock, start_tls,
+    start_listeners,     start_storage,    start_pidfile, start_shared, start_loop, start_workers,
 };
 
 static bool master_start(struct master *m)
@@ -577,7 +590,7 @@ void supervisor_reopen_logs(struct master *m)
 
 		if (g->retired)
 			continue;
-		if (!log_files_open(&fresh, g->conf, &err)) {
+		if (!log_files_open(&fresh, g->conf, &m->privileges, &err)) {
 			log_error("master", "cannot reopen a log file, the old one stays", KV_S("error", err.msg));
 			continue;
 		}

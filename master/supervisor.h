@@ -14,6 +14,7 @@
 #include "master/files.h"
 #include "master/listeners.h"
 #include "master/master.h"
+#include "master/privileges.h"
 #include "master/slots.h"
 #include "master/upgrade.h"
 
@@ -55,9 +56,10 @@ struct master {
 	char node_id[40];
 	int signal_fd;
 	int lock_fd;
-	int pipe[2];   /* workers watch [0]; its end tells them that the master is dead */
-	int shm_fd;    /* of the segment, for a master that is to succeed this one */
-	char *pidfile; /* as written; NULL: none */
+	int pipe[2];                  /* workers watch [0]; its end tells them that the master is dead */
+	int shm_fd;                   /* of the segment, for a master that is to succeed this one */
+	struct privileges privileges; /* of workers and in the data folder */
+	char *pidfile;                /* as written; NULL: none */
 	struct upgrade upgrade;
 	int64_t watchdog_every, watchdog_at; /* of the service manager; 0: none */
 	unsigned wanted;                     /* workers to keep running: server.workers and TTIN/TTOU */

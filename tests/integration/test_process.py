@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """The process model under load: workers that have served their number, binary upgrade, systemd, privileges, titles."""
 import os
+import pwd
 import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
-from signal import SIGHUP, SIGKILL, SIGQUIT, SIGTERM, SIGUSR2, SIGWINCH
+from pathlib import Path
+from signal import SIGHUP, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH
 
 import psutil
 import pytest
@@ -271,6 +274,7 @@ def test_upgrade_of_process_one_is_refused(make_server):
 
 
 def test_winch_retires_the_workers_and_hup_brings_them_back(server):
+    server.wait_workers(2)
     with requests.Session() as kept:
         kept.get(server.url + "/healthz")
         server.signal(SIGWINCH)
@@ -389,3 +393,104 @@ def test_titles(server):
         shown = server.command("status", "-c", server.conf_path, check=True).stdout
         assert "draining" in shown
     server.wait_workers(2)
+
+
+# ---- privileges, descriptors, limits ----
+
+def proc(pid, name):
+    """/proc/PID/status or limits as a dictionary."""
+    with open("/proc/%d/%s" % (pid, name)) as f:
+        if name == "status":
+            return dict(line.rstrip("\n").split(":\t", 1) for line in f)
+        return {line[:26].strip(): line[26:].split() for line in f}
+
+
+def open_files(pid):
+    found = set()
+    for name in os.listdir("/proc/%d/fd" % pid):
+        try:
+            found.add(os.readlink("/proc/%d/fd/%s" % (pid, name)))
+        except FileNotFoundError:
+            pass
+    return found
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that other users may look into."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_workers_run_as_another_user(make_server, open_folder):
+    nobody = pwd.getpwnam("nobody")
+    error = open_folder / "error.log"
+    # The leak checker may not look into a process that has changed its user.
+    s = make_server({"server": {"user": "nobody", "umask": "027"}, "log": {"error": str(error)}},
+                    env={"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0"}, folder=open_folder)
+    workers = s.wait_workers(2)
+    master = s.process.pid
+    assert proc(master, "status")["Uid"].split() == ["0"] * 4
+    for w in workers:
+        status = proc(w["pid"], "status")
+        assert status["Uid"].split() == [str(nobody.pw_uid)] * 4 and status["Gid"].split() == [str(nobody.pw_gid)] * 4
+        assert set(status["Groups"].split()) <= {str(nobody.pw_gid)}
+        assert int(status["CapEff"], 16) == 0 and int(status["CapPrm"], 16) == 0 and status["NoNewPrivs"] == "1"
+        assert status["Umask"] == "0027"
+        assert proc(w["pid"], "limits")["Max core file size"][0] == "0"
+        assert not any(name.endswith("/lock") for name in open_files(w["pid"]))
+    r = s.post("/api/debates", {"task": "Who are we?", "rounds": 1})
+    assert r.status_code in (200, 201), r.text
+    others = [p for p in [s.data_dir, *s.data_dir.rglob("*")] if p.stat().st_uid != nobody.pw_uid]
+    assert not others
+    # Logs are moved away and opened again, by root and by workers that are not root.
+    os.rename(s.access_path, open_folder / "access.old")
+    os.kill(master, SIGUSR1)
+    wait_until(s.access_path.exists, what="the new access log")
+    wait_until(lambda: s.get("/healthz") and s.access_path.stat().st_size > 0, what="lines in it")
+    # A reload and an upgrade keep to it.
+    s.signal(SIGHUP)
+    wait_until(lambda: s.status()["generation"] == 2 and len(s.workers(None)) == 2, what="reload")
+    os.kill(master, SIGUSR2)
+    new = wait_until(lambda: next((p for p, title in masters(s).items() if "new master" in title), None), what="upgrade")
+    end(master)
+    s.process.wait()
+    assert all(proc(w["pid"], "status")["Uid"].split()[0] == str(nobody.pw_uid) for w in s.wait_workers(2))
+    end(new)
+    assert not (s.data_dir / "control.sock").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("key,value,words", [("user", "nobody-of-that-name", "no user nobody-of-that-name"),
+                                             ("group", "none-of-that-name", "no group none-of-that-name")])
+def test_unknown_user_stops_the_start(make_server, key, value, words):
+    code, text = make_server({"server": {key: value}}, start=False).spawn().expect_exit()
+    assert code == 1 and words in text
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_data_folder_of_somebody_else_is_named(make_server, open_folder):
+    s = make_server({"server": {"user": "nobody"}}, start=False, folder=open_folder)
+    s.data_dir.mkdir(mode=0o700)
+    code, text = s.spawn().expect_exit()
+    assert code == 1 and "cannot open lock: Permission denied" in text
+
+
+def test_limits_and_descriptors(make_server):
+    s = make_server({"server": {"core_size": "1MiB", "memory_limit": "60000GiB"}}, start=False)
+    with tempfile.TemporaryFile() as stray:
+        with open(s.log_path, "ab") as log:
+            s.process = subprocess.Popen([binary(), "-c", str(s.conf_path)], stdin=subprocess.DEVNULL, stdout=log,
+                                         stderr=log, cwd=s.folder, env=s.environment(), start_new_session=True,
+                                         pass_fds=[stray.fileno()])
+        s.wait_ready()
+        name = os.readlink("/proc/self/fd/%d" % stray.fileno())
+        workers = s.wait_workers(2)
+        for pid in [s.process.pid, *(w["pid"] for w in workers)]:
+            assert name not in open_files(pid)
+            assert proc(pid, "limits")["Max core file size"][0] == str(1 << 20)
+        for w in workers:
+            assert proc(w["pid"], "limits")["Max data size"][0] == str(60000 << 30)
+            assert not any("memfd" in f or f.endswith("/lock") for f in open_files(w["pid"]))
