@@ -62,13 +62,13 @@ def memory_kb(pid, field="VmHWM"):
 class Server:
     """build/aragorad in a temporary folder."""
 
-    def __init__(self, workers, extra="", access=False, folder=None, server=""):
+    def __init__(self, workers, extra="", access=False, folder=None, server="", ws_bind=None):
         self.folder = folder or tempfile.mkdtemp(prefix="aragora-bench.")
         self.port = free_port()
         config = os.path.join(self.folder, "aragora.yml")
         log = f"{self.folder}/access" if access else ""
         with open(config, "w") as f:
-            f.write(f"""server: {{bind: ["127.0.0.1:{self.port}"], ws_bind: ["127.0.0.1:{free_port()}"], workers: {workers}{server}}}
+            f.write(f"""server: {{bind: ["127.0.0.1:{self.port}"], ws_bind: ["{ws_bind or '127.0.0.1:%d' % free_port()}"], workers: {workers}{server}}}
 log: {{level: warning, error: "{self.folder}/log", access: "{log}"}}
 storage: {{data_dir: "{self.folder}/data"}}
 {extra}

@@ -11,4 +11,5 @@ done
 # shellcheck disable=SC2086
 [ -z "$need" ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need >/dev/null
 /usr/bin/python3 tests/bench/http_bench.py
+/usr/bin/python3 tests/bench/tls_bench.py
 /usr/bin/python3 tests/bench/debates_bench.py "$@"
