@@ -19,6 +19,7 @@ from conftest import ROOT, binary, wait_until
 from crash import Node, check_debate, follow, gone, node_config, pace
 from load import Load
 from provider import ProviderServer
+from storm import storm
 
 
 def pids(server):
@@ -72,7 +73,7 @@ def test_successor_that_dies_leaves_the_old_one_serving(make_server, tmp_path):
     assert not load.failures, load.failures[:5]
 
 
-# ---- binary upgrade ----
+# ---- reloads ----
 
 @pytest.fixture(scope="module")
 def provider():
@@ -93,6 +94,17 @@ def make_node(tmp_path):
     for node in made:
         node.close()
 
+
+def test_reload_every_second(make_node, provider):
+    """Ten seconds of it (make chaos: a minute, more sockets): no failed request, no socket error, no lost event."""
+    pace(provider, 0.05)
+    node = make_node(node_config(provider, server={"workers": 2}, log={"level": "info"}))
+    node.wait_workers(2)
+    done = storm(node, provider, 10, 100)
+    assert done["reloads"] >= 4 and done["restarts"] >= 100 and done["told_to_close"] > 0
+
+
+# ---- binary upgrade ----
 
 def masters(server):
     """Pids of masters, by their titles."""
