@@ -200,7 +200,7 @@ __attribute__((unused)) static struct answer harness_answer(struct harness *h)
 		assert_true(condition);                             \
 	} while (0)
 
-static bool answer_has(const struct answer *a, const char *line)
+__attribute__((unused)) static bool answer_has(const struct answer *a, const char *line)
 {
 	return str_ifind(a->head, str_of(line)) >= 0;
 }
