@@ -127,6 +127,7 @@ struct conf {
 		int echo;
 		int64_t max_message, ping_interval, heartbeat, max_per_ip, connection_rate, message_rate, message_burst;
 		int64_t queue_bytes; /* per socket; 4 MiB */
+		int64_t lag_timeout;
 	} websocket;
 	struct {
 		int enabled;

@@ -223,7 +223,9 @@ const struct conf_key conf_table[] = {
 	{"websocket.message_burst", INT(1, MANY), .flags = CONF_RELOAD, AT(websocket.message_burst), .dflt = "20",
 	 .env = "ARAGORA_WS_MSG_BURST", .help = "Messages that may come at once."},
 	{"websocket.queue_bytes", SIZE(65536, GIB), .flags = CONF_RELOAD, AT(websocket.queue_bytes), .dflt = "4MiB",
-	 .env = "", .help = "A socket with more unread bytes is closed and may resume."},
+	 .env = "", .help = "A socket with more unread bytes lags: it gets events from the log as it reads."},
+	{"websocket.lag_timeout", DURATION(100 * MS, DAY), .flags = CONF_RELOAD, AT(websocket.lag_timeout), .dflt = "30",
+	 .env = "", .help = "A socket that lags for so long is closed with 4008 and may resume."},
 
 	{"rate_limit.enabled", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(rate_limit.enabled), .dflt = "true", .env = "",
 	 .help = "Apply the limits that routes declare."},

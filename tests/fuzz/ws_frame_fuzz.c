@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(copy, data, size);
 	while (at < size) {
 		struct ws_frame f = {.fin = false};
-		int code = 0, r = ws_frame_parse((struct str){copy + at, size - at}, 65536, (data[0] & 1) != 0, &f, &code);
+		int code = 0,
+		    r = ws_frame_parse((struct str){copy + at, size - at}, 65536, (data[0] & 1) != 0, &f, &code);
 		size_t n;
 
 		BUG_ON((r < 0) != (code != 0));

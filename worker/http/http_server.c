@@ -96,6 +96,7 @@ void server_count(struct http_server *s, int connections, int sockets, int strea
 	s->streams += (unsigned)streams;
 	atomic_store_explicit(&slot->connections, s->count, memory_order_relaxed);
 	atomic_store_explicit(&slot->sockets, s->sockets + s->streams, memory_order_relaxed);
+	atomic_store_explicit(&slot->ws_open, s->sockets, memory_order_relaxed);
 }
 
 bool server_limits(const struct http_server *s, const struct http_addr *a)

@@ -9,11 +9,12 @@
 #include "worker/http/http.h"
 
 enum route_flags {
-	ROUTE_PUBLIC = 1 << 0,  /* needs no credentials ever (probes, API description) */
-	ROUTE_INLINE = 1 << 1,  /* the handler never waits: runs on the loop's stack */
-	ROUTE_WS = 1 << 2,      /* GET with an upgrade; the handler calls ws_accept */
-	ROUTE_STREAM = 1 << 3,  /* may answer with a stream; no request timeout once it has begun */
-	ROUTE_ANY_TYPE = 1 << 4 /* body need not be JSON */
+	ROUTE_PUBLIC = 1 << 0,   /* needs no credentials ever (probes, API description) */
+	ROUTE_INLINE = 1 << 1,   /* the handler never waits: runs on the loop's stack */
+	ROUTE_WS = 1 << 2,       /* GET with an upgrade; the handler calls ws_accept */
+	ROUTE_STREAM = 1 << 3,   /* may answer with a stream; no request timeout once it has begun */
+	ROUTE_ANY_TYPE = 1 << 4, /* body need not be JSON */
+	ROUTE_LATE_AUTH = 1 << 5 /* with ROUTE_WS: without credentials the first message must bring them */
 };
 
 enum route_rate { RATE_NONE, RATE_READ, RATE_WRITE, RATE_CREATE, RATE_EXPORT };

@@ -33,17 +33,26 @@ static bool authentication_refuse(struct http_request *req, enum err code, const
 	return false;
 }
 
+bool authentication_token_ok(const struct conf *c, struct str token)
+{
+	struct str api = str_of(c->auth.api_token);
+
+	return api.n > 0 && token.n > 0 && crypto_equal(token, api);
+}
+
 static bool authentication_before(struct http_request *req)
 {
 	const struct conf *c = middleware_conf(req);
-	struct str token = authentication_token(req), api = str_of(c->auth.api_token);
-	bool known = api.n > 0 && token.n > 0 && crypto_equal(token, api);
+	struct str token = authentication_token(req);
+	bool known = authentication_token_ok(c, token);
 
 	req->ctx = CONTEXT_DEFAULT;
 	req->ctx.request_id = req->request_id;
 	if (known)
 		req->ctx.principal = STR("api-token");
 	if (known || (req->route->flags & ROUTE_PUBLIC) || !conf_auth_required(c))
+		return true;
+	if (token.n == 0 && (req->route->flags & ROUTE_LATE_AUTH)) /* who it is, its handler finds out */
 		return true;
 	if (token.n == 0)
 		return authentication_refuse(req, ERR_AUTH_REQUIRED, "missing", "authentication is required");

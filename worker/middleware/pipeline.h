@@ -25,6 +25,9 @@ extern const struct middleware middleware_timeout;
 extern const struct middleware middleware_metrics;
 extern const struct middleware middleware_request_log;
 
+/* Is it the token that may call the API? */
+bool authentication_token_ok(const struct conf *c, struct str token);
+
 /* The configuration behind a request. */
 const struct conf *middleware_conf(const struct http_request *req);
 

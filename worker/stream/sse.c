@@ -88,7 +88,14 @@ static void sse_failed(void *arg)
 	http_stream_end(e->out); /* EventSource comes back with Last-Event-ID */
 }
 
-static const struct follower_ops sse_follower_ops = {sse_send, sse_caught_up, sse_failed};
+static bool sse_roomy(void *arg)
+{
+	const struct sse *e = arg;
+
+	return (int64_t)http_stream_queued(e->out) <= e->w->conf->websocket.queue_bytes / 4;
+}
+
+static const struct follower_ops sse_follower_ops = {sse_send, sse_caught_up, sse_failed, sse_failed, sse_roomy};
 
 static void sse_on_drain(void *arg)
 {

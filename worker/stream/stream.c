@@ -57,18 +57,27 @@ struct follower {
 	int64_t cursor;
 	int64_t report_at; /* -1: nothing to report */
 	bool full;         /* the carrier's queue is above its limit */
+	int64_t full_us;   /* since when */
 	struct token_streams tokens;
 };
 
+/* A carrier that follows everything of a workspace. */
 struct firehose {
-	struct firehose *next;
-	struct token_streams tokens;
+	struct firehose *next, **link; /* of the source's */
+	struct source *source;
+	struct token_streams *tokens; /* NULL before the first */
+	const struct follower_ops *ops;
+	void *arg;
+};
+
+/* What the carriers of a workspace's firehose share. */
+struct source {
+	struct source *next;
+	struct firehose *carriers;
 	struct stream *s;
 	struct context ctx;
 	char workspace[128];
 	struct bus_sub *sub;
-	const struct follower_ops *ops;
-	void *arg;
 	int64_t joined_ms;
 	uint64_t head; /* of the workspace's cell, accounted for by hints and looks */
 	bool primed;   /* the debates that ran when it joined are known */
@@ -96,7 +105,7 @@ struct topic {
 struct stream {
 	struct worker *w;
 	struct topic *topics;
-	struct firehose *firehoses;
+	struct source *sources;
 	struct stream_sockets *sockets;
 	struct loop_timer tick;
 	unsigned readers, ticks;
@@ -105,7 +114,7 @@ struct stream {
 };
 
 static void topic_read(struct topic *t);
-static void firehose_compare(struct firehose *h, bool death);
+static void source_compare(struct source *h, bool death);
 
 /* ---- frames ---- */
 
@@ -140,9 +149,16 @@ static size_t frame_bytes(const struct frame *f)
 
 /* ---- delivering ---- */
 
-static void follower_push(struct follower *f, const struct frame *frame)
+static void follower_send(struct follower *f, const struct frame *frame)
 {
 	f->full = !f->ops->send(f->arg, frame);
+	if (f->full)
+		f->full_us = clock_mono_us();
+}
+
+static void follower_push(struct follower *f, const struct frame *frame)
+{
+	follower_send(f, frame);
 	f->cursor = frame->seq;
 	if (f->report_at >= 0 && f->cursor >= f->report_at) {
 		f->report_at = -1;
@@ -165,15 +181,23 @@ static void topic_deliver(struct topic *t, const struct frame *frame)
 			follower_push(f, frame);
 }
 
+static struct source *source_find(const struct stream *s, const char *workspace)
+{
+	struct source *h;
+
+	for (h = s->sources; h != NULL && strcmp(h->workspace, workspace) != 0; h = h->next)
+		;
+	return h;
+}
+
 static void topic_firehose(struct topic *t, const struct frame *frame)
 {
+	const struct source *source = t->firehose ? source_find(t->s, t->workspace) : NULL;
 	struct firehose *h;
 
-	if (!t->firehose)
-		return;
-	for (h = t->s->firehoses; h != NULL; h = h->next)
-		if (strcmp(h->workspace, t->workspace) == 0 && !h->ops->send(h->arg, frame))
-			h->ops->failed(h->arg);
+	for (h = source != NULL ? source->carriers : NULL; h != NULL; h = h->next)
+		if (!h->ops->send(h->arg, frame))
+			h->ops->lagged(h->arg);
 }
 
 /* Keeps at most debates.event_buffer frames and 1 MiB. */
@@ -262,11 +286,21 @@ static bool tokens_pass(struct token_streams *k, const struct stream_message *m,
 		return false;
 	open->last += m->token_kind == TOKEN_DELTA;
 	fits = fits && open->last == m->agent_seq;
-	if (!fits)
-		metric_add(M_STREAM_DROPPED, 1, NULL);
 	if (!fits || m->token_kind == TOKEN_FINISH)
 		open->id = 0;
 	return fits;
+}
+
+/* The first to go when a reader is slow: nothing ephemeral is put on top of a queue that is already long. */
+static bool ops_roomy(const struct follower_ops *ops, void *arg)
+{
+	return ops->roomy == NULL || ops->roomy(arg);
+}
+
+static void stream_dropped(const struct stream *s)
+{
+	metric_add(M_STREAM_DROPPED, 1, NULL);
+	atomic_fetch_add_explicit(&s->w->shm->slots[s->w->slot].ws_dropped, 1, memory_order_relaxed);
 }
 
 static uint64_t stream_hash(struct str s)
@@ -283,20 +317,32 @@ static const char *const token_types[] = {"token_start", "token_delta", "token_e
 
 static void topic_token(struct topic *t, const struct stream_message *m, struct str envelope)
 {
+	const struct source *source = t->firehose ? source_find(t->s, t->workspace) : NULL;
 	struct frame frame = {0};
 	struct follower *f;
 	struct firehose *h;
+	bool roomy;
 
 	if (m->token_kind > TOKEN_FINISH)
 		return;
 	frame_render(&frame, 0, str_of(token_types[m->token_kind]), envelope);
 	frame.debate = t->id;
-	for (f = t->followers; f != NULL; f = f->next)
-		if (tokens_pass(&f->tokens, m, !f->full && f->cursor >= m->seq))
-			f->full = !f->ops->send(f->arg, &frame);
-	for (h = t->s->firehoses; t->firehose && h != NULL; h = h->next)
-		if (strcmp(h->workspace, t->workspace) == 0 && tokens_pass(&h->tokens, m, t->tail >= m->seq))
+	for (f = t->followers; f != NULL; f = f->next) {
+		roomy = !f->full && ops_roomy(f->ops, f->arg);
+		if (tokens_pass(&f->tokens, m, roomy && f->cursor >= m->seq))
+			follower_send(f, &frame);
+		else if (!roomy)
+			stream_dropped(t->s);
+	}
+	for (h = source != NULL ? source->carriers : NULL; h != NULL; h = h->next) {
+		if (h->tokens == NULL)
+			h->tokens = xcalloc(1, sizeof(*h->tokens));
+		roomy = ops_roomy(h->ops, h->arg);
+		if (tokens_pass(h->tokens, m, roomy && t->tail >= m->seq))
 			(void)h->ops->send(h->arg, &frame); /* a full queue shows at the next event */
+		else if (!roomy)
+			stream_dropped(t->s);
+	}
 	frame_clear(&frame);
 }
 
@@ -449,7 +495,7 @@ static bool topic_page(struct topic *t, const struct stream_event *events, size_
 	for (i = 0; i < n; i++) {
 		if (events[i].seq != after + 1 + (int64_t)i)
 			return error_set(err, ERR_INTERNAL, "the log of %s has a hole at seq %lld", t->id,
-					 (long long)(after + 1 + (int64_t)i));
+					 (long long)after + 1 + (long long)i);
 		frame_render(&frame, events[i].seq, events[i].type, events[i].envelope);
 		if (frame.seq == t->tail + 1) {
 			topic_append(t, frame);
@@ -699,19 +745,30 @@ static void stream_look_at_log(struct stream *s, int64_t now)
 
 #define STREAM_TOPIC_IDLE (10 * SEC_US) /* a topic without followers is kept that long: they may come back */
 
+/* Who has not come back from a full queue for long is sent away, to resume from the log when it can read again. */
+static void topic_lagging(const struct topic *t, int64_t now)
+{
+	struct follower *f;
+
+	for (f = t->followers; f != NULL; f = f->next)
+		if (f->full && now - f->full_us > t->s->w->conf->websocket.lag_timeout)
+			f->ops->lagged(f->arg);
+}
+
 static void stream_tick(void *arg)
 {
 	struct stream *s = arg;
 	uint64_t deaths = atomic_load(&s->w->shm->deaths);
 	int64_t now = clock_mono_us();
 	struct topic **p = &s->topics, *t;
-	struct firehose *h;
+	struct source *h;
 	int64_t topics = 0;
 
 	while ((t = *p) != NULL) {
 		topic_compare(t, deaths != s->deaths);
+		topic_lagging(t, now);
 		/* For the firehose a topic is kept until its debate has ended: running ones are few. */
-		if (t->followers != NULL || t->reading || (t->firehose && s->firehoses != NULL && !t->ended))
+		if (t->followers != NULL || t->reading || (t->firehose && s->sources != NULL && !t->ended))
 			t->idle_since_us = now;
 		if (now - t->idle_since_us > STREAM_TOPIC_IDLE) {
 			*p = t->next;
@@ -722,8 +779,8 @@ static void stream_tick(void *arg)
 		}
 	}
 	metric_set(M_STREAM_TOPICS, topics, NULL);
-	for (h = s->firehoses; h != NULL; h = h->next)
-		firehose_compare(h, deaths != s->deaths);
+	for (h = s->sources; h != NULL; h = h->next)
+		source_compare(h, deaths != s->deaths);
 	s->deaths = deaths;
 	if (++s->ticks % STREAM_LOG_TICKS == 0)
 		stream_look_at_log(s, now);
@@ -804,9 +861,9 @@ static void topic_to_firehose(struct topic *t, int64_t after, int64_t head)
 }
 
 /* "<seq> <debate id>": a debate of the workspace has an event; from here on it is followed without holes. */
-static void firehose_on_message(void *arg, struct str name, struct str message)
+static void source_on_message(void *arg, struct str name, struct str message)
 {
-	struct firehose *h = arg;
+	struct source *h = arg;
 	struct str rest = message, number;
 	uint64_t seq;
 
@@ -825,12 +882,12 @@ static void firehose_on_message(void *arg, struct str name, struct str message)
  * Which debates of the workspace run, or have ended of late: at the beginning those are followed from where they stand;
  * later, when the workspace's cell moved without a hint, those that are new from their beginning.
  */
-CO_FN static void firehose_look(void *arg)
+CO_FN static void source_look(void *arg)
 {
 	struct stream *s = arg;
 	struct arena *a = arena_new(0);
 	struct error err = ERROR_INIT;
-	struct firehose *h;
+	struct source *h;
 	struct db_rows rows;
 	size_t i;
 	bool ok = true;
@@ -839,7 +896,7 @@ CO_FN static void firehose_look(void *arg)
 		char workspace[sizeof(h->workspace)];
 		int64_t since, back = clock_wall_ms() - FIREHOSE_BACK_MS;
 
-		for (h = s->firehoses; h != NULL && !h->look; h = h->next)
+		for (h = s->sources; h != NULL && !h->look; h = h->next)
 			;
 		if (h == NULL)
 			break;
@@ -851,31 +908,30 @@ CO_FN static void firehose_look(void *arg)
 		    "SELECT id, last_seq, created_at FROM debates WHERE workspace_id = $1 AND"
 		    " (status IN ('queued', 'running') OR completed_at >= $2) ORDER BY created_at DESC LIMIT 1000",
 		    DB_ARGS(DB_Z(workspace), DB_I(since > back ? since : back)), &rows, &err);
-		for (h = s->firehoses; h != NULL && strcmp(h->workspace, workspace) != 0; h = h->next)
-			;
+		h = source_find(s, workspace);
 		if (!ok && h != NULL)
 			h->look = true; /* at the next tick */
 		for (i = 0; ok && h != NULL && i < rows.count; i++)
 			topic_to_firehose(topic_get(s, &h->ctx, db_str(&rows, i, 0)),
 					  db_int(&rows, i, 2) >= since ? 0 : db_int(&rows, i, 1), db_int(&rows, i, 1));
-		for (; ok && h != NULL; h = h->next)
-			h->primed = h->primed || strcmp(h->workspace, workspace) == 0;
+		if (ok && h != NULL)
+			h->primed = true;
 	}
 	arena_free(a);
 	s->looking = false;
 }
 
-static void stream_look_for_firehose(struct stream *s)
+static void stream_look_for_sources(struct stream *s)
 {
 	if (s->looking || s->closing)
 		return;
 	s->looking = true;
-	if (co_spawn("firehose", firehose_look, s) == NULL)
+	if (co_spawn("firehose", source_look, s) == NULL)
 		s->looking = false;
 }
 
 /* As topic_compare, for the cells of workspaces; who is not primed yet looks again too. */
-static void firehose_compare(struct firehose *h, bool death)
+static void source_compare(struct source *h, bool death)
 {
 	char name[136];
 	uint64_t head = bus_head(h->s->w->bus, stream_workspace_name(name, str_of(h->workspace)));
@@ -891,37 +947,66 @@ static void firehose_compare(struct firehose *h, bool death)
 	h->suspicious = false;
 	h->head = head;
 	h->look = true;
-	stream_look_for_firehose(h->s);
+	stream_look_for_sources(h->s);
+}
+
+static struct source *source_get(struct stream *s, struct str workspace)
+{
+	struct source *h;
+	char text[sizeof(h->workspace)], name[136];
+
+	(void)snprintf(text, sizeof(text), "%.*s", STR_ARG(str_sub(workspace, 0, sizeof(text) - 1)));
+	h = source_find(s, text);
+	if (h != NULL)
+		return h;
+	h = xcalloc(1, sizeof(*h));
+	h->s = s;
+	h->joined_ms = clock_wall_ms();
+	memcpy(h->workspace, text, sizeof(text));
+	h->ctx = (struct context){STR_NONE, STR("default"), str_of(h->workspace), STR_NONE};
+	h->sub = bus_subscribe(s->w->bus, stream_workspace_name(name, workspace), source_on_message, h);
+	h->head = bus_head(s->w->bus, str_of(name));
+	h->next = s->sources;
+	s->sources = h;
+	h->look = true;
+	stream_look_for_sources(s);
+	return h;
+}
+
+static void source_free(struct source *h)
+{
+	struct source **p;
+
+	for (p = &h->s->sources; *p != h; p = &(*p)->next)
+		;
+	*p = h->next;
+	bus_unsubscribe(h->s->w->bus, h->sub);
+	free(h);
 }
 
 struct firehose *firehose_new(struct stream *s, const struct context *ctx, const struct follower_ops *ops, void *arg)
 {
 	struct firehose *h = xcalloc(1, sizeof(*h));
-	char name[136];
 
-	h->s = s;
 	h->ops = ops;
 	h->arg = arg;
-	h->joined_ms = clock_wall_ms();
-	(void)snprintf(h->workspace, sizeof(h->workspace), "%.*s", STR_ARG(str_sub(ctx->workspace_id, 0, 127)));
-	h->ctx = (struct context){STR_NONE, STR("default"), str_of(h->workspace), STR_NONE};
-	h->sub = bus_subscribe(s->w->bus, stream_workspace_name(name, ctx->workspace_id), firehose_on_message, h);
-	h->head = bus_head(s->w->bus, str_of(name));
-	h->next = s->firehoses;
-	s->firehoses = h;
-	h->look = true;
-	stream_look_for_firehose(s);
+	h->source = source_get(s, ctx->workspace_id);
+	h->next = h->source->carriers;
+	if (h->next != NULL)
+		h->next->link = &h->next;
+	h->link = &h->source->carriers;
+	h->source->carriers = h;
 	return h;
 }
 
 void firehose_free(struct firehose *h)
 {
-	struct firehose **p;
-
-	for (p = &h->s->firehoses; *p != h; p = &(*p)->next)
-		;
-	*p = h->next;
-	bus_unsubscribe(h->s->w->bus, h->sub);
+	*h->link = h->next;
+	if (h->next != NULL)
+		h->next->link = h->link;
+	if (h->source->carriers == NULL)
+		source_free(h->source);
+	free(h->tokens);
 	free(h);
 }
 
@@ -940,6 +1025,13 @@ struct stream_sockets **stream_sockets(struct stream *s)
 struct stream *stream_open(struct worker *w)
 {
 	struct stream *s = xcalloc(1, sizeof(*s));
+	struct shm_slot *slot = &w->shm->slots[w->slot];
+
+	/* A former owner may have died with sockets open. */
+	atomic_store(&slot->ws_open, 0);
+	atomic_store(&slot->ws_authenticated, 0);
+	atomic_store(&slot->ws_subscriptions, 0);
+	atomic_store(&slot->ws_lagging, 0);
 
 	s->w = w;
 	s->deaths = atomic_load(&w->shm->deaths);
@@ -960,6 +1052,21 @@ void stream_close(struct stream *s)
 		topic_free(t);
 	}
 	free(s);
+}
+
+void stream_each_topic(const struct stream *s, void (*fn)(void *arg, const char *debate_id, unsigned followers),
+		       void *arg)
+{
+	const struct topic *t;
+	const struct follower *f;
+	unsigned n;
+
+	for (t = s->topics; t != NULL; t = t->next) {
+		for (n = 0, f = t->followers; f != NULL; f = f->next)
+			n++;
+		if (n > 0)
+			fn(arg, t->id, n);
+	}
 }
 
 unsigned stream_subscribers(const struct stream *s, struct str debate_id)

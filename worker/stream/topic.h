@@ -32,6 +32,10 @@ struct follower_ops {
 	void (*caught_up)(void *arg, int64_t cursor);
 	/* The log cannot be read: ends the carrier with a code that says come back. */
 	void (*failed)(void *arg);
+	/* It has been too slow for too long: the same. May be called again. */
+	void (*lagged)(void *arg);
+	/* Is there room for what may be lost? NULL: always. */
+	bool (*roomy)(void *arg);
 };
 
 /* Follows one debate from `after` on; the cursor only moves by sending. Raises interest before it returns. */
@@ -45,6 +49,10 @@ struct str follower_debate(const struct follower *f);
 void follower_drained(struct follower *f);
 void follower_free(struct follower *f);
 
+/* Calls fn for each debate that somebody on this worker follows by name. */
+void stream_each_topic(const struct stream *s, void (*fn)(void *arg, const char *debate_id, unsigned followers),
+		       void *arg);
+
 /* Follows every debate of a workspace from now on, without holes; a carrier that falls behind is ended. */
 struct firehose;
 struct firehose *firehose_new(struct stream *s, const struct context *ctx, const struct follower_ops *ops, void *arg);
@@ -56,6 +64,9 @@ struct stream_sockets **stream_sockets(struct stream *s);
 /* Renders an envelope. */
 void frame_render(struct frame *f, int64_t seq, struct str type, struct str envelope);
 void frame_clear(struct frame *f);
+
+/* ws_stats.c */
+void stream_stats(struct http_request *req);
 
 /* ws_api.c */
 void stream_sockets_drain(struct stream *s, int64_t spread_us);

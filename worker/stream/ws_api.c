@@ -13,7 +13,9 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "worker/debate/debate.h"
+#include "worker/middleware/pipeline.h"
 #include "worker/stream/snapshot.h"
 #include "worker/stream/sse.h"
 #include "worker/stream/topic.h"
@@ -24,6 +26,7 @@
 #define SOCKET_SUBS_MAX 64    /* debates one socket may follow */
 #define SOCKET_BAD_MAX 5      /* unreadable messages in a row, then 1003 (websocket.md 4) */
 #define SOCKET_HELD_MAX 256
+#define SOCKET_AUTH_US (10 * SEC_US) /* for the first message, if it has to bring the token */
 #define SOCKET_HOLD_US (500 * MS_US)
 
 struct socket_sub {
@@ -40,11 +43,23 @@ struct socket_message {
 	char text[];
 };
 
+/*
+ * The beginning of a socket's life. A client that will subscribe says so right after the greeting. Until then the
+ * firehose's frames wait: sent before the subscription's they would be repeated by it, or be out of order. A client
+ * that must authenticate has not even been greeted.
+ */
+struct socket_opening {
+	struct loop_timer timer;
+	char *subscribe;          /* message of a subscription in the URL, or NULL */
+	struct ws_message **held; /* NULL before the first */
+	unsigned held_count;
+	size_t held_bytes;
+};
+
 struct socket {
-	struct socket *next;
+	struct socket *next, **link;
 	struct stream *s;
 	struct ws *ws; /* NULL once closed */
-	struct arena *arena;
 	struct context ctx;
 	char client_id[16];
 	bool authenticated, v1; /* v1: subprotocol aragora-v1 */
@@ -53,38 +68,62 @@ struct socket {
 	struct socket_sub *subs;
 	unsigned sub_count, bad;
 	struct firehose *firehose;
-	/*
-	 * A client that will subscribe says so right after the greeting. Until then the firehose's frames wait: sent
-	 * before the subscription's they would be repeated by it, or be out of order.
-	 */
-	struct loop_timer hold;
-	struct ws_message **held;
-	unsigned held_count;
-	size_t held_bytes;
-	bool holding;
+	struct socket_opening *opening; /* NULL soon */
 	struct socket_message *pending, **pending_tail;
 	unsigned pending_count;
 	bool working;
+	char text[]; /* what ctx points to */
 };
 
 struct stream_sockets {
 	struct socket *list;
-	unsigned count;
+	unsigned count, authenticated, subscriptions;
 	struct loop_timer heartbeat;
 	bool draining;
 };
 
+/* ---- counting ---- */
+
+static void socket_count(struct stream *s, int sockets, int authenticated)
+{
+	struct stream_sockets *all = *stream_sockets(s);
+	const struct worker *w = stream_worker(s);
+
+	all->count += (unsigned)sockets;
+	all->authenticated += (unsigned)authenticated;
+	atomic_store_explicit(&w->shm->slots[w->slot].ws_authenticated, all->authenticated, memory_order_relaxed);
+}
+
+static void socket_count_sub(struct stream *s, int n)
+{
+	struct stream_sockets *all = *stream_sockets(s);
+	const struct worker *w = stream_worker(s);
+
+	all->subscriptions += (unsigned)n;
+	atomic_store_explicit(&w->shm->slots[w->slot].ws_subscriptions, all->subscriptions, memory_order_relaxed);
+}
+
 /* ---- sending ---- */
 
-static void socket_send(struct socket *k, json_t *message)
+/* Takes the reference of doc. */
+static struct ws_message *socket_message(json_t *doc)
 {
 	struct arena *a = arena_new(0);
+	struct ws_message *m = ws_message_text(json_text(a, doc));
+
+	BUG_ON(m == NULL);
+	json_decref(doc);
+	arena_free(a);
+	return m;
+}
+
+static void socket_send(const struct socket *k, json_t *doc)
+{
+	struct ws_message *m = socket_message(doc);
 
 	if (k->ws != NULL)
-		(void)ws_send_text(k->ws,
-				   json_text(a, message)); /* control frames are few; a full queue is cut by ws */
-	json_decref(message);
-	arena_free(a);
+		(void)ws_send(k->ws, m); /* control frames are few; a full queue is cut by ws */
+	ws_message_unref(m);
 }
 
 static json_t *socket_frame(const char *type, json_t *data)
@@ -95,7 +134,7 @@ static json_t *socket_frame(const char *type, json_t *data)
 	return o;
 }
 
-static void socket_error(struct socket *k, int code, const char *category, const char *type, const char *text)
+static void socket_error(const struct socket *k, int code, const char *category, const char *type, const char *text)
 {
 	json_t *data = json_pack("{s:s, s:i, s:s, s:s}", "message", text, "code", code, "error_category", category,
 				 "error_type", type);
@@ -112,6 +151,30 @@ static bool socket_take(struct socket *k, const struct frame *f)
 	if (k->ws == NULL)
 		return false;
 	return ws_send(k->ws, f->ws);
+}
+
+static void socket_failed(void *arg)
+{
+	const struct socket *k = arg;
+
+	if (k->ws != NULL)
+		ws_close(k->ws, WS_TRY_LATER, "the log cannot be read now; resume later");
+}
+
+/* The last step against a slow reader: after losing what is ephemeral and reading late. */
+static void socket_lagged(void *arg)
+{
+	const struct socket *k = arg;
+
+	if (k->ws != NULL)
+		ws_close(k->ws, WS_LAGGED, "too slow; subscribe again with the last seq you saw");
+}
+
+static bool socket_roomy(void *arg)
+{
+	const struct socket *k = arg;
+
+	return k->ws != NULL && ws_roomy(k->ws);
 }
 
 static bool sub_send(void *arg, const struct frame *f)
@@ -136,13 +199,26 @@ static void sub_caught_up(void *arg, int64_t cursor)
 
 static void sub_failed(void *arg)
 {
-	struct socket_sub *u = arg;
+	const struct socket_sub *u = arg;
 
-	if (u->socket->ws != NULL)
-		ws_close(u->socket->ws, WS_TRY_LATER, "the log cannot be read now; resume later");
+	socket_failed(u->socket);
 }
 
-static const struct follower_ops sub_ops = {sub_send, sub_caught_up, sub_failed};
+static void sub_lagged(void *arg)
+{
+	const struct socket_sub *u = arg;
+
+	socket_lagged(u->socket);
+}
+
+static bool sub_roomy(void *arg)
+{
+	const struct socket_sub *u = arg;
+
+	return socket_roomy(u->socket);
+}
+
+static const struct follower_ops sub_ops = {sub_send, sub_caught_up, sub_failed, sub_lagged, sub_roomy};
 
 static struct socket_sub **sub_find(struct socket *k, struct str id)
 {
@@ -154,55 +230,60 @@ static struct socket_sub **sub_find(struct socket *k, struct str id)
 }
 
 /* The frames that waited are sent, or dropped because a subscription takes their place. */
-static void socket_hold_end(struct socket *k, bool send)
+static void socket_opened(struct socket *k, bool send)
 {
+	struct socket_opening *o = k->opening;
 	unsigned i;
 	bool room = true;
 
-	if (!k->holding)
+	if (o == NULL)
 		return;
-	k->holding = false;
-	loop_timer_stop(&k->hold);
-	for (i = 0; i < k->held_count; i++) {
+	k->opening = NULL;
+	loop_timer_stop(&o->timer);
+	for (i = 0; i < o->held_count; i++) {
 		if (send && k->ws != NULL)
-			room = ws_send(k->ws, k->held[i]);
-		ws_message_unref(k->held[i]);
+			room = ws_send(k->ws, o->held[i]);
+		ws_message_unref(o->held[i]);
 	}
-	free(k->held);
-	k->held = NULL;
-	k->held_count = 0;
-	k->held_bytes = 0;
+	free(o->held);
+	free(o->subscribe);
+	free(o);
 	if (!room && k->ws != NULL)
-		ws_close(k->ws, WS_LAGGED, "too slow; subscribe again with the last seq you saw");
+		socket_lagged(k);
 }
 
-static void socket_hold_over(void *arg)
+static void socket_opening_over(void *arg)
 {
 	struct socket *k = arg;
 
-	if (k->working) /* perhaps at a subscription */
-		loop_timer_set(&k->hold, SOCKET_HOLD_US / 10);
+	if (!k->authenticated)
+		ws_close(k->ws, WS_UNAUTHORIZED, "no token came");
+	else if (k->working) /* perhaps at a subscription */
+		loop_timer_set(&k->opening->timer, SOCKET_HOLD_US / 10);
 	else
-		socket_hold_end(k, true);
+		socket_opened(k, true);
 }
 
 /* What the socket also follows by name comes from there, once. */
 static bool hose_send(void *arg, const struct frame *f)
 {
 	struct socket *k = arg;
+	struct socket_opening *o;
+	size_t n = ws_message_size(f->ws);
 
 	if (*sub_find(k, str_of(f->debate)) != NULL)
 		return true;
-	if (k->holding &&
-	    (k->held_count == SOCKET_HELD_MAX ||
-	     (int64_t)(k->held_bytes + ws_message_size(f->ws)) > stream_worker(k->s)->conf->websocket.queue_bytes / 2))
-		socket_hold_end(k, true);
-	if (!k->holding)
+	o = k->opening;
+	if (o != NULL && (o->held_count == SOCKET_HELD_MAX ||
+			  (int64_t)(o->held_bytes + n) > stream_worker(k->s)->conf->websocket.queue_bytes / 2))
+		socket_opened(k, true);
+	o = k->opening;
+	if (o == NULL)
 		return socket_take(k, f);
-	if (k->held == NULL)
-		k->held = xcalloc(SOCKET_HELD_MAX, sizeof(struct ws_message *));
-	k->held[k->held_count++] = ws_message_ref(f->ws);
-	k->held_bytes += ws_message_size(f->ws);
+	if (o->held == NULL)
+		o->held = xcalloc(SOCKET_HELD_MAX, sizeof(struct ws_message *));
+	o->held[o->held_count++] = ws_message_ref(f->ws);
+	o->held_bytes += n;
 	return true;
 }
 
@@ -212,22 +293,14 @@ static void hose_caught_up(void *arg, int64_t cursor)
 	(void)cursor;
 }
 
-static void hose_failed(void *arg)
-{
-	struct socket *k = arg;
-
-	if (k->ws != NULL)
-		ws_close(k->ws, WS_LAGGED, "too slow; subscribe again with the last seq you saw");
-}
-
-static const struct follower_ops hose_ops = {hose_send, hose_caught_up, hose_failed};
+static const struct follower_ops hose_ops = {hose_send, hose_caught_up, socket_failed, socket_lagged, socket_roomy};
 
 static void socket_hose(struct socket *k, bool on)
 {
 	if (on && k->firehose == NULL) {
 		k->firehose = firehose_new(k->s, &k->ctx, &hose_ops, k);
 	} else if (!on && k->firehose != NULL) {
-		socket_hold_end(k, false);
+		socket_opened(k, false);
 		firehose_free(k->firehose);
 		k->firehose = NULL;
 	}
@@ -241,6 +314,7 @@ static void sub_free(struct socket *k, struct socket_sub **p)
 	follower_free(u->follower);
 	free(u);
 	k->sub_count--;
+	socket_count_sub(k->s, -1);
 }
 
 /* ---- subscribing ---- */
@@ -327,6 +401,7 @@ static void socket_add(struct socket *k, const struct debate_row *row, int64_t a
 	u->next = k->subs;
 	k->subs = u;
 	k->sub_count++;
+	socket_count_sub(k->s, 1);
 	u->follower = follower_new(k->s, &k->ctx, row->id, after, &sub_ops, u);
 	if (!replay)
 		return;
@@ -393,7 +468,7 @@ CO_FN static void on_subscribe(struct socket *k, struct arena *a, const json_t *
 		/* Channels name views of everything (websocket.md 6.4). */
 		if (json_object_get(m, "channel") != NULL || json_object_get(m, "channels") != NULL) {
 			k->all = true;
-			socket_hold_end(k, true);
+			socket_opened(k, true);
 			socket_hose(k, true);
 			socket_send(k, socket_frame("subscribed", json_pack("{s:b}", "all", 1)));
 			return;
@@ -424,7 +499,7 @@ CO_FN static void on_subscribe_all(struct socket *k, struct arena *a, const json
 	(void)a;
 	(void)m;
 	k->all = true;
-	socket_hold_end(k, true);
+	socket_opened(k, true);
 	socket_hose(k, true);
 	socket_send(k, socket_frame("subscribed", json_pack("{s:b}", "all", 1)));
 }
@@ -463,12 +538,43 @@ CO_FN static void on_get_loops(struct socket *k, struct arena *a, const json_t *
 	socket_send(k, o);
 }
 
+static void socket_begin(struct socket *k);
+
+/* {"type":"auth","token":...}: the last of the four places of a token (websocket.md 1.3). It is never logged. */
+CO_FN static void on_auth(struct socket *k, struct arena *a, const json_t *m)
+{
+	const struct conf *c = stream_worker(k->s)->conf;
+	bool known = authentication_token_ok(c, json_get_str(m, "token", STR_NONE)), first = !k->authenticated;
+
+	(void)a;
+	if (!known && (first || conf_auth_required(c))) {
+		metric_add(M_AUTH_FAILURES, 1, "invalid", NULL);
+		socket_error(k, 401, "authentication", "invalid_token", "the token is not valid");
+		if (first)
+			ws_close(k->ws, WS_UNAUTHORIZED, "the token is not valid");
+		return;
+	}
+	if (known)
+		k->ctx.principal = STR("api-token");
+	k->authenticated = true;
+	socket_send(k, socket_frame("auth", json_pack("{s:b, s:s}", "authenticated", 1, "client_id", k->client_id)));
+	if (first) {
+		socket_count(k->s, 0, 1);
+		socket_begin(k);
+	}
+}
+
 static const struct {
 	const char *type;
 	CO_FN void (*handler)(struct socket *k, struct arena *a, const json_t *m);
 } socket_messages[] = {
-    {"subscribe", on_subscribe},         {"resume", on_subscribe}, {"unsubscribe", on_unsubscribe},
-    {"subscribe_all", on_subscribe_all}, {"ping", on_ping},        {"get_loops", on_get_loops},
+    {"subscribe", on_subscribe},
+    {"resume", on_subscribe},
+    {"unsubscribe", on_unsubscribe},
+    {"subscribe_all", on_subscribe_all},
+    {"ping", on_ping},
+    {"get_loops", on_get_loops},
+    {"auth", on_auth},
 };
 
 /* ---- receiving ---- */
@@ -494,7 +600,9 @@ CO_FN static void socket_handle(struct socket *k, struct str text)
 	for (i = 0; i < countof(socket_messages); i++)
 		if (str_eqz(type, socket_messages[i].type))
 			break;
-	if (i < countof(socket_messages))
+	if (!k->authenticated && !str_eqz(type, "auth"))
+		socket_error(k, 401, "authentication", "auth_required", "the first message must be auth with a token");
+	else if (i < countof(socket_messages))
 		socket_messages[i].handler(k, a, m);
 	else if (type.n == 0)
 		socket_error(k, 400, "validation", "missing_field", "a message needs a type");
@@ -511,7 +619,6 @@ static void socket_free(struct socket *k)
 		k->pending = m->next;
 		free(m);
 	}
-	arena_free(k->arena);
 	free(k);
 }
 
@@ -584,17 +691,17 @@ static void socket_on_limited(void *arg)
 
 static void socket_on_close(void *arg)
 {
-	struct socket *k = arg, **p;
-	struct stream_sockets *all = *stream_sockets(k->s);
+	struct socket *k = arg;
 
 	k->ws = NULL;
 	while (k->subs != NULL)
 		sub_free(k, &k->subs);
 	socket_hose(k, false);
-	for (p = &all->list; *p != k; p = &(*p)->next)
-		;
-	*p = k->next;
-	all->count--;
+	socket_opened(k, false);
+	*k->link = k->next;
+	if (k->next != NULL)
+		k->next->link = k->link;
+	socket_count(k->s, -1, k->authenticated ? -1 : 0);
 	log_debug("websocket", "socket closed", KV_S("client_id", k->client_id));
 	if (!k->working)
 		socket_free(k);
@@ -610,7 +717,8 @@ static void sockets_heartbeat(void *arg)
 	struct stream_sockets *all = *stream_sockets(s);
 	struct worker *w = stream_worker(s);
 	uint32_t debates = 0, sockets = 0, i;
-	struct socket *k;
+	struct ws_message *m;
+	const struct socket *k;
 	json_t *o;
 
 	for (i = 0; i < SHM_SLOTS_MAX && i < atomic_load(&w->shm->slots_used); i++) {
@@ -619,9 +727,11 @@ static void sockets_heartbeat(void *arg)
 	}
 	o = socket_frame("heartbeat", json_pack("{s:f, s:i, s:i}", "server_time", (double)clock_wall_ms() / 1000.0,
 						"active_debates", (int)debates, "connected_clients", (int)sockets));
+	m = socket_message(o);
 	for (k = all->list; k != NULL; k = k->next)
-		socket_send(k, json_incref(o));
-	json_decref(o);
+		if (k->authenticated)
+			(void)ws_send(k->ws, m); /* a full queue is cut by ws */
+	ws_message_unref(m);
 	loop_timer_set(&all->heartbeat, w->conf->websocket.heartbeat);
 }
 
@@ -639,64 +749,111 @@ static struct stream_sockets *sockets_of(struct stream *s)
 
 static void socket_greet(struct socket *k)
 {
-	json_t *info = json_pack("{s:s, s:b, s:b}", "client_id", k->client_id, "authenticated", k->authenticated,
-				 "write_access", k->authenticated);
+	json_t *info = json_pack("{s:s, s:b, s:b, s:b, s:f}", "client_id", k->client_id, "authenticated",
+				 k->authenticated, "write_access", k->authenticated, "auth_required", !k->authenticated,
+				 "heartbeat_interval", (double)stream_worker(k->s)->conf->websocket.heartbeat / SEC_US);
 
 	socket_send(k, socket_frame("connection_info", info));
+}
+
+/* The client is known: what it gets without asking. */
+static void socket_begin(struct socket *k)
+{
+	struct socket_opening *o = k->opening;
+
+	BUG_ON(o == NULL);
 	socket_queue(k, STR("{\"type\":\"get_loops\"}"));
+	if (o->subscribe != NULL) {
+		socket_queue(k, str_of(o->subscribe));
+		socket_opened(k, false);
+	} else {
+		loop_timer_set(&o->timer, SOCKET_HOLD_US);
+		socket_hose(k, true);
+	}
 }
 
 /* A subscription in the URL is a subscribe message like any other. */
-static void socket_subscribe_url(struct socket *k, struct http_request *req, struct str id)
+static char *socket_subscribe_url(const struct http_request *req, struct str id)
 {
 	static const char *const names[] = {"after_seq", "last_seq", "replay_from_seq", "since"};
-	json_t *m = json_pack("{s:s, s:b}", "type", "subscribe", "from_url", 1);
-	struct arena *a = arena_new(0);
+	json_t *m;
+	struct arena *a;
+	char *text;
 	size_t i;
 
+	if (id.n == 0)
+		id = http_query(req, "debate_id").n > 0 ? http_query(req, "debate_id") : http_query(req, "loop_id");
+	if (id.n == 0)
+		return NULL;
+	a = arena_new(0);
+	m = json_pack("{s:s, s:b}", "type", "subscribe", "from_url", 1);
 	json_put_str(m, "debate_id", id);
 	for (i = 0; i < countof(names); i++)
 		if (http_query(req, names[i]).n > 0)
 			json_put_int(m, names[i], http_query_int(req, names[i], 0, INT64_MAX, 0));
-	socket_queue(k, json_text(a, m));
+	text = str_dupz(json_text(a, m));
 	json_decref(m);
 	arena_free(a);
+	return text;
+}
+
+/* A copy of s behind what the socket's text holds already. */
+static struct str socket_keep(char **at, struct str s)
+{
+	struct str kept = {*at, s.n};
+
+	if (s.n > 0)
+		memcpy(*at, s.p, s.n);
+	*at += s.n;
+	return kept;
+}
+
+static struct socket *socket_new(const struct http_request *req)
+{
+	struct worker *w = req->user;
+	const struct context *c = &req->ctx;
+	struct socket *k = xcalloc(1, sizeof(*k) + c->principal.n + c->org_id.n + c->workspace_id.n);
+	char *at = k->text;
+
+	k->s = w->stream;
+	k->pending_tail = &k->pending;
+	k->ctx.principal = socket_keep(&at, c->principal);
+	k->ctx.org_id = socket_keep(&at, c->org_id);
+	k->ctx.workspace_id = socket_keep(&at, c->workspace_id);
+	k->authenticated = !str_eqz(c->principal, "anonymous") || !conf_auth_required(w->conf);
+	k->v1 = ws_offered(req, "aragora-v1");
+	ids_hex(k->client_id, 4);
+	return k;
 }
 
 static void socket_open(struct http_request *req, struct str id)
 {
 	struct worker *w = req->user;
 	struct stream_sockets *all = sockets_of(w->stream);
-	struct socket *k = xcalloc(1, sizeof(*k));
+	char *subscribe = socket_subscribe_url(req, id);
+	struct socket *k = socket_new(req);
 
-	k->s = w->stream;
-	k->arena = arena_new(512);
-	k->pending_tail = &k->pending;
-	k->ctx = (struct context){arena_str(k->arena, req->ctx.principal), arena_str(k->arena, req->ctx.org_id),
-				  arena_str(k->arena, req->ctx.workspace_id), STR_NONE};
-	k->authenticated = !str_eqz(req->ctx.principal, "anonymous") || !conf_auth_required(w->conf);
-	k->v1 = ws_offered(req, "aragora-v1");
-	ids_hex(k->client_id, 4);
 	k->ws = ws_accept(req, k->v1 ? "aragora-v1" : NULL, &socket_ops, k);
 	if (k->ws == NULL) {
+		free(subscribe);
 		socket_free(k);
 		return;
 	}
 	k->next = all->list;
+	if (k->next != NULL)
+		k->next->link = &k->next;
+	k->link = &all->list;
 	all->list = k;
-	all->count++;
+	socket_count(k->s, 1, k->authenticated);
 	log_info("websocket", "WebSocket opened", KV_S("client_id", k->client_id), KV_STR("debate", id));
-	if (id.n == 0)
-		id = http_query(req, "debate_id").n > 0 ? http_query(req, "debate_id") : http_query(req, "loop_id");
-	if (id.n == 0) {
-		k->holding = true;
-		loop_timer_init(w->loop, &k->hold, socket_hold_over, k);
-		loop_timer_set(&k->hold, SOCKET_HOLD_US);
-		socket_hose(k, true);
-	}
+	k->opening = xcalloc(1, sizeof(*k->opening));
+	k->opening->subscribe = subscribe;
+	loop_timer_init(w->loop, &k->opening->timer, socket_opening_over, k);
 	socket_greet(k);
-	if (id.n > 0)
-		socket_subscribe_url(k, req, id);
+	if (k->authenticated)
+		socket_begin(k);
+	else
+		loop_timer_set(&k->opening->timer, SOCKET_AUTH_US);
 }
 
 static void stream_ws(struct http_request *req)
@@ -730,7 +887,7 @@ void stream_sockets_close(struct stream *s)
 
 /* ---- routes ---- */
 
-#define WS_FLAGS (ROUTE_WS | ROUTE_INLINE)
+#define WS_FLAGS (ROUTE_WS | ROUTE_INLINE | ROUTE_LATE_AUTH)
 
 static const struct route stream_rows[] = {
     {.method = HTTP_GET,
@@ -757,6 +914,13 @@ static const struct route stream_rows[] = {
      .permission = "debates:read",
      .flags = WS_FLAGS,
      .summary = "Events of one debate over WebSocket"},
+    {.method = HTTP_GET,
+     .path = "/api/ws/stats",
+     .handler = stream_stats,
+     .permission = "debates:read",
+     .rate = RATE_READ,
+     .flags = ROUTE_INLINE,
+     .summary = "Sockets and messages of this node, per worker and in total"},
     {.method = HTTP_GET,
      .path = "/api/debates/{id}/events",
      .handler = stream_events,

@@ -76,6 +76,15 @@ static unsigned ws_bits(const struct ws *w)
 	return w->deflate.server_bits != 0 ? w->deflate.server_bits : WS_BITS_MAX;
 }
 
+/* The queue has passed its limit, or is short again. */
+static void ws_full(struct ws *w, bool full)
+{
+	w->full = full;
+	if (full)
+		ws_count(&ws_slot(w)->ws_lagged);
+	atomic_fetch_add_explicit(&ws_slot(w)->ws_lagging, full ? 1 : UINT32_MAX, memory_order_relaxed);
+}
+
 bool ws_send(struct ws *w, struct ws_message *m)
 {
 	if (w->close_sent || w->failed)
@@ -86,7 +95,8 @@ bool ws_send(struct ws *w, struct ws_message *m)
 	}
 	conn_send(w->conn, rbuf_ref(ws_message_frame(m, ws_bits(w))));
 	ws_count(&ws_slot(w)->ws_out);
-	w->full = w->full || w->conn->out.bytes > ws_limit(w);
+	if (!w->full && w->conn->out.bytes > ws_limit(w))
+		ws_full(w, true);
 	return !w->full;
 }
 
@@ -419,7 +429,7 @@ static void ws_drained(void *arg)
 
 	if (!w->full || w->conn->out.bytes >= ws_limit(w) / 2)
 		return;
-	w->full = false;
+	ws_full(w, false);
 	if (w->paused) {
 		w->paused = false;
 		conn_mark(w->conn); /* what waits in the buffer is looked at again */
@@ -458,6 +468,8 @@ static void ws_closed(void *arg)
 	server_count(s, 0, -1, 0);
 	if (w->ops->on_close != NULL)
 		w->ops->on_close(w->arg);
+	if (w->full)
+		ws_full(w, false);
 	ws_incoming_free(w);
 	free(w);
 	server_unref(s);
