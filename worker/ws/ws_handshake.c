@@ -99,7 +99,8 @@ static bool handshake_check(struct http_request *req, struct str *key, struct er
 		return error_set(err, ERR_BAD_REQUEST, "malformed WebSocket handshake");
 	if (!handshake_origin_ok(req))
 		return error_set(err, ERR_FORBIDDEN, "the origin of this page is not allowed");
-	/* A draining server opens it all the same: 1012, which follows, tells a client more than a handshake that failed. */
+	/* A draining server opens it all the same: 1012, which follows, tells a client more than a handshake that
+	 * failed. */
 	return true;
 }
 
