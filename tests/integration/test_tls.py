@@ -112,7 +112,7 @@ def test_sessions_resume_at_every_worker(tls_server, ca, version):
         assert ask(c)[0] == 200
         session, first = c.session, c.session_reused
     assert not first and session is not None and session.has_ticket
-    before = {w["pid"]: w["connections"] for w in s.workers()}
+    before = {w["pid"]: w["connections"] for w in s.wait_workers(3)}
     open_now = []
     # Kept open, they spread over all workers.
     for _ in range(24):
@@ -346,7 +346,7 @@ def test_a_broken_certificate_undoes_the_reload(tls_server, ca, tmp_path, harm, 
     s = tls_server({"certificates": ["%s %s" % (pem, key)]})
     with connect(s.tls_port, ca.context()) as c:
         serial = c.getpeercert()["serialNumber"]
-    workers = {w["pid"] for w in s.workers()}
+    workers = {w["pid"] for w in s.wait_workers(2)}
     if harm == "missing":
         pem.unlink()
     elif harm == "not_pem":

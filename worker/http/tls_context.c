@@ -372,6 +372,7 @@ static SSL_CTX *tls_context(struct tls *t, const struct conf *c, const struct bu
 {
 	const char *ciphers = c->server.tls.ciphers[0] != '\0' ? c->server.tls.ciphers : TLS_CIPHERS;
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	char groups[] = TLS_GROUPS; /* the library's macro takes no constant */
 
 	BUG_ON(ctx == NULL);
 	t->ctx = xrealloc(t->ctx, (t->count + 1) * sizeof(SSL_CTX *));
@@ -391,7 +392,7 @@ static SSL_CTX *tls_context(struct tls *t, const struct conf *c, const struct bu
 	tls_keys_use(keys, ctx);
 	if (SSL_CTX_set_min_proto_version(ctx, c->server.tls.min_version == TLS_MIN_13 ? TLS1_3_VERSION
 										       : TLS1_2_VERSION) != 1 ||
-	    SSL_CTX_set1_groups_list(ctx, TLS_GROUPS) != 1 || !tls_bind_sessions(ctx, c, ca)) {
+	    SSL_CTX_set1_groups_list(ctx, groups) != 1 || !tls_bind_sessions(ctx, c, ca)) {
 		error_set(err, ERR_INVALID_VALUE, "server.tls: %s", tls_why());
 		return NULL;
 	}
