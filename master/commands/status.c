@@ -33,6 +33,50 @@ static void status_duration(char out[32], int64_t s)
 	snprintf(out, 32, "%llds", (long long)s);
 }
 
+/* "generation 3: 2 serving, 1 booting", the newest first. */
+static void status_print_generation(const json_t *workers, int64_t generation)
+{
+	static const char *const states[] = {"serving", "booting", "draining", "exiting", "stalled"};
+	json_t *w;
+	bool first = true;
+	size_t i;
+
+	printf("generation    %lld:", (long long)generation);
+	for (size_t k = 0; k < countof(states); k++) {
+		unsigned n = 0;
+
+		json_array_foreach(workers, i, w) n += json_get_int(w, "generation", 0) == generation &&
+						       str_eqz(json_get_str(w, "state", STR("")), states[k]);
+		if (n > 0)
+			printf("%s %u %s", first ? "" : ",", n, states[k]);
+		first = first && n == 0;
+	}
+	printf("\n");
+}
+
+static void status_print_generations(const json_t *workers)
+{
+	int64_t below = INT64_MAX;
+
+	for (;;) {
+		int64_t next = 0;
+		json_t *w;
+		size_t i;
+
+		json_array_foreach(workers, i, w)
+		{
+			int64_t g = json_get_int(w, "generation", 0);
+
+			if (g < below && g > next)
+				next = g;
+		}
+		if (next == 0)
+			return;
+		status_print_generation(workers, next);
+		below = next;
+	}
+}
+
 static void status_print_head(const json_t *doc)
 {
 	json_t *listeners = json_get_arr(doc, "listeners"), *l;
@@ -49,7 +93,11 @@ static void status_print_head(const json_t *doc)
 	printf("data folder   %.*s\n", STR_ARG(json_get_str(doc, "data_dir", STR(""))));
 	printf("listens on   ");
 	json_array_foreach(listeners, i, l) printf(" %s", json_string_value(l));
-	printf("\n\n");
+	printf("\n");
+	if (json_get_int(doc, "other_master", 0) != 0)
+		printf("upgrade       beside master %lld\n", (long long)json_get_int(doc, "other_master", 0));
+	status_print_generations(json_get_arr(doc, "workers"));
+	printf("\n");
 }
 
 static void status_print_worker(const json_t *w)
@@ -57,13 +105,13 @@ static void status_print_worker(const json_t *w)
 	char age[32];
 
 	status_duration(age, json_get_int(w, "age_s", 0));
-	printf("%4lld %8lld %4lld  %-8.*s %8s %5lldms %7lld %7lld %7lld %9lld %7.1f  %.*s\n",
+	printf("%4lld %8lld %8lld %4lld  %-8.*s %8s %5lldms %7lld %7lld %7lld %9lld %7.1f  %.*s\n",
 	       (long long)json_get_int(w, "slot", 0), (long long)json_get_int(w, "pid", 0),
-	       (long long)json_get_int(w, "generation", 0), STR_ARG(json_get_str(w, "state", STR("?"))), age,
-	       (long long)json_get_int(w, "heartbeat_ms", 0), (long long)json_get_int(w, "connections", 0),
-	       (long long)json_get_int(w, "sockets", 0), (long long)json_get_int(w, "debates", 0),
-	       (long long)json_get_int(w, "requests", 0), json_get_num(w, "rss_bytes", 0) / STATUS_MIB,
-	       STR_ARG(json_get_str(w, "action", STR(""))));
+	       (long long)json_get_int(w, "master", 0), (long long)json_get_int(w, "generation", 0),
+	       STR_ARG(json_get_str(w, "state", STR("?"))), age, (long long)json_get_int(w, "heartbeat_ms", 0),
+	       (long long)json_get_int(w, "connections", 0), (long long)json_get_int(w, "sockets", 0),
+	       (long long)json_get_int(w, "debates", 0), (long long)json_get_int(w, "requests", 0),
+	       json_get_num(w, "rss_bytes", 0) / STATUS_MIB, STR_ARG(json_get_str(w, "action", STR(""))));
 }
 
 static void status_print(const json_t *doc)
@@ -72,8 +120,8 @@ static void status_print(const json_t *doc)
 	size_t i;
 
 	status_print_head(doc);
-	printf("%4s %8s %4s  %-8s %8s %7s %7s %7s %7s %9s %7s  %s\n", "SLOT", "PID", "GEN", "STATE", "AGE", "BEAT",
-	       "CONNS", "SOCKETS", "DEBATES", "REQUESTS", "MiB", "DOING");
+	printf("%4s %8s %8s %4s  %-8s %8s %7s %7s %7s %7s %9s %7s  %s\n", "SLOT", "PID", "MASTER", "GEN", "STATE",
+	       "AGE", "BEAT", "CONNS", "SOCKETS", "DEBATES", "REQUESTS", "MiB", "DOING");
 	json_array_foreach(json_get_arr(doc, "workers"), i, w) status_print_worker(w);
 }
 

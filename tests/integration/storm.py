@@ -9,7 +9,7 @@ import struct
 import subprocess
 import threading
 import time
-from signal import SIGHUP
+from signal import SIGHUP, SIGTERM, SIGUSR2
 
 from conftest import wait_until
 from crash import check_debate, follow, gone
@@ -123,4 +123,38 @@ def storm(node, provider, seconds, sockets, connections=16):
     assert set(breaks) <= {1012}, breaks
     assert repeated == 0
     assert not [line for line in node.log_lines() if line.get("level") == "error"]
+    return report
+
+
+def upgrades(node, provider, count, sockets, connections=16):
+    """USR2 and TERM `count` times under the same load; returns what was done. Fails if anything failed."""
+    master, followers = node.process.pid, {}
+    workers = len(node.workers())
+    with Load(node.port, kept=2, fresh=4, pause=0.001) as load, Sockets(node.ws_port, sockets) as idle:
+        hammer = wrk(node.port, count * 3 + 2, connections)
+        for n in range(count):
+            debate = node.create("Question %d over an upgrade" % n)
+            followers[debate] = follow(node, debate)
+            os.kill(master, SIGUSR2)
+            new = wait_until(lambda: (pid := node.status()["pid"]) != master and pid, what="the new master")
+            wait_until(lambda: len([w for w in node.workers() if w["master"] == new]) == workers, what="its workers")
+            time.sleep(1)
+            os.kill(master, SIGTERM)
+            gone([master])
+            node.process.poll()
+            time.sleep(1)
+            master = new
+        report = wrk_report(hammer)
+        repeated = sum(check_debate(node, provider, d, f) for d, f in followers.items())
+        wait_until(lambda: idle.open == sockets, what="all sockets are back")
+    report.update(upgrades=count, load=load.answers, told_to_close=load.told_to_close, restarts=idle.restarts,
+                  debates=len(followers))
+    print("upgrades:", report)
+    assert not report["errors"], report
+    assert not load.failures, (report, load.failures[:5], len(load.failures))
+    assert not idle.failures, (report, idle.failures[:5], len(idle.failures))
+    assert repeated == 0
+    assert not [line for line in node.log_lines() if line.get("level") == "error"]
+    os.kill(master, SIGTERM)
+    gone([master])
     return report

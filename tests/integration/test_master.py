@@ -77,7 +77,7 @@ def test_status_for_people_and_for_programs(server):
     server.wait_workers(2)
     shown = server.command("status", "-c", server.conf_path, check=True).stdout
     assert "SLOT" in shown and "MiB" in shown and "serving" in shown and str(server.process.pid) in shown
-    assert len([line for line in shown.splitlines() if "serving" in line]) == 2
+    assert len(re.findall(r"^ +[01] .* serving ", shown, re.M)) == 2
     document = json.loads(server.command("status", "-c", server.conf_path, "--json", check=True).stdout)
     assert document["pid"] == server.process.pid
     server.stop()

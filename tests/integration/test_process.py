@@ -257,6 +257,9 @@ def test_other_shared_memory_is_not_mixed(server):
 
 def test_second_upgrade_waits_for_the_end_of_the_first(server):
     new = upgrade(server)
+    shown = server.command("status", "-c", server.conf_path, check=True).stdout
+    assert "beside master %d" % server.process.pid in shown
+    assert re.search(r"^generation +2: 2 serving$", shown, re.M) and re.search(r"^generation +1: 2 serving$", shown, re.M)
     for pid, why in ((server.process.pid, "a new master is already there"), (new, "the former master has not ended yet")):
         os.kill(pid, SIGUSR2)
         server.wait_log(why)
@@ -403,7 +406,7 @@ def test_titles(server):
         wait_until(lambda: "debates: worker 2: serving" in titles(server), what="the new name")
         assert "debates: master [%s]" % conf in titles(server)
         shown = server.command("status", "-c", server.conf_path, check=True).stdout
-        assert "draining" in shown
+        assert re.search(r"^generation +2: 2 serving$", shown, re.M) and re.search(r"^generation +1: 1 draining$", shown, re.M)
     server.wait_workers(2)
 
 
