@@ -531,10 +531,13 @@ static void conn_settle(struct http_conn *c)
 		return;
 	in_release(c);
 	conn_read_event(c);
-	/* Requests are left over although nothing is waited for: the turn's share is used up. */
-	if (c->state == CONN_IDLE && in_size(c) > 0 && c->turn_requests >= CONN_TURN_MAX &&
-	    c->out.bytes <= CONN_OUT_HIGH)
-		event_active(&c->read_ev, EV_READ, 0);
+}
+
+/* Are requests left over although nothing is waited for, because the turn's share is used up? */
+static bool conn_left_over(const struct http_conn *c)
+{
+	return c->state == CONN_IDLE && in_size(c) > 0 && c->turn_requests >= CONN_TURN_MAX &&
+	       c->out.bytes <= CONN_OUT_HIGH;
 }
 
 void conn_turn_end(struct http_server *s)
@@ -551,6 +554,8 @@ void conn_turn_end(struct http_server *s)
 			conn_on_read(c->fd, EV_READ, c);
 		} else {
 			conn_settle(c);
+			if (conn_left_over(c))
+				event_active(&c->read_ev, EV_READ, 0);
 		}
 	}
 }
@@ -578,14 +583,15 @@ static void conn_on_read(evutil_socket_t fd, short what, void *arg)
 			break;
 	}
 	conn_process(c);
-	if (c->state != CONN_DEAD) {
-		conn_write_event(c, c->out.count > 0 ? c->writing : c->io_write);
-		conn_read_event(c);
-	}
-	/* What was answered goes out now, while it is in the caches; what others queue here goes at the end of the
-	 * turn. */
-	if (c->state != CONN_DEAD)
-		conn_settle(c);
+	if (c->state == CONN_DEAD)
+		return;
+	conn_write_event(c, c->out.count > 0 ? c->writing : c->io_write);
+	conn_read_event(c);
+	/* Answers go out while they are in the caches; what others queue here goes at the end of the turn. */
+	conn_settle(c);
+	/* To be woken from there: an event activated here would run before those of the others. */
+	if (conn_left_over(c))
+		conn_mark(c);
 }
 
 static void conn_on_write(evutil_socket_t fd, short what, void *arg)

@@ -140,6 +140,8 @@ struct http_reply {
 	struct http_chunked chunked;
 	uint64_t body_left_bytes; /* of a Content-Length body */
 	size_t body_limit;
+	int64_t body_from;  /* when the first bytes of the body came; 0 before */
+	uint64_t body_seen; /* bytes of it, framing included */
 	struct buf body;
 	struct http_deadline deadline;
 	int64_t timeout_us;

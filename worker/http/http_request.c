@@ -430,12 +430,30 @@ static size_t request_body_chunked(struct http_reply *h, struct str in)
 	return total;
 }
 
+/* A client that sends a byte now and then would never be silent for long: it must also reach a rate. */
+static bool request_body_late(struct http_reply *h, size_t n)
+{
+	const struct conf *c = h->server->conf;
+	int64_t now = loop_now(h->server->loop);
+
+	if (h->body_from == 0)
+		h->body_from = now;
+	h->body_seen += n;
+	/* A body is far smaller than 2^43 bytes: see limits.body_bytes. */
+	return c->server.body_rate > 0 &&
+	       now - h->body_from > c->server.body_timeout + (int64_t)h->body_seen * SEC_US / c->server.body_rate;
+}
+
 size_t request_body(struct http_conn *c, struct str in)
 {
 	struct http_reply *h = c->call;
 
 	if (in.n == 0)
 		return 0;
+	if (request_body_late(h, in.n)) {
+		conn_expired(c, DEADLINE_BODY);
+		return in.n;
+	}
 	conn_deadline(c, DEADLINE_BODY);
 	return h->framing.kind == BODY_LENGTH ? request_body_length(h, in) : request_body_chunked(h, in);
 }
