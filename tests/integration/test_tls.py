@@ -9,12 +9,13 @@ import ssl
 import subprocess
 import threading
 import time
-from signal import SIGHUP
+from signal import SIGHUP, SIGWINCH
 
 import pytest
 import websockets
 
 from conftest import free_port, wait_until
+from test_process import end, owners, upgrade
 from tls_kit import HOST, Authority, answer, ask, connect, names_of, openssl
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -327,6 +328,23 @@ def test_reload_brings_a_new_certificate_without_a_failed_request(tls_server, ca
             wait_until(lambda before=before: askers.answers > before + 20, what="answers")
     assert askers.failures == []
     assert len(askers.seen) == 5
+
+
+def test_binary_upgrade_brings_a_new_certificate_without_a_failed_request(tls_server, ca):
+    s = tls_server({"certificates": [ca.issue("upgraded", "localhost")]})
+    old = s.process.pid
+    with Askers(s.tls_port, ca.context()) as askers:
+        ca.issue("upgraded", "localhost")
+        new = upgrade(s, old)
+        os.kill(old, SIGWINCH)
+        wait_until(lambda: owners(s) == {new}, what="the old workers are gone", timeout=60)
+        end(old)
+        s.process.poll()
+        before = askers.answers
+        wait_until(lambda: askers.answers > before + 20, what="answers")
+    assert askers.failures == []
+    assert len(askers.seen) == 2
+    end(new)
 
 
 @pytest.mark.parametrize("harm, why", [
