@@ -211,6 +211,38 @@ static void test_access(void **state)
 	close(fd);
 }
 
+static void test_access_delay(void **state)
+{
+	int fd = memfd_create("access", MFD_CLOEXEC);
+	char line[1000];
+	int i;
+
+	(void)state;
+	log_setup(&(struct log_options){.level = LOG_INFO,
+					.json = true,
+					.error_fd = file_fd,
+					.access_fd = fd,
+					.who = "worker 2",
+					.access_delay = 1000});
+	log_access(STR("one"));
+	log_info("t", "not delayed");
+	log_turn(5000);
+	log_access(STR("two"));
+	log_turn(5999);
+	assert_int_equal(slurp(fd).n, 0);
+	assert_true(str_find(slurp(file_fd), STR("not delayed")) > 0);
+	log_turn(6000);
+	assert_true(str_eqz(slurp(fd), "one\ntwo\n"));
+	/* 32 KiB are worth a write at once. */
+	memset(line, 'x', sizeof(line));
+	for (i = 0; i < 33; i++)
+		log_access((struct str){line, sizeof(line)});
+	log_turn(7000);
+	assert_true(slurp(fd).n > 33000);
+	log_reopen(file_fd, -1);
+	close(fd);
+}
+
 static void test_reopen(void **state)
 {
 	int fd = memfd_create("new", MFD_CLOEXEC);
@@ -472,10 +504,13 @@ static void test_bug_saves(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    LOG_TEST(test_json_line), LOG_TEST(test_json_cut), LOG_TEST(test_text_line),
-	    LOG_TEST(test_level),     LOG_TEST(test_buffered), LOG_TEST(test_access),
-	    LOG_TEST(test_reopen),    LOG_TEST(test_fork),     LOG_TEST(test_stuck_reader_direct),
-	    LOG_TEST(test_writer),    LOG_TEST(test_threads),  LOG_TEST(test_bug_saves),
+	    LOG_TEST(test_json_line),    LOG_TEST(test_json_cut),
+	    LOG_TEST(test_text_line),    LOG_TEST(test_level),
+	    LOG_TEST(test_buffered),     LOG_TEST(test_access),
+	    LOG_TEST(test_access_delay), LOG_TEST(test_reopen),
+	    LOG_TEST(test_fork),         LOG_TEST(test_stuck_reader_direct),
+	    LOG_TEST(test_writer),       LOG_TEST(test_threads),
+	    LOG_TEST(test_bug_saves),
 	};
 
 	return cmocka_run_group_tests_name("log", tests, NULL, NULL);
