@@ -2,14 +2,18 @@
 """Event streams: WebSocket, server-sent events and the JSON page tell the same story, each number once."""
 import asyncio
 import json
+import os
+import random
 import time
 from collections import Counter
-from signal import SIGHUP
+from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP
 
 import pytest
+import requests
 import websockets
 
 from conftest import Server, wait_until
+from provider import provider  # noqa: F401  (a fixture)
 from talk import (CONTROL, TASK, TOKENS, Socket, Sse, call, create, debate, dense, durable, log, page, run, socket, status,
                   wait_end, wait_status)
 
@@ -265,6 +269,72 @@ def test_firehose_is_gap_free_in_the_middle_of_a_debate(live):
     assert got == log(live, i)[got[0]["seq"] - 1:]
 
 
+def test_firehose_that_joins_late_misses_nothing_later(live):
+    """Six sockets join while debates run, some of them followed already: each later event comes, of each debate."""
+    async def main():
+        old = [await call(create, live, "Old %d?" % n) for n in range(5)]
+        followed = [socket(live, "?debate_id=" + i) for i in old[:3]]
+        await asyncio.gather(*(k.__aenter__() for k in followed))
+        await call(wait_until, lambda: all(status(live, i)["last_seq"] > 2 for i in old))
+        hoses = [socket(live, port=(live.port, live.ws_port)[n % 2]) for n in range(6)]
+        await asyncio.gather(*(k.__aenter__() for k in hoses))
+        await asyncio.gather(*(k.ready() for k in hoses))
+        stood = {i: (await call(status, live, i))["last_seq"] for i in old}
+        new = [await call(create, live, "New %d?" % n) for n in range(3)]
+        for k in hoses:
+            for i in old + new:
+                if not any(f["type"] == "debate_end" and f["debate_id"] == i for f in k.frames):
+                    await k.end_of(i)
+        await asyncio.gather(*(k.__aexit__(None, None, None) for k in followed + hoses))
+        return stood, new, [k.frames for k in hoses]
+    stood, new, all_frames = run(main())
+    for i in [*stood, *new]:
+        events = log(live, i)
+        for frames in all_frames:
+            got = durable(frames, i)
+            assert got == events[got[0]["seq"] - 1:]
+            assert got[0]["seq"] <= stood.get(i, 0) + 1
+
+
+def test_firehose_forgets_what_has_ended(make_server):
+    """Many debates under one open firehose: none is kept after its end, none is shown again when a worker dies."""
+    s = make_server({"server": {"workers": 2}, "debates": {"max_concurrent": 16},
+                     "websocket": {"message_rate": 0}})
+
+    def topics():
+        text = s.get("/metrics").text
+        return float(next(x for x in text.splitlines() if x.startswith("aragora_stream_topics ")).split()[1])
+
+    def seen(k):
+        return {f["debate_id"] for f in k.frames if f["type"] == "debate_end"}
+
+    async def main():
+        async with socket(s) as k:
+            await k.ready()
+            ids = [await call(create, s, "Number %d?" % n) for n in range(60)]
+            while not seen(k) >= set(ids):
+                await k.next(40)
+            assert await call(topics) >= 30
+            reader = asyncio.ensure_future(k.quiet(60))
+            await call(wait_until, topics_gone, 30, "no topics")
+            other = next(w["pid"] for w in s.workers() if w["sockets"] == 0)
+            before = len(durable(k.frames))
+            await call(os.kill, other, SIGKILL)
+            await call(wait_until, lambda: other not in [w["pid"] for w in s.workers()] and len(s.workers()) == 2)
+            last = await call(create, s, "The last one?")
+            await call(wait_end, s, last)
+            await call(wait_until, lambda: last in seen(k), 10, "the last end")
+            reader.cancel()
+            return ids, last, k.frames, before
+
+    def topics_gone():
+        return topics() == 0
+    ids, last, frames, before = run(main())
+    assert {f["debate_id"] for f in durable(frames)[before:]} == {last}
+    for i in ids[::10] + [last]:
+        assert durable(frames, i) == log(s, i)
+
+
 def test_first_subscribe_narrows(live):
     async def main():
         async with socket(live) as k:
@@ -298,6 +368,57 @@ def test_resume_after_a_moment_repeats_nothing(live):
             return i, k.frames
     i, frames = run(main())
     assert durable(frames) == log(live, i)[2:]
+
+
+def test_subscribing_again_with_a_number_replays(live, done):
+    """A client that lost its place asks again on the same socket; without a number it is only told where it stands."""
+    async def main():
+        async with socket(live) as k:
+            await k.ready()
+            answers = []
+            for after in (5, None, 3, 0):
+                start = len(k.frames)
+                await k.send(type="subscribe", debate_id=done["id"],
+                             **({} if after is None else {"replay_from_seq": after}))
+                await k.until("subscribed" if after is None else "replay_end")
+                await k.quiet(0.1)
+                answers.append((after, k.frames[start:]))
+            return answers
+    last = len(done["log"])
+    for after, frames in run(main()):
+        assert durable(frames) == (done["log"][after:] if after is not None else [])
+        told = [f for f in frames if f["type"] == "subscribed"]
+        assert len(told) == 1 and told[0]["data"]["last_seq"] == last
+
+
+def test_young_debate_by_url_starts_once(live):
+    """By URL the log comes from its beginning: the start is not told a second time in advance."""
+    async def main(n):
+        i = await call(create, live, "Young %d?" % n)
+        if n % 2:
+            await call(wait_until, lambda: status(live, i)["last_seq"] > 2)
+        async with socket(live, "?debate_id=" + i) as k:
+            await k.end_of(i)
+        return i, k.frames
+
+    async def late():
+        i = await call(create, live, "Late?")
+        await call(wait_until, lambda: status(live, i)["last_seq"] > 2)
+        async with socket(live) as k:
+            await k.ready()
+            await k.send(type="subscribe", debate_id=i)
+            await k.end_of(i)
+        return k.frames
+
+    async def all_of_them():
+        return await asyncio.gather(late(), *(main(n) for n in range(4)))
+    late_frames, *young = run(all_of_them())
+    for i, frames in young:
+        assert [f["type"] for f in frames].count("debate_start") == 1
+        assert durable(frames) == log(live, i)
+    # Who joins later by message sees no log: it is told that the debate has started, without a number.
+    starts = [f for f in late_frames if f["type"] == "debate_start"]
+    assert len(starts) == 1 and "seq" not in starts[0]
 
 
 def test_two_subscriptions_and_unsubscribe(live):
@@ -455,6 +576,162 @@ def test_tokens_over_sse_have_no_id(live):
     raw = list(Sse(live, i))
     assert {"token_start", "token_delta", "token_end"} <= {e["event"] for e in raw}
     assert all(("id" in e) == (e["event"] not in TOKENS) for e in raw)
+
+
+# ---- long texts ----
+
+MODELS = ["m1", "m2", "m4"]
+AGENTS = ["gpt", "claude", "ollama"]
+
+
+def long_text(seed):
+    """60 KB unlike those of other seeds, so that nobody takes the agents to agree."""
+    words = random.Random(seed)
+    return "POSITION: Number %d.\n\n" % seed + " ".join("%x" % words.getrandbits(40) for _ in range(5500))
+
+
+def wordy(make_server, provider, workers, **debates):  # noqa: F811
+    """Models that say 60 KB in one breath: events too big for a datagram, and deltas that would be."""
+    return make_server({
+        "server": {"workers": workers, "stall_timeout": "120s"}, "websocket": {"message_rate": 0},
+        "providers": {"openai": {"base_url": provider.openai_url, "api_key": "k", "model": "m1"},
+                      "anthropic": {"base_url": provider.anthropic_url, "api_key": "k", "model": "m2"},
+                      "ollama": {"base_url": provider.ollama_url, "model": "m4"}},
+        "debates": {"max_concurrent": 16, **debates}})
+
+
+def test_long_texts_arrive_at_once_and_whole(make_server, provider):  # noqa: F811
+    """
+    Two big events that follow each other while the log is being read both arrive promptly, though silence comes after
+    them. Token streams have no hole; those whose text is short come whole after many long ones.
+    """
+    for n, model in enumerate(MODELS):
+        provider.script(phase="propose", model=model, text=long_text(n))
+    provider.script(phase="critique", first_delay=2.0)
+    s, came = wordy(make_server, provider, 3, token_merge="300ms"), {}
+
+    async def watch(k, i):
+        while (f := await k.next(40))["type"] != "debate_end" or f["debate_id"] != i:
+            if f.get("seq"):
+                came[id(k), f["debate_id"], f["seq"]] = time.time() - f["timestamp"]
+
+    async def main():
+        ids = [await call(create, s, "Long %d?" % n, 1, agents=AGENTS) for n in range(3)]
+        sockets = [socket(s, "?debate_id=" + ids[n % 3], max_size=None) for n in range(6)]
+        await asyncio.gather(*(k.__aenter__() for k in sockets))
+        await asyncio.gather(*(watch(k, ids[n % 3]) for n, k in enumerate(sockets)))
+        await asyncio.gather(*(k.__aexit__(None, None, None) for k in sockets))
+        return ids, sockets
+    ids, sockets = run(main())
+    whole = []
+    for n, k in enumerate(sockets):
+        events = log(s, ids[n % 3])
+        assert durable(k.frames) == events
+        assert sum(len(json.dumps(e)) > 40000 for e in events) >= 3
+        streams = {}
+        for f in k.frames:
+            if f["type"] not in TOKENS:
+                continue
+            key = f["task_id"], f["data"]["attempt"]
+            if f["type"] == "token_start":
+                streams[key] = [0, ""]
+            elif f["type"] == "token_delta":
+                streams[key][0] += 1
+                assert f["agent_seq"] == streams[key][0], "a hole in " + f["task_id"]
+                streams[key][1] += f["data"]["token"]
+            else:
+                text = streams[key][1]
+                assert f["data"]["full_response"] == ("" if f["data"]["truncated"] else text)
+                whole.append((key[0], len(text)))
+    assert sum(size > 50000 for _, size in whole) >= 6
+    assert max(came.values()) < 0.8, sorted(came.values())[-10:]
+
+
+def test_token_streams_after_many_long_ones(make_server, provider):  # noqa: F811
+    """The ends of long streams do not take the places of later ones."""
+    for n, model in enumerate(MODELS):
+        provider.script(phase="propose", model=model, text=long_text(n))
+        provider.script(phase="revise", model=model, text=long_text(n + 3))
+    s = wordy(make_server, provider, 1, token_merge="5ms")
+
+    async def main():
+        async with socket(s, max_size=None) as k:
+            await k.ready()
+            i = await call(create, s, "Many?", 2, agents=AGENTS * 2)
+            await k.end_of(i, 60)
+        return k.frames
+    frames = run(main())
+    started = [f for f in frames if f["type"] == "token_start"]
+    ended = {(f["task_id"], f["data"]["attempt"]) for f in frames if f["type"] == "token_end"}
+    assert len(started) > 16
+    assert {(f["task_id"], f["data"]["attempt"]) for f in started[-4:]} <= ended
+
+
+def test_firehose_of_a_worker_that_slept(make_server, provider):  # noqa: F811
+    """Its mailbox was full and nothing told it of debates that began and ended meanwhile: it shows all of them."""
+    for n, model in enumerate(MODELS):
+        provider.script(phase="propose", model=model, text=long_text(n), first_delay=1.5)
+        provider.script(phase="revise", model=model, text=long_text(n + 3))
+    s = wordy(make_server, provider, 2, token_merge="5ms")
+
+    def lost(session):
+        text = session.get(s.url + "/metrics", timeout=5).text
+        return float(next(x for x in text.splitlines() if x.startswith("aragora_bus_dropped_total ")).split()[1])
+
+    def first_that_answers(sessions):
+        for x in sessions:
+            try:
+                x.get(s.url + "/healthz", timeout=1)
+                return x
+            except requests.RequestException:
+                pass
+        pytest.fail("nobody is awake")
+
+    def begin(session, n):
+        return session.post(s.url + "/api/debates", json={"task": "Unseen %d?" % n, "rounds": 1, "agents": AGENTS},
+                            timeout=2).json()["id"]
+
+    def ended(session, debate):
+        return session.get(s.url + "/api/debates/%s/status" % debate, timeout=5).json()["status"] == "completed"
+
+    def put_to_sleep(pid, sessions):
+        """Stops the worker, but not while it holds the lock of the store; returns a session with the other one."""
+        for _ in range(20):
+            os.kill(pid, SIGSTOP)
+            try:
+                awake = first_that_answers(sessions)
+                begin(awake, 99)
+                return awake
+            except requests.RequestException:
+                os.kill(pid, SIGCONT)
+                time.sleep(0.05)
+        pytest.fail("the store is always locked")
+
+    async def main():
+        async with socket(s, max_size=None) as k:
+            await k.ready()
+            await k.quiet(0.6)
+            # Sessions that were there before: at least one is with the worker that stays awake.
+            sessions = [requests.Session() for _ in range(8)]
+            for x in sessions:
+                assert x.get(s.url + "/healthz", timeout=5).status_code == 200
+            sleeper = next(w["pid"] for w in await call(s.workers) if w["sockets"] == 1)
+            ids = [await call(begin, sessions[0], n) for n in range(8)]
+            await call(wait_until, lambda: all(w["debates"] > 2 for w in s.workers()), 10, "debates everywhere")
+            try:
+                awake = await call(put_to_sleep, sleeper, sessions)
+                await call(wait_until, lambda: lost(awake) > 0, 30, "a full mailbox", 0.1)
+                unseen = [await call(begin, awake, n) for n in range(2)]
+                await call(wait_until, lambda: all(ended(awake, i) for i in unseen), 30, "ends", 0.1)
+            finally:
+                os.kill(sleeper, SIGCONT)
+            while not {f["debate_id"] for f in k.frames if f["type"] == "debate_end"} >= set(ids + unseen):
+                await k.next(20)
+            await k.quiet(0.8)
+            return ids + unseen, k.frames
+    ids, frames = run(main())
+    for i in ids:
+        assert durable(frames, i) == log(s, i)
 
 
 # ---- server-sent events ----

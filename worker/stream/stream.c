@@ -79,8 +79,9 @@ struct source {
 	char workspace[128];
 	struct bus_sub *sub;
 	int64_t joined_ms;
-	uint64_t head; /* of the workspace's cell, accounted for by hints and looks */
-	bool primed;   /* the debates that ran when it joined are known */
+	int64_t sound_ms; /* the last time that every hint had come */
+	uint64_t head;    /* of the workspace's cell, accounted for by hints and looks */
+	bool primed;      /* the debates that ran when it joined are known */
 	bool look, suspicious;
 };
 
@@ -109,6 +110,7 @@ struct stream {
 	struct stream_sockets *sockets;
 	struct loop_timer tick;
 	unsigned readers, ticks;
+	int64_t ticked_us;
 	uint64_t deaths;
 	bool closing, comparing, looking;
 };
@@ -760,11 +762,15 @@ static void stream_tick(void *arg)
 	struct stream *s = arg;
 	uint64_t deaths = atomic_load(&s->w->shm->deaths);
 	int64_t now = clock_mono_us();
+	/* A process that did not run for a while has not been idle: what came meanwhile is looked at first. */
+	int64_t slept = now - s->ticked_us > SEC_US ? now - s->ticked_us : 0;
 	struct topic **p = &s->topics, *t;
 	struct source *h;
 	int64_t topics = 0;
 
+	s->ticked_us = now;
 	while ((t = *p) != NULL) {
+		t->idle_since_us += slept;
 		topic_compare(t, deaths != s->deaths);
 		topic_lagging(t, now);
 		/* For the firehose a topic is kept until its debate has ended: running ones are few. */
@@ -876,7 +882,8 @@ static void source_on_message(void *arg, struct str name, struct str message)
 	topic_to_firehose(topic_get(h->s, &h->ctx, rest), h->primed ? 0 : (int64_t)seq - 1, (int64_t)seq);
 }
 
-#define FIREHOSE_BACK_MS 8000 /* below STREAM_TOPIC_IDLE: of what ended before, the topic is gone, and was shown */
+/* Between an end and its hint. A topic outlives its debate by more, or what was shown would be shown again. */
+#define FIREHOSE_SLACK_MS 2000
 
 /*
  * Which debates of the workspace run, or have ended of late: at the beginning those are followed from where they stand;
@@ -894,7 +901,7 @@ CO_FN static void source_look(void *arg)
 
 	while (ok && !s->closing) {
 		char workspace[sizeof(h->workspace)];
-		int64_t since, back = clock_wall_ms() - FIREHOSE_BACK_MS;
+		int64_t since, back;
 
 		for (h = s->sources; h != NULL && !h->look; h = h->next)
 			;
@@ -902,6 +909,7 @@ CO_FN static void source_look(void *arg)
 			break;
 		h->look = false;
 		since = h->joined_ms;
+		back = h->sound_ms - FIREHOSE_SLACK_MS;
 		(void)snprintf(workspace, sizeof(workspace), "%s", h->workspace);
 		ok = db_query(
 		    s->w->db, a,
@@ -938,6 +946,7 @@ static void source_compare(struct source *h, bool death)
 
 	if (!death && head == h->head && h->primed && !h->look) {
 		h->suspicious = false;
+		h->sound_ms = clock_wall_ms();
 		return;
 	}
 	if (!death && !h->suspicious) {
@@ -961,7 +970,7 @@ static struct source *source_get(struct stream *s, struct str workspace)
 		return h;
 	h = xcalloc(1, sizeof(*h));
 	h->s = s;
-	h->joined_ms = clock_wall_ms();
+	h->joined_ms = h->sound_ms = clock_wall_ms();
 	memcpy(h->workspace, text, sizeof(text));
 	h->ctx = (struct context){STR_NONE, STR("default"), str_of(h->workspace), STR_NONE};
 	h->sub = bus_subscribe(s->w->bus, stream_workspace_name(name, workspace), source_on_message, h);
@@ -1035,6 +1044,7 @@ struct stream *stream_open(struct worker *w)
 
 	s->w = w;
 	s->deaths = atomic_load(&w->shm->deaths);
+	s->ticked_us = clock_mono_us();
 	loop_timer_init(w->loop, &s->tick, stream_tick, s);
 	loop_timer_set(&s->tick, STREAM_TICK_US);
 	return s;
