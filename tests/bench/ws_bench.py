@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""WebSockets beside Nchan: one broadcast to many, its way from another worker, idle sockets.
+"""WebSockets beside Nchan: one broadcast to many, and idle sockets.
 
 Broadcasts go through /ws/echo/{room} (websocket.echo), which takes the path of events: bus, one frame for all, one queue
 per socket. Nchan gets the same text by its publisher socket. Both servers have one worker on the same core, the client
@@ -162,52 +162,6 @@ def broadcast():
     theirs.stop()
 
 
-def worker_of(server, known):
-    """The slot whose count has grown since `known`, and the counts now."""
-    for _ in range(500):
-        now = {w["slot"]: w["connections"] for w in server.get("/api/ws/stats")["workers"]}
-        grown = [slot for slot in now if now[slot] > known.get(slot, 0)]
-        if grown:
-            return grown[0], now
-        time.sleep(0.01)
-    raise SystemExit("a socket is not counted")
-
-
-def latency():
-    """The same text to a socket on the publisher's worker and to one on the other."""
-    s = Server(2, OURS)
-    sockets, known = {}, {}
-    publisher = handshake(s.port, "/ws/echo/two")
-    home, known = worker_of(s, known)
-    others = []
-    while len(sockets) < 2:
-        k = handshake(s.port, "/ws/echo/two")
-        slot, known = worker_of(s, known)
-        if slot in sockets:
-            others.append(k)
-        sockets[slot] = k
-    for k in others:
-        k.close()
-    times = {slot: [] for slot in sockets}
-    for i in range(1000):
-        for slot, k in sockets.items():
-            publisher.sendall(text_frame(b"%06d" % i + b"x" * 194))
-            start = time.perf_counter()
-            got = len(k.recv(204))
-            times[slot].append(time.perf_counter() - start)
-            for rest in (publisher, *sockets.values()):
-                due = 204 - (got if rest is k else 0)
-                while due > 0:
-                    due -= len(rest.recv(due))
-            time.sleep(0.001)
-    here, there = [1e6 * statistics.median(times[slot]) for slot in (home, next(x for x in sockets if x != home))]
-    print(f"broadcast from another worker: {there:.0f} us to the first byte, on the same worker {here:.0f}: {there - here:.0f} us "
-          f"added, p50 (goal <= 150)", flush=True)
-    for k in (publisher, *sockets.values()):
-        k.close()
-    s.stop()
-
-
 def idle_memory(server, path, count):
     warm = [handshake(server.port, path) for _ in range(200)]
     time.sleep(1.5)
@@ -239,5 +193,4 @@ def idle():
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     broadcast()
-    latency()
     idle()
