@@ -1034,9 +1034,10 @@ def test_probes_are_open(locked, path):
 def test_without_or_with_a_wrong_token(locked, method, path):
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
                "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="} if path == "/ws" else {}
-    r = locked.request(method, path, headers=upgrade)
-    envelope(r, 401, "AUTH_REQUIRED")
-    assert r.headers["WWW-Authenticate"].startswith("Bearer")
+    if path != "/ws":  # a socket may give its token in the first message; until then it is told nothing
+        r = locked.request(method, path, headers=upgrade)
+        envelope(r, 401, "AUTH_REQUIRED")
+        assert r.headers["WWW-Authenticate"].startswith("Bearer")
     for header in ({"Authorization": "Bearer wrong"}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer " + TOKEN[:-1]},
                    {"Authorization": "Bearer " + TOKEN + "x"}):
         envelope(locked.request(method, path, headers={**upgrade, **header}), 401, "INVALID_TOKEN")

@@ -113,6 +113,8 @@ def test_sessions_resume_at_every_worker(tls_server, ca, version):
         assert ask(c)[0] == 200
         session, first = c.session, c.session_reused
     assert not first and session is not None and session.has_ticket
+    # the first worker that serves answers for all: the others may still be on their way
+    wait_until(lambda: len(s.workers()) == 3, what="three workers")
     before = {w["pid"]: w["connections"] for w in s.wait_workers(3)}
     open_now = []
     # Kept open, they spread over all workers.
