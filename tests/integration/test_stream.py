@@ -651,20 +651,21 @@ def test_token_streams_after_many_long_ones(make_server, provider):  # noqa: F81
     """The ends of long streams do not take the places of later ones."""
     for n, model in enumerate(MODELS):
         provider.script(phase="propose", model=model, text=long_text(n))
-        provider.script(phase="revise", model=model, text=long_text(n + 3))
+        provider.script(phase="revise", model=model, text=long_text(n + 3), times=6)  # the third round is short
     s = wordy(make_server, provider, 1, token_merge="5ms")
 
     async def main():
-        async with socket(s, max_size=None) as k:
-            await k.ready()
-            i = await call(create, s, "Many?", 2, agents=AGENTS * 2)
+        i = await call(create, s, "Many?", 3, agents=AGENTS * 3)
+        async with socket(s, "?debate_id=" + i, max_size=None) as k:
             await k.end_of(i, 60)
         return k.frames
     frames = run(main())
-    started = [f for f in frames if f["type"] == "token_start"]
-    ended = {(f["task_id"], f["data"]["attempt"]) for f in frames if f["type"] == "token_end"}
-    assert len(started) > 16
-    assert {(f["task_id"], f["data"]["attempt"]) for f in started[-4:]} <= ended
+    assert sum(f["type"] == "agent_message" for f in durable(frames)) > 16
+    # A long one may end early for a reader who is behind; the last one, which is short, follows when all have caught up.
+    last = [f for f in frames if f["type"] in TOKENS and "synthesis" in f["task_id"]]
+    assert [last[0]["type"], last[-1]["type"]] == ["token_start", "token_end"]
+    text = "".join(f["data"]["token"] for f in last[1:-1])
+    assert text == last[-1]["data"]["full_response"] == next(f for f in frames if f["type"] == "synthesis")["data"]["content"]
 
 
 def test_firehose_of_a_worker_that_slept(make_server, provider):  # noqa: F811
