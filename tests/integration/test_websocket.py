@@ -703,44 +703,6 @@ def test_slow_reader_slows_nobody(narrow):
     assert crowded[1980] < 3 * alone[297] + 0.01, (alone[297], crowded[1980])
 
 
-def test_slow_reader_lags_and_resumes(narrow):
-    """Ephemeral events go first, then the log is read late, then the socket is closed with 4008 and resumes without a hole."""
-    i = create(narrow, "Who is slow? " + "x" * 2000, 3)
-    wait_end(narrow, i)
-    total = narrow.get("/api/debates/%s/events" % i, params={"limit": 1}).json()["last_seq"]
-    got, code = [], -1
-    with Raw(narrow.port, "/ws", rcvbuf=4096) as slow:
-        last(slow, kind("loop_list"))
-        for _ in range(2000):  # until kernel and queue hold no more
-            slow.send(TEXT, json.dumps({"type": "subscribe", "debate_id": i, "replay_from_seq": 0}).encode())
-            slow.send(TEXT, json.dumps({"type": "unsubscribe", "debate_id": i}).encode())
-            if stats(narrow)["lagging"]:
-                break
-        slow.send(TEXT, json.dumps({"type": "subscribe", "debate_id": i, "replay_from_seq": 0}).encode())
-        assert stats(narrow)["lagged"] >= 1
-        time.sleep(4)
-        try:
-            while True:
-                opcode, _, _, payload = slow.recv()
-                if opcode == CLOSE:
-                    code = struct.unpack(">H", payload[:2])[0]
-                elif opcode == TEXT:
-                    f = json.loads(payload)
-                    if f["type"] == "subscribed":
-                        got = []
-                    elif f.get("seq"):
-                        got.append(f["seq"])
-        except Closed:
-            pass
-    assert code == 4008
-    assert got == list(range(1, len(got) + 1)) and len(got) < total
-    with Raw(narrow.port, "/ws") as k:
-        last(k, kind("loop_list"))
-        k.send(TEXT, json.dumps({"type": "resume", "debate_id": i, "last_seq": len(got)}).encode())
-        rest = [f["seq"] for f in frames(k, kind("replay_end")) if f.get("seq")]
-        assert got + rest == list(range(1, total + 1))
-
-
 # ---- the token in the first message ----
 
 TOKEN = "first-message-token-of-more-than-thirty-two-characters"
