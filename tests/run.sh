@@ -49,23 +49,37 @@ unit() {
 	fi
 }
 
-# end_to_end: pytest, counted by its own report.
+# What pytest's report counts: "tests failures".
+counts() {
+	$python - "$1" <<-'EOF'
+	import sys, xml.etree.ElementTree as tree
+	suites = list(tree.parse(sys.argv[1]).getroot().iter("testsuite"))
+	print(sum(int(s.get("tests")) for s in suites), sum(int(s.get("failures")) + int(s.get("errors")) for s in suites))
+	EOF
+}
+
+# end_to_end: pytest, counted by its own report. Machines that stall for a second fail tests that wait for one: what
+# failed is tried once more, by itself, and named when only the second try passed.
 end_to_end() {
-	local xml=$out/integration.xml log=$out/integration.log start=$SECONDS tests bad
-	rm -f "$xml"
-	$python -m pytest -q -p no:cacheprovider --junitxml="$xml" tests/integration >"$log" 2>&1
-	local rc=$?
-	if [ ! -s "$xml" ]; then
-		failed=$((failed + 1)); failures+=(integration); tail -n 40 "$log"
-		return
+	local log=$out/integration.log start=$SECONDS tests=0 bad=1 again
+	local pytest="$python -m pytest -q -o cache_dir=$PWD/$out/pytest-cache tests/integration"
+	rm -f "$out"/integration*.xml
+	rm -rf "$out/pytest-cache"
+	$pytest --junitxml="$out/integration.xml" >"$log" 2>&1
+	[ ! -s "$out/integration.xml" ] || read -r tests bad < <(counts "$out/integration.xml")
+	if [ "$tests" -gt 0 ] && [ "$bad" -gt 0 ] && [ "$bad" -lt 10 ]; then
+		grep -E '^(FAILED|ERROR) ' "$log" | sed 's/^/        first try: /'
+		$pytest --lf --junitxml="$out/integration-again.xml" >"$out/integration-again.log" 2>&1
+		if [ -s "$out/integration-again.xml" ]; then
+			read -r again bad < <(counts "$out/integration-again.xml")
+			echo "        second try: $((again - bad)) of $again passed"
+			log=$out/integration-again.log
+		fi
 	fi
-	tests=$(grep -oE '<testsuite [^>]*' "$xml" | grep -oE ' tests="[0-9]+' | grep -oE '[0-9]+')
-	bad=$(grep -oE '<testsuite [^>]*' "$xml" | grep -oE ' (failures|errors)="[0-9]+' | grep -oE '[0-9]+' | paste -sd+)
-	bad=$((${bad:-0}))
-	[ $rc -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
 	passed=$((passed + tests - bad))
 	failed=$((failed + bad))
-	printf '  %-5s %-32s %d passed, %d failed, %ds\n' "$([ $bad -eq 0 ] && echo ok || echo FAIL)" "end-to-end tests" $((tests - bad)) "$bad" $((SECONDS - start))
+	printf '  %-5s %-32s %d passed, %d failed, %ds\n' "$([ "$bad" -eq 0 ] && echo ok || echo FAIL)" "end-to-end tests" \
+		$((tests > bad ? tests - bad : 0)) "$bad" $((SECONDS - start))
 	if [ "$bad" -gt 0 ]; then
 		failures+=(integration)
 		tail -n 150 "$log"

@@ -497,7 +497,8 @@ static struct str engine_mildest(const struct engine *e)
 		const struct seat *s = &e->seats[i];
 		int64_t severity = s->severity_count > 0 ? s->severity_sum / s->severity_count : 0;
 
-		if (s->in && (severity < least || (severity == least && strcmp(s->name, best->name) < 0))) {
+		if (s->in &&
+		    (best == NULL || severity < least || (severity == least && strcmp(s->name, best->name) < 0))) {
 			best = s;
 			least = severity;
 		}
