@@ -24,7 +24,7 @@ echo "Installing the Debian packages that are missing:$missing"
 sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo
 log=$(mktemp)
-if ! { $sudo apt-get update && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+if ! { $sudo apt-get update && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
 	cat "$log" >&2
 	echo "The packages could not be installed; install them by hand: apt-get install$missing" >&2
 	exit 1
