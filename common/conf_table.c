@@ -292,7 +292,7 @@ const struct conf_key conf_table[] = {
 	{"providers.demo.enabled", .type = CONF_AUTO, .flags = CONF_RELOAD, AT(demo.enabled), .dflt = "auto",
 	 .env = "ARAGORA_DEMO_MODE", .help = "Do demo agents play every name? auto: when no provider can be used."},
 	{"providers.demo.delay_ms", .type = CONF_MILLIS, .min = 0, .max = 600 * SEC, .flags = CONF_RELOAD, AT(demo.delay),
-	 .dflt = "0", .env = "", .help = "How long a demo agent thinks, in milliseconds."},
+	 .dflt = "0", .env = "", .help = "How long a demo agent takes for an answer, in milliseconds."},
 };
 /* clang-format on */
 

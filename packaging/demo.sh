@@ -32,7 +32,7 @@ cat >"$work/aragora.yml" <<EOF
 server: {bind: ["127.0.0.1:$http"], ws_bind: ["127.0.0.1:$ws"], workers: 3}
 log: {level: info, format: json, error: "$work/server.log", access: ""}
 storage: {data_dir: "$work/data"}
-providers: {demo: {delay_ms: ${DEMO_DELAY_MS:-8}}}
+providers: {demo: {delay_ms: ${DEMO_DELAY_MS:-240}}}
 EOF
 "$bin" -c "$work/aragora.yml" 2>"$work/start.log" &
 server=$!

@@ -722,7 +722,7 @@ def test_full_queue_and_its_order(slow):
 
 
 def test_max_concurrent_is_kept_and_the_queue_drains(make_server):
-    s = make_server({"server": {"workers": 3}, "debates": {"max_concurrent": 2}, "providers": {"demo": {"delay_ms": 5}}})
+    s = make_server({"server": {"workers": 3}, "debates": {"max_concurrent": 2}, "providers": {"demo": {"delay_ms": 120}}})
     ids = together([lambda n=n: create(s, "Load number %d?" % n) for n in range(8)])
     most = 0
     while True:
@@ -737,7 +737,7 @@ def test_max_concurrent_is_kept_and_the_queue_drains(make_server):
 
 
 def test_debate_time_limit(make_server):
-    s = make_server({"server": {"workers": 1}, "debates": {"timeout": "400ms"}, "providers": {"demo": {"delay_ms": 100}}})
+    s = make_server({"server": {"workers": 1}, "debates": {"timeout": "400ms"}, "providers": {"demo": {"delay_ms": 2000}}})
     d = debate(s)
     assert d["status"] == "failed" and d["error_code"] == "timeout"
     assert "time limit" in d["error"]
@@ -873,7 +873,7 @@ def test_export_of_all(make_server):
 
 def test_export_of_many(make_server):
     """More than one page of them."""
-    s = make_server({"server": {"workers": 2, "graceful_timeout": "50ms"}, "providers": {"demo": {"delay_ms": 300}}})
+    s = make_server({"server": {"workers": 2, "graceful_timeout": "50ms"}, "providers": {"demo": {"delay_ms": 3000}}})
     ids = {create(s, "Q%d?" % n) for n in range(103)}
     whole = s.get("/api/debates/export").json()
     assert {d["id"] for d in whole["debates"]} == ids and whole["count"] == 103 == len(whole["debates"])

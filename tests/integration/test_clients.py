@@ -22,7 +22,7 @@ SDK_EVENTS = {"connected", "disconnected", "error", "debate_start", "round_start
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
     s = Server(tmp_path_factory.mktemp("clients"), {
-        "server": {"workers": 2}, "debates": {"max_concurrent": 8}, "providers": {"demo": {"delay_ms": 2}},
+        "server": {"workers": 2}, "debates": {"max_concurrent": 8}, "providers": {"demo": {"delay_ms": 50}},
         "websocket": {"message_rate": 0}})
     s.start()
     yield s

@@ -23,7 +23,7 @@ def live(tmp_path_factory):
     """Three workers; a debate takes about a second, so that it can be watched."""
     s = Server(tmp_path_factory.mktemp("live"), {
         "server": {"workers": 3}, "debates": {"max_concurrent": 16, "token_merge": "5ms"},
-        "providers": {"demo": {"delay_ms": 5}}, "websocket": {"message_rate": 0, "heartbeat": "500ms"}})
+        "providers": {"demo": {"delay_ms": 120}}, "websocket": {"message_rate": 0, "heartbeat": "500ms"}})
     s.start()
     yield s
     s.close()
@@ -1047,7 +1047,7 @@ def test_many_events_to_many_sockets(live):
 # ---- restart ----
 
 def test_reload_sends_readers_back_and_they_miss_nothing(make_server):
-    s = make_server({"server": {"workers": 2, "graceful_timeout": "20s"}, "providers": {"demo": {"delay_ms": 20}},
+    s = make_server({"server": {"workers": 2, "graceful_timeout": "20s"}, "providers": {"demo": {"delay_ms": 500}},
                      "debates": {"agent_timeout": "20s"}})
 
     async def follow(i, port):

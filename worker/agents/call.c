@@ -19,7 +19,8 @@
 #define CALL_EVENT_MAX (1024 * 1024)     /* one event or line */
 #define CALL_BODY_MAX (64 * 1024 * 1024) /* a token can cost 300 bytes of frame */
 #define CALL_IDLE_MAX (180 * SEC_US)     /* longest silence; local models read long prompts for minutes */
-#define CALL_DEMO_PIECE 24               /* bytes a demo agent says at once */
+#define CALL_DEMO_PIECE 24               /* bytes a demo agent says at once when it need not think */
+#define CALL_DEMO_PAUSES 8               /* in an answer that takes its time: seen to grow, cheap for a thousand */
 
 static const struct wire *const call_wires[PROVIDER_MAX] = {
     [PROVIDER_ANTHROPIC] = &wire_anthropic, [PROVIDER_OPENAI] = &wire_openai,     [PROVIDER_OPENROUTER] = &wire_openai,
@@ -347,7 +348,7 @@ CO_FN static void call_provider(struct agents *ag, struct arena *a, const struct
 	call_reader_close(&reader);
 }
 
-/* Speaks in pieces with a pause between them, like a model. */
+/* Speaks in pieces like a model; the pauses between them add up to providers.demo.delay_ms. */
 CO_FN static void call_demo(struct agents *ag, struct arena *a, const struct agent_request *req,
 			    struct agent_reply *reply)
 {
@@ -355,15 +356,20 @@ CO_FN static void call_demo(struct agents *ag, struct arena *a, const struct age
 	struct wire_stream st = {.text = BUF_INIT, .arena = a, .on_text = req->on_text, .arg = req->arg, .began = true};
 	struct buf answer = BUF_INIT;
 	struct str rest, piece;
+	size_t size = CALL_DEMO_PIECE, pieces;
 	enum co_end end = CO_DONE;
 
 	demo_answer(a, req, &answer);
+	if (delay > 0 && answer.n > CALL_DEMO_PAUSES * size)
+		size = (answer.n + CALL_DEMO_PAUSES - 1) / CALL_DEMO_PAUSES;
+	pieces = (answer.n + size - 1) / size;
 	st.tokens_in = call_estimate(req->system.n + req->prompt.n);
 	st.tokens_out = call_estimate(answer.n);
 	for (rest = buf_str(&answer); rest.n > 0 && end != CO_ENDED; rest = str_sub(rest, piece.n, rest.n)) {
-		piece = str_utf8_cut(rest, CALL_DEMO_PIECE);
-		wire_text(&st, piece);
-		end = delay > 0 ? co_sleep(delay) : CO_DONE;
+		end = delay > 0 ? co_sleep(delay / (int64_t)pieces) : CO_DONE;
+		piece = str_utf8_cut(rest, size);
+		if (end != CO_ENDED)
+			wire_text(&st, piece);
 	}
 	if (delay <= 0) /* also the fastest agent gives way to the others once */
 		end = co_yield ();
