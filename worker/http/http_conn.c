@@ -618,8 +618,7 @@ void conn_expired(struct http_conn *c, enum http_deadline_kind kind)
 		break;
 	case DEADLINE_BODY:
 		c->input_left = true;
-		reply_problem(&c->call->req, 408, "REQUEST_TIMEOUT", "the request body did not arrive in time", "",
-			      NULL);
+		request_body_expired(c->call);
 		break;
 	case DEADLINE_PING:
 	case DEADLINE_PONG:

@@ -115,6 +115,27 @@ struct http_conn {
 	unsigned turn_requests;         /* begun since the last read event */
 };
 
+/*
+ * How a request and its answer travel: alone on their connection (HTTP/1), or as one stream of many (HTTP/2). Called
+ * while the client is there; what is replied or begun comes once.
+ */
+struct http_carrier {
+	/* The body is wanted. `go_on`: the client waits to be told so. */
+	void (*await_body)(struct http_reply *h, bool go_on);
+	/* The body has come. */
+	void (*body_done)(struct http_reply *h);
+	/* The complete answer; length < 0: it has none. The request may be gone afterwards. */
+	void (*reply)(struct http_reply *h, int status, const char *content_type, int64_t length, struct str body);
+	/* An answer that goes on: its head, its bytes (the reference is taken), its end. */
+	void (*stream_begin)(struct http_stream *s, struct http_reply *h, const char *content_type);
+	void (*stream_write)(struct http_stream *s, struct rbuf *frame);
+	void (*stream_end)(struct http_stream *s);
+	size_t (*stream_queued)(const struct http_stream *s);
+	/* Connection and handler have both let go; or NULL. */
+	void (*freed)(struct http_reply *h);
+};
+extern const struct http_carrier http1_carrier;
+
 #define REPLY_BLOCKS_MAX 8
 
 struct reply_field {
@@ -125,6 +146,8 @@ struct reply_field {
 struct http_reply {
 	struct http_request req;
 	struct http_server *server;
+	const struct http_carrier *carrier;
+	void *carrier_arg;              /* of carrier */
 	struct http_reply *next, *prev; /* of all live requests */
 	unsigned holds;                 /* handler side */
 	bool attached;                  /* the connection side: it waits for the answer or streams it */
@@ -151,6 +174,20 @@ struct http_reply {
 	size_t field_count, field_cap;
 	struct str blocks[REPLY_BLOCKS_MAX];
 	unsigned block_count;
+};
+
+/* The private half of a reply that goes on. */
+struct http_stream {
+	struct http_conn *conn; /* NULL: nobody listens, frames are swallowed */
+	struct http_server *server;
+	const struct http_carrier *carrier;
+	void *carrier_arg; /* of carrier */
+	const struct http_stream_ops *ops;
+	void *arg;
+	bool chunked;
+	bool mute; /* HEAD: no body */
+	bool full; /* above the limit: on_drain is owed */
+	bool ending;
 };
 
 struct http_server {
@@ -227,9 +264,25 @@ void conn_write_expired(struct http_conn *c);
 void request_begin(struct http_conn *c, struct str head, const struct error *err);
 /* Body bytes; returns how many were used. */
 size_t request_body(struct http_conn *c, struct str in);
+/* A new request of the connection. */
+struct http_reply *request_new(struct http_conn *c, const struct http_carrier *carrier, void *carrier_arg);
+/* Names it: id, client, scheme. The fields are there, if the head could be read. */
+void request_identify(struct http_reply *h);
+/* Target and fields are there: finds its route; answers it, runs it, or waits for its body. */
+void request_route(struct http_reply *h);
+/* Keeps a piece of the body; false: it was too much or too late, and has been answered. */
+bool request_piece(struct http_reply *h, struct str data) MUST_CHECK;
+/* The body is complete. */
+void request_complete(struct http_reply *h);
+/* Replies; what follows on the connection cannot be told from a body. */
+void request_reject(struct http_reply *h, const struct error *err);
+/* The connection lets go of the request: it is answered, or its client has gone. */
+void request_drop(struct http_reply *h);
+/* The body did not come in time. */
+void request_body_expired(struct http_reply *h);
 /* Answers a connection without a request (limits, time-outs of the head). */
 void request_refuse(struct http_conn *c, enum err code, const char *msg, int retry_after);
-/* The connection lets go of its request. */
+/* The same for the one request of an HTTP/1 connection. */
 void request_detach(struct http_conn *c);
 /* The answer is complete: next request or end of the connection. */
 void request_done(struct http_conn *c);
@@ -249,6 +302,20 @@ struct rbuf *reply_head(struct http_reply *h, int status, const char *content_ty
 void reply_problem(struct http_request *req, int status, const char *code, const char *msg, const char *field,
 		   json_t *extra);
 const char *reply_reason(int status);
+
+/* The complete answer on an HTTP/1 connection. */
+void http1_reply(struct http_reply *h, int status, const char *content_type, int64_t length, struct str body);
+
+/* ---- http_stream.c ---- */
+
+void http1_stream_begin(struct http_stream *s, struct http_reply *h, const char *content_type);
+void http1_stream_write(struct http_stream *s, struct rbuf *frame);
+void http1_stream_end(struct http_stream *s);
+size_t http1_stream_queued(const struct http_stream *s);
+/* The carrier has sent something: tells the handler when the queue is short enough. */
+void stream_shorter(struct http_stream *s);
+/* The one end of a stream; frees it. */
+void stream_gone(struct http_stream *s);
 
 /* ---- http_server.c ---- */
 

@@ -272,38 +272,39 @@ static bool reply_write(struct http_reply *h, int status, const char *content_ty
 	return true;
 }
 
-static void reply_queue(struct http_reply *h, int status, const char *content_type, struct str body)
+void http1_reply(struct http_reply *h, int status, const char *content_type, int64_t length, struct str body)
 {
-	/* 204 and 304 have no body and no length (RFC 9110 8.6). */
-	bool bodiless = status == 204 || status == 304;
-	struct str sent = bodiless || h->req.head ? STR_NONE : body;
+	struct http_conn *c = h->req.conn;
 
-	if (h->server->hooks->headers != NULL)
-		h->server->hooks->headers(&h->req);
-	h->req.bytes_out = sent.n;
-	if (reply_write(h, status, bodiless || body.n == 0 ? NULL : content_type, bodiless ? -1 : (int64_t)body.n,
-			sent))
-		return;
-	/* The client sees a connection that ends rather than a wrong answer. */
-	h->keep_alive = false;
-	h->body_left = true;
+	h->keep_alive = request_keeps(h);
+	/* A reply before the whole body was read (a time-out inside it) cannot be followed by another request. */
+	if (c->state == CONN_BODY) {
+		h->keep_alive = false;
+		h->body_left = true;
+	}
+	if (!reply_write(h, status, content_type, length, body)) {
+		/* The client sees a connection that ends rather than a wrong answer. */
+		h->keep_alive = false;
+		h->body_left = true;
+	}
+	request_done(c);
 }
 
 void http_reply(struct http_request *req, int status, const char *content_type, struct str body)
 {
+	/* 204 and 304 have no body and no length (RFC 9110 8.6). */
+	bool bodiless = status == 204 || status == 304;
 	struct http_reply *h = req->reply;
+	struct str sent = bodiless || req->head ? STR_NONE : body;
 
 	if (!reply_begin(h))
 		return;
 	req->status = status;
-	h->keep_alive = request_keeps(h);
-	/* A reply before the whole body was read (a time-out inside it) cannot be followed by another request. */
-	if (req->conn->state == CONN_BODY) {
-		h->keep_alive = false;
-		h->body_left = true;
-	}
-	reply_queue(h, status, content_type, body);
-	request_done(req->conn);
+	if (h->server->hooks->headers != NULL)
+		h->server->hooks->headers(req);
+	req->bytes_out = sent.n;
+	h->carrier->reply(h, status, bodiless || body.n == 0 ? NULL : content_type, bodiless ? -1 : (int64_t)body.n,
+			  sent);
 }
 
 void http_reply_json(struct http_request *req, int status, json_t *doc)

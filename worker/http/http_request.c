@@ -12,7 +12,7 @@
 
 /* ---- memory ---- */
 
-static struct http_reply *request_new(struct http_conn *c)
+struct http_reply *request_new(struct http_conn *c, const struct http_carrier *carrier, void *carrier_arg)
 {
 	struct http_server *s = c->server;
 	struct arena *a = server_arena_take(s);
@@ -20,6 +20,8 @@ static struct http_reply *request_new(struct http_conn *c)
 
 	h->server = s;
 	s->refs++;
+	h->carrier = carrier;
+	h->carrier_arg = carrier_arg;
 	h->attached = true;
 	h->next = &s->calls;
 	h->prev = s->calls.prev;
@@ -33,9 +35,15 @@ static struct http_reply *request_new(struct http_conn *c)
 	h->req.minor = 1;
 	h->req.ctx = CONTEXT_DEFAULT;
 	h->req.start_us = clock_mono_us();
-	BUG_ON(c->call != NULL);
-	c->call = h;
 	return h;
+}
+
+/* The one request of an HTTP/1 connection. */
+static struct http_reply *request_attach(struct http_conn *c)
+{
+	BUG_ON(c->call != NULL);
+	c->call = request_new(c, &http1_carrier, NULL);
+	return c->call;
 }
 
 static void request_free_unused(struct http_reply *h)
@@ -47,6 +55,8 @@ static void request_free_unused(struct http_reply *h)
 	http_deadline_clear(&h->deadline);
 	h->next->prev = h->prev;
 	h->prev->next = h->next;
+	if (h->carrier->freed != NULL)
+		h->carrier->freed(h);
 	buf_free(&h->body);
 	server_arena_give(s, h->req.arena);
 	server_unref(s);
@@ -64,13 +74,8 @@ void request_finished(struct http_reply *h)
 		h->server->hooks->finished(&h->req);
 }
 
-void request_detach(struct http_conn *c)
+void request_drop(struct http_reply *h)
 {
-	struct http_reply *h = c->call;
-
-	if (h == NULL)
-		return;
-	c->call = NULL;
 	h->req.conn = NULL;
 	/* The client has gone before the answer: 499 is how logs tell it. */
 	if (h->req.status == 0)
@@ -78,6 +83,15 @@ void request_detach(struct http_conn *c)
 	request_finished(h);
 	h->attached = false;
 	request_free_unused(h);
+}
+
+void request_detach(struct http_conn *c)
+{
+	struct http_reply *h = c->call;
+
+	c->call = NULL;
+	if (h != NULL)
+		request_drop(h);
 }
 
 void http_request_hold(struct http_request *req)
@@ -149,7 +163,7 @@ static struct str request_peer(struct http_conn *c, struct arena *a)
 	return arena_str(a, str_of(c->addr_text));
 }
 
-static void request_identify(struct http_reply *h)
+void request_identify(struct http_reply *h)
 {
 	struct http_conn *c = h->req.conn;
 	struct http_addr addr = c->addr;
@@ -240,8 +254,7 @@ void request_cancel_all(struct http_server *s, const char *why)
 
 /* ---- from head to dispatch ---- */
 
-/* Replies; what follows on the connection cannot be told from a body, so it ends there. */
-static void request_reject(struct http_reply *h, const struct error *err)
+void request_reject(struct http_reply *h, const struct error *err)
 {
 	h->body_left = true;
 	http_reply_error(&h->req, err);
@@ -259,13 +272,9 @@ static void request_dispatch(struct http_reply *h)
 	http_request_release(req);
 }
 
-/* The body is complete. */
-static void request_complete(struct http_reply *h)
+void request_complete(struct http_reply *h)
 {
-	struct http_conn *c = h->req.conn;
-
-	conn_state_set(c, CONN_WORK);
-	conn_deadline(c, DEADLINE_NONE);
+	h->carrier->body_done(h);
 	if (h->discard)
 		http_reply_error(&h->req, &h->refusal);
 	else
@@ -297,14 +306,11 @@ static void request_refuse_early(struct http_reply *h, const struct error *err)
 	h->discard = true;
 	h->body_limit = CONN_DISCARD;
 	h->body_left_bytes = f->length;
-	conn_state_set(h->req.conn, CONN_BODY);
-	conn_deadline(h->req.conn, DEADLINE_BODY);
+	h->carrier->await_body(h, false);
 }
 
 static void request_await_body(struct http_reply *h)
 {
-	struct http_conn *c = h->req.conn;
-
 	if (h->framing.kind == BODY_LENGTH && h->framing.length > h->body_limit) {
 		request_too_large(h);
 		return;
@@ -321,10 +327,25 @@ static void request_await_body(struct http_reply *h)
 	}
 	h->body_left_bytes = h->framing.length;
 	h->body.max = h->body_limit + 1;
-	conn_state_set(c, CONN_BODY);
-	conn_deadline(c, DEADLINE_BODY);
-	if (h->framing.expect == EXPECT_CONTINUE && c->in.off == c->in.end)
-		conn_send(c, rbuf_of(STR("HTTP/1.1 100 Continue\r\n\r\n")));
+	h->carrier->await_body(h, h->framing.expect == EXPECT_CONTINUE);
+}
+
+void request_route(struct http_reply *h)
+{
+	struct http_request *req = &h->req;
+	struct error err = ERROR_INIT;
+
+	if (req->head)
+		req->method = HTTP_GET;
+	h->body_limit = (size_t)h->server->conf->limits.body_bytes;
+	if (!route_normalise(req->target, req->arena, &req->path, &err)) {
+		request_reject(h, &err);
+		return;
+	}
+	if (h->server->hooks->match != NULL && !h->server->hooks->match(req, &h->body_limit, &err))
+		request_refuse_early(h, &err);
+	else
+		request_await_body(h);
 }
 
 static bool request_parse(struct http_reply *h, struct str raw, struct error *err)
@@ -352,8 +373,7 @@ static bool request_parse(struct http_reply *h, struct str raw, struct error *er
 
 void request_begin(struct http_conn *c, struct str head, const struct error *bad)
 {
-	struct http_reply *h = request_new(c);
-	struct http_request *req = &h->req;
+	struct http_reply *h = request_attach(c);
 	struct error err = ERROR_INIT;
 	bool parsed;
 
@@ -361,21 +381,10 @@ void request_begin(struct http_conn *c, struct str head, const struct error *bad
 		err = *bad;
 	parsed = bad == NULL && request_parse(h, head, &err);
 	request_identify(h);
-	if (!parsed) {
-		request_reject(h, &err);
-		return;
-	}
-	if (req->head)
-		req->method = HTTP_GET;
-	h->body_limit = (size_t)h->server->conf->limits.body_bytes;
-	if (!route_normalise(req->target, req->arena, &req->path, &err)) {
-		request_reject(h, &err);
-		return;
-	}
-	if (h->server->hooks->match != NULL && !h->server->hooks->match(req, &h->body_limit, &err))
-		request_refuse_early(h, &err);
+	if (parsed)
+		request_route(h);
 	else
-		request_await_body(h);
+		request_reject(h, &err);
 }
 
 /* ---- body ---- */
@@ -444,6 +453,23 @@ static bool request_body_late(struct http_reply *h, size_t n)
 	       now - h->body_from > c->server.body_timeout + (int64_t)h->body_seen * SEC_US / c->server.body_rate;
 }
 
+void request_body_expired(struct http_reply *h)
+{
+	reply_problem(&h->req, 408, "REQUEST_TIMEOUT", "the request body did not arrive in time", "", NULL);
+}
+
+bool request_piece(struct http_reply *h, struct str data)
+{
+	if (request_body_late(h, data.n)) {
+		request_body_expired(h);
+		return false;
+	}
+	if (request_keep(h, data))
+		return true;
+	request_too_large(h);
+	return false;
+}
+
 size_t request_body(struct http_conn *c, struct str in)
 {
 	struct http_reply *h = c->call;
@@ -457,6 +483,35 @@ size_t request_body(struct http_conn *c, struct str in)
 	conn_deadline(c, DEADLINE_BODY);
 	return h->framing.kind == BODY_LENGTH ? request_body_length(h, in) : request_body_chunked(h, in);
 }
+
+/* ---- on an HTTP/1 connection ---- */
+
+static void http1_await_body(struct http_reply *h, bool go_on)
+{
+	struct http_conn *c = h->req.conn;
+
+	conn_state_set(c, CONN_BODY);
+	conn_deadline(c, DEADLINE_BODY);
+	/* Who has sent its body already does not wait. */
+	if (go_on && c->in.off == c->in.end)
+		conn_send(c, rbuf_of(STR("HTTP/1.1 100 Continue\r\n\r\n")));
+}
+
+static void http1_body_done(struct http_reply *h)
+{
+	conn_state_set(h->req.conn, CONN_WORK);
+	conn_deadline(h->req.conn, DEADLINE_NONE);
+}
+
+const struct http_carrier http1_carrier = {
+    .await_body = http1_await_body,
+    .body_done = http1_body_done,
+    .reply = http1_reply,
+    .stream_begin = http1_stream_begin,
+    .stream_write = http1_stream_write,
+    .stream_end = http1_stream_end,
+    .stream_queued = http1_stream_queued,
+};
 
 /* ---- the answer ---- */
 
@@ -488,7 +543,7 @@ void request_refuse(struct http_conn *c, enum err code, const char *msg, int ret
 
 	conn_state_set(c, CONN_WORK);
 	conn_deadline(c, DEADLINE_NONE);
-	h = request_new(c);
+	h = request_attach(c);
 	request_identify(h);
 	if (retry_after > 0)
 		http_reply_field(&h->req, "Retry-After", "%d", retry_after);
