@@ -21,11 +21,16 @@ struct master_options {
 /* Runs the server until it stops; the return value is the exit code. */
 int master_run(const struct master_options *o);
 
+struct arg;
+
 /* One subcommand: master/commands/<name>.c exports one descriptor, commands.c lists them. */
 struct command {
 	const char *name;
 	const char *synopsis;              /* "[--json] QUESTION" */
 	const char *summary;               /* one line for --help */
+	const char *about;                 /* a paragraph for its own --help; NULL: the summary */
+	const struct arg *args;            /* its options, see args.h */
+	size_t operands_min, operands_max; /* how many arguments that are no options it takes */
 	int (*run)(int argc, char **argv); /* argv[0] is the name; returns an exit code */
 };
 extern const struct command *const commands[]; /* NULL-terminated */

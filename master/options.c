@@ -5,41 +5,38 @@
  */
 #include "master/options.h"
 
-#define OPTIONS_SUGGEST 3 /* edits between a mistyped word and one that is suggested */
+#include "master/args.h"
 
-enum option_kind { OPTION_KEY, OPTION_BIND, OPTION_ACTION, OPTION_TEXT, OPTION_FLAG };
+static void options_on_key(void *target, const struct arg *row, const char *value);
+static void options_on_bind(void *target, const struct arg *row, const char *value);
+static void options_on_action(void *target, const struct arg *row, const char *value);
 
-static const struct option_row {
-	const char *name;
-	char letter;
-	enum option_kind kind;
-	unsigned scope;
-	const char *key;   /* OPTION_KEY: the configuration key */
-	size_t offset;     /* OPTION_TEXT: const char *, OPTION_FLAG: bool, in struct options */
-	int action;        /* OPTION_ACTION */
-	const char *value; /* what its value is called; NULL: takes none */
-	const char *help;  /* NULL: another spelling of the row above */
-} option_table[] = {
-#define ACT(n, l, a, h)                                                 \
-	{                                                               \
-		n, l, OPTION_ACTION, OPTIONS_SERVE, NULL, 0, a, NULL, h \
+static const struct arg option_table[] = {
+#define ACT(n, l, a, h)                                                                                     \
+	{                                                                                                   \
+		.name = n, .letter = l, .kind = ARG_CALL, .take = options_on_action, .action = a, .help = h \
 	}
-#define KEY(n, l, k, v, h)                                     \
-	{                                                      \
-		n, l, OPTION_KEY, OPTIONS_SERVE, k, 0, 0, v, h \
+#define KEY(n, l, k, v, h)                                                                                        \
+	{                                                                                                         \
+		.name = n, .letter = l, .kind = ARG_CALL, .take = options_on_key, .key = k, .value = v, .help = h \
 	}
-#define TEXT(n, l, scope, field, v, h)                                                   \
-	{                                                                                \
-		n, l, OPTION_TEXT, scope, NULL, offsetof(struct options, field), 0, v, h \
+#define TEXT(n, l, field, v, h)                                                                          \
+	{                                                                                                \
+		.name = n, .letter = l, .offset = offsetof(struct options, field), .value = v, .help = h \
 	}
-    TEXT("config", 'c', OPTIONS_SERVE | OPTIONS_CONFIG, conf_path, "FILE", "read this configuration"),
+    TEXT("config", 'c', conf_path, "FILE", "read this configuration"),
     ACT("test", 't', ACTION_TEST, "check the configuration and exit"),
     ACT("dump", 'T', ACTION_PRINT, "print the effective configuration, secrets masked, and exit"),
-    {"bind", 'b', OPTION_BIND, OPTIONS_SERVE, NULL, 0, 0, "ADDRESS", "listen on host:port or unix:/path (repeatable)"},
-    TEXT("host", 0, OPTIONS_SERVE, host, "HOST", "listen on this host, at the configured ports"),
-    TEXT("port", 0, OPTIONS_SERVE, port, "PORT", "port of the API"),
-    TEXT("api-port", 0, OPTIONS_SERVE, port, "PORT", NULL),
-    TEXT("ws-port", 0, OPTIONS_SERVE, ws_port, "PORT", "second port, for WebSocket clients"),
+    {.name = "bind",
+     .letter = 'b',
+     .kind = ARG_CALL,
+     .take = options_on_bind,
+     .value = "ADDRESS",
+     .help = "listen on host:port or unix:/path (repeatable)"},
+    TEXT("host", 0, host, "HOST", "listen on this host, at the configured ports"),
+    TEXT("port", 0, port, "PORT", "port of the API"),
+    TEXT("api-port", 0, port, "PORT", NULL),
+    TEXT("ws-port", 0, ws_port, "PORT", "second port, for WebSocket clients"),
     KEY("workers", 'w', "server.workers", "N", "worker processes; 0: two per core and one"),
     KEY("timeout", 0, "server.timeout", "TIME", "a worker silent for so long is replaced"),
     KEY("graceful-timeout", 0, "server.graceful_timeout", "TIME", "time to finish after TERM"),
@@ -54,46 +51,15 @@ static const struct option_row {
     KEY("pid", 0, "server.pidfile", "FILE", NULL),
     KEY("data-dir", 0, "storage.data_dir", "FOLDER", "where everything is kept"),
     KEY("env", 0, "server.env", "NAME", "development or production"),
-    {"json", 0, OPTION_FLAG, OPTIONS_JSON, NULL, offsetof(struct options, json), 0, NULL, "print JSON"},
     ACT("version", 'V', ACTION_VERSION, "print the version and exit"),
-    {"help", 'h', OPTION_ACTION, OPTIONS_SERVE | OPTIONS_CONFIG, NULL, 0, ACTION_HELP, NULL, "print this and exit"},
+    ACT("help", 'h', ACTION_HELP, "print this and exit"),
+    ARG_END,
 #undef ACT
 #undef KEY
 #undef TEXT
 };
 
 _Static_assert(countof(option_table) < OPTIONS_OVERRIDES_MAX, "each option can be given, and the addresses");
-
-static const struct option_row *option_find(unsigned scope, struct str name, bool letter)
-{
-	for (size_t i = 0; i < countof(option_table); i++) {
-		const struct option_row *r = &option_table[i];
-
-		if ((r->scope & scope) != 0 && (letter ? r->letter == name.p[0] : str_eqz(name, r->name)))
-			return r;
-	}
-	return NULL;
-}
-
-static void option_complain(unsigned scope, struct str name, bool letter)
-{
-	const char *best = NULL;
-	unsigned distance = OPTIONS_SUGGEST + 1;
-
-	for (size_t i = 0; i < countof(option_table) && !letter && name.n <= 64; i++) {
-		unsigned d = str_distance(name, str_of(option_table[i].name));
-
-		if ((option_table[i].scope & scope) != 0 && d < distance) {
-			distance = d;
-			best = option_table[i].name;
-		}
-	}
-	fprintf(stderr, "aragorad: unknown option %s%.*s", letter ? "-" : "--", STR_ARG(name));
-	if (best != NULL)
-		fprintf(stderr, ", did you mean --%s?\n", best);
-	else
-		fprintf(stderr, "; --help lists them\n");
-}
 
 /* A later option replaces an earlier one of the same key, so their number is bounded by the table. */
 static void options_override(struct options *o, const char *key, const char *value)
@@ -108,72 +74,38 @@ static void options_override(struct options *o, const char *key, const char *val
 	o->overrides[o->override_count++] = (struct conf_override){key, value};
 }
 
-static void option_apply(struct options *o, const struct option_row *r, const char *value)
+static void options_on_key(void *target, const struct arg *row, const char *value)
 {
-	switch (r->kind) {
-	case OPTION_KEY:
-		options_override(o, r->key, value);
-		break;
-	case OPTION_BIND:
-		buf_addz(&o->bind, o->bind.n > 0 ? ", " : "");
-		buf_addz(&o->bind, value);
-		break;
-	case OPTION_ACTION:
-		o->action = (enum options_action)r->action;
-		break;
-	case OPTION_TEXT:
-		memcpy((char *)o + r->offset, &value, sizeof(value));
-		break;
-	case OPTION_FLAG:
-		*((char *)o + r->offset) = true;
-		break;
-	}
+	options_override(target, row->key, value);
 }
 
-/* One option at argv[*at], with its value there or in the next argument. */
-static bool option_take(struct options *o, unsigned scope, int argc, char **argv, int *at)
+static void options_on_bind(void *target, const struct arg *row, const char *value)
 {
-	const char *arg = argv[*at];
-	bool letter = arg[1] != '-';
-	struct str name = str_of(arg + (letter ? 1 : 2));
-	const char *value = NULL;
-	const struct option_row *r;
-	ptrdiff_t cut = letter ? 1 : str_chr(name, '=');
+	struct options *o = target;
 
-	if (cut >= 0 && (size_t)cut < name.n) {
-		value = name.p + cut + (letter ? 0 : 1);
-		name.n = (size_t)cut;
-	}
-	r = option_find(scope, name, letter);
-	if (r == NULL) {
-		option_complain(scope, name, letter);
-		return false;
-	}
-	if (r->value == NULL && value != NULL) {
-		fprintf(stderr, "aragorad: option %s%.*s takes no value\n", letter ? "-" : "--", STR_ARG(name));
-		return false;
-	}
-	if (r->value != NULL && value == NULL) {
-		if (*at + 1 >= argc) {
-			fprintf(stderr, "aragorad: option %s needs a value (%s)\n", arg, r->value);
-			return false;
-		}
-		value = argv[++*at];
-	}
-	option_apply(o, r, value);
-	return true;
+	(void)row;
+	buf_addz(&o->bind, o->bind.n > 0 ? ", " : "");
+	buf_addz(&o->bind, value);
 }
 
-bool options_parse(struct options *o, unsigned scope, int argc, char **argv)
+static void options_on_action(void *target, const struct arg *row, const char *value)
 {
+	struct options *o = target;
+
+	(void)value;
+	o->action = (enum options_action)row->action;
+}
+
+bool options_parse(struct options *o, int argc, char **argv)
+{
+	size_t operands;
+
 	*o = (struct options){0};
-	for (int i = 1; i < argc; i++) {
-		if (argv[i][0] != '-' || argv[i][1] == '\0') {
-			fprintf(stderr, "aragorad: unexpected argument %s; --help lists what there is\n", argv[i]);
-			return false;
-		}
-		if (!option_take(o, scope, argc, argv, &i))
-			return false;
+	if (!args_walk("aragorad", option_table, o, argc, argv, &operands))
+		return false;
+	if (operands > 0) {
+		fprintf(stderr, "aragorad: unexpected argument %s; --help lists what there is\n", argv[1]);
+		return false;
 	}
 	if (o->bind.n > 0)
 		options_override(o, "server.bind", o->bind.p);
@@ -243,19 +175,5 @@ struct conf *options_load(struct options *o)
 
 void options_help(struct buf *out)
 {
-	for (size_t i = 0; i < countof(option_table); i++) {
-		const struct option_row *r = &option_table[i];
-		char name[80];
-		size_t n;
-
-		if ((r->scope & OPTIONS_SERVE) == 0 || r->help == NULL)
-			continue;
-		n = (size_t)snprintf(name, sizeof(name), "%c%c%s --%s", r->letter != 0 ? '-' : ' ',
-				     r->letter != 0 ? r->letter : ' ', r->letter != 0 ? "," : " ", r->name);
-		/* Other spellings stand in the rows behind. */
-		for (size_t k = i + 1; k < countof(option_table) && option_table[k].help == NULL; k++)
-			n += (size_t)snprintf(name + n, sizeof(name) - n, ", --%s", option_table[k].name);
-		buf_printf(out, "  %s%s%s\n          %s\n", name, r->value != NULL ? " " : "",
-			   r->value != NULL ? r->value : "", r->help);
-	}
+	args_help(option_table, out);
 }

@@ -13,7 +13,6 @@ enum options_action { ACTION_SERVE, ACTION_TEST, ACTION_PRINT, ACTION_VERSION, A
 
 struct options {
 	enum options_action action;
-	bool json;
 	const char *conf_path;             /* NULL: defaults and environment only */
 	const char *host, *port, *ws_port; /* change the configured addresses; see options_load */
 	struct buf bind;                   /* addresses given by --bind, joined with ", " */
@@ -22,14 +21,11 @@ struct options {
 	size_t override_count;
 };
 
-/* Which options a command takes. */
-enum options_scope { OPTIONS_SERVE = 1 << 0, OPTIONS_CONFIG = 1 << 1, OPTIONS_JSON = 1 << 2 };
-
 /*
  * Reads argv[1]… into *o. False after one clear message on standard error (unknown option with a suggestion, missing or
  * surplus value): exit with EXIT_USAGE. The strings stay in argv.
  */
-bool options_parse(struct options *o, unsigned scope, int argc, char **argv) MUST_CHECK;
+bool options_parse(struct options *o, int argc, char **argv) MUST_CHECK;
 void options_free(struct options *o);
 /*
  * --host and the ports replace these parts of the addresses that file and environment give, so the overrides are

@@ -3,16 +3,16 @@
  * `aragorad ask`: asks a running server a question, shows the debate as it happens, and verifies the receipt. A client
  * like any other: plain HTTP and server-sent events; a broken stream is resumed at the last event seen.
  */
-#include "master/master.h"
+#include "master/commands/commands.h"
 
 #include <curl/curl.h>
-#include <getopt.h>
 #include <unistd.h>
 
 #include "common/arena.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/sse.h"
+#include "master/args.h"
 #include "master/commands/ask_view.h"
 
 #define ASK_EVENT_MAX (4 * 1024 * 1024)
@@ -21,9 +21,9 @@
 #define ASK_SILENCE_S 60L /* the server sends a sign of life every 15 s */
 
 struct ask {
+	struct args args;
 	const char *url, *token, *receipt_path;
 	const char *agents, *rounds, *consensus;
-	bool json, help;
 	struct arena *arena;
 	struct ask_view *view;
 	char debate_id[130];
@@ -216,7 +216,7 @@ static int ask_report(struct ask *k)
 		if (k->receipt_path != NULL)
 			ask_save_receipt(k, id);
 	}
-	if (k->json) {
+	if (k->args.json) {
 		json_object_set(debate, "receipt", receipt != NULL ? receipt : json_null());
 		json_object_set(debate, "receipt_check", check != NULL ? check : json_null());
 		printf("%.*s\n", STR_ARG(json_text(k->arena, debate)));
@@ -234,7 +234,7 @@ static int ask_question(struct ask *k, const char *question)
 	if (created == NULL)
 		return EXIT_FAILED;
 	(void)snprintf(k->debate_id, sizeof(k->debate_id), "%.*s", STR_ARG(json_get_str(created, "id", STR(""))));
-	if (!k->json) {
+	if (!k->args.json) {
 		printf("Debate   %s\n", k->debate_id);
 		if (json_get_bool(created, "demo", false))
 			printf("         played by built-in demo agents, because no model provider is configured\n");
@@ -253,84 +253,39 @@ static int ask_question(struct ask *k, const char *question)
 
 /* ---- the command ---- */
 
-static const struct option ask_options[] = {
-    {"url", required_argument, NULL, 'u'},
-    {"token", required_argument, NULL, 't'},
-    {"agents", required_argument, NULL, 'a'},
-    {"rounds", required_argument, NULL, 'r'},
-    {"consensus", required_argument, NULL, 'c'},
-    {"receipt", required_argument, NULL, 'o'},
-    {"json", no_argument, NULL, 'j'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
-};
-
-static const char ask_usage[] = "Usage: aragorad ask [OPTION...] QUESTION\n"
-				"Asks a running server and shows the debate as it happens.\n\n"
-				"  --url URL          server (default: ARAGORA_API_URL or http://127.0.0.1:8080)\n"
-				"  --token TOKEN      API token (default: ARAGORA_API_TOKEN)\n"
-				"  --agents A,B,C     who takes part: names or provider|model|persona|role\n"
-				"  --rounds N         debate rounds after the independent drafts\n"
-				"  --consensus MODE   majority, unanimous, judge or none\n"
-				"  --receipt FILE     save the receipt as an HTML page\n"
-				"  --json             print the result as JSON and nothing else\n";
-
-static bool ask_parse(struct ask *k, int argc, char **argv)
-{
-	int c;
-
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "u:t:a:r:c:o:jh", ask_options, NULL)) != -1) {
-		switch (c) {
-		case 'u':
-			k->url = optarg;
-			break;
-		case 't':
-			k->token = optarg;
-			break;
-		case 'a':
-			k->agents = optarg;
-			break;
-		case 'r':
-			k->rounds = optarg;
-			break;
-		case 'c':
-			k->consensus = optarg;
-			break;
-		case 'o':
-			k->receipt_path = optarg;
-			break;
-		case 'j':
-			k->json = true;
-			break;
-		case 'h':
-			k->help = true;
-			return true;
-		default:
-			return false;
-		}
+#define ASK_TEXT(n, l, field, v, h)                                                                  \
+	{                                                                                            \
+		.name = n, .letter = l, .offset = offsetof(struct ask, field), .value = v, .help = h \
 	}
-	return optind == argc - 1;
-}
+static const struct arg ask_args[] = {
+    ASK_TEXT("url", 'u', url, "URL", "server (default: ARAGORA_API_URL or http://127.0.0.1:8080)"),
+    ASK_TEXT("token", 't', token, "TOKEN", "API token (default: ARAGORA_API_TOKEN)"),
+    ASK_TEXT("agents", 'a', agents, "A,B,C", "who takes part: names or provider|model|persona|role"),
+    ASK_TEXT("rounds", 'r', rounds, "N", "debate rounds after the independent drafts"),
+    ASK_TEXT("consensus", 'c', consensus, "MODE", "majority, unanimous, judge or none"),
+    ASK_TEXT("receipt", 'o', receipt_path, "FILE", "save the receipt as an HTML page"),
+    {.name = "json",
+     .letter = 'j',
+     .kind = ARG_FLAG,
+     .offset = offsetof(struct args, json),
+     .help = "print the result as JSON and nothing else"},
+    ARG_HELP,
+    ARG_END,
+#undef ASK_TEXT
+};
 
 static int ask_run(int argc, char **argv)
 {
 	struct ask k = {.url = getenv("ARAGORA_API_URL"), .token = getenv("ARAGORA_API_TOKEN")};
 	int code;
 
-	if (!ask_parse(&k, argc, argv)) {
-		fputs(ask_usage, stderr);
-		return EXIT_USAGE;
-	}
-	if (k.help) {
-		fputs(ask_usage, stdout);
-		return EXIT_OK;
-	}
+	if (!args_parse(&command_ask, &k.args, argc, argv, &code))
+		return code;
 	if (k.url == NULL || k.url[0] == '\0')
 		k.url = "http://127.0.0.1:8080";
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	k.arena = arena_new(0);
-	code = ask_question(&k, argv[optind]);
+	code = ask_question(&k, k.args.operands[0]);
 	if (k.view != NULL)
 		ask_view_free(k.view);
 	arena_free(k.arena);
@@ -338,5 +293,13 @@ static int ask_run(int argc, char **argv)
 	return code;
 }
 
-const struct command command_ask = {"ask", "[OPTION...] QUESTION",
-				    "ask a running server a question and watch the debate", ask_run};
+const struct command command_ask = {
+    .name = "ask",
+    .synopsis = "[OPTION...] QUESTION",
+    .summary = "ask a running server a question and watch the debate",
+    .about = "Asks a running server a question and shows the debate as it happens.",
+    .args = ask_args,
+    .operands_min = 1,
+    .operands_max = 1,
+    .run = ask_run,
+};

@@ -3,8 +3,8 @@
  * `aragorad check -c FILE` and the options -t and -T: is the configuration valid, and what does it come to? Starts
  * nothing and touches no file but those that the configuration is read from and the certificates that it names.
  */
+#include "master/args.h"
 #include "master/commands/commands.h"
-#include "master/options.h"
 #include "worker/http/tls.h"
 
 static bool check_tls(const struct conf *c)
@@ -21,9 +21,8 @@ static bool check_tls(const struct conf *c)
 	return ok;
 }
 
-int commands_check(struct options *o, bool print)
+int commands_check(struct conf *c, const char *path, bool print)
 {
-	struct conf *c = options_load(o);
 	struct buf text = BUF_INIT;
 
 	if (c == NULL)
@@ -37,7 +36,7 @@ int commands_check(struct options *o, bool print)
 		fwrite(text.p, 1, text.n, stdout);
 		buf_free(&text);
 	} else {
-		printf("configuration OK: %s\n", o->conf_path != NULL ? o->conf_path : "built-in defaults");
+		printf("configuration OK: %s\n", path != NULL ? path : "built-in defaults");
 	}
 	conf_unref(c);
 	return EXIT_OK;
@@ -45,23 +44,19 @@ int commands_check(struct options *o, bool print)
 
 static int check_run(int argc, char **argv)
 {
-	struct options o;
-	int code = EXIT_USAGE;
+	struct args a = {0};
+	int code;
 
-	if (options_parse(&o, OPTIONS_CONFIG, argc, argv)) {
-		code = EXIT_OK;
-		if (o.action == ACTION_HELP)
-			commands_help();
-		else
-			code = commands_check(&o, false);
-	}
-	options_free(&o);
-	return code;
+	return args_parse(&command_check, &a, argc, argv, &code) ? commands_check(args_conf(&a), a.conf_path, false)
+								 : code;
 }
+
+static const struct arg check_args[] = {ARG_CONF, ARG_HELP, ARG_END};
 
 const struct command command_check = {
     .name = "check",
     .synopsis = "[-c FILE]",
     .summary = "check a configuration (the same as -t)",
+    .args = check_args,
     .run = check_run,
 };

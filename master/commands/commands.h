@@ -8,8 +8,6 @@
 #include "common/conf.h"
 #include "master/master.h"
 
-struct options;
-
 extern const struct command command_ask;
 extern const struct command command_serve;
 extern const struct command command_status;
@@ -25,7 +23,7 @@ void commands_help(void);
 
 /* The server with its options; also what runs without a subcommand. */
 int commands_serve(int argc, char **argv);
-/* -t: says whether the configuration is valid. -T: prints it. */
-int commands_check(struct options *o, bool print);
+/* -t: says whether the configuration, read from `path`, is valid. -T: prints it. Takes c; NULL: it is not. */
+int commands_check(struct conf *c, const char *path, bool print);
 
 #endif

@@ -3,8 +3,8 @@
  * `aragorad routes [-c FILE]`: every route with its permission, rate class, body limit and the chain that was compiled
  * for it. Reads the same tables as the workers; starts nothing.
  */
+#include "master/args.h"
 #include "master/commands/commands.h"
-#include "master/options.h"
 #include "worker/http/route.h"
 #include "worker/worker.h"
 
@@ -96,10 +96,10 @@ static void routes_free(struct routes_list *l)
 	free(l->v);
 }
 
-static int routes_show(struct options *o)
+static int routes_show(const struct args *a)
 {
 	struct error err = ERROR_INIT;
-	struct conf *c = options_load(o);
+	struct conf *c = args_conf(a);
 	struct routes_list list = {.conf = c};
 	struct router *r;
 
@@ -122,23 +122,18 @@ static int routes_show(struct options *o)
 
 static int routes_run(int argc, char **argv)
 {
-	struct options o;
-	int code = EXIT_USAGE;
+	struct args a = {0};
+	int code;
 
-	if (options_parse(&o, OPTIONS_CONFIG, argc, argv)) {
-		code = EXIT_OK;
-		if (o.action == ACTION_HELP)
-			commands_help();
-		else
-			code = routes_show(&o);
-	}
-	options_free(&o);
-	return code;
+	return args_parse(&command_routes, &a, argc, argv, &code) ? routes_show(&a) : code;
 }
+
+static const struct arg routes_args[] = {ARG_CONF, ARG_HELP, ARG_END};
 
 const struct command command_routes = {
     .name = "routes",
     .synopsis = "[-c FILE]",
     .summary = "print every route with its permission, limits and chain",
+    .args = routes_args,
     .run = routes_run,
 };

@@ -25,9 +25,9 @@ static int serve_act(struct options *o)
 {
 	switch (o->action) {
 	case ACTION_TEST:
-		return commands_check(o, false);
+		return commands_check(options_load(o), o->conf_path, false);
 	case ACTION_PRINT:
-		return commands_check(o, true);
+		return commands_check(options_load(o), o->conf_path, true);
 	case ACTION_VERSION:
 		printf("aragorad %s\n", ARAGORA_VERSION);
 		return EXIT_OK;
@@ -45,7 +45,7 @@ int commands_serve(int argc, char **argv)
 	struct options o;
 	int code = EXIT_USAGE;
 
-	if (options_parse(&o, OPTIONS_SERVE, argc, argv))
+	if (options_parse(&o, argc, argv))
 		code = serve_act(&o);
 	options_free(&o);
 	return code;

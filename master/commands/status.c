@@ -4,9 +4,9 @@
  * or the document as it came. Finds the socket by the same configuration as the server.
  */
 #include "common/json.h"
+#include "master/args.h"
 #include "master/commands/commands.h"
 #include "master/control.h"
-#include "master/options.h"
 
 #define STATUS_MIB (1024.0 * 1024.0)
 
@@ -125,11 +125,11 @@ static void status_print(const json_t *doc)
 	json_array_foreach(json_get_arr(doc, "workers"), i, w) status_print_worker(w);
 }
 
-static int status_show(struct options *o)
+static int status_show(const struct args *a)
 {
 	struct error err = ERROR_INIT;
 	struct buf answer = BUF_INIT;
-	struct conf *c = options_load(o);
+	struct conf *c = args_conf(a);
 	json_t *doc = NULL;
 	int code = EXIT_FAILED;
 
@@ -140,7 +140,7 @@ static int status_show(struct options *o)
 	if (doc == NULL) {
 		fprintf(stderr, "aragorad: %s\n", err.msg);
 	} else {
-		if (o->json)
+		if (a->json)
 			printf("%.*s", STR_ARG(buf_str(&answer)));
 		else
 			status_print(doc);
@@ -154,23 +154,18 @@ static int status_show(struct options *o)
 
 static int status_run(int argc, char **argv)
 {
-	struct options o;
-	int code = EXIT_USAGE;
+	struct args a = {0};
+	int code;
 
-	if (options_parse(&o, OPTIONS_CONFIG | OPTIONS_JSON, argc, argv)) {
-		code = EXIT_OK;
-		if (o.action == ACTION_HELP)
-			commands_help();
-		else
-			code = status_show(&o);
-	}
-	options_free(&o);
-	return code;
+	return args_parse(&command_status, &a, argc, argv, &code) ? status_show(&a) : code;
 }
+
+static const struct arg status_args[] = {ARG_CONF, ARG_JSON, ARG_HELP, ARG_END};
 
 const struct command command_status = {
     .name = "status",
     .synopsis = "[-c FILE] [--json]",
     .summary = "show the running server: workers, connections, debates, memory",
+    .args = status_args,
     .run = status_run,
 };
