@@ -5,6 +5,8 @@
  */
 #include "common/conf_internal.h"
 
+#include "common/keyring.h"
+
 #define CONF_JWT_MIN 32 /* characters of auth.jwt_secret in production */
 
 /* Complains at the place where the key got its value. */
@@ -37,6 +39,17 @@ static void conf_check_build(struct conf_loader *l)
 		conf_wrong(l, "storage.backend", "postgres is not supported by this build; use sqlite");
 	if (c->redis.url[0] != '\0')
 		conf_wrong(l, "redis.url", "redis is not supported by this build; leave it empty");
+}
+
+static void conf_check_keys(struct conf_loader *l)
+{
+	const char *text = l->c->storage.encryption_key;
+	struct error err = ERROR_INIT;
+	struct keyring *k = text[0] != '\0' ? keyring_parse(str_of(text), &err) : NULL;
+
+	if (err.code != ERR_OK)
+		conf_wrong(l, "storage.encryption_key", err.msg);
+	keyring_close(k);
 }
 
 static bool conf_listed(const struct conf_list *list, const char *text)
@@ -156,6 +169,7 @@ void conf_check(struct conf_loader *l)
 	const struct conf *c = l->c;
 
 	conf_check_build(l);
+	conf_check_keys(l);
 	conf_check_addresses(l);
 	conf_check_tls(l);
 	conf_check_stall(l);

@@ -26,6 +26,10 @@ enum metric_set {
 	SET_TOKENS,
 	SET_WAYS,
 	SET_REASONS,
+	SET_CIPHER,
+	SET_STORES,
+	SET_CIPHER_ERRORS,
+	SET_RECORDS,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
@@ -56,10 +60,17 @@ static const char *const metric_errors[] = {"connection", "timeout", "rate_limit
 static const char *const metric_tokens[] = {"input", "output", NULL};
 static const char *const metric_ways[] = {"in", "out", NULL};
 static const char *const metric_reasons[] = {"missing", "invalid", "expired", "forbidden", NULL};
+static const char *const metric_cipher[] = {"encrypt", "decrypt", NULL};
+/* The stores of worker/secrets.c that keep secret fields, and what else is encrypted. */
+static const char *const metric_stores[] = {"deliveries", "backup", NULL};
+static const char *const metric_cipher_errors[] = {"key_not_found", "tampered", "damaged", "cipher",
+						   "size",          "storage",  NULL};
+static const char *const metric_records[] = {"migrated", "skipped", "failed", NULL};
 
 #define LE_DEBATE .buckets = {1, 5, 10, 30, 60, 120, 300, 600, 900}
 #define LE_AGENT .buckets = {.1, .5, 1, 2.5, 5, 10, 30, 60, 120, 240}
 #define LE_REQUEST .buckets = {.001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5, 10}
+#define LE_CIPHER .buckets = {.00001, .00005, .0001, .0005, .001, .01, .1}
 #define LE_COMMIT .buckets = {.0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1}
 
 /* clang-format off */
@@ -104,6 +115,16 @@ static const struct metric_desc metric_table[] = {
 	[M_AUTH_FAILURES] = {"aragora_auth_failures_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_REASONS}}, .help = "Refused credentials."},
 	[M_WORKER_RESTARTS] = {"aragora_worker_restarts_total", METRIC_COUNTER, FOLD_SUM, .help = "Workers replaced after an unexpected end."},
 	[M_CO_COUNT] = {"aragora_coroutines", METRIC_GAUGE, FOLD_SUM, .help = "Live coroutines."},
+	[M_ENCRYPTIONS] = {"aragora_encryption_operations_total", METRIC_COUNTER, FOLD_SUM, {{"operation", SET_CIPHER}, {"store", SET_STORES}},
+		.help = "Fields encrypted and decrypted."},
+	[M_ENCRYPTION_LATENCY] = {"aragora_encryption_operation_latency_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"operation", SET_CIPHER}}, LE_CIPHER,
+		.help = "Time to encrypt or decrypt a field."},
+	[M_ENCRYPTION_ERRORS] = {"aragora_encryption_errors_total", METRIC_COUNTER, FOLD_SUM, {{"operation", SET_CIPHER}, {"error_type", SET_CIPHER_ERRORS}},
+		.help = "Fields that could not be encrypted or decrypted."},
+	[M_MIGRATION_RECORDS] = {"aragora_migration_records_total", METRIC_COUNTER, FOLD_SUM, {{"store", SET_STORES}, {"status", SET_RECORDS}},
+		.help = "Records that `aragorad encrypt --execute` has seen, by outcome."},
+	[M_MIGRATION_ERRORS] = {"aragora_migration_errors_total", METRIC_COUNTER, FOLD_SUM, {{"store", SET_STORES}, {"error_type", SET_CIPHER_ERRORS}},
+		.help = "Records that `aragorad encrypt --execute` could not change."},
 };
 /* clang-format on */
 _Static_assert(countof(metric_table) == METRIC_MAX, "one row per metric");
@@ -138,6 +159,10 @@ static struct {
 	    [SET_TOKENS] = {metric_tokens, countof(metric_tokens) - 1},
 	    [SET_WAYS] = {metric_ways, countof(metric_ways) - 1},
 	    [SET_REASONS] = {metric_reasons, countof(metric_reasons) - 1},
+	    [SET_CIPHER] = {metric_cipher, countof(metric_cipher) - 1},
+	    [SET_STORES] = {metric_stores, countof(metric_stores) - 1},
+	    [SET_CIPHER_ERRORS] = {metric_cipher_errors, countof(metric_cipher_errors) - 1},
+	    [SET_RECORDS] = {metric_records, countof(metric_records) - 1},
 	},
 };
 

@@ -16,37 +16,42 @@ enum metric_fold { FOLD_SUM, FOLD_MAX, FOLD_LAST, FOLD_RATIO };
 
 /* The table with type, fold, labels and help is in metrics.c. */
 enum metric_id {
-	M_DEBATES_TOTAL,     /* aragora_debates_total */
-	M_DEBATES_COMPLETED, /* aragora_debates_completed */
-	M_DEBATES_FAILED,    /* aragora_debates_failed */
-	M_ACTIVE_DEBATES,    /* aragora_active_debates */
-	M_QUEUED_DEBATES,    /* aragora_queued_debates, set by the clerk, FOLD_LAST: a former clerk does not count */
-	M_DEBATE_DURATION,   /* aragora_debate_duration_seconds{outcome} histogram 1 5 10 30 60 120 300 600 900 */
-	M_CONSENSUS_REACHED, /* aragora_consensus_reached_total */
-	M_CONSENSUS_RATE,    /* aragora_consensus_rate: reached / completed, computed at scrape */
-	M_AGENT_RESPONSE,    /* aragora_agent_response_seconds{agent} histogram .1 .5 1 2.5 5 10 30 60 120 240 */
-	M_AGENT_ERRORS,      /* aragora_agent_errors_total{agent,error_type} */
-	M_TOKENS_USED,       /* aragora_tokens_used_total{provider,direction} input output */
-	M_COST_MICRO,        /* aragora_debate_cost_usd_total, printed in dollars */
-	M_STEPS_ABANDONED,   /* aragora_steps_abandoned_total */
-	M_TAKEOVERS,         /* aragora_debate_takeovers_total */
-	M_EVENTS_COMMITTED,  /* aragora_events_committed_total */
-	M_BREAKER_STATE,     /* aragora_circuit_breaker_state{agent} 0 closed 1 half-open 2 open, FOLD_MAX */
-	M_HTTP_REQUESTS,     /* aragora_http_requests_total{method,status} status is numeric text */
-	M_HTTP_DURATION,     /* aragora_http_request_duration_seconds{method} .001 .005 .01 .05 .1 .25 .5 1 2.5 5 10 */
-	M_HTTP_CONNECTIONS,  /* aragora_http_connections_active */
-	M_WS_CONNECTIONS,    /* aragora_ws_connections_active */
-	M_SSE_CONNECTIONS,   /* aragora_sse_connections_active */
-	M_WS_MESSAGES,       /* aragora_websocket_messages_total{direction} in out */
-	M_STREAM_TOPICS,     /* aragora_stream_topics */
-	M_STREAM_DROPPED,    /* aragora_stream_ephemeral_dropped_total */
-	M_BUS_DROPPED,       /* aragora_bus_dropped_total */
-	M_DB_ERRORS,         /* aragora_db_errors_total */
-	M_DB_COMMIT,         /* aragora_db_commit_seconds histogram .0005 .001 .0025 .005 .01 .025 .05 .1 .5 1 */
-	M_LOG_DROPPED,       /* aragora_log_lines_dropped_total */
-	M_AUTH_FAILURES,     /* aragora_auth_failures_total{reason} missing invalid expired forbidden */
-	M_WORKER_RESTARTS,   /* aragora_worker_restarts_total, written by the master in slot 0's row */
-	M_CO_COUNT,          /* aragora_coroutines */
+	M_DEBATES_TOTAL,      /* aragora_debates_total */
+	M_DEBATES_COMPLETED,  /* aragora_debates_completed */
+	M_DEBATES_FAILED,     /* aragora_debates_failed */
+	M_ACTIVE_DEBATES,     /* aragora_active_debates */
+	M_QUEUED_DEBATES,     /* aragora_queued_debates, set by the clerk, FOLD_LAST: a former clerk does not count */
+	M_DEBATE_DURATION,    /* aragora_debate_duration_seconds{outcome} histogram 1 5 10 30 60 120 300 600 900 */
+	M_CONSENSUS_REACHED,  /* aragora_consensus_reached_total */
+	M_CONSENSUS_RATE,     /* aragora_consensus_rate: reached / completed, computed at scrape */
+	M_AGENT_RESPONSE,     /* aragora_agent_response_seconds{agent} histogram .1 .5 1 2.5 5 10 30 60 120 240 */
+	M_AGENT_ERRORS,       /* aragora_agent_errors_total{agent,error_type} */
+	M_TOKENS_USED,        /* aragora_tokens_used_total{provider,direction} input output */
+	M_COST_MICRO,         /* aragora_debate_cost_usd_total, printed in dollars */
+	M_STEPS_ABANDONED,    /* aragora_steps_abandoned_total */
+	M_TAKEOVERS,          /* aragora_debate_takeovers_total */
+	M_EVENTS_COMMITTED,   /* aragora_events_committed_total */
+	M_BREAKER_STATE,      /* aragora_circuit_breaker_state{agent} 0 closed 1 half-open 2 open, FOLD_MAX */
+	M_HTTP_REQUESTS,      /* aragora_http_requests_total{method,status} status is numeric text */
+	M_HTTP_DURATION,      /* aragora_http_request_duration_seconds{method} .001 .005 .01 .05 .1 .25 .5 1 2.5 5 10 */
+	M_HTTP_CONNECTIONS,   /* aragora_http_connections_active */
+	M_WS_CONNECTIONS,     /* aragora_ws_connections_active */
+	M_SSE_CONNECTIONS,    /* aragora_sse_connections_active */
+	M_WS_MESSAGES,        /* aragora_websocket_messages_total{direction} in out */
+	M_STREAM_TOPICS,      /* aragora_stream_topics */
+	M_STREAM_DROPPED,     /* aragora_stream_ephemeral_dropped_total */
+	M_BUS_DROPPED,        /* aragora_bus_dropped_total */
+	M_DB_ERRORS,          /* aragora_db_errors_total */
+	M_DB_COMMIT,          /* aragora_db_commit_seconds histogram .0005 .001 .0025 .005 .01 .025 .05 .1 .5 1 */
+	M_LOG_DROPPED,        /* aragora_log_lines_dropped_total */
+	M_AUTH_FAILURES,      /* aragora_auth_failures_total{reason} missing invalid expired forbidden */
+	M_WORKER_RESTARTS,    /* aragora_worker_restarts_total, written by the master in slot 0's row */
+	M_CO_COUNT,           /* aragora_coroutines */
+	M_ENCRYPTIONS,        /* aragora_encryption_operations_total{operation,store} encrypt decrypt */
+	M_ENCRYPTION_LATENCY, /* aragora_encryption_operation_latency_seconds{operation} */
+	M_ENCRYPTION_ERRORS,  /* aragora_encryption_errors_total{operation,error_type} */
+	M_MIGRATION_RECORDS,  /* aragora_migration_records_total{store,status} migrated skipped failed */
+	M_MIGRATION_ERRORS,   /* aragora_migration_errors_total{store,error_type} */
 	METRIC_MAX
 };
 

@@ -13,6 +13,7 @@ extern const struct command command_serve;
 extern const struct command command_status;
 extern const struct command command_check;
 extern const struct command command_routes;
+extern const struct command command_keygen;
 
 /* NULL: there is none of this name. */
 const struct command *command_find(const char *name);
