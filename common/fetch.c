@@ -14,6 +14,7 @@
 #include <curl/curl.h>
 
 #include "common/clock.h"
+#include "common/guard.h"
 #include "common/lane.h"
 #include "common/loop.h"
 
@@ -50,6 +51,7 @@ struct fetch_call {
 	char *url;
 	char host[FETCH_HOST_MAX]; /* "" when nothing is to be resolved */
 	char port[8];
+	struct guard_target target; /* with a guard */
 	struct loop_timer idle;
 	int64_t last_byte;
 	curl_off_t moved; /* bytes in both directions at last_byte */
@@ -71,8 +73,11 @@ struct fetch_call {
 struct fetch_lookup {
 	char host[FETCH_HOST_MAX];
 	char port[8];
-	int rc;           /* of getaddrinfo */
-	struct buf entry; /* for CURLOPT_RESOLVE: host:port:address,address */
+	const struct guard *guard; /* or NULL */
+	struct guard_target target;
+	int rc;            /* of getaddrinfo */
+	struct buf entry;  /* for CURLOPT_RESOLVE: host:port:address,address */
+	char refused[160]; /* what the guard says of one of the addresses; "" if all pass */
 };
 
 static const struct {
@@ -551,6 +556,7 @@ static void fetch_lookup_work(void *arg)
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 	struct addrinfo *list = NULL;
 	char text[NI_MAXHOST];
+	const char *why = "";
 	unsigned n = 0;
 
 	k->rc = getaddrinfo(k->host, NULL, &hints, &list);
@@ -558,15 +564,22 @@ static void fetch_lookup_work(void *arg)
 		return;
 	/* "+": the entry ages like any other in curl's cache. */
 	buf_printf(&k->entry, "+%s:%s:", k->host, k->port);
-	for (const struct addrinfo *a = list; a != NULL && n < FETCH_ADDRS_MAX; a = a->ai_next) {
+	for (const struct addrinfo *a = list; a != NULL && k->refused[0] == '\0'; a = a->ai_next) {
 		bool six = a->ai_family == AF_INET6;
 
 		if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0)
 			continue;
+		if (k->guard != NULL && !guard_address(k->guard, &k->target, a->ai_addr, &why)) {
+			(void)snprintf(k->refused, sizeof(k->refused), "%.60s is %.46s, which %.40s", k->host, text,
+				       why);
+			continue;
+		}
+		if (n == FETCH_ADDRS_MAX)
+			continue; /* not tried, but judged */
 		buf_printf(&k->entry, six ? "%s[%s]" : "%s%s", n == 0 ? "" : ",", text);
 		n++;
 	}
-	if (n == 0)
+	if (n == 0 && k->refused[0] == '\0')
 		k->rc = EAI_NONAME;
 	freeaddrinfo(list);
 }
@@ -589,20 +602,25 @@ CO_FN static bool fetch_resolve(struct fetch_call *c)
 
 	memcpy(k->host, c->host, sizeof(k->host));
 	memcpy(k->port, c->port, sizeof(k->port));
+	k->guard = c->req->guard;
+	k->target = c->target;
 	end = lane_run(c->fetch->slow, fetch_lookup_work, fetch_lookup_drop, k, loop_refresh(c->fetch->loop) + us);
 	if (end != CO_DONE) {
 		fetch_say(c, end == CO_ENDED ? FETCH_DEADLINE : FETCH_DNS, "name resolution took too long");
 		return false;
 	}
-	ok = k->rc == 0;
+	ok = k->rc == 0 && k->refused[0] == '\0';
 	if (ok)
 		c->resolve = curl_slist_append(NULL, k->entry.p);
+	else if (k->refused[0] != '\0')
+		fetch_say(c, FETCH_BLOCKED, k->refused);
 	else
 		snprintf(c->detail, sizeof(c->detail), "cannot resolve %.80s: %s", c->host, gai_strerror(k->rc));
 	fetch_lookup_drop(k);
 	if (ok && c->resolve != NULL)
 		return true;
-	c->fail = FETCH_DNS;
+	if (c->fail == FETCH_OK)
+		c->fail = FETCH_DNS;
 	return false;
 }
 
@@ -653,6 +671,27 @@ static bool fetch_line_safe(struct str s)
 	return str_chr(s, '\r') < 0 && str_chr(s, '\n') < 0 && str_chr(s, '\0') < 0;
 }
 
+/*
+ * Judges the text of a URL that a client has named. The guard's reading of the host must be curl's: where two parsers
+ * differ, one judges what the other does not call.
+ */
+static bool fetch_guard(struct fetch_call *c)
+{
+	struct error err = ERROR_INIT;
+	char text[sizeof(c->detail)];
+
+	if (!guard_url(c->req->guard, c->req->url, &c->target, &err)) {
+		(void)snprintf(text, sizeof(text), "the URL %.150s", err.msg);
+		fetch_say(c, FETCH_BLOCKED, text);
+		return false;
+	}
+	if (!c->target.literal && strcasecmp(c->host, c->target.host) != 0) {
+		fetch_say(c, FETCH_BLOCKED, "the URL can be read in two ways");
+		return false;
+	}
+	return true;
+}
+
 static bool fetch_check(struct fetch_call *c)
 {
 	const struct fetch_request *req = c->req;
@@ -667,7 +706,7 @@ static bool fetch_check(struct fetch_call *c)
 			return false;
 		}
 	}
-	return true;
+	return req->guard == NULL || fetch_guard(c);
 }
 
 /* From here to the end curl may hold the request's body: nothing returns before the loop has let go of it. */
@@ -731,6 +770,24 @@ bool fetch_do(struct fetch *f, struct arena *a, const struct fetch_request *req,
 	curl_slist_free_all(c->headers);
 	curl_slist_free_all(c->resolve);
 	buf_free(&c->body);
+	free(c->url);
+	free(c);
+	return ok;
+}
+
+bool fetch_may_call(struct fetch *f, const struct guard *guard, struct str url, int64_t us, struct error *err)
+{
+	struct fetch_request req = {.method = "POST", .url = url, .connect_us = us, .guard = guard};
+	struct fetch_call *c = xcalloc(1, sizeof(*c));
+	bool ok;
+
+	c->fetch = f;
+	c->req = &req;
+	c->url = str_dupz(url);
+	ok = guard_url(guard, url, &c->target, err);
+	if (ok && (!fetch_check(c) || (c->host[0] != '\0' && !fetch_resolve(c))))
+		ok = error_set(err, c->fail == FETCH_DEADLINE ? ERR_CANCELLED : ERR_INVALID_VALUE, "%s", c->detail);
+	curl_slist_free_all(c->resolve);
 	free(c->url);
 	free(c);
 	return ok;

@@ -12,6 +12,7 @@
 #include "common/err.h"
 
 struct fetch;
+struct guard;
 struct lane;
 struct loop;
 
@@ -24,6 +25,7 @@ enum fetch_fail {
 	FETCH_CUT,     /* the connection ended before the response was complete */
 	FETCH_TOO_BIG,
 	FETCH_REFUSED,  /* on_data returned false */
+	FETCH_BLOCKED,  /* the guard forbids the URL or an address of its name; nothing was sent */
 	FETCH_DEADLINE, /* a scope ended: co_ended_by() tells which */
 	FETCH_OTHER
 };
@@ -50,6 +52,11 @@ struct fetch_request {
 	bool (*on_data)(void *arg, struct str chunk);
 	void *arg;
 	const char *unix_socket; /* path, or NULL */
+	/*
+	 * For URLs that clients name: the URL and every address of its name must pass, and the connection goes to one
+	 * of these addresses. It lives as long as the lane that resolves. NULL: the URL is the operator's.
+	 */
+	const struct guard *guard;
 };
 
 struct fetch_response {
@@ -71,6 +78,12 @@ void fetch_close(struct fetch *f);
  * of the body is kept). Inside an ended scope nothing is sent. The user agent is aragorad's unless a header says other.
  */
 CO_FN bool fetch_do(struct fetch *f, struct arena *a, const struct fetch_request *req, struct fetch_response *resp);
+/*
+ * May this URL be called, as of now? Resolves its name within `us` and judges every address. False with
+ * ERR_INVALID_VALUE (also when the name is not known) or ERR_CANCELLED; the field is left to the caller.
+ */
+CO_FN bool fetch_may_call(struct fetch *f, const struct guard *guard, struct str url, int64_t us,
+			  struct error *err) MUST_CHECK;
 /* Transfers under way. */
 unsigned fetch_active(const struct fetch *f);
 

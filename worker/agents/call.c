@@ -233,6 +233,7 @@ static void call_broken(const struct fetch_response *resp, struct agent_reply *r
 	case FETCH_TLS:
 	case FETCH_CUT:
 	case FETCH_REFUSED:
+	case FETCH_BLOCKED:
 	case FETCH_OTHER:
 		call_fail(reply, AGENT_FAIL_CONNECTION, "%s",
 			  resp->detail[0] != '\0' ? resp->detail : "connection lost");
