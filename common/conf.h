@@ -107,6 +107,7 @@ struct conf {
 		int64_t pool_size;
 		int64_t pool_timeout;
 		int64_t min_free_bytes; /* below it the store is degraded; 16 MiB */
+		int auto_migrate;       /* at the start; else pending migrations refuse it */
 		char *encryption_key;   /* secret; see keyring.h; "" = data_dir/keys */
 	} storage;
 	struct {

@@ -182,6 +182,9 @@ const struct conf_key conf_table[] = {
 	 .env = "ARAGORA_DB_POOL_TIMEOUT", .help = "Longest wait for a database connection."},
 	{"storage.min_free_bytes", SIZE(0, 1024 * GIB), .flags = CONF_RELOAD, AT(storage.min_free_bytes), .dflt = "16MiB",
 	 .env = "", .help = "With less free space the service calls itself degraded and takes no new debates."},
+	{"storage.auto_migrate", .type = CONF_BOOL, AT(storage.auto_migrate), .dflt = "true",
+	 .env = "ARAGORA_AUTO_MIGRATE_ON_STARTUP",
+	 .help = "Bring the tables up to date at the start; false: a start with pending migrations is refused."},
 	{"storage.encryption_key", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_SECRET, AT(storage.encryption_key), .dflt = "",
 	 .env = "ARAGORA_ENCRYPTION_KEY ENCRYPTION_KEY",
 	 .help = "Keys of secret fields and backups: 64 hexadecimal digits or base64 of 32 bytes each, by commas. The first "

@@ -12,6 +12,7 @@
 #include "common/conf.h"
 #include "common/crypto.h"
 #include "common/db_conn.h"
+#include "common/fault.h"
 
 static const char migrate_table[] =
     "CREATE TABLE IF NOT EXISTS schema_migrations ("
@@ -68,9 +69,11 @@ static bool migrate_apply(struct db_conn *c, const struct migration *m, struct e
 	crypto_sha256_hex(str_of(m->up), hex);
 	if (db_conn_run(c, "BEGIN IMMEDIATE", DB_NO_ARGS, NULL, &why) && db_conn_exec(c, m->up, &why) &&
 	    db_conn_run(c, "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)",
-			DB_ARGS(DB_I(m->number), DB_Z(m->name), DB_Z(hex), DB_I(clock_wall_ms())), NULL, &why) &&
-	    db_conn_run(c, "COMMIT", DB_NO_ARGS, NULL, &why))
-		return true;
+			DB_ARGS(DB_I(m->number), DB_Z(m->name), DB_Z(hex), DB_I(clock_wall_ms())), NULL, &why)) {
+		FAULT("db.before_migrate_commit");
+		if (db_conn_run(c, "COMMIT", DB_NO_ARGS, NULL, &why))
+			return true;
+	}
 	if (sqlite3_get_autocommit(c->db) == 0)
 		(void)sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
 	return error_set(err, why.code, "migration %d (%.60s): %.150s", m->number, m->name, why.msg);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/db.h"
+#include "common/db_history.h"
 #include "common/ids.h"
 #include "common/log.h"
 #include "master/signals.h"
@@ -291,14 +292,20 @@ static bool node_id_get(const struct conf *c, char id[40], struct error *err)
 	return ok;
 }
 
+static bool storage_migrate(const struct conf *c, struct error *err)
+{
+	return (c->storage.auto_migrate || history_demand(c, schema_migrations, schema_migrations_count, err)) &&
+	       db_migrate(c, schema_migrations, schema_migrations_count, err);
+}
+
 static NORETURN void storage_child(const struct conf *c, const struct privileges *p, int fd)
 {
 	struct storage_answer a = {.err = ERROR_INIT};
 	ssize_t n;
 
 	signals_restore();
-	a.ok = privileges_drop(p, &a.err) && db_check_storage(c, &a.err) &&
-	       db_migrate(c, schema_migrations, schema_migrations_count, &a.err) && node_id_get(c, a.node_id, &a.err);
+	a.ok = privileges_drop(p, &a.err) && db_check_storage(c, &a.err) && storage_migrate(c, &a.err) &&
+	       node_id_get(c, a.node_id, &a.err);
 	n = write(fd, &a, sizeof(a));
 	log_flush();
 	_exit(n == (ssize_t)sizeof(a) ? 0 : 1);

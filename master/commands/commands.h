@@ -14,6 +14,8 @@ extern const struct command command_status;
 extern const struct command command_check;
 extern const struct command command_routes;
 extern const struct command command_keygen;
+extern const struct command command_migrate;
+extern const struct command command_init_db;
 
 /* NULL: there is none of this name. */
 const struct command *command_find(const char *name);

@@ -5,19 +5,13 @@
  */
 #include "master/args.h"
 #include "master/commands/commands.h"
+#include "master/commands/table.h"
 #include "worker/http/route.h"
 #include "worker/worker.h"
 
-enum routes_column { COLUMN_METHOD, COLUMN_PATH, COLUMN_PERMISSION, COLUMN_RATE, COLUMN_BODY, COLUMN_CHAIN, COLUMNS };
-
-struct routes_line {
-	char *cell[COLUMNS];
-};
-
 struct routes_list {
 	const struct conf *conf;
-	struct routes_line *v;
-	size_t n;
+	struct table *table;
 };
 
 static const char *const routes_rates[] = {
@@ -42,14 +36,6 @@ static bool routes_has_body(const struct route *r)
 	return r->method == HTTP_POST || r->method == HTTP_PUT || r->method == HTTP_PATCH;
 }
 
-static void routes_add(struct routes_list *l, const char *const cell[COLUMNS])
-{
-	l->v = xrealloc(l->v, (l->n + 1) * sizeof(*l->v));
-	for (size_t i = 0; i < COLUMNS; i++)
-		l->v[l->n].cell[i] = xstrdup(cell[i]);
-	l->n++;
-}
-
 static void routes_on_route(void *arg, const struct route *r, const char *chain, bool waits)
 {
 	struct routes_list *l = arg;
@@ -59,47 +45,21 @@ static void routes_on_route(void *arg, const struct route *r, const char *chain,
 	if (routes_has_body(r) || r->body_limit != 0)
 		routes_size(body, r->body_limit != 0 ? r->body_limit : (size_t)l->conf->limits.body_bytes);
 	buf_printf(&text, "%s%s", chain, waits ? " (waits)" : " (inline)");
-	routes_add(l, (const char *const[COLUMNS]){
-			  [COLUMN_METHOD] = (r->flags & ROUTE_WS) != 0 ? "WS" : http_method_name(r->method),
-			  [COLUMN_PATH] = r->path,
-			  [COLUMN_PERMISSION] = (r->flags & ROUTE_PUBLIC) != 0 ? "public" : r->permission,
-			  [COLUMN_RATE] = routes_rates[r->rate],
-			  [COLUMN_BODY] = body,
-			  [COLUMN_CHAIN] = text.p,
-		      });
+	table_cell(l->table, "%s", (r->flags & ROUTE_WS) != 0 ? "WS" : http_method_name(r->method));
+	table_cell(l->table, "%s", r->path);
+	table_cell(l->table, "%s", (r->flags & ROUTE_PUBLIC) != 0 ? "public" : r->permission);
+	table_cell(l->table, "%s", routes_rates[r->rate]);
+	table_cell(l->table, "%s", body);
+	table_cell(l->table, "%s", text.p);
 	buf_free(&text);
-}
-
-static void routes_print(const struct routes_list *l)
-{
-	size_t width[COLUMNS] = {0};
-
-	for (size_t i = 0; i < l->n; i++) {
-		for (size_t k = 0; k < COLUMNS; k++) {
-			if (strlen(l->v[i].cell[k]) > width[k])
-				width[k] = strlen(l->v[i].cell[k]);
-		}
-	}
-	for (size_t i = 0; i < l->n; i++) {
-		for (size_t k = 0; k + 1 < COLUMNS; k++)
-			printf("%-*s  ", (int)width[k], l->v[i].cell[k]);
-		printf("%s\n", l->v[i].cell[COLUMN_CHAIN]);
-	}
-}
-
-static void routes_free(struct routes_list *l)
-{
-	for (size_t i = 0; i < l->n; i++) {
-		for (size_t k = 0; k < COLUMNS; k++)
-			free(l->v[i].cell[k]);
-	}
-	free(l->v);
 }
 
 static int routes_show(const struct args *a)
 {
 	struct error err = ERROR_INIT;
 	struct conf *c = args_conf(a);
+	static const struct table_column columns[] = {{"METHOD", false}, {"PATH", false}, {"PERMISSION", false},
+						      {"RATE", false},   {"BODY", false}, {"CHAIN", false}};
 	struct routes_list list = {.conf = c};
 	struct router *r;
 
@@ -111,10 +71,10 @@ static int routes_show(const struct args *a)
 		conf_unref(c);
 		return EXIT_FAILED;
 	}
-	routes_add(&list, (const char *const[COLUMNS]){"METHOD", "PATH", "PERMISSION", "RATE", "BODY", "CHAIN"});
+	list.table = table_new(columns, countof(columns));
 	router_each(r, routes_on_route, &list);
-	routes_print(&list);
-	routes_free(&list);
+	table_print(list.table, stdout);
+	table_free(list.table);
 	router_free(r);
 	conf_unref(c);
 	return EXIT_OK;
