@@ -120,6 +120,10 @@ format-check: ## fail if a source is not formatted
 fuzz: ## run every fuzz target for FUZZ_SECONDS (default 20)
 	@bash tests/fuzz/run.sh $(or $(FUZZ_SECONDS),20)
 
+.PHONY: print-libs
+print-libs:
+	@echo $(LIBS)
+
 $(BUILD)/tests/bench/%: tests/bench/%.c $(BUILD)/libaragora.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)

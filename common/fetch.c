@@ -301,7 +301,10 @@ static void fetch_set_retry(struct fetch_call *c, struct str value, bool in_ms)
 	} else if (!in_ms && value.n < sizeof(date)) {
 		snprintf(date, sizeof(date), "%.*s", STR_ARG(value));
 		at = curl_getdate(date, NULL);
-		if (at != (time_t)-1)
+		/* A date may lie a million years ahead: microseconds do not reach that far. */
+		if (at != (time_t)-1 && at > clock_wall_ms() / 1000 + FETCH_RETRY_MAX / SEC_US)
+			us = FETCH_RETRY_MAX;
+		else if (at != (time_t)-1)
 			us = ((int64_t)at * 1000 - clock_wall_ms()) * MS_US;
 		if (at != (time_t)-1 && us < 0)
 			us = 0;

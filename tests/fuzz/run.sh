@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Builds every fuzz target with libFuzzer and the sanitizers and runs each for SECONDS on its corpus.
+# Builds every fuzz target with libFuzzer and the sanitizers and runs each for SECONDS on its corpus and on what earlier
+# runs have found (kept under build/fuzz). FUZZ_TARGETS names those to run.
+# With "merge" in place of SECONDS each corpus is replaced by the smallest set of files with the same coverage.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 seconds=${1:-20}
@@ -11,21 +13,60 @@ mkdir -p "$out"
 # Coverage is collected from the library's own files, so the whole library is built for fuzzing.
 make --no-print-directory -j"$(nproc)" CC=clang-14 MODE=debug BUILD=$out \
 	CFLAGS="-O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" $out/libaragora.a || exit 1
-libs=$(pkg-config --libs libevent_core libssl libcrypto jansson libcurl yaml-0.1 sqlite3 zlib)
+libs=$(make --no-print-directory -s print-libs)
 
-for target in tests/fuzz/*_fuzz.c; do
-	name=$(basename "$target" _fuzz.c)
-	clang-14 -std=c11 -D_GNU_SOURCE -DARAGORA_VERSION='"fuzz"' -I. -g -O1 -fsanitize=fuzzer,address,undefined "$target" \
-		$out/libaragora.a $libs -lpthread -o "$out/${name}_fuzz" || { status=1; continue; }
-	work=$out/corpus-$name
+build() {
+	# shellcheck disable=SC2086 # a list of options
+	clang-14 -std=c11 -D_GNU_SOURCE -DARAGORA_VERSION='"fuzz"' -I. -g -O1 -fsanitize=fuzzer,address,undefined \
+		"tests/fuzz/$1_fuzz.c" $out/libaragora.a $libs -o "$out/$1_fuzz"
+}
+
+# Edges of the corpus alone, of everything in the end, runs, and new files, as libFuzzer counts them.
+report() {
+	local log=$out/$1.log
+	awk -v name="$1" '
+		/INITED/ { for (i = 1; i < NF; i++) if ($i == "cov:") first = $(i + 1) }
+		/ cov: / { for (i = 1; i < NF; i++) if ($i == "cov:") last = $(i + 1) }
+		/number_of_executed_units/ { runs = $2 }
+		/average_exec_per_sec/ { speed = $2 }
+		/new_units_added/ { units = $2 }
+		END { printf "ok    %-14s %9d runs (%d/s), coverage %d -> %d edges, %d new inputs\n",
+			name, runs, speed, first, last, units }' "$log"
+}
+
+run() {
+	local work=$out/corpus-$1
 	mkdir -p "$work"
-	if ! "$out/${name}_fuzz" -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-		-artifact_prefix="$out/$name-" "$work" "tests/fuzz/corpus/$name" >"$out/$name.log" 2>&1; then
-		echo "FAIL  $name"
-		tail -n 40 "$out/$name.log"
-		status=1
+	if "$out/$1_fuzz" -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix="$out/$1-" "$work" "tests/fuzz/corpus/$1" >"$out/$1.log" 2>&1; then
+		report "$1"
 	else
-		echo "ok    $name: $(grep -oE 'number_of_executed_units: *[0-9]+' "$out/$name.log" | grep -oE '[0-9]+$') runs"
+		echo "FAIL  $1"
+		tail -n 40 "$out/$1.log"
+		return 1
+	fi
+}
+
+# Long files prove little and weigh much: what a shorter one covers is left out, as libFuzzer looks at short ones first.
+merge() {
+	local old=tests/fuzz/corpus/$1 new=$out/merged-$1
+	rm -rf "$new"
+	mkdir -p "$new" "$out/corpus-$1"
+	"$out/$1_fuzz" -merge=1 -timeout=10 -max_len="${FUZZ_MAX_LEN:-4096}" "$new" "$old" "$out/corpus-$1" >"$out/$1.merge.log" 2>&1 || {
+		tail -n 20 "$out/$1.merge.log"
+		return 1
+	}
+	echo "$1: $(find "$old" -type f | wc -l) -> $(find "$new" -type f | wc -l) files, $(du -sb "$new" | cut -f1) bytes"
+	rm -rf "$old"
+	cp -r "$new" "$old"
+}
+
+for target in ${FUZZ_TARGETS:-$(find tests/fuzz -name '*_fuzz.c' -printf '%f\n' | sort | sed 's/_fuzz.c$//')}; do
+	build "$target" || { status=1; continue; }
+	if [ "$seconds" = merge ]; then
+		merge "$target" || status=1
+	else
+		run "$target" || status=1
 	fi
 done
 exit $status

@@ -4,10 +4,9 @@
  * cut. The first byte of the input seeds the cuts.
  */
 #include "common/sse.h"
+#include "tests/fuzz/fuzz.h"
 
 #define FUZZ_LIMIT 256
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool fuzz_event(void *arg, struct str event, struct str data)
 {
@@ -27,22 +26,6 @@ static bool fuzz_line(void *arg, struct str line)
 	buf_printf(arg, "%zu:", line.n);
 	buf_add(arg, line);
 	return !str_eqz(line, "stop");
-}
-
-/* Next piece: everything when seed is 0, else 1 to 16 bytes. */
-static struct str fuzz_piece(struct str *rest, uint32_t *seed)
-{
-	size_t n = rest->n;
-	struct str piece;
-
-	if (*seed != 0) {
-		*seed = *seed * 1103515245 + 12345;
-		n = 1 + (*seed >> 16) % 16;
-		*seed |= 1;
-	}
-	piece = str_sub(*rest, 0, n);
-	*rest = str_sub(*rest, piece.n, rest->n);
-	return piece;
 }
 
 static bool fuzz_run(struct str text, uint32_t seed, bool lines, struct buf *out)

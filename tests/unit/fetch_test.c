@@ -52,6 +52,8 @@ static const struct page {
     {"/busy-ms", "HTTP/1.1 429 Busy\r\nRetry-After-Ms: 1500.7\r\nRetry-After: 9\r\nContent-Length: 0\r\n\r\n", HOLD},
     {"/busy-past", "HTTP/1.1 429 Busy\r\nRetry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n",
      HOLD},
+    {"/busy-far", "HTTP/1.1 429 Busy\r\nRetry-After: Sun, 06 Nov 2147483647 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n",
+     HOLD},
     {"/busy-odd", "HTTP/1.1 429 Busy\r\nRetry-After: soon\r\nContent-Length: 0\r\n\r\n", HOLD},
 };
 
@@ -380,6 +382,7 @@ static void test_outcomes(void **state)
 	    {"/busy", FETCH_OK, 429, "", 7 * SEC_US},
 	    {"/busy-ms", FETCH_OK, 429, "", 1500 * MS_US},
 	    {"/busy-past", FETCH_OK, 429, "", 0},
+	    {"/busy-far", FETCH_OK, 429, "", INT64_C(30) * 24 * 3600 * SEC_US},
 	    {"/busy-odd", FETCH_OK, 429, "", -1},
 	    {"/short", FETCH_CUT, 200, "abc", -1},
 	    {"/bad-chunk", FETCH_CUT, 200, "hello", -1},

@@ -286,6 +286,8 @@ static void test_hostile(void **state)
 
 	assert_false(valid(f, json_own(f->arena, json_array())));
 	assert_false(valid(f, json_own(f->arena, json_object())));
+	json_object_set_new(copy, "confidence_ppm", json_integer(INT64_MIN));
+	assert_false(valid(f, copy));
 	json_object_set_new(copy, "engine_version", json_real(1.0)); /* no canonical text */
 	assert_false(valid(f, copy));
 	for (i = 0; i < 60; i++)

@@ -49,6 +49,8 @@ void wire_fail(struct wire_stream *st, enum agent_fail fail, struct str detail)
 	if (st->fail != AGENT_OK)
 		return;
 	st->fail = fail;
+	if (detail.n == 0)
+		detail = STR("the provider reports an error without saying which");
 	detail = str_utf8_cut(detail, sizeof(st->detail) - 1);
 	(void)snprintf(st->detail, sizeof(st->detail), "%.*s", STR_ARG(detail));
 }

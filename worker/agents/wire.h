@@ -51,7 +51,7 @@ extern const struct wire wire_openai, wire_gemini, wire_anthropic, wire_ollama;
 
 /* Appends text: control characters dropped, length capped, the listener told. */
 void wire_text(struct wire_stream *st, struct str piece);
-/* Records the first thing that is wrong. */
+/* Records the first thing that is wrong; an empty detail says that the provider does not tell. */
 void wire_fail(struct wire_stream *st, enum agent_fail fail, struct str detail);
 /* Adds "messages" with system and user. */
 void wire_messages(json_t *body, const struct wire_call *call, bool system);

@@ -430,6 +430,8 @@ static bool conn_step(struct http_conn *c)
 	case CONN_HEAD:
 		return in_size(c) > 0 && conn_may_begin(c) && conn_head(c);
 	case CONN_BODY:
+		if (in_size(c) == 0)
+			return false;
 		used = request_body(c, (struct str){c->in.p + c->in.off, in_size(c)});
 		c->in.off += used;
 		return used > 0;

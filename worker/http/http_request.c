@@ -474,8 +474,6 @@ size_t request_body(struct http_conn *c, struct str in)
 {
 	struct http_reply *h = c->call;
 
-	if (in.n == 0)
-		return 0;
 	if (request_body_late(h, in.n)) {
 		conn_expired(c, DEADLINE_BODY);
 		return in.n;

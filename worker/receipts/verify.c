@@ -211,9 +211,10 @@ static json_t *view_robustness(const json_t *doc)
 	return view_fraction(json_get_int(doc, "robustness_ppm", 0));
 }
 
+/* In floating point: a posted document may hold any integer. */
 static json_t *view_risk(const json_t *doc)
 {
-	return view_fraction(1000000 - json_get_int(doc, "confidence_ppm", 0));
+	return json_real((1e6 - (double)json_get_int(doc, "confidence_ppm", 0)) / 1e6);
 }
 
 static json_t *view_reached(const json_t *doc)
