@@ -308,6 +308,13 @@ bool conf_auth_required(const struct conf *c)
 	return c->server.env == CONF_PRODUCTION || c->auth.api_token[0] != '\0';
 }
 
+bool conf_compression(const struct conf *c)
+{
+	if (c->compression.enabled != AUTO_AUTO)
+		return c->compression.enabled == AUTO_ON;
+	return c->server.env == CONF_PRODUCTION;
+}
+
 static const struct conf_provider_kind {
 	const char *name;
 	bool needs_key;

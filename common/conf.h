@@ -126,6 +126,18 @@ struct conf {
 		struct conf_list exempt;
 	} limits;
 	struct {
+		char *root; /* "" = no files are served */
+		char *index;
+		int fallback, precompressed, immutable;
+		int64_t max_age;
+		struct conf_list immutable_paths; /* begin and end with '/' */
+		int64_t cache_files, cache_bytes;
+	} site; /* the section "static" */
+	struct {
+		int enabled; /* enum conf_auto: auto = in production */
+		int64_t min_bytes, level;
+	} compression;
+	struct {
 		int echo;
 		int64_t max_message, ping_interval, heartbeat, max_per_ip, connection_rate, message_rate, message_burst;
 		int64_t queue_bytes; /* per socket; 4 MiB */
@@ -191,6 +203,8 @@ bool conf_reloadable(const struct conf *before, const struct conf *after, struct
 unsigned conf_workers(const struct conf *c);
 /* Is authentication demanded? */
 bool conf_auth_required(const struct conf *c);
+/* Are answers compressed for clients that ask? */
+bool conf_compression(const struct conf *c);
 /* "anthropic", "openai", … */
 const char *conf_provider_name(enum conf_provider_id id);
 /* Can this provider be called (key present where one is needed, base URL set)? */

@@ -168,3 +168,14 @@ bool conf_form_mail_url(struct str s)
 
 	return conf_form_scheme(s, STR("smtp://"), STR("smtps://"), &rest);
 }
+
+/* The name of a file that is not hidden. */
+bool conf_form_name(struct str s)
+{
+	return s.n > 0 && s.n < 256 && s.p[0] != '.' && str_chr(s, '/') < 0;
+}
+
+bool conf_form_folder(struct str s)
+{
+	return s.n > 0 && s.p[0] == '/' && s.p[s.n - 1] == '/' && str_find(s, STR("//")) < 0;
+}

@@ -23,9 +23,11 @@
 	X(ERR_METHOD_NOT_ALLOWED, 405, "METHOD_NOT_ALLOWED")                                             \
 	X(ERR_REQUEST_TIMEOUT, 408, "REQUEST_TIMEOUT")                                                   \
 	X(ERR_CONFLICT, 409, "CONFLICT")                                                                 \
+	X(ERR_PRECONDITION, 412, "PRECONDITION_FAILED")                                                  \
 	X(ERR_TOO_LARGE, 413, "PAYLOAD_TOO_LARGE")                                                       \
 	X(ERR_URI_TOO_LONG, 414, "URI_TOO_LONG")                                                         \
 	X(ERR_UNSUPPORTED_MEDIA, 415, "UNSUPPORTED_MEDIA_TYPE")                                          \
+	X(ERR_RANGE, 416, "RANGE_NOT_SATISFIABLE")                                                       \
 	X(ERR_UNPROCESSABLE, 422, "UNPROCESSABLE_ENTITY")                                                \
 	X(ERR_UPGRADE_REQUIRED, 426, "UPGRADE_REQUIRED")                                                 \
 	X(ERR_RATE_LIMITED, 429, "RATE_LIMITED")                                                         \

@@ -25,6 +25,7 @@ enum metric_set {
 	SET_ERRORS,
 	SET_TOKENS,
 	SET_WAYS,
+	SET_LOOKUPS,
 	SET_REASONS,
 	SET_CIPHER,
 	SET_STORES,
@@ -51,14 +52,15 @@ struct metric_desc {
 static const char *const metric_outcomes[] = {"consensus_reached",          "completed", "failed", "timeout",
 					      "insufficient_participation", "cancelled", NULL};
 static const char *const metric_methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", NULL};
-static const char *const metric_statuses[] = {"200", "101", "201", "204", "206", "301", "304", "400", "401",
-					      "403", "404", "405", "408", "409", "413", "414", "415", "422",
+static const char *const metric_statuses[] = {"200", "101", "201", "204", "206", "301", "304", "400", "401", "403",
+					      "404", "405", "408", "409", "412", "413", "414", "415", "416", "422",
 					      "426", "429", "431", "500", "501", "503", "504", "505", NULL};
 /* As agent_fail_name() spells them. */
 static const char *const metric_errors[] = {"connection", "timeout", "rate_limit", "auth",         "quota",     "api",
 					    "parse",      "empty",   "filter",     "circuit_open", "cancelled", NULL};
 static const char *const metric_tokens[] = {"input", "output", NULL};
 static const char *const metric_ways[] = {"in", "out", NULL};
+static const char *const metric_lookups[] = {"hit", "loaded", "missing", "failed", NULL};
 static const char *const metric_reasons[] = {"missing", "invalid", "expired", "forbidden", NULL};
 static const char *const metric_cipher[] = {"encrypt", "decrypt", NULL};
 /* The stores of worker/secrets.c that keep secret fields, and what else is encrypted. */
@@ -125,6 +127,10 @@ static const struct metric_desc metric_table[] = {
 		.help = "Records that `aragorad encrypt --execute` has seen, by outcome."},
 	[M_MIGRATION_ERRORS] = {"aragora_migration_errors_total", METRIC_COUNTER, FOLD_SUM, {{"store", SET_STORES}, {"error_type", SET_CIPHER_ERRORS}},
 		.help = "Records that `aragorad encrypt --execute` could not change."},
+	[M_STATIC_LOOKUPS] = {"aragora_static_lookups_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_LOOKUPS}},
+		.help = "Static files asked for: known, read anew, not there, not readable."},
+	[M_COMPRESSION_BYTES] = {"aragora_http_compression_bytes_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_WAYS}},
+		.help = "Bytes of answers before (in) and after (out) compression."},
 };
 /* clang-format on */
 _Static_assert(countof(metric_table) == METRIC_MAX, "one row per metric");
@@ -158,6 +164,7 @@ static struct {
 	    [SET_ERRORS] = {metric_errors, countof(metric_errors) - 1},
 	    [SET_TOKENS] = {metric_tokens, countof(metric_tokens) - 1},
 	    [SET_WAYS] = {metric_ways, countof(metric_ways) - 1},
+	    [SET_LOOKUPS] = {metric_lookups, countof(metric_lookups) - 1},
 	    [SET_REASONS] = {metric_reasons, countof(metric_reasons) - 1},
 	    [SET_CIPHER] = {metric_cipher, countof(metric_cipher) - 1},
 	    [SET_STORES] = {metric_stores, countof(metric_stores) - 1},

@@ -52,6 +52,8 @@ enum metric_id {
 	M_ENCRYPTION_ERRORS,  /* aragora_encryption_errors_total{operation,error_type} */
 	M_MIGRATION_RECORDS,  /* aragora_migration_records_total{store,status} migrated skipped failed */
 	M_MIGRATION_ERRORS,   /* aragora_migration_errors_total{store,error_type} */
+	M_STATIC_LOOKUPS,     /* aragora_static_lookups_total{result} hit loaded missing failed */
+	M_COMPRESSION_BYTES,  /* aragora_http_compression_bytes_total{direction} in: before, out: after */
 	METRIC_MAX
 };
 

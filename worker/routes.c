@@ -10,14 +10,22 @@
 #include "worker/receipts/receipt.h"
 #include "worker/stream/stream.h"
 #include "worker/system/system.h"
+#include "worker/web/site.h"
 #include "worker/worker.h"
 #include "worker/ws/ws.h"
 
 struct router *worker_routes(const struct conf *c, struct error *err)
 {
 	const struct route_table tables[] = {
-	    system_routes, openapi_routes, debate_routes,  stream_routes,
-	    ws_routes,     agents_routes,  ranking_routes, receipt_routes,
+	    c->site.root[0] != '\0' ? site_routes : root_routes,
+	    system_routes,
+	    openapi_routes,
+	    debate_routes,
+	    stream_routes,
+	    ws_routes,
+	    agents_routes,
+	    ranking_routes,
+	    receipt_routes,
 	};
 
 	return router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);

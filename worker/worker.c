@@ -24,6 +24,7 @@
 #include "worker/middleware/pipeline.h"
 #include "worker/receipts/receipt.h"
 #include "worker/stream/stream.h"
+#include "worker/web/files.h"
 
 #define WORKER_TICK_US (100 * MS_US) /* heartbeat, DESIGN 2 */
 #define WORKER_RSS_TICKS 10
@@ -266,10 +267,14 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->runner = runner_open(w, err);
 	if (w->runner == NULL)
 		return false;
+	if (!files_check(w->conf, err))
+		return false;
+	w->files = files_open(w->loop, w->slow, w->conf);
 	w->router = worker_routes(w->conf, err);
 	if (w->router == NULL)
 		return false;
 	w->http = http_server_new(w->loop, w->conf, w->shm->slots, w->slot, &pipeline_hooks, w);
+	http_server_files(w->http, w->slow);
 	return true;
 }
 
@@ -286,6 +291,7 @@ static void worker_close_parts(struct worker *w)
 	bus_close(w->bus);
 	lane_free(w->slow);
 	lane_free(w->cpu);
+	files_close(w->files);
 }
 
 static void worker_listen_for_master(struct worker_process *p)

@@ -16,6 +16,7 @@
 #include "common/shm.h"
 
 struct agents;
+struct files;
 struct receipt_keys;
 struct router;
 struct runner;
@@ -38,6 +39,7 @@ struct worker {
 	struct stream *stream;
 	struct runner *runner;
 	struct receipt_keys *receipt_keys;
+	struct files *files; /* of the web application */
 	struct router *router;
 	struct http_server *http;
 	bool draining;

@@ -6,6 +6,7 @@
 #include "master/args.h"
 #include "master/commands/commands.h"
 #include "worker/http/tls.h"
+#include "worker/web/files.h"
 
 static bool check_tls(const struct conf *c)
 {
@@ -21,13 +22,23 @@ static bool check_tls(const struct conf *c)
 	return ok;
 }
 
+static bool check_static(const struct conf *c)
+{
+	struct error err = ERROR_INIT;
+	bool ok = files_check(c, &err);
+
+	if (!ok)
+		fprintf(stderr, "aragorad: %s\n", err.msg);
+	return ok;
+}
+
 int commands_check(struct conf *c, const char *path, bool print)
 {
 	struct buf text = BUF_INIT;
 
 	if (c == NULL)
 		return EXIT_CONFIG;
-	if (!print && !check_tls(c)) {
+	if (!print && !(check_tls(c) && check_static(c))) {
 		conf_unref(c);
 		return EXIT_CONFIG;
 	}

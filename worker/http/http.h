@@ -18,6 +18,7 @@
 struct conf;
 struct http_conn;
 struct http_server;
+struct lane;
 struct loop;
 struct route;
 struct shm_slot;
@@ -114,6 +115,19 @@ void http_reply_json(struct http_request *req, int status, json_t *doc);
 void http_reply_error(struct http_request *req, const struct error *err);
 bool http_replied(const struct http_request *req);
 
+/* An open regular file; release(arg) comes exactly once, when it is no longer read. */
+struct http_file {
+	int fd;
+	void (*release)(void *arg);
+	void *arg;
+};
+/*
+ * The one answer of a request: `length` bytes of the file from `offset`, which must be there (a file that gets shorter
+ * meanwhile ends the connection). Returns at once; the bytes follow as the client takes them.
+ */
+void http_reply_file(struct http_request *req, int status, const char *content_type, const struct http_file *file,
+		     uint64_t offset, uint64_t length);
+
 /*
  * Who goes on with a request after `dispatch` has returned holds it first and releases it when done; a release without
  * a reply answers 500. After 'release' the request must not be touched.
@@ -172,6 +186,11 @@ void http_server_listen(struct http_server *s, const int *fds, size_t n);
 /* The same with the mark of each (enum conf_listen); tls serves those with LISTEN_TLS and outlives the server. */
 void http_server_listen_as(struct http_server *s, const int *fds, const unsigned *marks, size_t n,
 			   const struct tls *tls);
+/*
+ * The lane that reads pieces of files (http_reply_file) which are not in memory; without it they are read in the loop,
+ * however long that takes. It is freed after the server.
+ */
+void http_server_files(struct http_server *s, struct lane *lane);
 /* Takes an accepted connection (tests). */
 void http_server_adopt(struct http_server *s, int fd);
 /*

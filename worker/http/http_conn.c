@@ -21,9 +21,9 @@ static ssize_t plain_write(struct http_conn *c, const struct iovec *v, int n)
 {
 	struct msghdr m = {.msg_iovlen = (size_t)n};
 
-	/* sendmsg only reads the vector. */
+	/* sendmsg only reads the vector. What the owner sends itself follows at once: one packet with the head. */
 	memcpy(&m.msg_iov, &v, sizeof(v));
-	return sendmsg(c->fd, &m, MSG_NOSIGNAL);
+	return sendmsg(c->fd, &m, MSG_NOSIGNAL | (c->owner != NULL && c->owner->send != NULL ? MSG_MORE : 0));
 }
 
 const struct io_ops io_plain = {.read = plain_read, .write = plain_write};
@@ -215,28 +215,35 @@ static void conn_write_event(struct http_conn *c, bool on)
 		event_del(&c->write_ev);
 }
 
+/* The queue first, then what the owner has; as write(2), 0: there is nothing now. */
+static ssize_t conn_write(struct http_conn *c)
+{
+	struct iovec v[64];
+	ssize_t n;
+
+	if (c->out.count == 0)
+		return c->state == CONN_OWNED && c->owner->send != NULL ? c->owner->send(c->owner_arg) : 0;
+	n = c->io->write(c, v, out_vector(&c->out, v, countof(v)));
+	if (n > 0)
+		out_advance(c, (size_t)n);
+	return n;
+}
+
 /* Sends what the socket takes. */
 static void conn_flush(struct http_conn *c)
 {
-	struct iovec v[64];
-	bool progress = false;
+	bool progress = false, full;
 	ssize_t n;
 
-	while (c->out.count > 0) {
-		n = c->io->write(c, v, out_vector(&c->out, v, countof(v)));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno != EAGAIN) {
-			conn_close(c);
-			return;
-		}
-		if (n < 0)
-			break;
-		out_advance(c, (size_t)n);
-		progress = true;
+	while ((n = conn_write(c)) > 0 || (n < 0 && errno == EINTR))
+		progress |= n > 0;
+	full = n < 0;
+	if (full && errno != EAGAIN) {
+		conn_close(c);
+		return;
 	}
-	conn_write_event(c, c->out.count > 0 || c->io_write);
-	if (c->out.count == 0) {
+	conn_write_event(c, full || c->io_write);
+	if (!full) {
 		http_deadline_clear(&c->write_deadline);
 		out_clear(c);
 	} else if (progress || c->write_deadline.prev == NULL) {
@@ -470,11 +477,12 @@ static void conn_at_eof(struct http_conn *c)
 	struct pollfd p = {.fd = c->fd, .events = POLLOUT};
 	bool gone = poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR)) != 0;
 
-	if (gone || c->state == CONN_OWNED || c->state == CONN_LINGER) {
+	if (gone || (c->state == CONN_OWNED && !c->owner->finite) || c->state == CONN_LINGER) {
 		conn_close(c);
 		return;
 	}
-	if (c->state == CONN_WORK || c->state == CONN_FLUSH || (c->state == CONN_IDLE && in_size(c) > 0))
+	if (c->state == CONN_WORK || c->state == CONN_OWNED || c->state == CONN_FLUSH ||
+	    (c->state == CONN_IDLE && in_size(c) > 0))
 		return;
 	if (c->out.count > 0)
 		conn_finish(c);

@@ -62,6 +62,13 @@ struct conn_owner {
 	void (*go_away)(void *arg);
 	/* The connection has ended; exactly once. */
 	void (*closed)(void *arg);
+	/*
+	 * Writes to the socket itself whenever the queue is empty; as write(2), 0: nothing now, conn_mark asks again.
+	 * Or NULL.
+	 */
+	ssize_t (*send)(void *arg);
+	/* It ends by itself: a client that has shut its side still gets the rest. */
+	bool finite;
 };
 
 /* Input: data is p[off, end). */
@@ -126,7 +133,8 @@ struct http_carrier {
 	void (*body_done)(struct http_reply *h);
 	/* The complete answer; length < 0: it has none. The request may be gone afterwards. */
 	void (*reply)(struct http_reply *h, int status, const char *content_type, int64_t length, struct str body);
-	/* An answer that goes on: its head, its bytes (the reference is taken), its end. */
+	/* An answer that goes on: its head (status and length are the stream's), its bytes (the reference is taken),
+	 * its end. */
 	void (*stream_begin)(struct http_stream *s, struct http_reply *h, const char *content_type);
 	void (*stream_write)(struct http_stream *s, struct rbuf *frame);
 	void (*stream_end)(struct http_stream *s);
@@ -184,6 +192,8 @@ struct http_stream {
 	void *carrier_arg; /* of carrier */
 	const struct http_stream_ops *ops;
 	void *arg;
+	int status;
+	int64_t length; /* of the body, -1 when it is not known before its end */
 	bool chunked;
 	bool mute; /* HEAD: no body */
 	bool full; /* above the limit: on_drain is owed */
@@ -211,6 +221,7 @@ struct http_server {
 	struct http_peers *conn_peers, *socket_peers;
 	struct http_accept *accept;
 	const struct tls *tls; /* of listeners marked LISTEN_TLS */
+	struct lane *files;    /* reads pieces of files that are not in memory, or NULL */
 	char *record;          /* scratch space, see server_record */
 	struct loop_timer drain_timer;
 	int64_t drain_from, drain_spread;
@@ -298,6 +309,8 @@ void request_cancel_all(struct http_server *s, const char *why);
 /* Status line and all headers. content_length < 0: none; `extra` lines end with CRLF. */
 struct rbuf *reply_head(struct http_reply *h, int status, const char *content_type, int64_t content_length,
 			const char *extra);
+/* The head alone of an answer whose body would have `length` bytes: to HEAD. */
+void reply_empty(struct http_request *req, int status, const char *content_type, int64_t length);
 /* The envelope with a status and a code of its own. */
 void reply_problem(struct http_request *req, int status, const char *code, const char *msg, const char *field,
 		   json_t *extra);
@@ -308,6 +321,12 @@ void http1_reply(struct http_reply *h, int status, const char *content_type, int
 
 /* ---- http_stream.c ---- */
 
+/*
+ * http_stream_begin with a status and, if length >= 0, the number of bytes that will be written: such a stream is not
+ * ended by draining, and its access line comes at its end.
+ */
+struct http_stream *stream_begin(struct http_request *req, int status, const char *content_type, int64_t length,
+				 const struct http_stream_ops *ops, void *arg);
 void http1_stream_begin(struct http_stream *s, struct http_reply *h, const char *content_type);
 void http1_stream_write(struct http_stream *s, struct rbuf *frame);
 void http1_stream_end(struct http_stream *s);

@@ -307,6 +307,18 @@ void http_reply(struct http_request *req, int status, const char *content_type, 
 			  sent);
 }
 
+void reply_empty(struct http_request *req, int status, const char *content_type, int64_t length)
+{
+	struct http_reply *h = req->reply;
+
+	if (!reply_begin(h))
+		return;
+	req->status = status;
+	if (h->server->hooks->headers != NULL)
+		h->server->hooks->headers(req);
+	h->carrier->reply(h, status, content_type, length, STR_NONE);
+}
+
 void http_reply_json(struct http_request *req, int status, json_t *doc)
 {
 	struct str text = json_text(req->arena, doc);

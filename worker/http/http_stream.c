@@ -7,9 +7,19 @@
 #include "common/conf.h"
 #include "worker/http/http_conn.h"
 
+/* A reply of known length is fetched as it is sent: little of it needs to wait in memory. */
+#define STREAM_SIZED_QUEUE (128 * 1024)
+
 static size_t stream_limit(const struct http_stream *s)
 {
-	return (size_t)s->server->conf->websocket.queue_bytes;
+	return s->length >= 0 ? STREAM_SIZED_QUEUE : (size_t)s->server->conf->websocket.queue_bytes;
+}
+
+/* Streams without end are counted; of the others the access line tells when they are over. */
+static void stream_count(const struct http_stream *s, int n)
+{
+	if (s->length < 0)
+		server_count(s->server, 0, 0, n);
 }
 
 void stream_gone(struct http_stream *s)
@@ -17,7 +27,7 @@ void stream_gone(struct http_stream *s)
 	struct http_server *server = s->server;
 
 	if (s->conn != NULL)
-		server_count(server, 0, 0, -1);
+		stream_count(s, -1);
 	s->conn = NULL;
 	s->ops->on_close(s->arg);
 	free(s);
@@ -38,8 +48,8 @@ void stream_shorter(struct http_stream *s)
 		s->ops->on_drain(s->arg);
 }
 
-struct http_stream *http_stream_begin(struct http_request *req, const char *content_type,
-				      const struct http_stream_ops *ops, void *arg)
+struct http_stream *stream_begin(struct http_request *req, int status, const char *content_type, int64_t length,
+				 const struct http_stream_ops *ops, void *arg)
 {
 	struct http_reply *h = req->reply;
 	struct http_stream *s = xcalloc(1, sizeof(*s));
@@ -49,6 +59,8 @@ struct http_stream *http_stream_begin(struct http_request *req, const char *cont
 	s->server = h->server;
 	s->server->refs++;
 	s->carrier = h->carrier;
+	s->status = status;
+	s->length = length;
 	s->ops = ops;
 	s->arg = arg;
 	if (req->conn == NULL || h->timed_out) {
@@ -58,13 +70,20 @@ struct http_stream *http_stream_begin(struct http_request *req, const char *cont
 	http_deadline_clear(&h->deadline);
 	s->conn = req->conn;
 	s->mute = req->head;
-	req->status = 200;
+	req->status = status;
 	s->carrier->stream_begin(s, h, content_type);
-	server_count(s->server, 0, 0, 1);
-	request_finished(h);
+	stream_count(s, 1);
+	if (length < 0)
+		request_finished(h);
 	if (s->mute)
 		http_stream_end(s);
 	return s;
+}
+
+struct http_stream *http_stream_begin(struct http_request *req, const char *content_type,
+				      const struct http_stream_ops *ops, void *arg)
+{
+	return stream_begin(req, 200, content_type, -1, ops, arg);
 }
 
 bool http_stream_write(struct http_stream *s, struct rbuf *frame)
@@ -136,15 +155,36 @@ static void http1_stream_closed(void *arg)
 	stream_gone(arg);
 }
 
-static const struct conn_owner http1_stream_owner = {http1_stream_input, http1_stream_drained, http1_stream_expired,
-						     http1_stream_go_away, http1_stream_closed};
+/* A draining server lets it come to its end. */
+static void http1_stream_stay(void *arg)
+{
+	(void)arg;
+}
+
+static const struct conn_owner http1_stream_owner = {.input = http1_stream_input,
+						     .drained = http1_stream_drained,
+						     .expired = http1_stream_expired,
+						     .go_away = http1_stream_go_away,
+						     .closed = http1_stream_closed};
+static const struct conn_owner http1_sized_owner = {.input = http1_stream_input,
+						    .drained = http1_stream_drained,
+						    .expired = http1_stream_expired,
+						    .go_away = http1_stream_stay,
+						    .closed = http1_stream_closed,
+						    .finite = true};
 
 void http1_stream_begin(struct http_stream *s, struct http_reply *h, const char *content_type)
 {
+	if (s->length >= 0) {
+		h->keep_alive = request_keeps(h);
+		conn_send(s->conn, reply_head(h, s->status, content_type, s->length, NULL));
+		conn_own(s->conn, &http1_sized_owner, s);
+		return;
+	}
 	s->chunked = h->req.minor >= 1;
 	h->keep_alive = s->chunked && request_keeps(h);
 	conn_send(s->conn,
-		  reply_head(h, 200, content_type, -1,
+		  reply_head(h, s->status, content_type, -1,
 			     s->chunked ? (h->keep_alive ? "Transfer-Encoding: chunked\r\n"
 							 : "Transfer-Encoding: chunked\r\nConnection: close\r\n")
 					: NULL));

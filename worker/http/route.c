@@ -43,6 +43,7 @@ struct router {
 	struct router_path **exact; /* hash */
 	size_t buckets;             /* a power of two */
 	struct router_node root;
+	struct router_path *rest;             /* of "/{name...}", or NULL */
 	struct router_node **nodes;           /* hash of literal segments under their parents */
 	size_t node_buckets;                  /* a power of two */
 	const struct router_entry **by_route; /* open addressing by address of the route, `buckets` long */
@@ -169,6 +170,13 @@ static struct router_path *router_tree(struct router *r, struct str path)
 	return n->path;
 }
 
+static struct router_path *router_rest(struct router *r, struct str path)
+{
+	if (r->rest == NULL)
+		r->rest = router_path_new(path);
+	return r->rest;
+}
+
 static bool router_add(struct router *r, const struct route *route, struct error *err)
 {
 	struct router_entry *e = &r->entries[r->count];
@@ -178,7 +186,10 @@ static bool router_add(struct router *r, const struct route *route, struct error
 
 	if (!router_check(route, err))
 		return false;
-	p = str_chr(path, '{') < 0 ? router_exact(r, path) : router_tree(r, path);
+	if (str_starts(path, STR("/{")) && str_ends(path, STR("...}")))
+		p = router_rest(r, path);
+	else
+		p = str_chr(path, '{') < 0 ? router_exact(r, path) : router_tree(r, path);
 	if (p->method[route->method] != NULL)
 		return error_set(err, ERR_INTERNAL, "route %s %s: declared twice", http_method_name(route->method),
 				 route->path);
@@ -266,6 +277,7 @@ void router_free(struct router *r)
 		}
 	}
 	router_node_free(r->root.param);
+	router_path_free(r->rest);
 	free(r->nodes);
 	for (i = 0; i < r->count; i++)
 		free(r->entries[i].text);
@@ -326,6 +338,10 @@ const struct route *router_match(const struct router *r, enum http_method m, str
 		p = p->next;
 	if (p == NULL && path.n > 1)
 		p = router_walk(r, &r->root, str_sub(path, 1, path.n), params, 0);
+	if (p == NULL && r->rest != NULL && !str_eqz(path, "/api") && !str_starts(path, STR("/api/"))) {
+		p = r->rest;
+		params[0] = path;
+	}
 	*allow = STR_NONE;
 	if (p == NULL) {
 		error_set(err, ERR_NOT_FOUND, "there is nothing at %.*s", (int)(path.n < 160 ? path.n : 160), path.p);

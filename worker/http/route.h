@@ -9,19 +9,27 @@
 #include "worker/http/http.h"
 
 enum route_flags {
-	ROUTE_PUBLIC = 1 << 0,   /* needs no credentials ever (probes, API description) */
-	ROUTE_INLINE = 1 << 1,   /* the handler never waits: runs on the loop's stack */
-	ROUTE_WS = 1 << 2,       /* GET with an upgrade; the handler calls ws_accept */
-	ROUTE_STREAM = 1 << 3,   /* may answer with a stream; no request timeout once it has begun */
-	ROUTE_ANY_TYPE = 1 << 4, /* body need not be JSON */
-	ROUTE_LATE_AUTH = 1 << 5 /* with ROUTE_WS: without credentials the first message must bring them */
+	ROUTE_PUBLIC = 1 << 0,    /* needs no credentials ever (probes, API description) */
+	ROUTE_INLINE = 1 << 1,    /* the handler never waits: runs on the loop's stack */
+	ROUTE_WS = 1 << 2,        /* GET with an upgrade; the handler calls ws_accept */
+	ROUTE_STREAM = 1 << 3,    /* may answer with a stream; no request timeout once it has begun */
+	ROUTE_ANY_TYPE = 1 << 4,  /* body need not be JSON */
+	ROUTE_LATE_AUTH = 1 << 5, /* with ROUTE_WS: without credentials the first message must bring them */
+	ROUTE_FILES = 1 << 6,     /* answers with files: not part of the API, and encodes its answers itself */
+	ROUTE_SECRET =
+	    1 << 7,         /* answers hold secrets: never compressed, for their length would tell of them (BREACH) */
+	ROUTE_ETAG = 1 << 8 /* a 200 to GET gets an entity tag of its body, and If-None-Match a 304 */
 };
 
 enum route_rate { RATE_NONE, RATE_READ, RATE_WRITE, RATE_CREATE, RATE_EXPORT };
 
 struct route {
 	enum http_method method;
-	const char *path; /* "/api/debates/{id}"; /api/v1 and /api/v2 spellings match too */
+	/*
+	 * "/api/debates/{id}"; /api/v1 and /api/v2 spellings match too. "/{name...}" stands for every path outside /api
+	 * that no other row has; the parameter is the path.
+	 */
+	const char *path;
 	void (*handler)(struct http_request *req);
 	const char *permission; /* "debates:read"; NULL only with ROUTE_PUBLIC */
 	enum route_rate rate;

@@ -304,8 +304,12 @@ static void health_api_metrics(struct http_request *req)
 		.method = HTTP_GET, .path = (p), .handler = (h), .flags = ROUTE_PUBLIC | ROUTE_INLINE, .summary = (s) \
 	}
 
-static const struct route system_rows[] = {
+static const struct route root_rows[] = {
     PROBE("/", health_root, "What this server is"),
+};
+const struct route_table root_routes = {root_rows, countof(root_rows)};
+
+static const struct route system_rows[] = {
     PROBE("/healthz", health_live, "Liveness probe"),
     PROBE("/livez", health_live, "Liveness probe"),
     PROBE("/health", health_live, "Liveness, for gateways"),

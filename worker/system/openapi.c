@@ -164,6 +164,8 @@ static void openapi_route(void *arg, const struct route *r, const char *chain, b
 
 	(void)chain;
 	(void)waits;
+	if ((r->flags & ROUTE_FILES) != 0) /* not of the API */
+		return;
 	if (item == NULL) {
 		item = json_object();
 		json_object_set_new(paths, r->path, item);

@@ -475,7 +475,8 @@ static void ws_closed(void *arg)
 	server_unref(s);
 }
 
-static const struct conn_owner ws_owner = {ws_input, ws_drained, ws_expired, ws_go_away, ws_closed};
+static const struct conn_owner ws_owner = {
+    .input = ws_input, .drained = ws_drained, .expired = ws_expired, .go_away = ws_go_away, .closed = ws_closed};
 
 struct ws *ws_new(struct http_conn *c, const struct http_addr *client, bool counted, const struct ws_deflate *deflate,
 		  const struct ws_ops *ops, void *arg)
