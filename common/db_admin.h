@@ -70,8 +70,8 @@ struct dba_catalog {
 };
 
 /*
- * All tables with their columns, by name, from the store itself, so that tables of later releases are included. In the
- * arena.
+ * All tables with their columns, by name, from the store itself, so that tables of later releases are included. Those
+ * whose names begin with '_' are notes of backups and exports, not content. In the arena.
  */
 bool dba_catalog(struct dba *d, struct arena *a, struct dba_catalog *out, struct error *err) MUST_CHECK;
 /* NULL: there is none of this name. */

@@ -54,18 +54,19 @@ static bool dba_file_query(struct dba *d, struct arena *a, const char *sql, cons
 			   struct db_rows *rows, struct error *err)
 {
 	struct db_conn *c = &dba_file_of(d)->conn;
-	struct db_val *cells = NULL, *kept;
+	size_t cap = 16;
+	struct db_val *cells, *kept;
 	sqlite3_stmt *stmt;
-	size_t cap = 0;
 	bool ok;
 	int rc;
 
 	if (!db_conn_prepare(c, sql, args, n, &stmt, err))
 		return false;
 	rows->columns = (size_t)sqlite3_column_count(stmt);
+	cells = xmalloc((cap * rows->columns + 1) * sizeof(*cells));
 	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
 		if (rows->count == cap) {
-			cap = cap > 0 ? 2 * cap : 16;
+			cap *= 2;
 			cells = xrealloc(cells, (cap * rows->columns + 1) * sizeof(*cells));
 		}
 		for (size_t i = 0; i < rows->columns; i++)
@@ -75,8 +76,7 @@ static bool dba_file_query(struct dba *d, struct arena *a, const char *sql, cons
 	ok = rc == SQLITE_DONE || db_conn_fail(c, rc, err);
 	db_conn_done(stmt);
 	kept = arena_alloc(a, (rows->count * rows->columns + 1) * sizeof(*kept));
-	if (cells != NULL)
-		memcpy(kept, cells, rows->count * rows->columns * sizeof(*kept));
+	memcpy(kept, cells, rows->count * rows->columns * sizeof(*kept));
 	free(cells);
 	rows->cells = kept;
 	return ok;
@@ -144,8 +144,8 @@ static void dba_file_close(struct dba *d)
 }
 
 static const struct dba_ops dba_file_ops = {
-    .tables =
-	"SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+    .tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+	      " AND substr(name, 1, 1) <> '_' ORDER BY name",
     .columns = "SELECT name, type, pk FROM pragma_table_info($1) ORDER BY cid",
     .exec = dba_file_exec,
     .define = dba_file_exec,

@@ -101,15 +101,20 @@ static bool args_take(const char *who, const struct arg *rows, void *target, int
 bool args_walk(const char *who, const struct arg *rows, void *target, int argc, char **argv, size_t *operands)
 {
 	bool options = true;
+	char *swap;
 
 	*operands = 0;
 	for (int i = 1; i < argc; i++) {
-		if (options && strcmp(argv[i], "--") == 0)
+		if (options && strcmp(argv[i], "--") == 0) {
 			options = false;
-		else if (!options || argv[i][0] != '-' || argv[i][1] == '\0')
-			argv[1 + (*operands)++] = argv[i];
-		else if (!args_take(who, rows, target, argc, argv, &i))
+		} else if (!options || argv[i][0] != '-' || argv[i][1] == '\0') {
+			/* Exchanged, as what stood there is somebody's memory. */
+			swap = argv[++*operands];
+			argv[*operands] = argv[i];
+			argv[i] = swap;
+		} else if (!args_take(who, rows, target, argc, argv, &i)) {
 			return false;
+		}
 	}
 	return true;
 }

@@ -41,8 +41,8 @@ int ops_main(const struct command *command, struct args *a, const struct ops_act
 	snprintf(ops_name, sizeof(ops_name), "aragorad %s", command->name);
 	if (!args_parse(command, a, argc, argv, &code))
 		return code;
-	/* An action without name is the only one. */
-	if (action->name[0] != '\0') {
+	/* An action without name is the only one; without operand it is the first. */
+	if (action->name[0] != '\0' && a->operand_count > 0) {
 		while (action->name != NULL && strcmp(action->name, a->operands[0]) != 0)
 			action++;
 	}

@@ -16,7 +16,7 @@ struct ops_action {
 
 /*
  * Reads the command line, loads the configuration, becomes server.user for good (what touches the data folder belongs
- * to it) and runs the action that the first operand names. Returns the exit code.
+ * to it) and runs the action that the first operand names, without one the first. Returns the exit code.
  */
 int ops_main(const struct command *c, struct args *a, const struct ops_action *actions, int argc, char **argv);
 /* "aragorad backup: reason" on standard error; EXIT_FAILED. */

@@ -21,6 +21,7 @@ struct table *table_new(const struct table_column *columns, size_t n)
 {
 	struct table *t = xcalloc(1, sizeof(*t));
 
+	BUG_ON(n == 0);
 	t->columns = columns;
 	t->width = n;
 	return t;
@@ -72,11 +73,13 @@ void table_print(const struct table *t, FILE *out)
 		heads[i] = t->columns[i].name;
 		widths[i] = table_width(heads[i]);
 	}
-	for (size_t i = 0; i < t->n; i++) {
-		size_t w = table_width(t->cells[i]);
+	for (size_t row = 0; row + t->width <= t->n; row += t->width) {
+		for (size_t i = 0; i < t->width; i++) {
+			size_t w = table_width(t->cells[row + i]);
 
-		if (w > widths[i % t->width])
-			widths[i % t->width] = w;
+			if (w > widths[i])
+				widths[i] = w;
+		}
 	}
 	fputs(bold ? "\033[1m" : "", out);
 	table_line(t, widths, heads, out);

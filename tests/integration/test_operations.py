@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT, binary, wait_until
 
 REPORTS = ("Sanitizer", "runtime error", "BUG: ")
+KEYS = ["%064x" % (7 ** 80 + i) for i in range(3)]
 
 
 def run(server, *args, code=0, env=None, stdin=""):
@@ -135,7 +136,7 @@ def test_migrate_new_prints_what_compiles(make_server, tmp_path):
 def test_every_command_explains_itself():
     help_text = subprocess.run([binary(), "--help"], capture_output=True, text=True).stdout
     manual = (ROOT / "man/aragorad.8").read_text()
-    for name in ("migrate", "init-db", "keygen", "check", "routes", "status", "ask"):
+    for name in ("migrate", "init-db", "db", "backup", "restore", "keygen", "check", "routes", "status", "ask"):
         out = subprocess.run([binary(), name, "--help"], capture_output=True, text=True)
         assert out.returncode == 0 and out.stdout.startswith("Usage: aragorad %s" % name), out
         assert max(map(len, out.stdout.splitlines())) <= 80, out.stdout
@@ -159,3 +160,198 @@ def test_keygen():
         assert subprocess.run([binary(), "check"], env=env, capture_output=True).returncode == 0
     bad = subprocess.run([binary(), "check"], env={**os.environ, "ARAGORA_ENCRYPTION_KEY": key + "00"}, capture_output=True, text=True)
     assert bad.returncode == 4 and "key 1 is neither" in bad.stderr and key not in bad.stderr
+
+
+# ---- db ----
+
+def test_db_check_sees_what_is_broken(server):
+    finished(server, ask(server, 2))
+    assert "the store is whole" in run(server, "db", "check")
+    server.stop()
+    breaks = {
+        "dense events": "DELETE FROM debate_events WHERE seq = 3",
+        "last event": "UPDATE debate_events SET type = 'agent_message' WHERE type = 'debate_end'",
+        "results": "UPDATE debates SET result = NULL",
+        "plans": "UPDATE debates SET status = 'queued', plan = '{}'",
+        "owners": "UPDATE debates SET owner = 'somebody'",
+        "receipt of a debate": "UPDATE debates SET receipt_id = NULL",
+        "events without debate": "DELETE FROM debates",
+        "steps without debate": "DELETE FROM debates",
+        "finished steps": "UPDATE debate_steps SET result = NULL WHERE state = 'done'",
+        "receipts": "UPDATE receipts SET document = replace(document, 'demo_', 'dema_')",
+        "ends": "UPDATE debates SET completed_at = NULL",
+        "events of running debates": "UPDATE debates SET status = 'running'; DELETE FROM debate_events",
+    }
+    good = (server.data_dir / "aragora.db").read_bytes()
+    for name, sql in breaks.items():
+        with database(server) as db:
+            db.executescript(sql)
+        report = json.loads(run(server, "db", "check", "--json", code=1))
+        assert not report["ok"] and name in [c["check"] for c in report["checks"] if not c["ok"]], (name, report)
+        db.close()
+        for f in server.data_dir.glob("aragora.db*"):
+            f.unlink()
+        (server.data_dir / "aragora.db").write_bytes(good)
+    rules = [c["check"] for c in json.loads(run(server, "db", "check", "--json"))["checks"]]
+    assert set(breaks) | {"file structure", "foreign keys", "migrations"} == set(rules), "each rule is seen to fail"
+
+
+def test_db_upkeep(server):
+    finished(server, ask(server))
+    assert "pages of the log" in run(server, "db", "checkpoint")
+    run(server, "db", "checkpoint", "--mode", "nonsense", code=2)
+    run(server, "db", "analyze")
+    run(server, "db", "vacuum", code=1)
+    assert "another aragorad" in run.stderr, "a vacuum would hold up every write"
+    server.stop()
+    run(server, "db", "vacuum")
+    assert "the store is whole" in run(server, "db", "check")
+
+
+# ---- backup and restore ----
+
+def counts(server, path=None):
+    with database(server, path) as db:
+        names = [r[0] for r in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 1) <> '_'")]
+        return {n: db.execute("SELECT COUNT(*) FROM " + n).fetchone()[0] for n in names}
+
+
+@pytest.mark.server({"providers": {"demo": {"delay_ms": 30}}, "debates": {"max_concurrent": 20}})
+def test_hot_backup_during_debates(server):
+    ids = ask(server, 12)
+    made = [json.loads(run(server, "backup", "--json")) for _ in range(4)]
+    finished(server, ids)
+    made.append(json.loads(run(server, "backup", "--json")))
+    assert [m["rows"] for m in made] == sorted(m["rows"] for m in made) and made[0]["rows"] < made[-1]["rows"]
+    for m in made:
+        with database(server, m["path"]) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            broken = db.execute("SELECT d.id FROM debates d JOIN (SELECT debate_id, COUNT(*) n, MAX(seq) hi FROM debate_events"
+                                " GROUP BY 1) e ON e.debate_id = d.id WHERE e.n <> e.hi OR e.hi <> d.last_seq").fetchall()
+            assert broken == [], "one state of the store, not a mixture"
+        assert not os.path.exists(m["path"] + "-wal")
+    run(server, "backup", "verify")
+
+
+def test_restore_resumes_what_was_running(make_server):
+    s = make_server({"providers": {"demo": {"delay_ms": 300}}})
+    done = ask(s)
+    finished(s, done)
+    running = ask(s)
+    wait_until(lambda: s.get("/api/debates/" + running[0]).json()["status"] == "running", what="a running debate")
+    path = json.loads(run(s, "backup", "--json"))["path"]
+    later = ask(s)
+    finished(s, later)
+    run(s, "restore", path, "--yes", code=1)
+    assert "another aragorad (pid %d)" % s.process.pid in run.stderr
+    s.stop()
+    run(s, "restore", path, code=1)
+    assert "add --yes" in run.stderr
+    out = run(s, "restore", path, "--yes")
+    aside = out.split("what was there before is in ")[1].strip()
+    assert counts(s, aside)["debates"] == 3 and counts(s)["debates"] == 2
+    s.start()
+    finished(s, done + running)
+    assert s.get("/api/debates/" + later[0]).status_code == 404
+    assert "the store is whole" in run(s, "db", "check")
+
+
+def test_damaged_backups_are_refused(server):
+    finished(server, ask(server))
+    path = json.loads(run(server, "backup", "--json"))["path"]
+    good = open(path, "rb").read()
+    server.stop()
+    before = counts(server)
+
+    def refused(why):
+        run(server, "backup", "verify", path, code=1)
+        assert why in run.stderr, run.stderr
+        run(server, "restore", path, "--yes", code=1)
+        assert counts(server) == before
+
+    at = good.index(b"agent_message")
+    for content, why in ((good[:at] + b"b" + good[at + 1:], "has another content"), (good[:len(good) // 2], "damaged"),
+                         (good[:4096] + bytes(8192) + good[12288:], "damaged"), (b"", "backup"), (b"nonsense" * 999, "damaged")):
+        with open(path, "wb") as f:
+            f.write(content)
+        refused(why)
+    with open(path, "wb") as f:
+        f.write(good)
+    with database(server, path) as db:
+        db.execute("INSERT INTO schema_migrations VALUES (999, 'of the future', 'x', 1)")
+    refused("table schema_migrations has")
+
+
+def test_encrypted_backup(make_server):
+    s = make_server({"storage": {"encryption_key": KEYS[0]}})
+    finished(s, ask(s))
+    made = json.loads(run(s, "backup", "--encrypt", "--json"))
+    assert made["path"].endswith(".db.enc") and made["encryption_key_id"]
+    sealed = open(made["path"], "rb").read()
+    assert b"SQLite" not in sealed and b"What is to be done" not in sealed
+    assert [p.name for p in (s.data_dir / "backups").iterdir() if p.name != ".lock"] == [os.path.basename(made["path"])]
+    s.stop()
+    before = counts(s)
+    s.write_config(storage={"encryption_key": KEYS[1]})
+    run(s, "restore", made["path"], "--yes", code=1)
+    assert "Key not found" in run.stderr and made["encryption_key_id"] in run.stderr
+    s.write_config(storage={"encryption_key": KEYS[1] + "," + KEYS[0]})
+    for at in (0, 9, 20, 40, len(sealed) // 2, len(sealed) - 1):
+        with open(made["path"], "wb") as f:
+            f.write(sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1:])
+        run(s, "backup", "verify", made["path"], code=1)
+    with open(made["path"], "wb") as f:
+        f.write(sealed[:-100])
+    run(s, "backup", "verify", made["path"], code=1)
+    assert "was changed or cut" in run.stderr
+    with open(made["path"], "wb") as f:
+        f.write(sealed)
+    run(s, "restore", made["path"], "--yes")
+    assert {**counts(s), "processes": 0} == before
+    assert [p.name for p in (s.data_dir / "backups").iterdir() if "partial" in p.name] == []
+
+
+@pytest.mark.parametrize("point", ["backup.copying", "backup.copied", "backup.before_rename"])
+def test_backup_killed_and_again(server, point):
+    finished(server, ask(server))
+    run(server, "backup", "--encrypt", code=-SIGKILL, env={"ARAGORA_FAULT": point + "=kill"})
+    assert "there is no backup" in run(server, "backup", "list"), "complete or not at all"
+    run(server, "backup", "--encrypt")
+    run(server, "backup", "verify")
+    assert [p.name for p in (server.data_dir / "backups").iterdir() if "partial" in p.name] == []
+
+
+@pytest.mark.parametrize("point", ["restore.before_swap", "restore.set_aside"])
+def test_restore_killed_and_again(make_server, point):
+    s = make_server()
+    finished(s, ask(s))
+    path = json.loads(run(s, "backup", "--json"))["path"]
+    finished(s, ask(s))
+    s.kill_all()
+    run(s, "restore", path, "--yes", code=-SIGKILL, env={"ARAGORA_FAULT": point + "=kill"})
+    s.start()
+    assert len(s.get("/api/debates").json()["debates"]) == 2, "the old content, whole"
+    s.stop()
+    run(s, "restore", path, "--yes")
+    assert counts(s)["debates"] == 1
+
+
+def test_backups_one_at_a_time_and_the_rule(server, tmp_path):
+    finished(server, ask(server))
+    run(server, "backup", "--output", str(tmp_path / "mine.db"))
+    run(server, "backup", "--output", str(tmp_path / "mine.db"), code=1)
+    assert "exists already" in run.stderr
+    folder = server.data_dir / "backups"
+    path = json.loads(run(server, "backup", "--json"))["path"]
+    old = [folder / ("aragora_202601%02d_000000_00000000.db" % d) for d in range(1, 9)]
+    for p in old:
+        p.write_bytes(b"x")
+    out = run(server, "backup", "--prune")
+    left = sorted(p.name for p in folder.iterdir() if p.name.startswith("aragora_"))
+    assert len(left) == 5 and os.path.basename(path) in left and out.count("removed ") == 5
+    assert [p.name for p in old[-3:]] == left[:3], "the newest stay however old they are"
+    import fcntl
+    with open(folder / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(server, "backup", code=1)
+        assert "another backup or restore is at work" in run.stderr
