@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,18 +23,30 @@
 
 static const char crypto_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-static void crypto_digest(const EVP_MD *md, struct str data, uint8_t *out, unsigned want)
+static const EVP_MD *crypto_sha256_md, *crypto_sha1_md;
+static pthread_once_t crypto_once = PTHREAD_ONCE_INIT;
+
+/* EVP_sha256() has the provider looked up at each use, which costs more than the digest of a short text. */
+static void crypto_fetch(void)
+{
+	crypto_sha256_md = EVP_MD_fetch(NULL, "SHA256", NULL);
+	crypto_sha1_md = EVP_MD_fetch(NULL, "SHA1", NULL);
+	BUG_ON(crypto_sha256_md == NULL || crypto_sha1_md == NULL);
+}
+
+static void crypto_digest(const EVP_MD *const *md, struct str data, uint8_t *out, unsigned want)
 {
 	unsigned len = 0;
 
+	BUG_ON(pthread_once(&crypto_once, crypto_fetch) != 0);
 	/* These digests cannot fail but for lack of memory, and nothing could be answered without them. */
-	BUG_ON(EVP_Digest(data.n != 0 ? data.p : "", data.n, out, &len, md, NULL) != 1);
+	BUG_ON(EVP_Digest(data.n != 0 ? data.p : "", data.n, out, &len, *md, NULL) != 1);
 	BUG_ON(len != want);
 }
 
 void crypto_sha256(struct str data, uint8_t out[SHA256_LEN])
 {
-	crypto_digest(EVP_sha256(), data, out, SHA256_LEN);
+	crypto_digest(&crypto_sha256_md, data, out, SHA256_LEN);
 }
 
 void crypto_sha256_hex(struct str data, char out[SHA256_HEX])
@@ -46,7 +59,7 @@ void crypto_sha256_hex(struct str data, char out[SHA256_HEX])
 
 void crypto_sha1(struct str data, uint8_t out[20])
 {
-	crypto_digest(EVP_sha1(), data, out, 20);
+	crypto_digest(&crypto_sha1_md, data, out, 20);
 }
 
 void crypto_hmac_sha256(struct str key, struct str data, uint8_t out[SHA256_LEN])

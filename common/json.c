@@ -432,13 +432,35 @@ struct json_writer {
 	struct json_level levels[JSON_WRITE_DEPTH];
 };
 
+/* High bits of the bytes of x that are zero; a byte above the first of them may be wrong. */
+static uint64_t json_zero_bytes(uint64_t x)
+{
+	return (x - UINT64_C(0x0101010101010101)) & ~x & UINT64_C(0x8080808080808080);
+}
+
+/* Steps over whole words of text that need no escape. */
+static size_t json_skip_plain(const char *p, size_t n)
+{
+	size_t i = 0;
+	uint64_t x;
+
+	for (; i + sizeof(x) <= n; i += sizeof(x)) {
+		memcpy(&x, p + i, sizeof(x));
+		if ((((x - UINT64_C(0x2020202020202020)) & ~x & UINT64_C(0x8080808080808080)) |
+		     json_zero_bytes(x ^ UINT64_C(0x2222222222222222)) |
+		     json_zero_bytes(x ^ UINT64_C(0x5c5c5c5c5c5c5c5c))) != 0)
+			break;
+	}
+	return i;
+}
+
 static void json_write_string(struct buf *out, const char *p, size_t n)
 {
 	static const char shorts[] = "\bb\tt\nn\ff\rr\"\"\\\\";
 	size_t plain = 0;
 
 	buf_addc(out, '"');
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = json_skip_plain(p, n); i < n; i++) {
 		unsigned char c = (unsigned char)p[i];
 		const char *hit;
 
@@ -452,9 +474,17 @@ static void json_write_string(struct buf *out, const char *p, size_t n)
 			buf_add(out, (struct str){(const char[]){'\\', hit[1]}, 2});
 		else
 			buf_printf(out, "\\u%04x", (unsigned)c);
+		i += json_skip_plain(p + plain, n - plain);
 	}
 	buf_add(out, (struct str){p + plain, n - plain});
 	buf_addc(out, '"');
+}
+
+static void json_write_integer(struct buf *out, json_int_t v)
+{
+	if (v < 0)
+		buf_addc(out, '-');
+	buf_addu(out, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
 /* The shortest decimals that read back as the same number, always recognisable as a real. */
@@ -525,7 +555,7 @@ static void json_write_value(struct json_writer *w, json_t *j)
 		json_write_string(&w->out, json_string_value(j), json_string_length(j));
 		break;
 	case JSON_INTEGER:
-		buf_printf(&w->out, "%" JSON_INTEGER_FORMAT, json_integer_value(j));
+		json_write_integer(&w->out, json_integer_value(j));
 		break;
 	case JSON_REAL:
 		/* Hashed content must read the same everywhere; decimals of reals do not. */

@@ -53,10 +53,16 @@ ptrdiff_t str_find(struct str s, struct str needle)
 
 ptrdiff_t str_ifind(struct str s, struct str needle)
 {
+	unsigned char lower, upper;
+
 	if (needle.n == 0)
 		return 0;
+	lower = str_lower(needle.p[0]);
+	upper = lower >= 'a' && lower <= 'z' ? (unsigned char)(lower - ('a' - 'A')) : lower;
 	for (size_t i = 0; i + needle.n <= s.n; i++) {
-		if (str_ieq_bytes(s.p + i, needle.p, needle.n))
+		unsigned char c = (unsigned char)s.p[i];
+
+		if ((c == lower || c == upper) && str_ieq_bytes(s.p + i, needle.p, needle.n))
 			return (ptrdiff_t)i;
 	}
 	return -1;
@@ -196,8 +202,18 @@ bool str_utf8_valid(struct str s)
 	size_t at = 0;
 
 	while (at < s.n) {
-		size_t step = str_utf8_step((struct str){s.p + at, s.n - at});
+		uint64_t eight;
+		size_t step;
 
+		/* Most text is ASCII: eight bytes without a high bit are eight characters. */
+		if (s.n - at >= sizeof(eight)) {
+			memcpy(&eight, s.p + at, sizeof(eight));
+			if ((eight & UINT64_C(0x8080808080808080)) == 0) {
+				at += sizeof(eight);
+				continue;
+			}
+		}
+		step = str_utf8_step((struct str){s.p + at, s.n - at});
 		if (step == 0)
 			return false;
 		at += step;

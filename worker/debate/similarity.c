@@ -6,6 +6,7 @@
 #include "worker/debate/similarity.h"
 
 #define SIMILARITY_WORD_MAX 48
+#define SIMILARITY_STOP_MAX 7 /* bytes of the longest stop word */
 
 struct similarity_term {
 	uint64_t hash;
@@ -98,7 +99,7 @@ static int similarity_compare_word(const struct similarity_word *w, const char *
 
 static bool similarity_is_stop(const struct similarity_word *w)
 {
-	size_t lo = 0, hi = countof(similarity_stop);
+	size_t lo = 0, hi = w->n <= SIMILARITY_STOP_MAX ? countof(similarity_stop) : 0;
 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
@@ -160,13 +161,10 @@ static void similarity_fill(struct similarity_vector *v, struct str text)
 const struct similarity_vector *similarity_vector(struct arena *a, struct str text)
 {
 	struct similarity_vector *v = arena_zalloc(a, sizeof(*v));
-	struct similarity_word w;
-	size_t i = 0, n = 0;
 
 	text = str_utf8_cut(text, SIMILARITY_TEXT_MAX);
-	while (similarity_next(text, &i, &w))
-		n += similarity_counts(&w);
-	v->terms = arena_alloc(a, (n + 1) * sizeof(*v->terms));
+	/* A word that counts has two bytes and more. */
+	v->terms = arena_alloc(a, (text.n / 2 + 1) * sizeof(*v->terms));
 	similarity_fill(v, text);
 	return v;
 }
