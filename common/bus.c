@@ -273,6 +273,16 @@ static bool bus_wants(const struct bus *b, unsigned slot, unsigned cell)
 	return slot != b->slot && state != SLOT_FREE && state != SLOT_EXITING && atomic_load(&s->interest[cell]) != 0;
 }
 
+bool bus_wanted(const struct bus *b, struct str topic)
+{
+	unsigned cell = shm_topic_cell(topic.p, topic.n), used = atomic_load(&b->shm->slots_used);
+	bool wanted = b->cells[cell] != NULL;
+
+	for (unsigned i = 0; !wanted && i < b->boxes->count && i < used; i++)
+		wanted = bus_wants(b, i, cell);
+	return wanted;
+}
+
 static void bus_pack_peers(struct bus *b, unsigned cell, struct str topic, struct str message)
 {
 	size_t need = sizeof(struct bus_head) + topic.n + message.n;

@@ -33,6 +33,8 @@ void bus_close(struct bus *b);
  * topic's cell. Topics are at most 128 bytes. A full mailbox drops and counts (bus_dropped).
  */
 void bus_publish(struct bus *b, struct str topic, struct str message);
+/* Does anybody listen to the topic? What is a hint only, and costs more than nothing to make, need not be made else. */
+bool bus_wanted(const struct bus *b, struct str topic);
 /* Interest is raised before this returns. The handler runs on the loop's stack. */
 struct bus_sub *bus_subscribe(struct bus *b, struct str topic, bus_handler fn, void *arg);
 void bus_unsubscribe(struct bus *b, struct bus_sub *sub);

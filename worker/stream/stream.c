@@ -438,24 +438,28 @@ static json_t *stream_token_data(const struct stream_token *t)
 
 void stream_token(struct stream *s, const struct stream_token *t)
 {
-	struct arena *a = arena_new(0);
-	json_t *data = stream_token_data(t);
+	char name[136];
+	struct str topic = stream_topic_name(name, t->debate_id), envelope;
+	struct buf b = BUF_INIT;
+	struct arena *a;
+	json_t *data;
 	struct stream_message m = {.kind = 'T',
 				   .token_kind = (uint8_t)t->kind,
 				   .attempt = t->attempt,
 				   .seq = t->after_seq,
 				   .token_id = stream_hash(t->debate_id) ^ (stream_hash(t->task_id) << 1),
 				   .agent_seq = t->agent_seq};
-	struct str envelope =
-	    stream_envelope(a, t->debate_id, 0, str_of(token_types[t->kind]), t->agent, t->round,
-			    t->kind == TOKEN_DELTA ? t->agent_seq : 0, clock_wall_ms(), t->task_id, data);
-	struct buf b = BUF_INIT;
-	char name[136];
 
+	if (!bus_wanted(s->w->bus, topic))
+		return; /* whoever comes in the middle of an answer gets none of its tokens */
+	a = arena_new(0);
+	data = stream_token_data(t);
+	envelope = stream_envelope(a, t->debate_id, 0, str_of(token_types[t->kind]), t->agent, t->round,
+				   t->kind == TOKEN_DELTA ? t->agent_seq : 0, clock_wall_ms(), t->task_id, data);
 	buf_add(&b, (struct str){(const char *)&m, sizeof(m)});
 	buf_add(&b, envelope);
 	if (b.n < STREAM_EVENT_MAX) /* else the hole ends this stream for all */
-		bus_publish(s->w->bus, stream_topic_name(name, t->debate_id), buf_str(&b));
+		bus_publish(s->w->bus, topic, buf_str(&b));
 	buf_free(&b);
 	json_decref(data);
 	arena_free(a);
