@@ -24,8 +24,9 @@ struct db_cached {
 
 static const char *const conn_pragmas[] = {
     [DB_CONN_READ] = "PRAGMA query_only = 1; PRAGMA trusted_schema = 0; PRAGMA temp_store = 2;",
-    [DB_CONN_WRITE] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = 1;"
-		      " PRAGMA wal_autocheckpoint = 0; PRAGMA trusted_schema = 0; PRAGMA temp_store = 2;",
+    [DB_CONN_WRITE] =
+	"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = 1;"
+	" PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384; PRAGMA trusted_schema = 0; PRAGMA temp_store = 2;",
 };
 
 /* ---- errors ---- */

@@ -317,16 +317,12 @@ static void sqlite_fail_statement(struct db_batch *b, size_t index)
 	snprintf(b->error.field, sizeof(b->error.field), "%zu", index);
 }
 
-/* True: the batch's outcome is in it. False: the store failed, with the reason in b->error. */
-static bool sqlite_run_batch(struct db_conn *c, struct db_batch *b)
+static bool sqlite_run_statements(struct db_conn *c, struct db_batch *b)
 {
 	int64_t rows;
 	size_t i;
 
-	b->ok = false;
 	b->error = ERROR_INIT;
-	if (!db_conn_run(c, "SAVEPOINT batch", DB_NO_ARGS, NULL, &b->error))
-		return b->error.code != ERR_STORAGE;
 	for (i = 0; i < b->n; i++) {
 		const struct db_stmt *st = &b->v[i];
 
@@ -338,28 +334,46 @@ static bool sqlite_run_batch(struct db_conn *c, struct db_batch *b)
 			break;
 		}
 	}
-	if (b->error.code == ERR_STORAGE)
-		return false;
 	b->ok = i == b->n;
 	if (!b->ok)
 		sqlite_fail_statement(b, i);
-	if (!b->ok && !db_conn_run(c, "ROLLBACK TO batch", DB_NO_ARGS, NULL, &b->error))
+	return b->ok;
+}
+
+/* True: the batch's outcome is in it. False: the store failed, with the reason in b->error. */
+static bool sqlite_run_batch(struct db_conn *c, struct db_batch *b)
+{
+	b->ok = false;
+	b->error = ERROR_INIT;
+	if (!db_conn_run(c, "SAVEPOINT batch", DB_NO_ARGS, NULL, &b->error))
+		return b->error.code != ERR_STORAGE;
+	if (!sqlite_run_statements(c, b) &&
+	    (b->error.code == ERR_STORAGE || !db_conn_run(c, "ROLLBACK TO batch", DB_NO_ARGS, NULL, &b->error)))
 		return false;
 	return db_conn_run(c, "RELEASE batch", DB_NO_ARGS, NULL, &b->error);
 }
 
-/* One transaction over [first, end). False: nothing of it was written, the store's failure is in err. */
-static bool sqlite_transaction(struct db_conn *c, struct db_batch *first, const struct db_batch *end, struct error *err)
+/* Runs the batches of [first, end): each in a savepoint of its own, or `bare`, so that the first failure ends all. */
+static bool sqlite_run_batches(struct db_conn *c, struct db_batch *first, const struct db_batch *end, bool bare,
+			       struct error *err)
 {
-	struct db_batch *b;
+	for (struct db_batch *b = first; b != end; b = b->next) {
+		if (!(bare ? sqlite_run_statements(c, b) : sqlite_run_batch(c, b))) {
+			*err = b->error;
+			return false;
+		}
+	}
+	return true;
+}
 
+/* One transaction over [first, end). False: nothing of it was written, the store's failure is in err. */
+static bool sqlite_transaction(struct db_conn *c, struct db_batch *first, const struct db_batch *end, bool bare,
+			       struct error *err)
+{
 	if (!db_conn_run(c, "BEGIN IMMEDIATE", DB_NO_ARGS, NULL, err))
 		return false;
-	for (b = first; b != end; b = b->next)
-		if (!sqlite_run_batch(c, b)) {
-			*err = b->error;
-			goto rollback;
-		}
+	if (!sqlite_run_batches(c, first, end, bare, err))
+		goto rollback;
 	FAULT("db.before_commit");
 	if (FAULT_FAILS("db.full")) {
 		error_set(err, ERR_STORAGE, "disk full");
@@ -381,7 +395,7 @@ static void sqlite_run_alone(struct sqlite_drain *d, struct db_batch *b)
 {
 	struct error err = ERROR_INIT;
 
-	if (sqlite_transaction(&d->store->writer, b, b->next, &err)) {
+	if (sqlite_transaction(&d->store->writer, b, b->next, false, &err)) {
 		sqlite_note(d->store, NULL);
 		return;
 	}
@@ -417,11 +431,23 @@ static void sqlite_refuse(struct sqlite_drain *d, const struct error *err)
 	}
 }
 
+/*
+ * One transaction for all. Batches that fail are rare, and a savepoint costs a copy of each page that a batch touches:
+ * they get one only when the first try has failed.
+ */
+static bool sqlite_share(struct sqlite_store *s, struct db_batch *first)
+{
+	struct error err = ERROR_INIT;
+
+	return sqlite_transaction(&s->writer, first, NULL, true, &err) ||
+	       (err.code != ERR_STORAGE && sqlite_transaction(&s->writer, first, NULL, false, &err));
+}
+
 static void sqlite_drain_work(void *job)
 {
 	struct sqlite_drain *d = job;
 	struct sqlite_store *s = d->store;
-	struct error err = ERROR_INIT, ignored = ERROR_INIT;
+	struct error err = ERROR_INIT;
 	bool locked = db_lock_take(s->lock_fd, &err), present = locked && sqlite_present(s);
 	struct sqlite_health h = sqlite_health(s);
 	int64_t begun = clock_mono_us();
@@ -432,7 +458,7 @@ static void sqlite_drain_work(void *job)
 		if (locked && !present)
 			(void)sqlite_judge(&h, true, &err);
 		sqlite_refuse(d, &err);
-	} else if (d->first->next != NULL && sqlite_transaction(&s->writer, d->first, NULL, &ignored)) {
+	} else if (d->first->next != NULL && sqlite_share(s, d->first)) {
 		sqlite_note(s, NULL);
 	} else {
 		/* One batch, or a shared transaction that failed: each on its own, so that none suffers for another. */
