@@ -377,7 +377,7 @@ static void slot_reaped(struct slot *s, int status)
 	slot_part(s, now);
 	s->pid = 0;
 	s->gen = NULL;
-	if (replace && m->stop == STOP_NO && !m->starting) {
+	if (replace && m->stop == STOP_NO && (was_ready || !m->starting)) {
 		metric_add(M_WORKER_RESTARTS, 1, NULL);
 		if (left)
 			s->restart_at = now + SLOT_BACKOFF_MIN;

@@ -425,7 +425,7 @@ static void supervisor_balance(struct master *m)
 {
 	unsigned planned, staying;
 
-	if (m->stop != STOP_NO || m->starting || clock_mono_us() < m->balance_at)
+	if (m->stop != STOP_NO || clock_mono_us() < m->balance_at)
 		return;
 	if (!supervisor_restart_due(m, &planned)) {
 		supervisor_cannot_start(m);
@@ -500,7 +500,8 @@ void supervisor_on_exit(struct master *m, const struct slot *s, const struct gen
 
 	snprintf(why, sizeof(why), "worker %u %s: %s", s->index,
 		 was_ready ? "died while the others were starting" : "failed to boot", reason);
-	if (m->starting && m->stop == STOP_NO) {
+	/* One that has served is replaced like any other: it shows that workers can boot. */
+	if (m->starting && m->stop == STOP_NO && !was_ready) {
 		supervisor_complain(m, "%s", why);
 		supervisor_abort_start(m, EXIT_WORKER_BOOT);
 	} else if (m->loading != NULL && g == m->loading) {

@@ -134,11 +134,13 @@ class Node(Server):
         return r.json()["debate_id"]
 
     def debate(self, debate_id):
+        deadline = time.monotonic() + 60
         while True:
             try:
                 r = self.get("/api/debates/" + debate_id)
                 break
             except requests.ConnectionError:
+                assert time.monotonic() < deadline, "no worker answers:\n" + self.run_log()[-2000:]
                 time.sleep(0.02)
         assert r.status_code == 200, r.text
         return r.json()

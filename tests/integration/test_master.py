@@ -285,6 +285,22 @@ def test_worker_that_crashes_at_boot_stops_the_start(make_server):
     assert "failed to boot: killed by SIGKILL" in refused(s, 3)
 
 
+def test_death_of_a_serving_worker_does_not_stop_the_start(make_server, tmp_path):
+    """One that has served shows that workers can boot: it is replaced, though others are not ready yet."""
+    arms = tmp_path / "arms"
+    arms.mkdir()
+    (arms / "worker.boot").write_text("stop")
+    s = make_server(env={"ARAGORA_FAULT_ARM": str(arms)}, start=False).spawn()
+    wait_until(lambda: not (arms / "worker.boot").exists() and s.log_path.exists(), what="a worker that hangs at boot")
+    first = wait_until(lambda: re.search(r'worker serves.*?"worker":(\d+)', s.log()), what="a worker that serves")
+    os.kill(int(first.group(1)), signal.SIGKILL)
+    s.wait_log("killed by SIGKILL")
+    for p in s.family():
+        if p.status() == psutil.STATUS_STOPPED:
+            p.resume()
+    s.wait_workers(2)
+
+
 # ---- workers that die or hang ----
 
 def test_killed_worker_is_replaced(server):
