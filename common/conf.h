@@ -111,8 +111,9 @@ struct conf {
 		char *encryption_key;   /* secret; see keyring.h; "" = data_dir/keys */
 	} storage;
 	struct {
-		char *url;
-	} redis; /* secret */
+		char *url; /* secret; "" = none */
+		int64_t timeout, retry_max;
+	} redis;
 	struct {
 		int required;
 		char *jwt_secret;

@@ -6,6 +6,7 @@
 #include "common/conf_internal.h"
 
 #include "common/keyring.h"
+#include "common/redis_url.h"
 
 #define CONF_JWT_MIN 32 /* characters of auth.jwt_secret in production */
 
@@ -30,6 +31,8 @@ static bool conf_set_by_user(const struct conf_loader *l, const char *key)
 static void conf_check_build(struct conf_loader *l)
 {
 	const struct conf *c = l->c;
+	struct redis_address redis;
+	struct error err = ERROR_INIT;
 
 	if (str_istarts(str_of(c->storage.dsn), STR("mysql")))
 		conf_wrong(l, "storage.dsn", "mysql is not supported; use sqlite (leave it empty)");
@@ -37,8 +40,8 @@ static void conf_check_build(struct conf_loader *l)
 		conf_wrong(l, "storage.dsn", "postgres is not supported by this build; use sqlite (leave it empty)");
 	if (c->storage.backend != 0)
 		conf_wrong(l, "storage.backend", "postgres is not supported by this build; use sqlite");
-	if (c->redis.url[0] != '\0')
-		conf_wrong(l, "redis.url", "redis is not supported by this build; leave it empty");
+	if (c->redis.url[0] != '\0' && !redis_url_parse(str_of(c->redis.url), &redis, &err))
+		conf_wrong(l, "redis.url", err.msg);
 }
 
 static void conf_check_keys(struct conf_loader *l)

@@ -58,7 +58,7 @@ const struct conf_section conf_sections[] = {
 	{"server.tls", "TLS of the listeners that are marked \"tls:\"."},
 	{"log", "Log lines and access lines."},
 	{"storage", "Where debates are kept."},
-	{"redis", "Bus between several nodes."},
+	{"redis", "Hints between several nodes."},
 	{"auth", "Who may call the API."},
 	{"cors", "Which web pages may call the API."},
 	{"limits", "Bounds on what one client can send and hold."},
@@ -192,8 +192,14 @@ const struct conf_key conf_table[] = {
 	 .help = "Keys of secret fields and backups: 64 hexadecimal digits or base64 of 32 bytes each, by commas. The first "
 		 "encrypts, all decrypt. Empty: a key made in data_dir/keys."},
 
-	{"redis.url", .type = CONF_TEXT, .flags = CONF_SECRET, AT(redis.url), .dflt = "", .env = "ARAGORA_REDIS_URL",
-	 .help = "Redis address; must be empty in this build."},
+	{"redis.url", .type = CONF_TEXT, .flags = CONF_SECRET, AT(redis.url), .dflt = "",
+	 .env = "ARAGORA_REDIS_URL REDIS_URL",
+	 .help = "Joins nodes: redis://[user][:password]@host[:port][/db] or unix:///path[?db=n]; special characters as %XX. "
+		 "Services that share a server need a database number each. TLS: through stunnel or haproxy."},
+	{"redis.timeout", DURATION(50 * MS, 60 * SEC), AT(redis.timeout), .dflt = "2", .env = "ARAGORA_REDIS_SOCKET_TIMEOUT",
+	 .help = "Longest wait for a connection to Redis and for any answer of it."},
+	{"redis.retry_max", DURATION(100 * MS, 10 * 60 * SEC), AT(redis.retry_max), .dflt = "5", .env = "",
+	 .help = "Longest pause between attempts to connect; it begins at 100 ms and doubles."},
 
 	{"auth.required", .type = CONF_AUTO, .flags = CONF_RELOAD, AT(auth.required), .dflt = "auto", .env = "",
 	 .help = "Must callers authenticate? auto: in production, or when api_token is set."},

@@ -31,6 +31,8 @@ enum metric_set {
 	SET_STORES,
 	SET_CIPHER_ERRORS,
 	SET_RECORDS,
+	SET_REDIS,
+	SET_NODES,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
@@ -68,11 +70,14 @@ static const char *const metric_stores[] = {"deliveries", "backup", NULL};
 static const char *const metric_cipher_errors[] = {"key_not_found", "tampered", "damaged", "cipher",
 						   "size",          "storage",  NULL};
 static const char *const metric_records[] = {"migrated", "skipped", "failed", NULL};
+static const char *const metric_redis[] = {"ok", "error", "abandoned", NULL};
+static const char *const metric_nodes[] = {"in", "out", "lost", NULL};
 
 #define LE_DEBATE .buckets = {1, 5, 10, 30, 60, 120, 300, 600, 900}
 #define LE_AGENT .buckets = {.1, .5, 1, 2.5, 5, 10, 30, 60, 120, 240}
 #define LE_REQUEST .buckets = {.001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5, 10}
 #define LE_CIPHER .buckets = {.00001, .00005, .0001, .0005, .001, .01, .1}
+#define LE_REDIS .buckets = {.0001, .00025, .0005, .001, .0025, .005, .01, .05, .1, .5, 1}
 #define LE_COMMIT .buckets = {.0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1}
 
 /* clang-format off */
@@ -131,6 +136,15 @@ static const struct metric_desc metric_table[] = {
 		.help = "Static files asked for: known, read anew, not there, not readable."},
 	[M_COMPRESSION_BYTES] = {"aragora_http_compression_bytes_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_WAYS}},
 		.help = "Bytes of answers before (in) and after (out) compression."},
+	[M_REDIS_CONNECTIONS] = {"aragora_redis_connections", METRIC_GAUGE, FOLD_SUM,
+		.help = "Connections to Redis that are up; two per worker when redis.url is set."},
+	[M_REDIS_FAILURES] = {"aragora_redis_failures_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "Connections to Redis that were lost, and attempts to connect that failed."},
+	[M_REDIS_COMMANDS] = {"aragora_redis_commands_total", METRIC_COUNTER, FOLD_SUM, {{"outcome", SET_REDIS}}, .help = "Commands sent to Redis."},
+	[M_REDIS_LATENCY] = {"aragora_redis_latency_seconds", METRIC_HISTOGRAM, FOLD_SUM, .labels = {{NULL, SET_NONE}}, LE_REDIS,
+		.help = "Time from sending a command to reading its answer."},
+	[M_BUS_NODES] = {"aragora_bus_node_messages_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_NODES}},
+		.help = "Hints between nodes; lost: not sent because Redis was away (readers find the events in the log)."},
 };
 /* clang-format on */
 _Static_assert(countof(metric_table) == METRIC_MAX, "one row per metric");
@@ -170,6 +184,8 @@ static struct {
 	    [SET_STORES] = {metric_stores, countof(metric_stores) - 1},
 	    [SET_CIPHER_ERRORS] = {metric_cipher_errors, countof(metric_cipher_errors) - 1},
 	    [SET_RECORDS] = {metric_records, countof(metric_records) - 1},
+	    [SET_REDIS] = {metric_redis, countof(metric_redis) - 1},
+	    [SET_NODES] = {metric_nodes, countof(metric_nodes) - 1},
 	},
 };
 

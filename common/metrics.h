@@ -54,6 +54,11 @@ enum metric_id {
 	M_MIGRATION_ERRORS,   /* aragora_migration_errors_total{store,error_type} */
 	M_STATIC_LOOKUPS,     /* aragora_static_lookups_total{result} hit loaded missing failed */
 	M_COMPRESSION_BYTES,  /* aragora_http_compression_bytes_total{direction} in: before, out: after */
+	M_REDIS_CONNECTIONS,  /* aragora_redis_connections: two per worker when all is well */
+	M_REDIS_FAILURES,     /* aragora_redis_failures_total: connections lost and attempts that failed */
+	M_REDIS_COMMANDS,     /* aragora_redis_commands_total{outcome} ok error abandoned */
+	M_REDIS_LATENCY,      /* aragora_redis_latency_seconds histogram */
+	M_BUS_NODES,          /* aragora_bus_node_messages_total{direction} in out lost */
 	METRIC_MAX
 };
 

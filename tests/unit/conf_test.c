@@ -494,6 +494,23 @@ static void test_providers(void **state)
 	conf_unref(c);
 }
 
+static void test_redis_url_of_the_environment(void **state)
+{
+	struct conf *c;
+
+	(void)state;
+	clearenv();
+	set_env("REDIS_URL", "redis://:p@second:6379/0");
+	c = good(NULL);
+	assert_string_equal(c->redis.url, "redis://:p@second:6379/0");
+	conf_unref(c);
+	set_env("ARAGORA_REDIS_URL", "unix:///run/first.sock");
+	c = good(NULL);
+	assert_string_equal(c->redis.url, "unix:///run/first.sock");
+	conf_unref(c);
+	clearenv();
+}
+
 static void test_secret_files(void **state)
 {
 	char path[64];
@@ -558,10 +575,12 @@ static void test_together(void **state)
 	struct conf *c;
 
 	(void)state;
-	bad("storage: {backend: postgres, dsn: 'postgres://u:p@h/d'}\nredis: {url: 'redis://h'}\n",
+	bad("storage: {backend: postgres, dsn: 'postgres://u:p@h/d'}\nredis: {url: 'rediss://:geheim@h'}\n",
 	    "FILE:1:35: storage.dsn: postgres is not supported by this build; use sqlite (leave it empty)\n"
 	    "FILE:1:20: storage.backend: postgres is not supported by this build; use sqlite\n"
-	    "FILE:2:14: redis.url: redis is not supported by this build; leave it empty\n");
+	    "FILE:2:14: redis.url: TLS to Redis is not spoken; let stunnel or haproxy carry it and name their local "
+	    "port "
+	    "with redis://\n");
 	bad("storage: {dsn: 'mysql://h'}\n",
 	    "FILE:1:16: storage.dsn: mysql is not supported; use sqlite (leave it empty)\n");
 	bad("server: {workers: 5, max_slots: 12}\n",
@@ -816,6 +835,7 @@ int main(void)
 	    cmocka_unit_test_teardown(test_foreign_variables, teardown),
 	    cmocka_unit_test_teardown(test_addresses, teardown),
 	    cmocka_unit_test_teardown(test_providers, teardown),
+	    cmocka_unit_test_teardown(test_redis_url_of_the_environment, teardown),
 	    cmocka_unit_test_teardown(test_secret_files, teardown),
 	    cmocka_unit_test_teardown(test_production, teardown),
 	    cmocka_unit_test_teardown(test_together, teardown),
