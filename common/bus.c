@@ -45,13 +45,15 @@ struct bus {
 	const struct bus_mailboxes *boxes;
 	unsigned slot;
 	struct event ev;
-	struct buf local;       /* messages of this turn for this process */
-	struct bus_peer *peers; /* one per mailbox */
-	struct bus_sub **cells; /* subscriptions by cell */
-	uint32_t *counts;       /* per cell; shared memory shows them cut at 65535 */
-	char *inbox;            /* one datagram */
+	struct buf local;            /* messages of this turn for this process */
+	struct bus_peer *peers;      /* one per mailbox */
+	struct bus_sub **cells;      /* subscriptions by cell */
+	uint32_t *counts;            /* per cell; shared memory shows them cut at 65535 */
+	char *inbox;                 /* one datagram */
+	const struct bus_link *link; /* to other nodes, or NULL */
 	uint64_t dropped;
 	unsigned walking; /* deliveries in progress */
+	bool afar;        /* what is being delivered comes from another node */
 	bool swept;       /* false: dead subscriptions wait to be freed */
 	bool scheduled;   /* a flush stands in the loop's deferred work */
 	bool closed;
@@ -276,7 +278,7 @@ static bool bus_wants(const struct bus *b, unsigned slot, unsigned cell)
 bool bus_wanted(const struct bus *b, struct str topic)
 {
 	unsigned cell = shm_topic_cell(topic.p, topic.n), used = atomic_load(&b->shm->slots_used);
-	bool wanted = b->cells[cell] != NULL;
+	bool wanted = b->cells[cell] != NULL || b->link != NULL; /* of other nodes it is not known */
 
 	for (unsigned i = 0; !wanted && i < b->boxes->count && i < used; i++)
 		wanted = bus_wants(b, i, cell);
@@ -302,7 +304,7 @@ static void bus_pack_peers(struct bus *b, unsigned cell, struct str topic, struc
 	}
 }
 
-void bus_publish(struct bus *b, struct str topic, struct str message)
+void bus_publish_here(struct bus *b, struct str topic, struct str message)
 {
 	unsigned cell = shm_topic_cell(topic.p, topic.n);
 
@@ -318,11 +320,29 @@ void bus_publish(struct bus *b, struct str topic, struct str message)
 	}
 }
 
+void bus_publish(struct bus *b, struct str topic, struct str message)
+{
+	bus_publish_here(b, topic, message);
+	if (b->link != NULL && !b->closed)
+		b->link->publish(b->link->arg, topic, message);
+}
+
 static void bus_show_interest(struct bus *b, unsigned cell)
 {
 	uint32_t n = b->counts[cell];
 
 	atomic_store(&b->shm->slots[b->slot].interest[cell], (uint16_t)(n < UINT16_MAX ? n : UINT16_MAX));
+}
+
+/* Does anybody but `except` in this process subscribe to the topic? */
+static bool bus_is_wanted(const struct bus *b, unsigned cell, struct str topic, const struct bus_sub *except)
+{
+	const struct bus_sub *s;
+
+	for (s = b->cells[cell]; s != NULL; s = s->next)
+		if (s != except && !s->dead && str_eq((struct str){s->topic, s->topic_n}, topic))
+			return true;
+	return false;
 }
 
 struct bus_sub *bus_subscribe(struct bus *b, struct str topic, bus_handler fn, void *arg)
@@ -344,6 +364,8 @@ struct bus_sub *bus_subscribe(struct bus *b, struct str topic, bus_handler fn, v
 	b->cells[s->cell] = s;
 	b->counts[s->cell]++;
 	bus_show_interest(b, s->cell);
+	if (b->link != NULL && !bus_is_wanted(b, s->cell, topic, s))
+		b->link->want(b->link->arg, topic);
 	return s;
 }
 
@@ -353,6 +375,8 @@ void bus_unsubscribe(struct bus *b, struct bus_sub *sub)
 	b->counts[sub->cell]--;
 	bus_show_interest(b, sub->cell);
 	sub->dead = true;
+	if (b->link != NULL && !bus_is_wanted(b, sub->cell, (struct str){sub->topic, sub->topic_n}, NULL))
+		b->link->unwant(b->link->arg, (struct str){sub->topic, sub->topic_n});
 	if (b->walking > 0) {
 		b->swept = false;
 		return;
@@ -376,4 +400,40 @@ uint64_t bus_head(const struct bus *b, struct str topic)
 uint64_t bus_dropped(const struct bus *b)
 {
 	return b->dropped;
+}
+
+/* ---- other nodes ---- */
+
+void bus_set_link(struct bus *b, const struct bus_link *link)
+{
+	b->link = link;
+}
+
+void bus_each_topic(struct bus *b, void (*fn)(void *arg, struct str topic), void *arg)
+{
+	for (unsigned i = 0; i < SHM_HEADS; i++) {
+		for (const struct bus_sub *s = b->counts[i] > 0 ? b->cells[i] : NULL; s != NULL; s = s->next) {
+			const struct bus_sub *first = b->cells[i];
+			struct str topic = {s->topic, s->topic_n};
+
+			if (s->dead)
+				continue;
+			while (first->dead || !str_eq((struct str){first->topic, first->topic_n}, topic))
+				first = first->next;
+			if (first == s)
+				fn(arg, topic);
+		}
+	}
+}
+
+void bus_receive(struct bus *b, struct str topic, struct str message)
+{
+	b->afar = true;
+	bus_deliver(b, topic, message);
+	b->afar = false;
+}
+
+bool bus_from_afar(const struct bus *b)
+{
+	return b->afar;
 }

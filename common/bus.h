@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hints between the workers of a node: topics, messages, no promise. Each slot has a SEQPACKET mailbox made by the
- * master before the first fork; a worker sends at most one datagram per interested peer and turn. What must not be
- * lost is in the database; whoever listens compares heads (bus_head) every 250 ms and after any death.
+ * Hints between the workers of a node, and through a link between nodes: topics, messages, no promise. Each slot has a
+ * SEQPACKET mailbox made by the master before the first fork; a worker sends at most one datagram per interested peer
+ * and turn. What must not be lost is in the database; whoever listens compares heads (bus_head) every 250 ms and after
+ * any death, and what another node may have moved once a second with the log itself.
  */
 #ifndef COMMON_BUS_H
 #define COMMON_BUS_H
@@ -35,6 +36,8 @@ void bus_close(struct bus *b);
 void bus_publish(struct bus *b, struct str topic, struct str message);
 /* Does anybody listen to the topic? What is a hint only, and costs more than nothing to make, need not be made else. */
 bool bus_wanted(const struct bus *b, struct str topic);
+/* The same to this node alone. */
+void bus_publish_here(struct bus *b, struct str topic, struct str message);
 /* Interest is raised before this returns. The handler runs on the loop's stack. */
 struct bus_sub *bus_subscribe(struct bus *b, struct str topic, bus_handler fn, void *arg);
 void bus_unsubscribe(struct bus *b, struct bus_sub *sub);
@@ -43,5 +46,27 @@ void bus_bump(struct bus *b, struct str topic);
 /* Value of the topic's cell; a change means that the log may hold more. */
 uint64_t bus_head(const struct bus *b, struct str topic);
 uint64_t bus_dropped(const struct bus *b);
+
+/*
+ * The link to other nodes (bus_redis.c); without one they hear nothing. `publish` gets every message of this process;
+ * `want` and `unwant` the first and the last subscription of a topic in this process.
+ */
+struct bus_link {
+	void (*publish)(void *arg, struct str topic, struct str message);
+	void (*want)(void *arg, struct str topic);
+	void (*unwant)(void *arg, struct str topic);
+	void *arg;
+};
+/* NULL takes the link away. *link is kept by reference. */
+void bus_set_link(struct bus *b, const struct bus_link *link);
+/* Calls fn once for each topic that somebody in this process subscribes to. */
+void bus_each_topic(struct bus *b, void (*fn)(void *arg, struct str topic), void *arg);
+/*
+ * From the link: a message of another node, or an empty one: the link hears the topic from now on, and what was said
+ * before is to be looked up. Delivered at once.
+ */
+void bus_receive(struct bus *b, struct str topic, struct str message);
+/* For a handler: does the message come from another node, whose commits bump no cell here? */
+bool bus_from_afar(const struct bus *b);
 
 #endif

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "common/bus_redis.h"
 #include "common/clock.h"
 #include "common/co.h"
 #include "common/crash.h"
@@ -246,6 +247,17 @@ static void worker_on_orphaned(evutil_socket_t fd, short what, void *arg)
 
 /* ---- parts ---- */
 
+/* Redis joins nodes into one service; alone a node needs none. It connects while the worker serves already. */
+static void worker_open_redis(struct worker *w)
+{
+	struct redis_options o;
+
+	if (!redis_options_from(w->conf, &o))
+		return;
+	w->redis = redis_open(w->loop, w->slow, &o);
+	w->bus_link = bus_redis_open(w->bus, w->redis, w->shm->node_id, o.address.db);
+}
+
 static bool worker_open_parts(struct worker_process *p, struct error *err)
 {
 	struct worker *w = &p->w;
@@ -261,6 +273,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	if (w->receipt_keys == NULL)
 		return false;
 	w->bus = bus_open(w->loop, w->shm, p->start->mailboxes, w->slot);
+	worker_open_redis(w);
 	w->fetch = fetch_open(w->loop, w->slow);
 	w->agents = agents_open(w);
 	w->stream = stream_open(w);
@@ -288,6 +301,8 @@ static void worker_close_parts(struct worker *w)
 	runner_close(w->runner);
 	receipt_keys_close(w->receipt_keys);
 	db_close(w->db);
+	redis_close(w->redis);
+	bus_redis_close(w->bus_link);
 	bus_close(w->bus);
 	lane_free(w->slow);
 	lane_free(w->cpu);

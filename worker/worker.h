@@ -17,7 +17,9 @@
 
 struct agents;
 struct files;
+struct bus_redis;
 struct receipt_keys;
+struct redis;
 struct router;
 struct runner;
 struct stream;
@@ -34,6 +36,8 @@ struct worker {
 	struct lane *slow; /* DNS, files */
 	struct db *db;
 	struct bus *bus;
+	struct redis *redis; /* NULL: redis.url is empty, this node is alone or finds others through the database */
+	struct bus_redis *bus_link;
 	struct fetch *fetch;
 	struct agents *agents;
 	struct stream *stream;

@@ -290,6 +290,90 @@ static void test_closing_sends_what_waits(void **state)
 	assert_string_equal(in.last, "farewell");
 }
 
+/* ---- the link to other nodes ---- */
+
+struct far {
+	struct bus *bus;
+	char log[256];
+};
+
+static void far_note(void *arg, const char *what, struct str topic)
+{
+	struct far *f = arg;
+	size_t n = strlen(f->log);
+
+	snprintf(f->log + n, sizeof(f->log) - n, "%s %.*s;", what, STR_ARG(topic));
+}
+
+static void far_publish(void *arg, struct str topic, struct str message)
+{
+	(void)message;
+	far_note(arg, "publish", topic);
+}
+
+static void far_want(void *arg, struct str topic)
+{
+	far_note(arg, "want", topic);
+}
+
+static void far_unwant(void *arg, struct str topic)
+{
+	far_note(arg, "unwant", topic);
+}
+
+static void on_message_from(void *arg, struct str topic, struct str message)
+{
+	struct inbox *in = arg;
+
+	on_message(arg, topic, message);
+	in->bytes = bus_from_afar(in->bus);
+}
+
+static void test_link_hears_of_topics_and_messages(void **state)
+{
+	struct node *n = *state;
+	struct inbox in = {.bus = n->bus[0]};
+	struct far f = {.bus = n->bus[0]};
+	struct bus_link link = {far_publish, far_want, far_unwant, &f};
+	struct bus_sub *early = bus_subscribe(n->bus[0], STR("early"), on_message, &in), *a, *b, *other;
+
+	bus_subscribe(n->bus[0], STR("early"), on_message, &in);
+	bus_set_link(n->bus[0], &link);
+	bus_each_topic(n->bus[0], far_want, &f);
+	assert_string_equal(f.log, "want early;");
+	f.log[0] = '\0';
+	a = bus_subscribe(n->bus[0], STR("t"), on_message, &in);
+	b = bus_subscribe(n->bus[0], STR("t"), on_message, &in);
+	other = bus_subscribe(n->bus[0], STR("u"), on_message, &in);
+	bus_unsubscribe(n->bus[0], a);
+	bus_unsubscribe(n->bus[0], early); /* the other one stays */
+	bus_publish(n->bus[0], STR("t"), STR("m"));
+	bus_publish_here(n->bus[0], STR("t"), STR("m"));
+	bus_unsubscribe(n->bus[0], b);
+	bus_unsubscribe(n->bus[0], other);
+	assert_string_equal(f.log, "want t;want u;publish t;unwant t;unwant u;");
+	bus_set_link(n->bus[0], NULL);
+}
+
+static void test_what_comes_from_afar_is_known_as_such(void **state)
+{
+	struct node *n = *state;
+	struct inbox in = {.bus = n->bus[0]}, neighbour = {.bus = n->bus[1]};
+
+	bus_subscribe(n->bus[0], STR("t"), on_message_from, &in);
+	bus_subscribe(n->bus[1], STR("t"), on_message_from, &neighbour);
+	bus_receive(n->bus[0], STR("t"), STR("far"));
+	assert_int_equal(in.count, 1); /* at once, and to this process alone: each hears for itself */
+	assert_int_equal(in.bytes, true);
+	turns(n);
+	assert_int_equal(neighbour.count, 0);
+	bus_publish(n->bus[0], STR("t"), STR("near"));
+	turns(n);
+	assert_int_equal(in.count, 2);
+	assert_int_equal(in.bytes, false);
+	assert_int_equal(neighbour.count, 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -306,6 +390,8 @@ int main(void)
 	    TEST(test_handler_may_publish),
 	    TEST(test_heads_are_shared),
 	    TEST(test_closing_sends_what_waits),
+	    TEST(test_link_hears_of_topics_and_messages),
+	    TEST(test_what_comes_from_afar_is_known_as_such),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -219,7 +219,7 @@ CO_FN static void clerk_queue(struct clerk *c)
 		     DB_ARGS(DB_I(clock_wall_ms())), &rows, &err)) {
 		metric_set(M_QUEUED_DEBATES, db_int(&rows, 0, 0), NULL);
 		if (db_int(&rows, 0, 1) > 0)
-			bus_publish(c->w->bus, STR(RUNNER_QUEUE_TOPIC), STR(""));
+			bus_publish_here(c->w->bus, STR(RUNNER_QUEUE_TOPIC), STR("")); /* each node has a clerk */
 	}
 	arena_free(a);
 }

@@ -306,7 +306,10 @@ static void runner_remove(struct runner *r, struct debate *d)
 	runner_gauge(r);
 	if (d->cell >= 0)
 		shm_debate_release(r->w->shm, d->cell);
-	bus_publish(r->w->bus, STR(RUNNER_QUEUE_TOPIC), STR(""));
+	if (d->finished) /* this node has room again */
+		bus_publish_here(r->w->bus, STR(RUNNER_QUEUE_TOPIC), STR(""));
+	else /* given back: any node may have it */
+		bus_publish(r->w->bus, STR(RUNNER_QUEUE_TOPIC), STR(""));
 }
 
 CO_FN static void runner_run(void *arg)

@@ -98,6 +98,7 @@ struct topic {
 	int64_t wanted; /* a seq that is known to exist */
 	uint64_t head;  /* cell value accounted for by messages and reads */
 	bool suspicious, reading, firehose;
+	bool look;        /* it may have moved on another node: to be compared with the log */
 	bool ended;       /* its last event is in the tail */
 	int64_t moved_us; /* when an event came last */
 	int64_t idle_since_us;
@@ -112,6 +113,7 @@ struct stream {
 	unsigned readers, ticks;
 	int64_t ticked_us;
 	uint64_t deaths;
+	bool cluster; /* other nodes may commit events, which move no cell here */
 	bool closing, comparing, looking;
 };
 
@@ -357,6 +359,8 @@ static void topic_on_message(void *arg, struct str name, struct str message)
 	struct str rest;
 
 	(void)name;
+	if (message.n == 0)
+		t->look = true; /* the link to other nodes hears the topic from now on: at the next tick */
 	if (message.n < sizeof(m))
 		return;
 	memcpy(&m, message.p, sizeof(m));
@@ -365,7 +369,7 @@ static void topic_on_message(void *arg, struct str name, struct str message)
 		topic_token(t, &m, rest);
 		return;
 	}
-	t->head++;
+	t->head += !bus_from_afar(t->s->w->bus);
 	topic_event(t, m.seq, str_sub(rest, 0, m.type_len), str_sub(rest, m.type_len, rest.n));
 }
 
@@ -684,7 +688,8 @@ static void topic_compare(struct topic *t, bool death)
  */
 static bool topic_silent(const struct topic *t, int64_t now)
 {
-	return (t->followers != NULL || t->firehose) && t->tail >= 0 && !t->ended && now - t->moved_us > SEC_US;
+	return (t->followers != NULL || t->firehose) && t->tail >= 0 && !t->ended &&
+	       (t->look || now - t->moved_us > SEC_US);
 }
 
 static void stream_heads(struct stream *s, const struct db_rows *rows)
@@ -713,15 +718,18 @@ CO_FN static void stream_compare_log(void *arg)
 	int64_t now = clock_mono_us();
 	struct db_val *ids;
 	struct db_rows rows;
-	const struct topic *t;
+	struct topic *t;
 	size_t i, n = 0, room = 0;
 
 	for (t = s->topics; t != NULL; t = t->next)
 		room += topic_silent(t, now);
 	ids = arena_zalloc(a, (room + STREAM_LOG_PAGE) * sizeof(*ids));
-	for (t = s->topics; t != NULL; t = t->next)
-		if (topic_silent(t, now))
-			ids[n++] = DB_S(arena_str(a, str_of(t->id)));
+	for (t = s->topics; t != NULL; t = t->next) {
+		if (!topic_silent(t, now))
+			continue;
+		ids[n++] = DB_S(arena_str(a, str_of(t->id)));
+		t->look = false;
+	}
 	for (i = n; i < n + STREAM_LOG_PAGE && n > 0; i++)
 		ids[i] = ids[0];
 	for (i = 0; i < n && !s->closing; i += STREAM_LOG_PAGE) {
@@ -771,9 +779,11 @@ static void stream_tick(void *arg)
 	struct topic **p = &s->topics, *t;
 	struct source *h;
 	int64_t topics = 0;
+	bool look = ++s->ticks % STREAM_LOG_TICKS == 0;
 
 	s->ticked_us = now;
 	while ((t = *p) != NULL) {
+		look = look || (t->look && topic_silent(t, now));
 		t->idle_since_us += slept;
 		topic_compare(t, deaths != s->deaths);
 		topic_lagging(t, now);
@@ -790,9 +800,9 @@ static void stream_tick(void *arg)
 	}
 	metric_set(M_STREAM_TOPICS, topics, NULL);
 	for (h = s->sources; h != NULL; h = h->next)
-		source_compare(h, deaths != s->deaths);
+		source_compare(h, deaths != s->deaths || (s->cluster && s->ticks % STREAM_LOG_TICKS == 0));
 	s->deaths = deaths;
-	if (++s->ticks % STREAM_LOG_TICKS == 0)
+	if (look)
 		stream_look_at_log(s, now);
 	loop_timer_set(&s->tick, STREAM_TICK_US);
 }
@@ -878,7 +888,7 @@ static void source_on_message(void *arg, struct str name, struct str message)
 	uint64_t seq;
 
 	(void)name;
-	h->head++;
+	h->head += !bus_from_afar(h->s->w->bus);
 	if (!str_split(&rest, ' ', &number) || !str_to_u64(number, INT64_MAX, &seq) || rest.n == 0 || seq == 0)
 		return;
 	/* Once all debates that ran at the beginning are known, an unknown one is new and is told from its beginning.
@@ -905,7 +915,7 @@ CO_FN static void source_look(void *arg)
 
 	while (ok && !s->closing) {
 		char workspace[sizeof(h->workspace)];
-		int64_t since, back;
+		int64_t since, back, began = clock_wall_ms();
 
 		for (h = s->sources; h != NULL && !h->look; h = h->next)
 			;
@@ -926,8 +936,10 @@ CO_FN static void source_look(void *arg)
 		for (i = 0; ok && h != NULL && i < rows.count; i++)
 			topic_to_firehose(topic_get(s, &h->ctx, db_str(&rows, i, 0)),
 					  db_int(&rows, i, 2) >= since ? 0 : db_int(&rows, i, 1), db_int(&rows, i, 1));
-		if (ok && h != NULL)
+		if (ok && h != NULL) {
 			h->primed = true;
+			h->sound_ms = began;
+		}
 	}
 	arena_free(a);
 	s->looking = false;
@@ -942,7 +954,10 @@ static void stream_look_for_sources(struct stream *s)
 		s->looking = false;
 }
 
-/* As topic_compare, for the cells of workspaces; who is not primed yet looks again too. */
+/*
+ * As topic_compare, for the cells of workspaces; who is not primed yet looks again too. Other nodes move no cell: with
+ * them only a look at the log, once a second, says that every hint has come.
+ */
 static void source_compare(struct source *h, bool death)
 {
 	char name[136];
@@ -950,7 +965,8 @@ static void source_compare(struct source *h, bool death)
 
 	if (!death && head == h->head && h->primed && !h->look) {
 		h->suspicious = false;
-		h->sound_ms = clock_wall_ms();
+		if (!h->s->cluster)
+			h->sound_ms = clock_wall_ms();
 		return;
 	}
 	if (!death && !h->suspicious) {
@@ -1047,6 +1063,7 @@ struct stream *stream_open(struct worker *w)
 	atomic_store(&slot->ws_lagging, 0);
 
 	s->w = w;
+	s->cluster = w->redis != NULL || w->conf->storage.backend != 0;
 	s->deaths = atomic_load(&w->shm->deaths);
 	s->ticked_us = clock_mono_us();
 	loop_timer_init(w->loop, &s->tick, stream_tick, s);

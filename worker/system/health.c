@@ -9,6 +9,7 @@
 #include "common/crypto.h"
 #include "common/json.h"
 #include "common/metrics.h"
+#include "common/redis.h"
 #include "worker/agents/agent.h"
 #include "worker/worker.h"
 
@@ -30,6 +31,20 @@ static json_t *health_now(void)
 static double health_uptime(const struct worker *w)
 {
 	return (double)(clock_wall_ms() - atomic_load(&w->shm->started_ms)) / 1000.0;
+}
+
+/* "not_configured" also stands for a node that is alone by intention. */
+static const char *health_redis_word(const struct worker *w)
+{
+	if (w->redis == NULL)
+		return "not_configured";
+	return redis_healthy(w->redis, NULL) ? "connected" : "disconnected";
+}
+
+/* Without Redis a node serves on, its events come from the log: that is degraded, not down. */
+static bool health_redis_ok(const struct worker *w, struct error *err)
+{
+	return w->redis == NULL || redis_healthy(w->redis, err);
 }
 
 /* ---- probes ---- */
@@ -60,11 +75,11 @@ static void health_ready(struct http_request *req)
 	struct error err = ERROR_INIT;
 	const char *reason = health_not_ready(w, &err);
 	bool db = db_healthy(w->db, NULL);
-	json_t *o =
-	    json_pack("{s:s, s:{s:b, s:b, s:b, s:b}, s:f, s:b, s:s}", "status", reason == NULL ? "ready" : "not_ready",
-		      "checks", "startup_complete", 1, "handlers_initialized", 1, "storage_initialized", (int)db,
-		      "db_pool", (int)db, "latency_ms", (double)db_latency_us(w->db) / 1000.0, "fast_probe", 1,
-		      "full_validation", "/readyz/dependencies");
+	json_t *o = json_pack(
+	    "{s:s, s:{s:b, s:b, s:b, s:b, s:b}, s:f, s:b, s:s}", "status", reason == NULL ? "ready" : "not_ready",
+	    "checks", "startup_complete", 1, "handlers_initialized", 1, "storage_initialized", (int)db, "db_pool",
+	    (int)db, "redis_pool", (int)health_redis_ok(w, NULL), "latency_ms", (double)db_latency_us(w->db) / 1000.0,
+	    "fast_probe", 1, "full_validation", "/readyz/dependencies");
 
 	if (reason != NULL) {
 		json_object_set_new(o, "reason", json_string(reason));
@@ -83,6 +98,19 @@ static json_t *health_check_db(const struct worker *w)
 	json_t *o = json_pack("{s:b, s:s, s:f}", "healthy", (int)ok, "backend", "sqlite", "latency_ms",
 			      (double)db_latency_us(w->db) / 1000.0);
 
+	if (!ok)
+		json_object_set_new(o, "error", json_string(err.msg));
+	return o;
+}
+
+static json_t *health_check_redis(const struct worker *w)
+{
+	struct error err = ERROR_INIT;
+	bool ok = health_redis_ok(w, &err);
+	json_t *o = json_pack("{s:b, s:b}", "healthy", (int)ok, "configured", w->redis != NULL);
+
+	if (w->redis != NULL)
+		json_object_set_new(o, "latency_ms", json_real((double)redis_latency_us(w->redis) / 1000.0));
 	if (!ok)
 		json_object_set_new(o, "error", json_string(err.msg));
 	return o;
@@ -120,7 +148,7 @@ static json_t *health_checks(const struct worker *w)
 	}
 	json_decref(breakers);
 	json_object_set_new(checks, "database", health_check_db(w));
-	json_object_set_new(checks, "redis", json_pack("{s:b, s:b}", "healthy", 1, "configured", 0));
+	json_object_set_new(checks, "redis", health_check_redis(w));
 	json_object_set_new(checks, "ai_providers", health_check_providers(w));
 	json_object_set_new(
 	    checks, "circuit_breakers",
@@ -136,16 +164,17 @@ static json_t *health_document(struct http_request *req, bool *healthy)
 	struct error err = ERROR_INIT;
 	double uptime = health_uptime(w);
 	json_t *checks = health_checks(w), *o;
+	bool redis = health_redis_ok(w, &err);
 
 	*healthy = db_healthy(w->db, &err);
 	o = json_pack("{s:s, s:s, s:I, s:f, s:s, s:s, s:i, s:b, s:s, s:f, s:O, s:o}", "status",
-		      *healthy ? "healthy" : "degraded", "version", ARAGORA_VERSION, "uptime", (json_int_t)uptime,
-		      "uptime_seconds", uptime, "database", *healthy ? "connected" : "disconnected", "redis",
-		      "not_configured", "agents_available", (int)agents_available(w->conf), "demo_mode",
+		      *healthy && redis ? "healthy" : "degraded", "version", ARAGORA_VERSION, "uptime",
+		      (json_int_t)uptime, "uptime_seconds", uptime, "database", *healthy ? "connected" : "disconnected",
+		      "redis", health_redis_word(w), "agents_available", (int)agents_available(w->conf), "demo_mode",
 		      (int)conf_demo_active(w->conf), "db_mode", "sqlite", "response_time_ms",
 		      (double)(clock_mono_us() - req->start_us) / 1000.0, "components", checks, "checks", checks);
 	json_object_set_new(o, "timestamp", health_now());
-	if (!*healthy)
+	if (!*healthy || !redis)
 		json_object_set_new(o, "reason", json_string(err.msg));
 	return o;
 }
@@ -154,7 +183,7 @@ static json_t *health_document(struct http_request *req, bool *healthy)
 static struct {
 	const struct worker *worker;
 	int64_t until;
-	bool healthy;
+	bool healthy, redis;
 	struct buf text;
 } health_kept;
 
@@ -167,6 +196,7 @@ static void health_keep(struct http_request *req)
 	buf_add(&health_kept.text, json_text(req->arena, o));
 	json_decref(o);
 	health_kept.worker = w;
+	health_kept.redis = health_redis_ok(w, NULL);
 	health_kept.until = req->start_us + HEALTH_FRESH;
 }
 
@@ -175,7 +205,7 @@ static void health_api(struct http_request *req)
 	const struct worker *w = health_worker(req);
 
 	if (health_kept.worker != w || req->start_us >= health_kept.until ||
-	    health_kept.healthy != db_healthy(w->db, NULL))
+	    health_kept.healthy != db_healthy(w->db, NULL) || health_kept.redis != health_redis_ok(w, NULL))
 		health_keep(req);
 	http_reply(req, health_kept.healthy ? 200 : 503, "application/json", buf_str(&health_kept.text));
 }
@@ -212,7 +242,14 @@ static void health_db(struct http_request *req)
 
 static void health_redis(struct http_request *req)
 {
-	http_reply_json(req, 200, json_pack("{s:s}", "redis", "not_configured"));
+	const struct worker *w = health_worker(req);
+	struct error err = ERROR_INIT;
+	bool ok = health_redis_ok(w, &err);
+	json_t *o = json_pack("{s:s}", "redis", health_redis_word(w));
+
+	if (!ok)
+		json_object_set_new(o, "error", json_string(err.msg));
+	http_reply_json(req, ok ? 200 : 503, o);
 }
 
 static void health_build(struct http_request *req)

@@ -55,10 +55,13 @@ static const struct ws_ops echo_ops = {.on_message = echo_on_message, .on_close 
 static void room_on_message(void *arg, struct str topic, struct str message)
 {
 	const struct echo_room *r = arg;
-	struct ws_message *m = ws_message_text(message);
+	struct ws_message *m;
 	const struct echo *e;
 
 	(void)topic;
+	if (message.n == 0 && bus_from_afar(r->bus))
+		return; /* other nodes are heard from now on; a room keeps nothing that was missed */
+	m = ws_message_text(message);
 	for (e = r->members; m != NULL && e != NULL; e = e->next)
 		if (ws_roomy(e->ws))
 			(void)ws_send(e->ws, m);
