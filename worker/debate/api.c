@@ -660,6 +660,13 @@ CO_FN static void api_export_all(struct http_request *req)
 		.summary = (s), .request = (in), .response = (out)                                       \
 	}
 
+/* The same for a GET whose answer seldom changes. */
+#define TAGGED(p, h, perm, r, s, out)                                                                    \
+	{                                                                                                \
+		.method = HTTP_GET, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
+		.flags = ROUTE_ETAG, .summary = (s), .response = (out)                                   \
+	}
+
 static const struct route debate_rows[] = {
     ROW(POST, "/api/debates", api_create, "debates:create", CREATE, "Start a debate", "DebateCreate", "DebateCreated"),
     ROW(POST, "/api/debate", api_create, "debates:create", CREATE, "Start a debate (former path)", "DebateCreate",
@@ -676,8 +683,8 @@ static const struct route debate_rows[] = {
     ROW(POST, "/api/search", api_search, "debates:read", READ, "Search debates by text", "Search", "SearchResult"),
     ROW(GET, "/api/debates/export", api_export_all, "debates:export", EXPORT, "Export all debates as json or csv", NULL,
 	NULL),
-    ROW(GET, "/api/debates/{id}", api_show, "debates:read", READ, "One debate, by id or slug", NULL, "Debate"),
-    ROW(GET, "/api/debates/slug/{slug}", api_show, "debates:read", READ, "One debate by slug", NULL, "Debate"),
+    TAGGED("/api/debates/{id}", api_show, "debates:read", READ, "One debate, by id or slug", "Debate"),
+    TAGGED("/api/debates/slug/{slug}", api_show, "debates:read", READ, "One debate by slug", "Debate"),
     ROW(PATCH, "/api/debates/{id}", api_update, "debates:update", WRITE, "Change title, tags, metadata or archive flag",
 	"DebateUpdate", "DebateUpdated"),
     ROW(PUT, "/api/debates/{id}", api_update, "debates:update", WRITE, "Change title, tags, metadata or archive flag",
@@ -685,22 +692,20 @@ static const struct route debate_rows[] = {
     ROW(DELETE, "/api/debates/{id}", api_delete, "debates:delete", WRITE, "Delete a finished debate", NULL, "Deleted"),
     ROW(GET, "/api/debates/{id}/status", api_status, "debates:read", READ, "Where a debate stands", NULL,
 	"DebateStatus"),
-    ROW(GET, "/api/debates/{id}/messages", api_messages, "debates:read", READ, "What was said, in order", NULL,
-	"MessagePage"),
-    ROW(GET, "/api/debates/{id}/rounds", api_member, "debates:read", READ, "Messages by round", NULL, "Debate"),
-    ROW(GET, "/api/debates/{id}/agents", api_member, "debates:read", READ, "Who takes part", NULL, "Debate"),
-    ROW(GET, "/api/debates/{id}/votes", api_member, "debates:read", READ, "How they voted", NULL, "Debate"),
-    ROW(GET, "/api/debates/{id}/critiques", api_member, "debates:read", READ, "What was criticised", NULL, "Debate"),
-    ROW(GET, "/api/debates/{id}/consensus", api_member, "debates:read", READ, "How it was decided", NULL, "Debate"),
-    ROW(GET, "/api/debates/{id}/metadata", api_member, "debates:read", READ, "Metadata given at creation", NULL,
-	"Debate"),
+    TAGGED("/api/debates/{id}/messages", api_messages, "debates:read", READ, "What was said, in order", "MessagePage"),
+    TAGGED("/api/debates/{id}/rounds", api_member, "debates:read", READ, "Messages by round", "Debate"),
+    TAGGED("/api/debates/{id}/agents", api_member, "debates:read", READ, "Who takes part", "Debate"),
+    TAGGED("/api/debates/{id}/votes", api_member, "debates:read", READ, "How they voted", "Debate"),
+    TAGGED("/api/debates/{id}/critiques", api_member, "debates:read", READ, "What was criticised", "Debate"),
+    TAGGED("/api/debates/{id}/consensus", api_member, "debates:read", READ, "How it was decided", "Debate"),
+    TAGGED("/api/debates/{id}/metadata", api_member, "debates:read", READ, "Metadata given at creation", "Debate"),
     ROW(POST, "/api/debates/{id}/cancel", api_cancel, "debates:stop", WRITE, "Cancel a queued or running debate",
 	"Cancel", "Cancelled"),
     ROW(POST, "/api/debates/{id}/stop", api_cancel, "debates:stop", WRITE, "Cancel a queued or running debate",
 	"Cancel", "Cancelled"),
-    ROW(GET, "/api/debates/{id}/export", api_export, "debates:export", EXPORT,
-	"Export one debate: ?format=json, md, html, txt, csv (&table=)", NULL, NULL),
-    ROW(GET, "/api/debates/{id}/export/{format}", api_export_path, "debates:export", EXPORT,
-	"Export one debate in a format", NULL, NULL),
+    TAGGED("/api/debates/{id}/export", api_export, "debates:export", EXPORT,
+	   "Export one debate: ?format=json, md, html, txt, csv (&table=)", NULL),
+    TAGGED("/api/debates/{id}/export/{format}", api_export_path, "debates:export", EXPORT,
+	   "Export one debate in a format", NULL),
 };
 const struct route_table debate_routes = {debate_rows, countof(debate_rows)};

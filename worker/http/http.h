@@ -102,12 +102,16 @@ static inline void http_reply_block(struct http_request *req, const char *lines)
 	http_reply_lines(req, str_of(lines));
 }
 
+/* The value of a header that http_reply_field or http_reply_add has added, to be replaced; NULL: none. */
+struct str *http_reply_find(struct http_request *req, const char *name);
 /* Has the header been added by http_reply_field? */
 bool http_reply_has(const struct http_request *req, const char *name);
 /*
  * The one answer of a request; copies the body. A second call aborts. If the client has gone it does nothing.
  */
 void http_reply(struct http_request *req, int status, const char *content_type, struct str body);
+/* Sends the answer that the body hook has kept back; nothing if the client has gone. */
+void http_reply_resume(struct http_request *req, int status, const char *content_type, struct str body);
 /* Takes the reference of doc. */
 void http_reply_json(struct http_request *req, int status, json_t *doc);
 /* The error envelope {error, code, trace_id, field?}; 5xx texts are generic in production, 401 and 503 get their
@@ -172,6 +176,11 @@ struct http_hooks {
 	/* Matches the path before the body is read: sets req->route, params; returns the body limit in bytes or fills
 	 * err. */
 	bool (*match)(struct http_request *req, size_t *body_limit, struct error *err);
+	/*
+	 * A complete answer with a body, before its head is made: may change status and body, and add headers. True: it
+	 * holds the request, has copied what it needs, and calls http_reply_resume. Or NULL.
+	 */
+	bool (*body)(struct http_request *req, int *status, const char *content_type, struct str *body);
 	/* The answer is on its way or the client has gone: access line, metrics. Called once per request. */
 	void (*finished)(struct http_request *req);
 	/* Adds headers that every reply has, also those to requests that could not be parsed (target empty); or NULL.

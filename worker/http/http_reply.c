@@ -124,6 +124,17 @@ void http_reply_lines(struct http_request *req, struct str lines)
 	h->blocks[h->block_count++] = lines;
 }
 
+struct str *http_reply_find(struct http_request *req, const char *name)
+{
+	struct http_reply *h = req->reply;
+	size_t i;
+
+	for (i = 0; i < h->field_count; i++)
+		if (str_ieqz(h->fields[i].name, name))
+			return &h->fields[i].value;
+	return NULL;
+}
+
 bool http_reply_has(const struct http_request *req, const char *name)
 {
 	const struct http_reply *h = req->reply;
@@ -290,21 +301,35 @@ void http1_reply(struct http_reply *h, int status, const char *content_type, int
 	request_done(c);
 }
 
-void http_reply(struct http_request *req, int status, const char *content_type, struct str body)
+static void reply_now(struct http_request *req, int status, const char *content_type, struct str body)
 {
 	/* 204 and 304 have no body and no length (RFC 9110 8.6). */
 	bool bodiless = status == 204 || status == 304;
 	struct http_reply *h = req->reply;
 	struct str sent = bodiless || req->head ? STR_NONE : body;
 
-	if (!reply_begin(h))
-		return;
 	req->status = status;
 	if (h->server->hooks->headers != NULL)
 		h->server->hooks->headers(req);
 	req->bytes_out = sent.n;
 	h->carrier->reply(h, status, bodiless || body.n == 0 ? NULL : content_type, bodiless ? -1 : (int64_t)body.n,
 			  sent);
+}
+
+void http_reply(struct http_request *req, int status, const char *content_type, struct str body)
+{
+	const struct http_hooks *hooks = req->reply->server->hooks;
+
+	if (!reply_begin(req->reply))
+		return;
+	if (body.n == 0 || hooks->body == NULL || !hooks->body(req, &status, content_type, &body))
+		reply_now(req, status, content_type, body);
+}
+
+void http_reply_resume(struct http_request *req, int status, const char *content_type, struct str body)
+{
+	if (req->conn != NULL)
+		reply_now(req, status, content_type, body);
 }
 
 void reply_empty(struct http_request *req, int status, const char *content_type, int64_t length)

@@ -38,6 +38,7 @@ struct router {
 	const struct conf *conf;
 	const struct middleware *chain[ROUTER_CHAIN_MAX];
 	size_t chain_n;
+	uint32_t bodies; /* bits: which steps look at answers */
 	struct router_entry *entries;
 	size_t count;
 	struct router_path **exact; /* hash */
@@ -213,8 +214,10 @@ struct router *router_new(const struct route_table *tables, size_t n, const stru
 	BUG_ON(chain_n > ROUTER_CHAIN_MAX);
 	r->conf = c;
 	r->chain_n = chain_n;
-	for (i = 0; i < chain_n; i++)
+	for (i = 0; i < chain_n; i++) {
 		r->chain[i] = chain[i];
+		r->bodies |= (uint32_t)(chain[i]->body != NULL) << i;
+	}
 	for (i = 0; i < n; i++)
 		total += tables[i].n;
 	for (r->buckets = 16; r->buckets < total * 2; r->buckets *= 2)
@@ -440,6 +443,19 @@ void router_run(const struct router *r, struct http_request *req)
 		http_reply_error(req, &err);
 		http_request_release(req);
 	}
+}
+
+bool router_body(const struct router *r, struct http_request *req, int *status, const char *content_type,
+		 struct str *body)
+{
+	const struct router_entry *e = req->route != NULL ? router_entry(r, req->route) : NULL;
+	uint32_t steps = e != NULL ? e->chain & r->bodies : 0;
+	size_t i;
+
+	for (i = 0; steps >> i > 0; i++)
+		if ((steps >> i & 1) && r->chain[i]->body(req, status, content_type, body))
+			return true;
+	return false;
 }
 
 void router_finished(const struct router *r, struct http_request *req)

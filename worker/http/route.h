@@ -52,8 +52,14 @@ struct middleware {
 	/* Before the body is read: may change the limit, or refuse. Never waits. Or NULL. */
 	bool (*head)(struct http_request *req, size_t *body_limit, struct error *err);
 	bool (*before)(struct http_request *req); /* or NULL */
-	void (*reply)(struct http_request *req);  /* adds headers to any reply, routed or not, or NULL */
-	void (*after)(struct http_request *req);  /* when the reply is on its way, or NULL */
+	/*
+	 * Sees a complete answer with a body before its head is made; may change status and body, and add headers.
+	 * True: it holds the request and calls http_reply_resume later; the last step that has such a function only. Or
+	 * NULL.
+	 */
+	bool (*body)(struct http_request *req, int *status, const char *content_type, struct str *body);
+	void (*reply)(struct http_request *req); /* adds headers to any reply, routed or not, or NULL */
+	void (*after)(struct http_request *req); /* when the reply is on its way, or NULL */
 	bool waits;
 };
 
@@ -75,6 +81,9 @@ const struct route *router_match(const struct router *r, enum http_method m, str
 bool router_head(const struct router *r, struct http_request *req, size_t *body_limit, struct error *err) MUST_CHECK;
 /* Runs before-steps and handler, inline or on a coroutine. */
 void router_run(const struct router *r, struct http_request *req);
+/* Runs the body-steps of req->route, as the server's hook demands. */
+bool router_body(const struct router *r, struct http_request *req, int *status, const char *content_type,
+		 struct str *body);
 /* Runs the after-steps; without a route those that apply to all. */
 void router_finished(const struct router *r, struct http_request *req);
 /* Calls fn for each route in table order, with its chain as text ("correlation auth body_limit"). */

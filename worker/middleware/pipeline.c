@@ -9,12 +9,12 @@
 
 /*
  * Order: what every later step logs and answers under (correlation), security, authentication, rate limits, request
- * processing, resilience, observability.
+ * processing, resilience, observability, caching; then how the answer travels.
  */
 const struct middleware *const pipeline_chain[] = {
-    &middleware_correlation,    &middleware_security_headers, &middleware_cors,
-    &middleware_authentication, &middleware_body_limit,       &middleware_content_type,
-    &middleware_timeout,        &middleware_metrics,          &middleware_request_log,
+    &middleware_correlation, &middleware_security_headers, &middleware_cors,        &middleware_authentication,
+    &middleware_body_limit,  &middleware_content_type,     &middleware_timeout,     &middleware_metrics,
+    &middleware_request_log, &middleware_entity_tag,       &middleware_compression,
 };
 const size_t pipeline_chain_count = countof(pipeline_chain);
 
@@ -51,6 +51,11 @@ static void pipeline_dispatch(struct http_request *req)
 	router_run(pipeline_router(req), req);
 }
 
+static bool pipeline_body(struct http_request *req, int *status, const char *content_type, struct str *body)
+{
+	return router_body(pipeline_router(req), req, status, content_type, body);
+}
+
 static void pipeline_finished(struct http_request *req)
 {
 	router_finished(pipeline_router(req), req);
@@ -67,6 +72,7 @@ static void pipeline_headers(struct http_request *req)
 
 const struct http_hooks pipeline_hooks = {
     .dispatch = pipeline_dispatch,
+    .body = pipeline_body,
     .match = pipeline_match,
     .finished = pipeline_finished,
     .headers = pipeline_headers,

@@ -24,6 +24,8 @@ extern const struct middleware middleware_content_type;
 extern const struct middleware middleware_timeout;
 extern const struct middleware middleware_metrics;
 extern const struct middleware middleware_request_log;
+extern const struct middleware middleware_entity_tag;
+extern const struct middleware middleware_compression;
 
 /* Is it the token that may call the API? */
 bool authentication_token_ok(const struct conf *c, struct str token);

@@ -233,7 +233,7 @@ static void api_verify_posted(struct http_request *req)
 #define READ(p, fn, text, schema)                                                                                   \
 	{                                                                                                           \
 		.method = HTTP_GET, .path = (p), .handler = (fn), .permission = "receipts:read", .rate = RATE_READ, \
-		.summary = (text), .response = (schema)                                                             \
+		.flags = ROUTE_ETAG, .summary = (text), .response = (schema)                                        \
 	}
 #define CHECK(m, p, fn, text)                                                                                    \
 	{                                                                                                        \

@@ -206,7 +206,7 @@ static const struct route openapi_rows[] = {
     {.method = HTTP_GET,
      .path = "/api/openapi.json",
      .handler = openapi_show,
-     .flags = ROUTE_PUBLIC | ROUTE_INLINE,
+     .flags = ROUTE_PUBLIC | ROUTE_INLINE | ROUTE_ETAG,
      .summary = "This description"},
 };
 const struct route_table openapi_routes = {openapi_rows, countof(openapi_rows)};
