@@ -37,14 +37,16 @@
 #define LOG_POLL_MS 250
 
 _Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a line must be one atomic write");
+_Static_assert(LOG_ACCESS_MAX + 1 == LOG_LINE_MAX, "an access line and its newline are a line");
 
 struct log_channel {
-	int fd;             /* -1: lines are discarded */
-	bool slow;          /* a write may block */
-	bool stalled;       /* the last direct write found the reader stuck: do not wait for it again */
-	struct buf pending; /* lines of this turn */
-	int64_t since;      /* the end of the turn that brought the first of them, if they wait; else 0 */
-	struct buf queue;   /* lines waiting for the thread */
+	int fd;       /* -1: lines are discarded */
+	bool slow;    /* a write may block */
+	bool stalled; /* the last direct write found the reader stuck: do not wait for it again */
+	struct buf
+	    pending;      /* lines of this turn; of access lines the loop's thread alone adds some, without the lock */
+	int64_t since;    /* the end of the turn that brought the first of them, if they wait; else 0 */
+	struct buf queue; /* lines waiting for the thread */
 	struct buf writing; /* lines the thread is writing; it alone changes them, emptying needs the lock */
 	size_t written;     /* of writing; the thread's */
 	int writer_fd;      /* the thread's duplicate of fd: its number stays when the file behind is replaced */
@@ -682,26 +684,50 @@ static void log_unbreak(char *p, size_t n, char c)
 		*p++ = ' ';
 }
 
+/* Both on one descriptor share a buffer, so that lines stay in order and whole. */
+static bool log_access_shares(const struct log_channel *ch)
+{
+	return ch->fd == log_self.channels[LOG_CHANNEL_ERROR].fd;
+}
+
+char *log_access_room(void)
+{
+	struct log_channel *ch = &log_self.channels[LOG_CHANNEL_ACCESS];
+
+	return ch->fd >= 0 ? buf_reserve(&ch->pending, LOG_LINE_MAX) : NULL;
+}
+
+void log_access_commit(size_t n)
+{
+	struct log_channel *ch = &log_self.channels[LOG_CHANNEL_ACCESS],
+			   *errors = &log_self.channels[LOG_CHANNEL_ERROR];
+
+	ch->pending.p[ch->pending.n + n] = '\n';
+	buf_commit(&ch->pending, n + 1);
+	if (log_access_shares(ch)) {
+		log_lock();
+		buf_add(&errors->pending, buf_str(&ch->pending));
+		buf_clear(&ch->pending);
+		log_commit(errors, 0);
+		log_unlock();
+	} else if (ch->pending.n > LOG_PENDING_MAX) {
+		log_lock();
+		log_channel_flush(ch);
+		log_unlock();
+	}
+}
+
 void log_access(struct str line)
 {
-	struct log_channel *ch;
-	char *p;
+	char *p = log_access_room();
 
-	log_lock();
-	ch = &log_self.channels[LOG_CHANNEL_ACCESS];
-	/* Both on one descriptor share a buffer, so that lines stay in order and whole. */
-	if (ch->fd >= 0 && ch->fd == log_self.channels[LOG_CHANNEL_ERROR].fd)
-		ch = &log_self.channels[LOG_CHANNEL_ERROR];
-	if (ch->fd >= 0) {
-		if (line.n >= LOG_LINE_MAX)
-			line = str_utf8_cut(line, LOG_LINE_MAX - 1);
-		p = buf_reserve(&ch->pending, line.n + 1);
-		if (line.n != 0)
-			memcpy(p, line.p, line.n);
-		log_unbreak(p, line.n, '\n');
-		log_unbreak(p, line.n, '\r');
-		p[line.n] = '\n';
-		log_commit(ch, line.n + 1);
-	}
-	log_unlock();
+	if (p == NULL)
+		return;
+	if (line.n > LOG_ACCESS_MAX)
+		line = str_utf8_cut(line, LOG_ACCESS_MAX);
+	if (line.n != 0)
+		memcpy(p, line.p, line.n);
+	log_unbreak(p, line.n, '\n');
+	log_unbreak(p, line.n, '\r');
+	log_access_commit(line.n);
 }

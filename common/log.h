@@ -81,8 +81,17 @@ uint64_t log_dropped(void);
 
 /* kv ends with an element whose kind is LOG_END. Strings are escaped; nothing is kept. */
 void log_emit(enum log_level level, const char *component, const char *msg, const struct log_kv *kv);
-/* One finished access line (newline is added). */
+/* Most bytes of an access line, without the newline. */
+#define LOG_ACCESS_MAX 4095
+
+/* Access lines are the loop's thread's: no other may call these. One finished line (newline is added): */
 void log_access(struct str line);
+/*
+ * The same without a copy: room for LOG_ACCESS_MAX bytes, NULL when access lines are discarded; followed, before
+ * anything else is logged, by the commit of n bytes that contain no line break.
+ */
+char *log_access_room(void);
+void log_access_commit(size_t n);
 
 #define LOG_AT(level, component, msg, ...)                                                          \
 	do {                                                                                        \

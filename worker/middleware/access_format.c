@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The access line: gunicorn's access_log_format, compiled once into a list of literals and fields. Called by
- * request_log.c. It masks secrets in queries and escapes what could forge a line; it writes nothing.
+ * request_log.c. It masks secrets in queries and escapes what could forge a line; it writes to no file.
  */
 #include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "worker/middleware/pipeline.h"
 
 enum access_kind {
@@ -47,6 +48,11 @@ struct access_format {
 	char time_text[64];
 };
 
+/* Where the line grows; what does not fit is left off. */
+struct access_pen {
+	char *p, *end;
+};
+
 /* The letters of "%(x)s"; the header forms "{name}i" are apart. */
 static const struct {
 	const char *name;
@@ -67,6 +73,17 @@ static void access_add(struct access_format *f, enum access_kind kind, struct st
 {
 	f->v = xrealloc(f->v, (f->n + 1) * sizeof(*f->v));
 	f->v[f->n++] = (struct access_item){kind, str_dupz(text), text.n};
+}
+
+/* A line break in the format would make two lines of one. */
+static void access_add_literal(struct access_format *f, struct str text)
+{
+	char *p;
+
+	access_add(f, ACCESS_LITERAL, text);
+	for (p = f->v[f->n - 1].text; *p != '\0'; p++)
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
 }
 
 static void access_add_field(struct access_format *f, struct str name)
@@ -96,11 +113,11 @@ struct access_format *access_format_compile(const char *text)
 		ptrdiff_t at = str_find(rest, STR("%(")), end;
 
 		if (at > 0)
-			access_add(f, ACCESS_LITERAL, str_sub(rest, 0, (size_t)at));
+			access_add_literal(f, str_sub(rest, 0, (size_t)at));
 		if (at < 0 || (end = str_find(str_sub(rest, (size_t)at, rest.n), STR(")"))) < 0) {
 			if (at != 0)
 				rest = at < 0 ? rest : str_sub(rest, (size_t)at, rest.n);
-			access_add(f, ACCESS_LITERAL, rest);
+			access_add_literal(f, rest);
 			return f;
 		}
 		access_add_field(f, str_sub(rest, (size_t)at + 2, (size_t)(at + end)));
@@ -126,32 +143,89 @@ void access_format_free(struct access_format *f)
 
 /* ---- printing ---- */
 
-/* Does the character stand for itself in a line? */
+static void access_put(struct access_pen *o, struct str s)
+{
+	size_t room = (size_t)(o->end - o->p);
+
+	if (s.n > room)
+		s.n = room;
+	if (s.n > 0)
+		memcpy(o->p, s.p, s.n);
+	o->p += s.n;
+}
+
+static void access_putc(struct access_pen *o, char c)
+{
+	if (o->p < o->end)
+		*o->p++ = c;
+}
+
+static void access_put_number(struct access_pen *o, uint64_t n)
+{
+	char digits[20], *d = digits + sizeof(digits);
+
+	do {
+		*--d = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	access_put(o, (struct str){d, (size_t)(digits + sizeof(digits) - d)});
+}
+
+/* Does the character stand for itself in a line: printable ASCII but the quote and the backslash? */
 static bool access_plain(unsigned char c)
 {
-	/* One bit per character: printable ASCII but the quote and the backslash. */
-	static const uint32_t bits[8] = {0, 0xfffffffb, 0xefffffff, 0x7fffffff, 0, 0, 0, 0};
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
 
-	return (bits[c >> 5] >> (c & 31)) & 1;
+/* The same of eight at once: the highest bit of a byte is set where it is not (and of some behind that one). */
+static bool access_plain_word(const char *p)
+{
+	static const uint64_t ones = UINT64_C(0x0101010101010101);
+	uint64_t x, quote, slash, del;
+
+	memcpy(&x, p, sizeof(x));
+	quote = x ^ ones * '"';
+	slash = x ^ ones * '\\';
+	del = x ^ ones * 0x7f;
+	return ((x | (x - ones * 0x20) | (quote - ones) | (slash - ones) | (del - ones)) & ones * 0x80) == 0;
+}
+
+/* How many characters at the front stand for themselves. */
+static size_t access_plain_run(struct str s)
+{
+	size_t i = 0;
+
+	if (s.n >= 8) {
+		while (i + 8 <= s.n && access_plain_word(s.p + i))
+			i += 8;
+		if (i + 8 > s.n && access_plain_word(s.p + s.n - 8))
+			return s.n;
+	}
+	while (i < s.n && access_plain((unsigned char)s.p[i]))
+		i++;
+	return i;
 }
 
 /* Quotes, backslashes and control characters as \xHH: a client cannot end the line or a quoted field. */
-static void access_escape(struct buf *out, struct str s)
+static void access_escape(struct access_pen *o, struct str s)
 {
-	size_t i, plain = 0;
+	static const char hex[] = "0123456789abcdef";
+	size_t plain;
 
 	if (s.n == 0)
-		buf_addc(out, '-');
-	for (i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
+		access_putc(o, '-');
+	for (; s.n > 0; s = str_sub(s, plain + 1, s.n)) {
+		unsigned char c;
 
-		if (access_plain(c))
-			continue;
-		buf_add(out, str_sub(s, plain, i));
-		buf_printf(out, "\\x%02x", c);
-		plain = i + 1;
+		plain = access_plain_run(s);
+		access_put(o, str_sub(s, 0, plain));
+		if (plain == s.n)
+			return;
+		c = (unsigned char)s.p[plain];
+		if (o->end - o->p < 4)
+			o->end = o->p;
+		access_put(o, (struct str){(const char[]){'\\', 'x', hex[c >> 4], hex[c & 15]}, 4});
 	}
-	buf_add(out, str_sub(s, plain, s.n));
 }
 
 static bool access_is_secret(struct str name)
@@ -165,7 +239,7 @@ static bool access_is_secret(struct str name)
 	return name.n > 0 && memchr(name.p, '%', name.n) != NULL;
 }
 
-static void access_query(struct buf *out, struct str query)
+static void access_query(struct access_pen *o, struct str query)
 {
 	struct str pair;
 	bool first = true;
@@ -174,13 +248,13 @@ static void access_query(struct buf *out, struct str query)
 		ptrdiff_t eq = str_chr(pair, '=');
 
 		if (!first)
-			buf_addc(out, '&');
+			access_putc(o, '&');
 		first = false;
 		if (eq >= 0 && access_is_secret(str_sub(pair, 0, (size_t)eq))) {
-			access_escape(out, str_sub(pair, 0, (size_t)eq + 1));
-			buf_addz(out, "***");
+			access_escape(o, str_sub(pair, 0, (size_t)eq + 1));
+			access_put(o, STR("***"));
 		} else if (pair.n > 0) {
-			access_escape(out, pair);
+			access_escape(o, pair);
 		}
 	}
 }
@@ -203,24 +277,24 @@ static struct str access_protocol(const struct http_request *req)
 	return req->minor == 0 ? STR(" HTTP/1.0") : STR(" HTTP/1.1");
 }
 
-static void access_request_line(struct buf *out, const struct http_request *req)
+static void access_request_line(struct access_pen *o, const struct http_request *req)
 {
 	if (req->target.n == 0) {
-		buf_addc(out, '-');
+		access_putc(o, '-');
 		return;
 	}
-	buf_addz(out, access_method(req));
-	buf_addc(out, ' ');
-	access_escape(out, access_raw_path(req));
+	access_put(o, str_of(access_method(req)));
+	access_putc(o, ' ');
+	access_escape(o, access_raw_path(req));
 	if (req->query.p != NULL) {
-		buf_addc(out, '?');
-		access_query(out, req->query);
+		access_putc(o, '?');
+		access_query(o, req->query);
 	}
-	buf_add(out, access_protocol(req));
+	access_put(o, access_protocol(req));
 }
 
 /* The time of a line, spelled once a second. */
-static void access_time(struct access_format *f, struct buf *out)
+static void access_time(struct access_format *f, struct access_pen *o)
 {
 	time_t now = time(NULL);
 	struct tm tm;
@@ -231,53 +305,53 @@ static void access_time(struct access_format *f, struct buf *out)
 		if (localtime_r(&now, &tm) != NULL)
 			f->time_n = strftime(f->time_text, sizeof(f->time_text), "[%d/%b/%Y:%H:%M:%S %z]", &tm);
 	}
-	buf_add(out, (struct str){f->time_text, f->time_n});
+	access_put(o, (struct str){f->time_text, f->time_n});
 }
 
 /* Fields that are text of the request. */
-static bool access_text(const struct access_item *i, const struct http_request *req, struct buf *out)
+static bool access_text(const struct access_item *i, const struct http_request *req, struct access_pen *o)
 {
 	switch ((int)i->kind) {
 	case ACCESS_LITERAL:
-		buf_add(out, (struct str){i->text, i->n});
+		access_put(o, (struct str){i->text, i->n});
 		return true;
 	case ACCESS_HOST:
-		access_escape(out, req->client);
+		access_escape(o, req->client);
 		return true;
 	case ACCESS_USER:
-		access_escape(out, str_eqz(req->ctx.principal, "anonymous") ? STR_NONE : req->ctx.principal);
+		access_escape(o, str_eqz(req->ctx.principal, "anonymous") ? STR_NONE : req->ctx.principal);
 		return true;
 	case ACCESS_REFERER:
-		access_escape(out, http_field(req, "referer"));
+		access_escape(o, http_field(req, "referer"));
 		return true;
 	case ACCESS_AGENT:
-		access_escape(out, http_field(req, "user-agent"));
+		access_escape(o, http_field(req, "user-agent"));
 		return true;
 	case ACCESS_HEADER:
 		/* Credentials stay out of logs whatever the format asks for. */
 		if (str_ieqz(str_of(i->text), "authorization") || str_ieqz(str_of(i->text), "x-api-key") ||
 		    str_ieqz(str_of(i->text), "cookie"))
-			buf_addz(out, "***");
+			access_put(o, STR("***"));
 		else
-			access_escape(out, http_field(req, i->text));
+			access_escape(o, http_field(req, i->text));
 		return true;
 	case ACCESS_ID:
-		access_escape(out, req->request_id);
+		access_escape(o, req->request_id);
 		return true;
 	case ACCESS_METHOD:
-		buf_addz(out, access_method(req));
+		access_put(o, str_of(access_method(req)));
 		return true;
 	case ACCESS_PATH:
-		access_escape(out, access_raw_path(req));
+		access_escape(o, access_raw_path(req));
 		return true;
 	case ACCESS_QUERY:
-		access_query(out, req->query);
+		access_query(o, req->query);
 		return true;
 	case ACCESS_REQUEST:
-		access_request_line(out, req);
+		access_request_line(o, req);
 		return true;
 	case ACCESS_PROTOCOL:
-		buf_add(out, str_sub(access_protocol(req), 1, SIZE_MAX));
+		access_put(o, str_sub(access_protocol(req), 1, SIZE_MAX));
 		return true;
 	default:
 		return false;
@@ -285,46 +359,53 @@ static bool access_text(const struct access_item *i, const struct http_request *
 }
 
 static void access_number(struct access_format *f, const struct access_item *i, const struct http_request *req,
-			  struct buf *out)
+			  struct access_pen *o)
 {
 	int64_t us = req->end_us - req->start_us;
+	char text[16];
 
 	switch ((int)i->kind) {
 	case ACCESS_TIME:
-		access_time(f, out);
+		access_time(f, o);
 		break;
 	case ACCESS_STATUS:
-		buf_addu(out, (uint64_t)req->status);
+		access_put_number(o, (uint64_t)req->status);
 		break;
 	case ACCESS_BYTES:
-		buf_addu(out, req->bytes_out);
+		access_put_number(o, req->bytes_out);
 		break;
 	case ACCESS_MICROS:
-		buf_addu(out, (uint64_t)us);
+		access_put_number(o, (uint64_t)us);
 		break;
 	case ACCESS_MILLIS:
-		buf_addu(out, (uint64_t)(us / MS_US));
+		access_put_number(o, (uint64_t)(us / MS_US));
 		break;
 	case ACCESS_SECONDS:
-		buf_addu(out, (uint64_t)(us / SEC_US));
+		access_put_number(o, (uint64_t)(us / SEC_US));
 		break;
 	case ACCESS_DECIMAL:
-		buf_printf(out, "%lld.%06lld", (long long)(us / SEC_US), (long long)(us % SEC_US));
+		access_put_number(o, (uint64_t)(us / SEC_US));
+		snprintf(text, sizeof(text), ".%06d", (int)(us % SEC_US));
+		access_put(o, str_of(text));
 		break;
 	case ACCESS_PID:
-		buf_printf(out, "<%ld>", (long)getpid());
+		access_putc(o, '<');
+		access_put_number(o, (uint64_t)getpid());
+		access_putc(o, '>');
 		break;
 	default: /* ACCESS_DASH */
-		buf_addc(out, '-');
+		access_putc(o, '-');
 		break;
 	}
 }
 
-void access_format_line(struct access_format *f, const struct http_request *req, struct buf *out)
+size_t access_format_line(struct access_format *f, const struct http_request *req, char *line)
 {
+	struct access_pen pen = {line, line + LOG_ACCESS_MAX};
 	size_t i;
 
 	for (i = 0; i < f->n; i++)
-		if (!access_text(&f->v[i], req, out))
-			access_number(f, &f->v[i], req, out);
+		if (!access_text(&f->v[i], req, &pen))
+			access_number(f, &f->v[i], req, &pen);
+	return (size_t)(pen.p - line);
 }

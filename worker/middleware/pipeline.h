@@ -37,7 +37,7 @@ const struct conf *middleware_conf(const struct http_request *req);
 struct access_format;
 struct access_format *access_format_compile(const char *text);
 void access_format_free(struct access_format *f);
-/* The line for a finished request, without newline. */
-void access_format_line(struct access_format *f, const struct http_request *req, struct buf *out);
+/* Writes the line for a finished request, cut at LOG_ACCESS_MAX bytes; returns its length. No newline, no NUL. */
+size_t access_format_line(struct access_format *f, const struct http_request *req, char *line);
 
 #endif

@@ -7,10 +7,9 @@
 #include "common/log.h"
 #include "worker/middleware/pipeline.h"
 
-/* The compiled format of this process, the text it came from, the last line's memory: log lines are per process. */
+/* The compiled format of this process and the text it came from: log lines are per process. */
 static struct access_format *request_log_format;
 static char *request_log_text;
-static struct buf request_log_line;
 
 static void request_log_compile(const char *text)
 {
@@ -25,14 +24,15 @@ static void request_log_compile(const char *text)
 static void request_log_after(struct http_request *req)
 {
 	const struct conf *c = middleware_conf(req);
+	char *line;
 
 	/* An empty target switches access lines off. */
 	if (c->log.access[0] == '\0')
 		return;
 	request_log_compile(c->log.access_format);
-	buf_clear(&request_log_line);
-	access_format_line(request_log_format, req, &request_log_line);
-	log_access(buf_str(&request_log_line));
+	line = log_access_room();
+	if (line != NULL)
+		log_access_commit(access_format_line(request_log_format, req, line));
 }
 
 const struct middleware middleware_request_log = {.name = "request_log", .after = request_log_after};
