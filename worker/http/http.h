@@ -21,6 +21,7 @@ struct http_server;
 struct lane;
 struct loop;
 struct route;
+struct router_entry;
 struct shm_slot;
 struct tls;
 struct ws_ops;
@@ -56,8 +57,10 @@ struct http_request {
 	struct str query;  /* raw, without '?' */
 	const struct http_field *fields;
 	size_t field_count;
+	uint64_t field_marks;               /* http_field_mark of all fields; 0: not known */
 	struct str body;                    /* complete; bounded by the route's limit */
 	const struct route *route;          /* NULL until matched */
+	const struct router_entry *entry;   /* of route; the router's own */
 	struct str params[HTTP_PARAMS_MAX]; /* values of {x} in the route's path, in order, decoded */
 	struct context ctx;                 /* who asks; filled by the authentication middleware */
 	struct str request_id;              /* X-Request-ID or made here */
@@ -74,9 +77,19 @@ struct http_request {
 /* First value of a request header, case-insensitive; STR_NONE when absent. */
 struct str http_field_value(const struct http_request *req, struct str name);
 
+/* A bit that names of the same length and first letter share: most headers that are asked for are absent. */
+static inline uint64_t http_field_mark(struct str name)
+{
+	return name.n > 0 ? UINT64_C(1) << (((size_t)(name.p[0] & 31) * 5 + name.n) & 63) : 0;
+}
+
 static inline struct str http_field(const struct http_request *req, const char *name)
 {
-	return http_field_value(req, str_of(name));
+	struct str s = str_of(name);
+
+	if (req->field_marks != 0 && (req->field_marks & http_field_mark(s)) == 0)
+		return STR_NONE;
+	return http_field_value(req, s);
 }
 
 /* First value of a query parameter, decoded, in the arena; STR_NONE when absent. An empty value has p != NULL. */

@@ -410,7 +410,10 @@ static bool conn_head(struct http_conn *c)
 	in = (struct str){c->in.p + c->in.off, in_size(c)};
 	if (in.n == 0 || (c->scan.pos == 0 && in.n == 1 && in.p[0] == '\r'))
 		return false;
-	r = http_head_scan(&c->scan, in, (size_t)c->server->conf->limits.head_bytes, &err);
+	n = c->scan.pos == 0 ? http_memo_repeats(&c->server->memo, in) : 0;
+	if (n > 0)
+		c->scan.pos = n;
+	r = n > 0 ? 1 : http_head_scan(&c->scan, in, (size_t)c->server->conf->limits.head_bytes, &err);
 	if (r == 0 && c->state == CONN_IDLE) {
 		conn_state_set(c, CONN_HEAD);
 		conn_deadline(c, DEADLINE_HEAD);
@@ -531,6 +534,8 @@ static void conn_settle(struct http_conn *c)
 		return;
 	}
 	conn_process(c);
+	if (c->state == CONN_IDLE && c->deadline.prev == NULL)
+		conn_deadline(c, DEADLINE_IDLE);
 	if (c->state != CONN_DEAD && !c->writing && (c->out.count > 0 || c->state == CONN_OWNED))
 		conn_flush(c);
 	if (c->state != CONN_DEAD && c->peer_eof)

@@ -16,6 +16,7 @@
 #include "worker/http/http_client.h"
 #include "worker/http/http_deadline.h"
 #include "worker/http/http_framing.h"
+#include "worker/http/http_memo.h"
 
 #define CONN_IN_SIZE 16384         /* usual size of an input buffer */
 #define CONN_OUT_SIZE 32768        /* size of a slice that several replies share */
@@ -167,6 +168,7 @@ struct http_reply {
 	bool discard;                   /* the body is read away, then `refusal` is the answer */
 	bool in_scope;
 	struct error refusal;
+	struct http_meaning *meaning; /* of a head that is shared with others; or NULL */
 	struct http_framing framing;
 	struct http_chunked chunked;
 	uint64_t body_left_bytes; /* of a Content-Length body */
@@ -178,10 +180,13 @@ struct http_reply {
 	int64_t timeout_us;
 	struct co_scope scope;
 	struct log_ctx log;
-	struct reply_field *fields;
+	struct reply_field *fields; /* first_fields until they are too few */
 	size_t field_count, field_cap;
+	struct reply_field first_fields[4];
 	struct str blocks[REPLY_BLOCKS_MAX];
 	unsigned block_count;
+	char id_text[16];                 /* an id made here */
+	char client_text[HTTP_ADDR_TEXT]; /* the client's address */
 };
 
 /* The private half of a reply that goes on. */
@@ -232,10 +237,14 @@ struct http_server {
 	unsigned input_count;
 	struct rbuf *outputs[32]; /* spare slices of CONN_OUT_SIZE */
 	unsigned output_count;
+	struct http_memo memo;
 	uint64_t id_state;
 	int64_t date_s;
 	char date[32];
 	size_t date_n;
+	char status_line[128]; /* of status_line_for, at date_s */
+	size_t status_line_n;
+	int status_line_for;
 	unsigned ticks;
 	uint64_t ws_in, ws_out; /* messages of WebSockets that the metrics know of */
 };
@@ -352,6 +361,8 @@ void server_unref(struct http_server *s);
 void server_want_turn_end(struct http_server *s);
 /* IMF-fixdate of now. */
 struct str server_date(struct http_server *s);
+/* The status line and the line of the date; valid until the next call. */
+struct str server_status_line(struct http_server *s, int status);
 void server_count(struct http_server *s, int connections, int sockets, int streams);
 /* Does a new connection or socket of this address fall under the limits per address? */
 bool server_limits(const struct http_server *s, const struct http_addr *a);

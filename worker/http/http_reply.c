@@ -87,11 +87,10 @@ void http_reply_add(struct http_request *req, struct str name, struct str value)
 
 	BUG_ON(value.n > 0 && (memchr(value.p, '\r', value.n) != NULL || memchr(value.p, '\n', value.n) != NULL));
 	if (h->field_count == h->field_cap) {
-		size_t cap = h->field_cap > 0 ? h->field_cap * 2 : 8;
+		size_t cap = h->field_cap * 2;
 		struct reply_field *v = arena_alloc(req->arena, cap * sizeof(*v));
 
-		if (h->field_count > 0)
-			memcpy(v, h->fields, h->field_count * sizeof(*v));
+		memcpy(v, h->fields, h->field_count * sizeof(*v));
 		h->fields = v;
 		h->field_cap = cap;
 	}
@@ -138,10 +137,11 @@ struct str *http_reply_find(struct http_request *req, const char *name)
 bool http_reply_has(const struct http_request *req, const char *name)
 {
 	const struct http_reply *h = req->reply;
+	struct str wanted = str_of(name);
 	size_t i;
 
 	for (i = 0; i < h->field_count; i++)
-		if (str_ieqz(h->fields[i].name, name))
+		if (h->fields[i].name.n == wanted.n && str_ieq(h->fields[i].name, wanted))
 			return true;
 	return false;
 }
@@ -193,13 +193,7 @@ static char *reply_put_head(struct http_reply *h, char *p, int status, const cha
 {
 	size_t i;
 
-	p = reply_put(p, STR("HTTP/1.1 "));
-	p = reply_put_number(p, (uint64_t)status);
-	p = reply_put(p, STR(" "));
-	p = reply_put(p, str_of(reply_reason(status)));
-	p = reply_put(p, STR("\r\nDate: "));
-	p = reply_put(p, server_date(h->server));
-	p = reply_put(p, STR("\r\n"));
+	p = reply_put(p, server_status_line(h->server, status));
 	if (content_type != NULL)
 		p = reply_put_line(p, STR("Content-Type"), str_of(content_type));
 	if (content_length >= 0) {

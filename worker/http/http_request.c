@@ -34,7 +34,10 @@ struct http_reply *request_new(struct http_conn *c, const struct http_carrier *c
 	h->req.method = HTTP_OTHER;
 	h->req.minor = 1;
 	h->req.ctx = CONTEXT_DEFAULT;
-	h->req.start_us = clock_mono_us();
+	h->fields = h->first_fields;
+	h->field_cap = countof(h->first_fields);
+	/* The clock as it was read last in this turn: when the events came, or when the request before was done. */
+	h->req.start_us = loop_now(s->loop);
 	return h;
 }
 
@@ -58,6 +61,7 @@ static void request_free_unused(struct http_reply *h)
 	if (h->carrier->freed != NULL)
 		h->carrier->freed(h);
 	buf_free(&h->body);
+	http_meaning_unref(h->meaning);
 	server_arena_give(s, h->req.arena);
 	server_unref(s);
 }
@@ -67,7 +71,7 @@ void request_finished(struct http_reply *h)
 	if (h->finished)
 		return;
 	h->finished = true;
-	h->req.end_us = clock_mono_us();
+	h->req.end_us = loop_refresh(h->server->loop);
 	http_deadline_clear(&h->deadline);
 	atomic_fetch_add_explicit(&h->server->slots[h->server->slot].requests, 1, memory_order_relaxed);
 	if (h->server->hooks->finished != NULL)
@@ -132,13 +136,13 @@ static struct str request_make_id(struct http_reply *h)
 {
 	static const char hex[] = "0123456789abcdef";
 	uint64_t z = request_next_id(h->server);
-	char *p = arena_alloc(h->req.arena, 16);
-	int i;
+	char *p = h->id_text;
+	size_t i;
 
 	memcpy(p, "req-", 4);
-	for (i = 4; i < 16; i++, z >>= 4)
+	for (i = 4; i < sizeof(h->id_text); i++, z >>= 4)
 		p[i] = hex[z & 15];
-	return (struct str){p, 16};
+	return (struct str){p, sizeof(h->id_text)};
 }
 
 static bool request_id_ok(struct str id)
@@ -156,19 +160,32 @@ static bool request_id_ok(struct str id)
 }
 
 /* The peer's address, spelled once per connection; copied because the request may outlive it. */
-static struct str request_peer(struct http_conn *c, struct arena *a)
+static struct str request_peer(struct http_reply *h, struct http_conn *c)
 {
 	if (c->addr_text[0] == '\0')
 		http_addr_text(&c->addr, c->addr_text);
-	return arena_str(a, str_of(c->addr_text));
+	memcpy(h->client_text, c->addr_text, sizeof(h->client_text));
+	return str_of(h->client_text);
+}
+
+/* What a proxy of ours tells of the client. */
+static void request_forwarded(struct http_reply *h, const struct http_conn *c)
+{
+	struct str proto = http_field(&h->req, "x-forwarded-proto");
+	struct http_addr addr;
+
+	if (proto.n > 0)
+		h->req.https = proto.n >= 5 && str_ieqz(str_trim(str_sub(proto, proto.n - 5, proto.n)), "https");
+	if (http_field(&h->req, "x-forwarded-for").p == NULL)
+		return;
+	addr = http_forwarded_for(&h->server->trusted, h->req.fields, h->req.field_count, c->addr);
+	http_addr_text(&addr, h->client_text);
+	h->req.client = str_of(h->client_text);
 }
 
 void request_identify(struct http_reply *h)
 {
 	struct http_conn *c = h->req.conn;
-	struct http_addr addr = c->addr;
-	struct str proto;
-	char text[HTTP_ADDR_TEXT];
 
 	h->req.request_id = http_field(&h->req, "x-request-id");
 	if (!request_id_ok(h->req.request_id))
@@ -176,19 +193,9 @@ void request_identify(struct http_reply *h)
 	h->log.request_id = h->req.request_id;
 	h->req.ctx.request_id = h->req.request_id;
 	h->req.https = c->https;
-	if (c->trusted) {
-		addr = http_forwarded_for(&h->server->trusted, h->req.fields, h->req.field_count, addr);
-		proto = http_field(&h->req, "x-forwarded-proto");
-		if (proto.n > 0)
-			h->req.https =
-			    proto.n >= 5 && str_ieqz(str_trim(str_sub(proto, proto.n - 5, proto.n)), "https");
-	}
-	if (memcmp(&addr, &c->addr, sizeof(addr)) == 0) {
-		h->req.client = request_peer(c, h->req.arena);
-	} else {
-		http_addr_text(&addr, text);
-		h->req.client = arena_str(h->req.arena, str_of(text));
-	}
+	h->req.client = request_peer(h, c);
+	if (c->trusted)
+		request_forwarded(h, c);
 }
 
 /* ---- scope and deadline of the handler ---- */
@@ -338,7 +345,7 @@ void request_route(struct http_reply *h)
 	if (req->head)
 		req->method = HTTP_GET;
 	h->body_limit = (size_t)h->server->conf->limits.body_bytes;
-	if (!route_normalise(req->target, req->arena, &req->path, &err)) {
+	if (req->path.p == NULL && !route_normalise(req->target, req->arena, &req->path, &err)) {
 		request_reject(h, &err);
 		return;
 	}
@@ -348,27 +355,30 @@ void request_route(struct http_reply *h)
 		request_await_body(h);
 }
 
+/* The text is kept with the request: a handler that waits must not see the next head under its slices. */
 static bool request_parse(struct http_reply *h, struct str raw, struct error *err)
 {
 	struct http_request *req = &h->req;
-	struct http_field *fields;
-	struct http_head head;
-	ptrdiff_t q;
+	struct http_meaning *m = http_memo_find(&h->server->memo, raw);
 
-	/* The head is copied: a handler that waits must not see the next request's bytes under its slices. */
-	if (!http_head_parse(arena_str(req->arena, raw), &head, err))
-		return false;
-	fields = arena_alloc(req->arena, head.field_count * sizeof(*fields) + 1);
-	memcpy(fields, head.fields, head.field_count * sizeof(*fields));
-	req->fields = fields;
-	req->field_count = head.field_count;
-	req->method = head.method;
-	req->head = head.method == HTTP_HEAD;
-	req->minor = head.minor;
-	req->target = head.target;
-	q = str_chr(head.target, '?');
-	req->query = q < 0 ? STR_NONE : str_sub(head.target, (size_t)q + 1, head.target.n);
-	return http_framing(&head, &h->framing, err);
+	h->meaning = m;
+	if (m == NULL) {
+		m = arena_alloc(req->arena, sizeof(*m));
+		if (!http_meaning_parse(m, req->arena, raw, err))
+			return false;
+		http_memo_hear(&h->server->memo, m);
+	}
+	req->fields = m->fields;
+	req->field_count = m->field_count;
+	req->field_marks = m->field_marks;
+	req->method = m->method;
+	req->head = m->method == HTTP_HEAD;
+	req->minor = m->minor;
+	req->target = m->target;
+	req->query = m->query;
+	req->path = m->path;
+	h->framing = m->framing;
+	return true;
 }
 
 void request_begin(struct http_conn *c, struct str head, const struct error *bad)
@@ -527,7 +537,6 @@ void request_done(struct http_conn *c)
 	request_detach(c);
 	if (keep) {
 		conn_state_set(c, CONN_IDLE);
-		conn_deadline(c, DEADLINE_IDLE);
 		conn_mark(c);
 	} else {
 		conn_finish(c);

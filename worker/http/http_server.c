@@ -83,8 +83,22 @@ struct str server_date(struct http_server *s)
 	if (now != s->date_s && gmtime_r(&now, &tm) != NULL) {
 		s->date_n = strftime(s->date, sizeof(s->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
 		s->date_s = now;
+		s->status_line_for = 0;
 	}
 	return (struct str){s->date, s->date_n};
+}
+
+struct str server_status_line(struct http_server *s, int status)
+{
+	struct str date = server_date(s);
+
+	if (s->status_line_for != status) {
+		s->status_line_for = status;
+		s->status_line_n =
+		    (size_t)snprintf(s->status_line, sizeof(s->status_line), "HTTP/1.1 %d %s\r\nDate: %.*s\r\n", status,
+				     reply_reason(status), STR_ARG(date));
+	}
+	return (struct str){s->status_line, s->status_line_n};
 }
 
 void server_count(struct http_server *s, int connections, int sockets, int streams)
@@ -276,6 +290,7 @@ void server_unref(struct http_server *s)
 	while (s->output_count > 0)
 		rbuf_unref(s->outputs[--s->output_count]);
 	free(s->record);
+	http_memo_free(&s->memo);
 	http_peers_free(s->conn_peers);
 	http_peers_free(s->socket_peers);
 	http_cidrs_free(&s->trusted);

@@ -10,11 +10,17 @@
 
 #define ROUTER_CHAIN_MAX 32
 
+/* The steps of a chain that have something to do at one point of a request. */
+struct router_steps {
+	const struct middleware **v;
+	size_t n;
+};
+
 struct router_entry {
 	const struct route *route;
-	uint32_t chain; /* bits: which steps of the router's chain apply */
+	struct router_steps head, before, body, after;
 	bool waits;
-	char *text; /* names of these steps */
+	char *text; /* names of the steps that apply */
 };
 
 /* A distinct path with its methods. */
@@ -38,7 +44,7 @@ struct router {
 	const struct conf *conf;
 	const struct middleware *chain[ROUTER_CHAIN_MAX];
 	size_t chain_n;
-	uint32_t bodies; /* bits: which steps look at answers */
+	struct router_steps after; /* of requests without a route */
 	struct router_entry *entries;
 	size_t count;
 	struct router_path **exact; /* hash */
@@ -93,6 +99,14 @@ static bool router_check(const struct route *r, struct error *err)
 	return true;
 }
 
+static void router_add_step(struct router_steps *s, const struct middleware *m, bool wanted)
+{
+	if (!wanted)
+		return;
+	s->v = xrealloc(s->v, (s->n + 1) * sizeof(const struct middleware *));
+	s->v[s->n++] = m;
+}
+
 static void router_compile_chain(const struct router *r, struct router_entry *e)
 {
 	struct buf text = BUF_INIT;
@@ -104,7 +118,10 @@ static void router_compile_chain(const struct router *r, struct router_entry *e)
 
 		if (m->applies != NULL && !m->applies(e->route, r->conf))
 			continue;
-		e->chain |= UINT32_C(1) << i;
+		router_add_step(&e->head, m, m->head != NULL);
+		router_add_step(&e->before, m, m->before != NULL);
+		router_add_step(&e->body, m, m->body != NULL);
+		router_add_step(&e->after, m, m->after != NULL);
 		e->waits |= m->waits;
 		if (text.n > 0)
 			buf_addc(&text, ' ');
@@ -216,7 +233,7 @@ struct router *router_new(const struct route_table *tables, size_t n, const stru
 	r->chain_n = chain_n;
 	for (i = 0; i < chain_n; i++) {
 		r->chain[i] = chain[i];
-		r->bodies |= (uint32_t)(chain[i]->body != NULL) << i;
+		router_add_step(&r->after, chain[i], chain[i]->after != NULL && chain[i]->applies == NULL);
 	}
 	for (i = 0; i < n; i++)
 		total += tables[i].n;
@@ -282,8 +299,14 @@ void router_free(struct router *r)
 	router_node_free(r->root.param);
 	router_path_free(r->rest);
 	free(r->nodes);
-	for (i = 0; i < r->count; i++)
+	for (i = 0; i < r->count; i++) {
 		free(r->entries[i].text);
+		free(r->entries[i].head.v);
+		free(r->entries[i].before.v);
+		free(r->entries[i].body.v);
+		free(r->entries[i].after.v);
+	}
+	free(r->after.v);
 	free(r->entries);
 	free(r->exact);
 	free(r->by_route);
@@ -375,18 +398,19 @@ bool router_head(const struct router *r, struct http_request *req, size_t *body_
 	size_t i;
 
 	BUG_ON(e == NULL);
-	for (i = 0; i < r->chain_n; i++)
-		if ((e->chain >> i & 1) && r->chain[i]->head != NULL && !r->chain[i]->head(req, body_limit, err))
+	req->entry = e;
+	for (i = 0; i < e->head.n; i++)
+		if (!e->head.v[i]->head(req, body_limit, err))
 			return false;
 	return true;
 }
 
-static void router_steps(const struct router *r, const struct router_entry *e, struct http_request *req)
+static void router_steps(const struct router_entry *e, struct http_request *req)
 {
 	size_t i;
 
-	for (i = 0; i < r->chain_n; i++)
-		if ((e->chain >> i & 1) && r->chain[i]->before != NULL && !r->chain[i]->before(req))
+	for (i = 0; i < e->before.n; i++)
+		if (!e->before.v[i]->before(req))
 			return;
 	/* The time limit may have answered while a step waited. */
 	if (!http_replied(req))
@@ -394,7 +418,6 @@ static void router_steps(const struct router *r, const struct router_entry *e, s
 }
 
 struct router_run {
-	const struct router *router;
 	const struct router_entry *entry;
 	struct http_request *req;
 };
@@ -404,7 +427,7 @@ static void router_on_coroutine(void *arg)
 	struct router_run run = *(struct router_run *)arg;
 
 	http_request_enter(run.req);
-	router_steps(run.router, run.entry, run.req);
+	router_steps(run.entry, run.req);
 	http_request_leave(run.req);
 	http_request_release(run.req);
 }
@@ -421,9 +444,9 @@ static void router_no_route(struct http_request *req)
 	http_reply_error(req, &err);
 }
 
-void router_run(const struct router *r, struct http_request *req)
+void router_run(struct http_request *req)
 {
-	const struct router_entry *e = req->route != NULL ? router_entry(r, req->route) : NULL;
+	const struct router_entry *e = req->entry;
 	struct error err = ERROR_INIT;
 	struct router_run *run;
 
@@ -432,11 +455,11 @@ void router_run(const struct router *r, struct http_request *req)
 		return;
 	}
 	if (!e->waits) {
-		router_steps(r, e, req);
+		router_steps(e, req);
 		return;
 	}
 	run = arena_alloc(req->arena, sizeof(*run));
-	*run = (struct router_run){r, e, req};
+	*run = (struct router_run){e, req};
 	http_request_hold(req);
 	if (co_spawn(e->route->path, router_on_coroutine, run) == NULL) {
 		error_set(&err, ERR_UNAVAILABLE, "the server is at its capacity");
@@ -445,30 +468,24 @@ void router_run(const struct router *r, struct http_request *req)
 	}
 }
 
-bool router_body(const struct router *r, struct http_request *req, int *status, const char *content_type,
-		 struct str *body)
+bool router_body(struct http_request *req, int *status, const char *content_type, struct str *body)
 {
-	const struct router_entry *e = req->route != NULL ? router_entry(r, req->route) : NULL;
-	uint32_t steps = e != NULL ? e->chain & r->bodies : 0;
+	const struct router_entry *e = req->entry;
 	size_t i;
 
-	for (i = 0; steps >> i > 0; i++)
-		if ((steps >> i & 1) && r->chain[i]->body(req, status, content_type, body))
+	for (i = 0; e != NULL && i < e->body.n; i++)
+		if (e->body.v[i]->body(req, status, content_type, body))
 			return true;
 	return false;
 }
 
 void router_finished(const struct router *r, struct http_request *req)
 {
-	const struct router_entry *e = req->route != NULL ? router_entry(r, req->route) : NULL;
+	const struct router_steps *after = req->entry != NULL ? &req->entry->after : &r->after;
 	size_t i;
 
-	for (i = 0; i < r->chain_n; i++) {
-		bool applies = e != NULL ? (e->chain >> i & 1) != 0 : r->chain[i]->applies == NULL;
-
-		if (applies && r->chain[i]->after != NULL)
-			r->chain[i]->after(req);
-	}
+	for (i = 0; i < after->n; i++)
+		after->v[i]->after(req);
 }
 
 void router_each(const struct router *r,

@@ -77,13 +77,12 @@ void router_free(struct router *r);
 const struct route *router_match(const struct router *r, enum http_method m, struct str path,
 				 struct str params[HTTP_PARAMS_MAX], struct arena *a, struct str *allow,
 				 struct error *err);
-/* Runs the head-steps of req->route. */
+/* Runs the head-steps of req->route, and remembers its chain for what follows. */
 bool router_head(const struct router *r, struct http_request *req, size_t *body_limit, struct error *err) MUST_CHECK;
 /* Runs before-steps and handler, inline or on a coroutine. */
-void router_run(const struct router *r, struct http_request *req);
+void router_run(struct http_request *req);
 /* Runs the body-steps of req->route, as the server's hook demands. */
-bool router_body(const struct router *r, struct http_request *req, int *status, const char *content_type,
-		 struct str *body);
+bool router_body(struct http_request *req, int *status, const char *content_type, struct str *body);
 /* Runs the after-steps; without a route those that apply to all. */
 void router_finished(const struct router *r, struct http_request *req);
 /* Calls fn for each route in table order, with its chain as text ("correlation auth body_limit"). */

@@ -10,20 +10,19 @@ static bool correlation_is_api(struct str path)
 	return str_starts(path, STR("/api/")) || str_eqz(path, "/api");
 }
 
-/* "v2" if the client used that spelling. */
-static struct str correlation_version(struct str target)
-{
-	return str_starts(target, STR("/api/v2/")) ? STR("v2") : STR("v1");
-}
+/* By the version in the client's spelling of the path, and whether the handler has a cache rule of its own. */
+static const char *const correlation_lines[2][2] = {
+    {"X-API-Version: v1\r\nCache-Control: no-cache\r\n", "X-API-Version: v1\r\n"},
+    {"X-API-Version: v2\r\nCache-Control: no-cache\r\n", "X-API-Version: v2\r\n"},
+};
 
 static void correlation_reply(struct http_request *req)
 {
+	bool v2 = str_starts(req->target, STR("/api/v2/"));
+
 	http_reply_value(req, "X-Request-ID", req->request_id);
-	if (!correlation_is_api(req->path))
-		return;
-	http_reply_value(req, "X-API-Version", correlation_version(req->target));
-	if (!http_reply_has(req, "Cache-Control"))
-		http_reply_value(req, "Cache-Control", STR("no-cache"));
+	if (correlation_is_api(req->path))
+		http_reply_block(req, correlation_lines[v2][http_reply_has(req, "Cache-Control")]);
 }
 
 const struct middleware middleware_correlation = {.name = "correlation", .reply = correlation_reply};

@@ -48,12 +48,12 @@ static bool pipeline_match(struct http_request *req, size_t *body_limit, struct 
 
 static void pipeline_dispatch(struct http_request *req)
 {
-	router_run(pipeline_router(req), req);
+	router_run(req);
 }
 
 static bool pipeline_body(struct http_request *req, int *status, const char *content_type, struct str *body)
 {
-	return router_body(pipeline_router(req), req, status, content_type, body);
+	return router_body(req, status, content_type, body);
 }
 
 static void pipeline_finished(struct http_request *req)

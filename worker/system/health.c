@@ -183,9 +183,21 @@ static json_t *health_document(struct http_request *req, bool *healthy)
 static struct {
 	const struct worker *worker;
 	int64_t until;
+	uint64_t turn; /* of the loop, in which they were asked last */
 	bool healthy, redis;
 	struct buf text;
 } health_kept;
+
+/* Do store and Redis say something else than when the document was made? They are asked once a turn of the loop. */
+static bool health_changed(const struct worker *w)
+{
+	uint64_t turn = loop_turns(w->loop);
+
+	if (health_kept.turn == turn)
+		return false;
+	health_kept.turn = turn;
+	return health_kept.healthy != db_healthy(w->db, NULL) || health_kept.redis != health_redis_ok(w, NULL);
+}
 
 static void health_keep(struct http_request *req)
 {
@@ -204,8 +216,7 @@ static void health_api(struct http_request *req)
 {
 	const struct worker *w = health_worker(req);
 
-	if (health_kept.worker != w || req->start_us >= health_kept.until ||
-	    health_kept.healthy != db_healthy(w->db, NULL) || health_kept.redis != health_redis_ok(w, NULL))
+	if (health_kept.worker != w || req->start_us >= health_kept.until || health_changed(w))
 		health_keep(req);
 	http_reply(req, health_kept.healthy ? 200 : 503, "application/json", buf_str(&health_kept.text));
 }
