@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The master's control socket: "status" is answered with one JSON document. Called by the supervisor; control_ask by
- * `aragorad status`. Changes nothing in the server: that is what signals are for.
+ * The master's control socket: "status" is answered with one JSON document, "migrated …" counts what `aragorad encrypt`
+ * did. Called by the supervisor; control_ask by subcommands. Changes nothing in the server: that is what signals are
+ * for.
  */
 #include "master/control.h"
 
@@ -16,6 +17,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "master/supervisor.h"
 
 #define CONTROL_CLIENTS 16
@@ -144,12 +146,45 @@ static json_t *control_status(const struct master *m)
 			 "workers", control_workers(m, now));
 }
 
+/* "migrated STORE written skipped lost damaged": counters of the server for work that another process did. */
+static json_t *control_migrated(struct str rest)
+{
+	static const char *const outcomes[] = {"migrated", "skipped"};
+	static const char *const failures[] = {"key_not_found", "damaged"};
+	int64_t n[countof(outcomes) + countof(failures)];
+	struct str store, number;
+	char label[64];
+
+	if (!str_split(&rest, ' ', &store) || store.n >= sizeof(label))
+		return NULL;
+	snprintf(label, sizeof(label), "%.*s", STR_ARG(store));
+	for (size_t i = 0; i < countof(n); i++) {
+		if (!str_split(&rest, ' ', &number) || !str_to_i64(number, 0, INT64_C(1) << 40, &n[i]))
+			return NULL;
+	}
+	for (size_t i = 0; i < countof(outcomes); i++)
+		metric_add(M_MIGRATION_RECORDS, n[i], label, outcomes[i], NULL);
+	for (size_t i = 0; i < countof(failures); i++) {
+		metric_add(M_MIGRATION_RECORDS, n[countof(outcomes) + i], label, "failed", NULL);
+		metric_add(M_MIGRATION_ERRORS, n[countof(outcomes) + i], label, failures[i], NULL);
+	}
+	return json_pack("{s:b}", "counted", 1);
+}
+
 static void control_answer(const struct master *m, const char *line, struct buf *out)
 {
-	json_t *doc = strcmp(line, "status") == 0
-			  ? control_status(m)
-			  : json_pack("{s:s, s:s}", "error", "unknown request", "request", line);
-	char *text = doc != NULL ? json_dumps(doc, JSON_COMPACT) : NULL;
+	const struct str migrated = STR("migrated ");
+	struct str said = str_of(line);
+	json_t *doc = NULL;
+	char *text;
+
+	if (str_eqz(said, "status"))
+		doc = control_status(m);
+	else if (str_starts(said, migrated))
+		doc = control_migrated(str_sub(said, migrated.n, said.n));
+	if (doc == NULL)
+		doc = json_pack("{s:s, s:s}", "error", "unknown request", "request", line);
+	text = doc != NULL ? json_dumps(doc, JSON_COMPACT) : NULL;
 
 	buf_addz(out, text != NULL ? text : "{\"error\":\"the answer cannot be built\"}");
 	buf_addc(out, '\n');
