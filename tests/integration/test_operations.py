@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 """What an operator does with the program besides serving: migrate, check, back up, restore, export, clean up, encrypt."""
 import base64
+import gzip
 import hashlib
 import json
 import os
 import sqlite3
 import subprocess
+import tarfile
+import time
 from signal import SIGKILL
 
 import pytest
@@ -138,7 +141,7 @@ def test_migrate_new_prints_what_compiles(make_server, tmp_path):
 def test_every_command_explains_itself():
     help_text = subprocess.run([binary(), "--help"], capture_output=True, text=True).stdout
     manual = (ROOT / "man/aragorad.8").read_text()
-    for name in ("migrate", "init-db", "db", "backup", "restore", "encrypt", "keygen", "check", "routes", "status", "ask"):
+    for name in ("migrate", "init-db", "db", "backup", "restore", "cleanup", "encrypt", "keygen", "check", "routes", "status", "ask"):
         out = subprocess.run([binary(), name, "--help"], capture_output=True, text=True)
         assert out.returncode == 0 and out.stdout.startswith("Usage: aragorad %s" % name), out
         assert max(map(len, out.stdout.splitlines())) <= 80, out.stdout
@@ -472,3 +475,129 @@ def test_encrypt_knows_its_stores(make_server):
     assert oct((s.data_dir / "keys/encryption.key").stat().st_mode & 0o777) == "0o600"
     run(s, "encrypt")
     assert "recoverable" not in run.stderr, "said once"
+
+
+# ---- cleanup ----
+
+DAY = 86400
+
+
+def cleanup(server, *args, code=0):
+    rows = json.loads(run(server, "cleanup", "--json", *args, code=code))
+    return {r["category"]: r for r in rows}
+
+
+def aged(path, days, content="x"):
+    """A file, or with content None a folder with a file in it, of that age."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if content is None:
+        path.mkdir()
+        (path / "inner").mkdir()
+        (path / "inner/file").write_text("y" * 100)
+    else:
+        path.write_text(content)
+    os.utime(path, (time.time() - days * DAY,) * 2)
+    return path
+
+
+def litter(data):
+    """Files by category: (those that go, those that stay)."""
+    goes = [aged(data / "sessions/old", 4, None), aged(data / "sessions/test_run", 2), aged(data / "checkpoints/c.json", 8),
+            aged(data / "root-artifacts/a.log", 8), aged(data / "root-artifacts/b", 9, None),
+            aged(data / "gone.db-wal", 0), aged(data / "gone.db-shm", 0),
+            aged(data / "backups/replaced_20260101_000000_00000000.db", 8)]
+    stays = [aged(data / "sessions/new", 2, None), aged(data / "sessions/default_telemetry", 99, None),
+             aged(data / "sessions/test_fresh", 0.5), aged(data / "checkpoints/d.json", 6), aged(data / "root-artifacts/users.db", 99),
+             aged(data / "sessions/core.db", 99), aged(data / "memory/old", 999), aged(data / "keys/other.key", 999),
+             aged(data / "users.db", 999), aged(data / "users.db-wal", 999), aged(data / "backups/notes.txt", 999)]
+    for i in range(7):
+        name = "aragora_202601%02d_000000_0000000%d.db" % (i + 1, i)
+        (goes if i < 2 else stays).append(aged(data / "backups" / name, 99))
+    (data / "sessions/link").symlink_to("/etc/passwd")
+    stays.append(data / "sessions/link")
+    return goes, stays
+
+
+def test_cleanup_by_category(server):
+    finished(server, ask(server))
+    goes, stays = litter(server.data_dir)
+    before = counts(server)
+    plan = cleanup(server, "--dry-run")
+    assert {k: r["removable"] for k, r in plan.items()} == {
+        "backups": 2, "set aside by restore": 1, "sessions": 2, "checkpoints": 1, "artifacts": 2, "logs without database": 2,
+        "event logs": 0, "journals": 0, "votes and messages to debates": 0, "idempotency keys": 0}
+    assert plan["sessions"]["found"] == 5 and plan["backups"]["keep"] == "7 days, 5 newest"
+    assert plan == cleanup(server, "--analyze-only") and all(p.exists() for p in goes + stays)
+    out = run(server, "cleanup", "--dry-run", "-v")
+    assert all("  %s\n" % p in out for p in goes) and "Dry run" in out
+    run(server, "cleanup", code=1)
+    assert "add --yes" in run.stderr and all(p.exists() for p in goes)
+    assert "removed 10 files and folders" in run(server, "cleanup", "--yes")
+    assert not any(p.exists() for p in goes) and all(p.exists() or p.is_symlink() for p in stays)
+    assert counts(server) == before and sum(r["removable"] for r in cleanup(server, "--yes").values()) == 0
+    run(server, "cleanup", "--yes", "--backup-days", "200", "--session-days", "1", "--checkpoint-days", "5")
+    assert not (server.data_dir / "sessions/new").exists() and not (server.data_dir / "checkpoints/d.json").exists()
+    run(server, "cleanup", "--backup-days", "-1", code=2)
+
+
+def test_cleanup_archives_first(server, tmp_path):
+    ids = ask(server, 3)
+    finished(server, ids)
+    with database(server) as db:
+        db.execute("UPDATE debates SET completed_at = completed_at - ? WHERE id = ?", (40 * DAY * 1000, ids[0]))
+        logged = db.execute("SELECT COUNT(*) FROM debate_events WHERE debate_id = ?", (ids[0],)).fetchone()[0]
+    db.close()
+    goes, _ = litter(server.data_dir)
+    folder = tmp_path / "archive"
+    run(server, "cleanup", "--yes", "--event-days", "30", "--journal-days", "30", "--archive-to", str(folder))
+    names = sorted(p.name for p in folder.iterdir())
+    assert len(names) == len(goes) + 2, names
+    assert not [n for n in names if n.endswith(".partial")]
+    lines = [json.loads(line) for p in folder.glob("debate_events_*.jsonl.gz") for line in gzip.open(p)]
+    assert len(lines) == logged and {line["debate_id"] for line in lines} == {ids[0]}
+    assert [line["seq"] for line in lines] == list(range(1, logged + 1))
+    with tarfile.open(next(folder.glob("old_*.tar.gz"))) as tar:
+        assert tar.extractfile("old/inner/file").read() == b"y" * 100
+    assert gzip.open(next(folder.glob("c.json_*.gz"))).read() == b"x"
+    assert "the store is whole" in run(server, "db", "check")
+    assert server.get("/api/debates/" + ids[0]).json()["status"] == "completed"
+    # What cannot be archived is not removed.
+    p = aged(server.data_dir / "checkpoints/e.json", 30)
+    (tmp_path / "file").write_text("")
+    run(server, "cleanup", "--yes", "--archive-to", str(tmp_path / "file"), code=1)
+    assert p.exists()
+
+
+@pytest.mark.server({"providers": {"demo": {"delay_ms": 300}}})
+def test_cleanup_leaves_what_runs(server):
+    running = ask(server, rounds=3)[0]
+    wait_until(lambda: server.get("/api/debates/" + running).json()["status"] == "running", what="a running debate")
+    kept = aged(server.data_dir / ("checkpoints/%s.json" % running), 99)
+    with database(server) as db:
+        db.execute("INSERT INTO idempotency_keys VALUES ('o', 'p', 'r', 'k1', 'h', ?, 1)", (running,))
+        db.execute("INSERT INTO idempotency_keys VALUES ('o', 'p', 'r', 'k2', 'h', 'over', 1)")
+    db.close()
+    # A debate that has not ended has no age.
+    run(server, "cleanup", "--yes", "--event-days", "1", "--journal-days", "1")
+    assert kept.exists()
+    with database(server) as db:
+        assert db.execute("SELECT key FROM idempotency_keys").fetchall() == [("k1",)]
+    db.close()
+    finished(server, [running])
+    assert "the store is whole" in run(server, "db", "check")
+
+
+def test_cleanup_killed_and_again(server, tmp_path):
+    ids = ask(server, 4)
+    finished(server, ids)
+    with database(server) as db:
+        db.execute("UPDATE debates SET completed_at = 1")
+    db.close()
+    how = ("cleanup", "--yes", "--event-days", "1", "--archive-to", str(tmp_path / "a"))
+    run(server, *how, code=-SIGKILL, env={"ARAGORA_FAULT": "cleanup.before_commit=kill@3"})
+    left = counts(server)["debate_events"]
+    assert left > 0 and "the store is whole" in run(server, "db", "check")
+    run(server, *how)
+    assert counts(server)["debate_events"] == 0
+    lines = [json.loads(line) for p in (tmp_path / "a").glob("*.jsonl.gz") for line in gzip.open(p)]
+    assert {line["debate_id"] for line in lines} == set(ids), "archived before it was removed"
