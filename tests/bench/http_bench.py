@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Plain HTTP beside nginx: GET /api/health with the whole chain and an access log, kept, pipelined and on new connections.
+"""Plain HTTP beside nginx: GET /api/health with the whole chain and an access log, kept, pipelined and on new connections;
+static files of 10 KB and 1 MB, which nginx sends with sendfile and an open_file_cache of a second, as we do.
 
 Both servers have one worker, bound to the same core; the load comes from the other one. nginx answers `return 200` with as
 many bytes on the wire as our reply has and writes its combined log through a 32 KiB buffer. The two are measured in turn
@@ -55,18 +56,24 @@ def ask(s, path="/api/health"):
 
 
 class Nginx:
-    """One worker that answers `size` bytes, head and body together."""
+    """One worker that answers `size` bytes, head and body together; or the files of a folder."""
 
-    def __init__(self, size):
+    def __init__(self, size, root=None):
         self.folder, self.port = tempfile.mkdtemp(prefix="aragora-bench."), free_port()
-        self.start(1)
+        if root:
+            self.start(f"root {root}; sendfile on; open_file_cache max=1000; open_file_cache_valid 1s;")
+            return
+        self.answer(1)
         with connect(self.port) as s:
             head = len(ask(s)) - 1
         self.stop()
         self.port = free_port()
-        self.start(max(size - head - 3, 1))
+        self.answer(max(size - head - 3, 1))
 
-    def start(self, body):
+    def answer(self, body):
+        self.start(f"default_type application/json; return 200 '{'x' * body}';")
+
+    def start(self, location):
         conf = os.path.join(self.folder, "nginx.conf")
         with open(conf, "w") as f:
             f.write(f"""daemon off; worker_processes 1; pid {self.folder}/pid; error_log {self.folder}/error.log;
@@ -74,7 +81,7 @@ events {{ worker_connections 20000; }} worker_rlimit_nofile 40000;
 http {{ access_log {self.folder}/access combined buffer=32k flush=1s; keepalive_requests 100000000; keepalive_timeout 60s;
 client_body_temp_path {self.folder}/a; proxy_temp_path {self.folder}/b; fastcgi_temp_path {self.folder}/c;
 uwsgi_temp_path {self.folder}/d; scgi_temp_path {self.folder}/e;
-server {{ listen 127.0.0.1:{self.port} backlog=4096; location / {{ default_type application/json; return 200 '{"x" * body}'; }} }} }}
+server {{ listen 127.0.0.1:{self.port} backlog=4096; location / {{ {location} }} }} }}
 """)
         self.process = subprocess.Popen(["nginx", "-c", conf, "-p", self.folder])
         for _ in range(1000):
@@ -98,16 +105,16 @@ def wrk(port, *extra, path="/api/health"):
     return int(re.search(r"(\d+) requests in", out).group(1))
 
 
-def measure(pid, port, *extra):
+def measure(pid, port, *extra, **kw):
     before = cpu_seconds(pid)
-    n = wrk(port, *extra)
+    n = wrk(port, *extra, **kw)
     return 1e6 * (cpu_seconds(pid) - before) / n
 
 
-def compare(what, goal, ours, theirs, *extra, inverse=False):
+def compare(what, goal, ours, theirs, *extra, inverse=False, **kw):
     rows = []
     for i in range(RUNS + 1):
-        row = measure(ours.process.pid, ours.port, *extra), measure(theirs.process.pid, theirs.port, *extra)
+        row = measure(ours.process.pid, ours.port, *extra, **kw), measure(theirs.process.pid, theirs.port, *extra, **kw)
         if i > 0:  # the first one warms
             rows.append(row)
     a, b = (statistics.median(r[i] for r in rows) for i in (0, 1))
@@ -130,6 +137,23 @@ def requests():
     compare("  keep-alive", "<= 1.0", ours, theirs)
     compare("  16 pipelined", ">= 6", ours, theirs, "-s", script, inverse=True)
     compare("  new connection per request", "<= 1.1", ours, theirs, "-H", "Connection: close")
+    ours.stop()
+    theirs.stop()
+
+
+def static_files():
+    root = tempfile.mkdtemp(prefix="aragora-bench.")
+    os.chmod(root, 0o755)
+    for name, size in (("10k.js", 10000), ("1m.js", 1 << 20)):
+        with open(os.path.join(root, name), "wb") as f:
+            f.write(os.urandom(size))
+    time.sleep(2.5)  # a younger file is looked at more closely
+    ours, theirs = Server(1, OURS + f"\nstatic: {{root: {root}}}", access=True), Nginx(0, root)
+    for s in (ours, theirs):
+        pin(s.process.pid, SERVER_CORE)
+    print(f"static files, kept connections, access log to a file; median of {RUNS} runs")
+    compare("  10 KB", "<= 1.0", ours, theirs, path="/10k.js")
+    compare("  1 MB", "<= 1.1", ours, theirs, path="/1m.js")
     ours.stop()
     theirs.stop()
 
@@ -172,6 +196,7 @@ if __name__ == "__main__":
     import resource
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     requests()
+    static_files()
     subprocess.run([os.environ.get("ROUTE_BENCH", "build/release/tests/bench/route_bench")], check=True)
     start()
     idle()
