@@ -163,6 +163,15 @@ struct conf {
 		int64_t event_buffer;     /* newest frames kept per topic, 256; ARAGORA_EVENT_BUFFER_SIZE */
 	} debates;
 	struct {
+		int64_t max_concurrent, timeout, dns_timeout;
+		int64_t max_retries, retry_base, retry_cap; /* 5, 1 s, 300 s */
+		int64_t max_age, block;
+		int64_t breaker_failures, breaker_cooldown;
+		char *secret;   /* secret; of callbacks that bring none; "" = unsigned */
+		int allow_http; /* enum conf_auto: auto = in development */
+		struct conf_list allow_private;
+	} deliveries;
+	struct {
 		char *url;
 		char *from;
 	} smtp; /* url: secret */

@@ -35,6 +35,12 @@ struct str json_text(struct arena *a, const json_t *j);
  */
 struct str json_canonical(struct arena *a, const json_t *j);
 
+/*
+ * As Python's json.dumps writes it by default: separators ", " and ": ", order of insertion, ASCII only (\uXXXX), real
+ * numbers as repr() does. In the arena.
+ */
+struct str json_python(struct arena *a, const json_t *j);
+
 /* Members with defaults; wrong types give the default. Strings stay inside j. */
 struct str json_get_str(const json_t *obj, const char *key, struct str dflt);
 int64_t json_get_int(const json_t *obj, const char *key, int64_t dflt);

@@ -29,6 +29,9 @@ enum metric_set {
 	SET_REASONS,
 	SET_CIPHER,
 	SET_STORES,
+	SET_DELIVERIES,
+	SET_EVENTS,
+	SET_FORMATS,
 	SET_CIPHER_ERRORS,
 	SET_RECORDS,
 	SET_REDIS,
@@ -67,6 +70,9 @@ static const char *const metric_reasons[] = {"missing", "invalid", "expired", "f
 static const char *const metric_cipher[] = {"encrypt", "decrypt", NULL};
 /* The stores of worker/secrets.c that keep secret fields, and what else is encrypted. */
 static const char *const metric_stores[] = {"deliveries", "backup", NULL};
+static const char *const metric_deliveries[] = {"delivered", "retrying", "dead", "uncertain", NULL};
+static const char *const metric_events[] = {"debate_end", NULL};
+static const char *const metric_formats[] = {"webhook", NULL};
 static const char *const metric_cipher_errors[] = {"key_not_found", "tampered", "damaged", "cipher",
 						   "size",          "storage",  NULL};
 static const char *const metric_records[] = {"migrated", "skipped", "failed", NULL};
@@ -145,6 +151,20 @@ static const struct metric_desc metric_table[] = {
 		.help = "Time from sending a command to reading its answer."},
 	[M_BUS_NODES] = {"aragora_bus_node_messages_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_NODES}},
 		.help = "Hints between nodes; lost: not sent because Redis was away (readers find the events in the log)."},
+	[M_WEBHOOK_DELIVERIES] = {"aragora_webhook_deliveries_total", METRIC_COUNTER, FOLD_SUM,
+		{{"status", SET_DELIVERIES}, {"event_type", SET_EVENTS}}, .help = "Attempts to deliver, by what came of them."},
+	[M_WEBHOOK_LATENCY] = {"aragora_webhook_delivery_latency_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"event_type", SET_EVENTS}},
+		LE_REQUEST, .help = "Time of attempts that delivered."},
+	[M_WEBHOOK_RETRIES] = {"aragora_webhook_retries_total", METRIC_COUNTER, FOLD_SUM, {{"event_type", SET_EVENTS}},
+		.help = "Attempts after which another one was planned."},
+	[M_WEBHOOK_DEAD] = {"aragora_webhook_dead_lettered_total", METRIC_COUNTER, FOLD_SUM, {{"event_type", SET_EVENTS}},
+		.help = "Deliveries that were given up."},
+	[M_WEBHOOK_BREAKER] = {"aragora_webhook_circuit_breaker_state", METRIC_GAUGE, FOLD_LAST, {{"endpoint", SET_FORMATS}},
+		.help = "Circuit breakers of endpoints: 0 all closed, 1 at least one open."},
+	[M_DELIVERIES_ACTIVE] = {"aragora_deliveries_active", METRIC_GAUGE, FOLD_SUM, .help = "Deliveries being sent now."},
+	[M_DELIVERIES_PENDING] = {"aragora_deliveries_pending", METRIC_GAUGE, FOLD_LAST, .help = "Deliveries waiting to be sent."},
+	[M_DELIVERIES_DEAD] = {"aragora_deliveries_dead_letters", METRIC_GAUGE, FOLD_LAST, .help = "Deliveries given up and kept."},
+	[M_DELIVERIES_OLDEST] = {"aragora_deliveries_oldest_seconds", METRIC_GAUGE, FOLD_LAST, .help = "Age of the oldest waiting delivery."},
 };
 /* clang-format on */
 _Static_assert(countof(metric_table) == METRIC_MAX, "one row per metric");
@@ -182,6 +202,9 @@ static struct {
 	    [SET_REASONS] = {metric_reasons, countof(metric_reasons) - 1},
 	    [SET_CIPHER] = {metric_cipher, countof(metric_cipher) - 1},
 	    [SET_STORES] = {metric_stores, countof(metric_stores) - 1},
+	    [SET_DELIVERIES] = {metric_deliveries, countof(metric_deliveries) - 1},
+	    [SET_EVENTS] = {metric_events, countof(metric_events) - 1},
+	    [SET_FORMATS] = {metric_formats, countof(metric_formats) - 1},
 	    [SET_CIPHER_ERRORS] = {metric_cipher_errors, countof(metric_cipher_errors) - 1},
 	    [SET_RECORDS] = {metric_records, countof(metric_records) - 1},
 	    [SET_REDIS] = {metric_redis, countof(metric_redis) - 1},

@@ -59,6 +59,16 @@ enum metric_id {
 	M_REDIS_COMMANDS,     /* aragora_redis_commands_total{outcome} ok error abandoned */
 	M_REDIS_LATENCY,      /* aragora_redis_latency_seconds histogram */
 	M_BUS_NODES,          /* aragora_bus_node_messages_total{direction} in out lost */
+	M_WEBHOOK_DELIVERIES, /* aragora_webhook_deliveries_total{status,event_type} delivered retrying dead uncertain
+			       */
+	M_WEBHOOK_LATENCY,    /* aragora_webhook_delivery_latency_seconds{event_type} of delivered ones */
+	M_WEBHOOK_RETRIES,    /* aragora_webhook_retries_total{event_type} */
+	M_WEBHOOK_DEAD,       /* aragora_webhook_dead_lettered_total{event_type} */
+	M_WEBHOOK_BREAKER,   /* aragora_webhook_circuit_breaker_state{endpoint} 0 all closed 1 one is open, FOLD_LAST */
+	M_DELIVERIES_ACTIVE, /* aragora_deliveries_active */
+	M_DELIVERIES_PENDING, /* aragora_deliveries_pending, set by the clerk, FOLD_LAST */
+	M_DELIVERIES_DEAD,    /* aragora_deliveries_dead_letters, the same */
+	M_DELIVERIES_OLDEST,  /* aragora_deliveries_oldest_seconds, the same */
 	METRIC_MAX
 };
 

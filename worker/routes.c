@@ -4,6 +4,7 @@
  */
 #include "worker/agents/agent.h"
 #include "worker/debate/debate.h"
+#include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/ranking/ranking.h"
@@ -26,6 +27,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    agents_routes,
 	    ranking_routes,
 	    receipt_routes,
+	    delivery_routes,
 	};
 
 	return router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);

@@ -95,7 +95,51 @@ static const char down_0001[] =
     " DROP TABLE processes; DROP TABLE usage_ledger; DROP TABLE debate_inbox;"
     " DROP TABLE debate_steps; DROP TABLE debate_events; DROP TABLE debates;";
 
+static const char up_deliveries[] =
+    /* Where the end of a debate is told; secret is an envelope, or empty. endpoint orders deliveries. */
+    "CREATE TABLE debate_callbacks ("
+    " debate_id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, url TEXT NOT NULL,"
+    " endpoint TEXT NOT NULL, secret TEXT NOT NULL DEFAULT '', created_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    /*
+     * The outbox. state: pending, sending, retrying, delivered, dead. The oldest open row of an endpoint goes first,
+     * until blocks_until; owner and epoch fence the process that sends. tries counts all attempts, attempts those since
+     * the row is due anew (since).
+     */
+    "CREATE TABLE deliveries ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, debate_id TEXT NOT NULL,"
+    " format TEXT NOT NULL, event TEXT NOT NULL, endpoint TEXT NOT NULL, target TEXT NOT NULL, payload TEXT NOT NULL,"
+    " state TEXT NOT NULL, position INTEGER NOT NULL, owner TEXT NOT NULL DEFAULT '',"
+    " epoch INTEGER NOT NULL DEFAULT 0, crashes INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,"
+    " tries INTEGER NOT NULL DEFAULT 0, since INTEGER NOT NULL, next_at INTEGER NOT NULL,"
+    " blocks_until INTEGER NOT NULL DEFAULT 0, last_error TEXT NOT NULL DEFAULT '',"
+    " last_status INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,"
+    " delivered_at INTEGER, dead_at INTEGER"
+    ") STRICT;"
+    "CREATE INDEX deliveries_due ON deliveries(next_at) WHERE state IN ('pending', 'retrying');"
+    "CREATE INDEX deliveries_order ON deliveries(endpoint, position, id) WHERE state IN ('pending', 'retrying');"
+    "CREATE INDEX deliveries_last ON deliveries(endpoint, position);"
+    "CREATE INDEX deliveries_debate ON deliveries(debate_id);"
+    "CREATE INDEX deliveries_dead ON deliveries(workspace_id, dead_at) WHERE state = 'dead';"
+    "CREATE INDEX deliveries_done ON deliveries(delivered_at) WHERE state = 'delivered';"
+    "CREATE UNIQUE INDEX deliveries_in_flight ON deliveries(endpoint) WHERE state = 'sending';"
+    /* state: sending (no outcome yet), delivered, failed, uncertain. */
+    "CREATE TABLE delivery_attempts ("
+    " delivery_id TEXT NOT NULL, n INTEGER NOT NULL, owner TEXT NOT NULL, state TEXT NOT NULL,"
+    " status INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', started_at INTEGER NOT NULL, ended_at INTEGER,"
+    " PRIMARY KEY (delivery_id, n)"
+    ") STRICT, WITHOUT ROWID;"
+    /* Breakers: failures in a row; nothing is sent there before open_until. */
+    "CREATE TABLE delivery_endpoints ("
+    " endpoint TEXT PRIMARY KEY NOT NULL, failures INTEGER NOT NULL, open_until INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;";
+
+static const char down_deliveries[] =
+    "DROP TABLE delivery_endpoints; DROP TABLE delivery_attempts; DROP TABLE deliveries; DROP TABLE debate_callbacks;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
+    {2, "callbacks, deliveries", up_deliveries, down_deliveries},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

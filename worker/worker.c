@@ -21,6 +21,7 @@
 #include "common/title.h"
 #include "worker/agents/agent.h"
 #include "worker/debate/debate.h"
+#include "worker/delivery/delivery.h"
 #include "worker/http/http.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/receipts/receipt.h"
@@ -203,6 +204,7 @@ static void worker_begin_end(struct worker_process *p, enum worker_end end)
 	}
 	stream_drain(p->w.stream, spread);
 	http_server_drain(p->w.http, spread);
+	deliveries_drain(p->w.deliveries, end == END_STOP ? c->server.graceful_timeout : 0);
 	runner_drain(p->w.runner, end == END_STOP ? c->server.graceful_timeout : 0, worker_debates_left, p);
 	loop_timer_set(&p->limit, end == END_STOP ? c->server.graceful_timeout + 5 * SEC_US
 						  : c->debates.agent_timeout + c->server.graceful_timeout);
@@ -277,6 +279,9 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->fetch = fetch_open(w->loop, w->slow);
 	w->agents = agents_open(w);
 	w->stream = stream_open(w);
+	w->deliveries = deliveries_open(w, err);
+	if (w->deliveries == NULL)
+		return false;
 	w->runner = runner_open(w, err);
 	if (w->runner == NULL)
 		return false;
@@ -299,6 +304,7 @@ static void worker_close_parts(struct worker *w)
 	agents_close(w->agents);
 	fetch_close(w->fetch);
 	runner_close(w->runner);
+	deliveries_close(w->deliveries);
 	receipt_keys_close(w->receipt_keys);
 	db_close(w->db);
 	redis_close(w->redis);
@@ -415,8 +421,10 @@ int worker_main(const struct worker_start *start)
 	atomic_store(&p->slot->state, SLOT_SERVING);
 	worker_show_title(p, "serving");
 	worker_say(start->ready_fd, "1");
-	if (start->conf->server.role != ROLE_WEB)
+	if (start->conf->server.role != ROLE_WEB) {
 		runner_start(p->w.runner);
+		deliveries_start(p->w.deliveries);
+	}
 	log_info("worker", "serving", KV_I("generation", start->generation), KV_S("incarnation", p->w.incarnation));
 	loop_run(p->w.loop);
 	code = worker_leave(p);

@@ -18,6 +18,7 @@
 struct agents;
 struct files;
 struct bus_redis;
+struct deliveries;
 struct receipt_keys;
 struct redis;
 struct router;
@@ -42,6 +43,7 @@ struct worker {
 	struct agents *agents;
 	struct stream *stream;
 	struct runner *runner;
+	struct deliveries *deliveries;
 	struct receipt_keys *receipt_keys;
 	struct files *files; /* of the web application */
 	struct router *router;

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "worker/debate/export.h"
 #include "worker/debate/view.h"
+#include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
@@ -118,12 +119,34 @@ static struct str api_body_hash(struct http_request *req)
 	return arena_str(req->arena, str_of(hex));
 }
 
+/* Reads the body into plan and callback. False after having replied, with every bad field. */
+CO_FN static bool api_resolve(struct http_request *req, const json_t *body, json_t **plan, struct callback *callback)
+{
+	struct worker *w = api_worker(req);
+	struct error err = ERROR_INIT, callback_err = ERROR_INIT;
+	json_t *problems, *problem;
+	bool ok = plan_resolve(w->conf, req->arena, body, plan, &problems, &err);
+
+	if (!callback_parse(w, req->arena, body, &req->ctx, callback, &callback_err)) {
+		problem = json_pack("{s:s, s:s, s:s}", "field", callback_err.field, "code", err_wire(callback_err.code),
+				    "message", callback_err.msg);
+		json_array_append_new(problems, problem);
+		if (ok)
+			err = callback_err;
+		ok = false;
+	}
+	if (!ok)
+		api_invalid(req, &err, problems);
+	return ok;
+}
+
 CO_FN static void api_create(struct http_request *req)
 {
 	struct worker *w = api_worker(req);
 	struct str key = http_field(req, "Idempotency-Key"), id = STR_NONE;
 	struct error err = ERROR_INIT;
-	json_t *body = api_body(req), *plan, *problems;
+	json_t *body = api_body(req), *plan;
+	struct callback callback;
 	bool replayed = false;
 
 	if (body == NULL)
@@ -133,12 +156,10 @@ CO_FN static void api_create(struct http_request *req)
 		http_reply_error(req, &err);
 		return;
 	}
-	if (!plan_resolve(w->conf, req->arena, body, &plan, &problems, &err)) {
-		api_invalid(req, &err, problems);
+	if (!api_resolve(req, body, &plan, &callback))
 		return;
-	}
-	if (!debate_create(w, req->arena, &req->ctx, plan, json_get_obj(body, "metadata"), key, api_body_hash(req), &id,
-			   &replayed, &err)) {
+	if (!debate_create(w, req->arena, &req->ctx, plan, json_get_obj(body, "metadata"), &callback, key,
+			   api_body_hash(req), &id, &replayed, &err)) {
 		if (err.code == ERR_UNAVAILABLE)
 			http_reply_field(req, "Retry-After", "30");
 		http_reply_error(req, &err);
@@ -310,10 +331,21 @@ CO_FN static void api_search(struct http_request *req)
 
 CO_FN static void api_show(struct http_request *req)
 {
+	struct error err = ERROR_INIT;
 	struct debate_row row;
+	json_t *callback, *o;
 
-	if (api_get(req, &row))
-		http_reply_json(req, 200, view_debate(req->arena, &row));
+	if (!api_get(req, &row))
+		return;
+	callback = callback_view(api_worker(req), req->arena, &req->ctx, row.id, &err);
+	if (callback == NULL) {
+		http_reply_error(req, &err);
+		return;
+	}
+	o = view_debate(req->arena, &row);
+	if (!json_is_null(callback))
+		json_object_set_new(o, "callback", callback);
+	http_reply_json(req, 200, o);
 }
 
 CO_FN static void api_status(struct http_request *req)

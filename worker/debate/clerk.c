@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/metrics.h"
+#include "worker/delivery/delivery.h"
 #include "worker/worker.h"
 
 #define CLERK_FRESH_US (300 * MS_US)
@@ -181,6 +182,13 @@ CO_FN static bool clerk_orphan(struct clerk *c, struct str owner)
 	return true;
 }
 
+/* Deliveries first: with its row in `processes` the process is forgotten. */
+CO_FN static void clerk_bury(struct clerk *c, struct str owner)
+{
+	if (deliveries_take_over(c->w->deliveries, owner))
+		(void)clerk_orphan(c, owner);
+}
+
 CO_FN static void clerk_leases(struct clerk *c)
 {
 	struct arena *a = arena_new(0);
@@ -190,15 +198,15 @@ CO_FN static void clerk_leases(struct clerk *c)
 	size_t i;
 
 	if (db_query(c->w->db, a,
-		     "SELECT DISTINCT d.owner, p.node_id, p.beat FROM debates d LEFT JOIN processes p ON p.incarnation "
-		     "= d.owner"
-		     " WHERE d.status = 'running' AND d.owner <> ''",
+		     "SELECT o.owner, p.node_id, p.beat FROM (SELECT owner FROM debates WHERE status = 'running'"
+		     " AND owner <> '' UNION SELECT owner FROM deliveries WHERE state = 'sending') o"
+		     " LEFT JOIN processes p ON p.incarnation = o.owner",
 		     DB_NO_ARGS, &rows, &err) &&
 	    rows.count > 0)
 		s = clerk_scan(c);
 	for (i = 0; s != NULL && i < rows.count; i++)
 		if (clerk_dead(c, s, db_str(&rows, i, 0), db_str(&rows, i, 1), db_int(&rows, i, 2)))
-			(void)clerk_orphan(c, db_str(&rows, i, 0));
+			clerk_bury(c, db_str(&rows, i, 0));
 	if (s != NULL)
 		clerk_scan_free(s);
 	arena_free(a);
@@ -241,6 +249,7 @@ CO_FN static void clerk_work(void *arg)
 
 	clerk_leases(c);
 	clerk_queue(c);
+	deliveries_look(c->w->deliveries);
 	clerk_checkpoint(c);
 	c->working = false;
 }

@@ -29,6 +29,7 @@
 
 #define ENGINE_VERSION 1
 
+struct callback;
 struct route_table;
 struct runner;
 struct worker;
@@ -58,8 +59,8 @@ struct debate_row {
  * = true, with another body ERR_UNPROCESSABLE. ERR_UNAVAILABLE above debates.max_queued.
  */
 CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan,
-			 const json_t *metadata, struct str idempotency_key, struct str body_hash, struct str *id,
-			 bool *replayed, struct error *err) MUST_CHECK;
+			 const json_t *metadata, const struct callback *callback, struct str idempotency_key,
+			 struct str body_hash, struct str *id, bool *replayed, struct error *err) MUST_CHECK;
 /* ERR_NOT_FOUND also for another workspace's. `ref` is an id or a slug. */
 CO_FN bool debate_get(struct db *db, struct arena *a, const struct context *ctx, struct str ref, struct debate_row *row,
 		      struct error *err) MUST_CHECK;

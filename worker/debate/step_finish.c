@@ -9,9 +9,9 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "worker/debate/effects.h"
 #include "worker/debate/journal.h"
-#include "worker/ranking/ranking.h"
-#include "worker/receipts/receipt.h"
+#include "worker/delivery/delivery.h"
 #include "worker/worker.h"
 
 /* How a result's status is stored and shown (rest-core 4.1). */
@@ -117,54 +117,31 @@ static void step_emit_failure(struct step *s, const json_t *result, size_t end)
 			    step_ends[end].result, "fatal", 1, "recoverable", 0));
 }
 
-/* Receipt and ratings of a decided debate join the batch through this; their events precede debate_end. */
+/* What the finishing batch holds besides the journal. */
 struct step_effects {
 	struct step_finish *finish;
-	json_t *receipt;
-	const json_t *ratings;
-	struct error err;
-	json_t *events;
+	struct debate_ending ending;
 };
-
-/* Demo agents are never rated; nor is anybody on ratings that were not read (a cancel came in between). */
-static bool step_rated(const struct debate *d, const struct step_effects *e)
-{
-	return !d->plan.demo && e->ratings != NULL;
-}
 
 static void step_effects_add(struct db_batch *b, struct debate *d, void *arg, int64_t now_ms)
 {
 	struct step_effects *e = arg;
-	json_t *again = NULL, *events = json_array();
 
 	step_finish_row(b, d, e->finish, now_ms);
-	if (e->receipt == NULL) {
-		json_decref(events);
-		return;
-	}
-	/* Built anew for each try of the batch; both are functions of the result, so the bytes are the same. */
-	if (!receipt_add(b, d->w->receipt_keys, &d->ctx, e->finish->result,
-			 json_get_int(e->finish->result, "ended_at_ms", now_ms), &again, &e->err) ||
-	    (step_rated(d, e) && !ranking_add(b, &d->ctx, e->finish->result, e->ratings, events, &e->err)))
-		log_error("debate", "an effect of the end failed", KV_S("reason", e->err.msg));
-	json_decref(again);
-	json_decref(events);
+	debate_effects(b, &e->ending);
 }
 
-/* The receipt and the rating events must be known before the events are numbered: built once into a scratch batch. */
-static void step_effects_prepare(struct debate *d, const json_t *result, struct step_effects *e)
+/* The receipt and the events of effects must be known before the events are numbered: made once into a scratch batch.
+ */
+static void step_effects_prepare(struct debate *d, struct step_effects *e)
 {
 	struct db_batch *scratch = db_batch_new(d->w->db);
 
-	if (!receipt_add(scratch, d->w->receipt_keys, &d->ctx, result, json_get_int(result, "ended_at_ms", 0),
-			 &e->receipt, &e->err))
-		log_error("debate", "no receipt can be made", KV_S("reason", e->err.msg));
-	if (step_rated(d, e) && !ranking_add(scratch, &d->ctx, result, e->ratings, e->events, &e->err))
-		log_error("debate", "no rating can be made", KV_S("reason", e->err.msg));
+	debate_effects(scratch, &e->ending);
 	db_batch_free(scratch);
 }
 
-static void step_emit_effects(struct step *s, const struct step_effects *e)
+static void step_emit_effects(struct step *s, const struct debate_ending *e)
 {
 	size_t i;
 
@@ -209,14 +186,14 @@ CO_FN static bool step_finish_commit(struct debate *d, const json_t *result, str
 	bool ok;
 
 	step_open(&s, d, "finish");
-	if (strcmp(step_ends[f->end].stored, "completed") == 0)
-		step_effects_prepare(d, result, e);
-	if (e->receipt != NULL)
-		f->receipt_id = json_string_value(json_object_get(e->receipt, "receipt_id"));
+	step_effects_prepare(d, e);
+	/* Its own copy: the next try of the batch makes the receipt anew. */
+	if (e->ending.receipt != NULL)
+		f->receipt_id = arena_str(d->arena, json_get_str(e->ending.receipt, "receipt_id", STR(""))).p;
 	step_emit_failure(&s, result, f->end);
-	step_emit_effects(&s, e);
+	step_emit_effects(&s, &e->ending);
 	step_emit(&s, "debate_end", NULL, (int)json_get_int(result, "rounds_used", 0),
-		  step_end_data(d, result, e->receipt));
+		  step_end_data(d, result, e->ending.receipt));
 	ok = step_commit(&s, &(struct step_write){.extra = step_effects_add, .extra_arg = e});
 	step_close(&s);
 	return ok;
@@ -225,28 +202,30 @@ CO_FN static bool step_finish_commit(struct debate *d, const json_t *result, str
 CO_FN bool debate_finish(struct debate *d, json_t *result)
 {
 	struct step_finish f = {.result = result, .end = step_end_of(result)};
-	struct step_effects e = {.finish = &f, .err = ERROR_INIT};
+	struct step_effects e = {
+	    .finish = &f, .ending = {.w = d->w, .ctx = &d->ctx, .result = result, .status = step_ends[f.end].stored}};
 	bool ok = true;
 
 	if (d->replaying) {
 		d->replayed_result = result;
 		return true;
 	}
-	if (!step_ratings(d, "finish.ratings", &e.ratings) && d->stop != STOP_CANCELLED && d->stop != STOP_TIMEOUT) {
+	if (!step_ratings(d, "finish.ratings", &e.ending.ratings) && d->stop != STOP_CANCELLED &&
+	    d->stop != STOP_TIMEOUT) {
 		json_decref(result);
 		return false;
 	}
 	if (json_object_get(result, "ended_at_ms") == NULL) /* cut short: no step has journalled its end */
 		json_put_int(result, "ended_at_ms", clock_wall_ms());
+	e.ending.at_ms = json_get_int(result, "ended_at_ms", 0);
 	f.text = json_canonical(d->arena, result);
-	e.events = json_array();
 	ok = step_finish_commit(d, result, &f, &e);
 	if (ok) {
 		d->finished = true;
+		deliveries_hint(d->w->deliveries);
 		step_count_end(d, result, f.end);
 	}
-	json_decref(e.events);
-	json_decref(e.receipt);
+	debate_ending_free(&e.ending);
 	json_decref(result);
 	return ok;
 }

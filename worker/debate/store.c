@@ -11,6 +11,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "worker/debate/run.h"
+#include "worker/delivery/delivery.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
@@ -168,8 +169,8 @@ static struct db_batch *store_create_batch(struct worker *w, struct arena *a, co
 }
 
 CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan,
-			 const json_t *metadata, struct str idempotency_key, struct str body_hash, struct str *id,
-			 bool *replayed, struct error *err)
+			 const json_t *metadata, const struct callback *callback, struct str idempotency_key,
+			 struct str body_hash, struct str *id, bool *replayed, struct error *err)
 {
 	int64_t now = clock_wall_ms();
 	struct db_batch *b;
@@ -189,6 +190,10 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 	ids_uuid7(uuid);
 	*id = arena_str(a, str_of(uuid));
 	b = store_create_batch(w, a, ctx, plan, metadata, *id, slug, now);
+	if (!callback_create(w, b, ctx, *id, callback, err)) {
+		db_batch_free(b);
+		return false;
+	}
 	if (idempotency_key.n > 0)
 		db_batch_add(
 		    b,
@@ -322,6 +327,7 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 		     DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id)), 1);
 	for (i = 0; i < countof(rest); i++)
 		db_batch_add(b, rest[i], DB_ARGS(DB_S(id)), DB_ANY);
+	callback_forget(b, id);
 	if (db_commit(db, b, err))
 		return true;
 	if (err->code == ERR_FENCED)
