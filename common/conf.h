@@ -66,6 +66,7 @@ struct conf {
 		int64_t stall_timeout;
 		int64_t request_timeout;
 		int64_t graceful_timeout; /* 30 s production, 10 s development when not set */
+		int strict_startup;       /* a degraded phase ends the start */
 		int64_t boot_timeout;     /* a worker not serving by then failed to boot; 30 s */
 		int64_t keepalive;
 		int64_t head_timeout;  /* 10 s */
@@ -107,6 +108,7 @@ struct conf {
 		int64_t pool_size;
 		int64_t pool_timeout;
 		int64_t min_free_bytes; /* below it the store is degraded; 16 MiB */
+		int required;           /* ARAGORA_REQUIRE_DATABASE: a database server, no file */
 		int auto_migrate;       /* at the start; else pending migrations refuse it */
 		char *encryption_key;   /* secret; see keyring.h; "" = data_dir/keys */
 	} storage;

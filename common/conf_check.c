@@ -40,6 +40,8 @@ static void conf_check_build(struct conf_loader *l)
 		conf_wrong(l, "storage.dsn", "postgres is not supported by this build; use sqlite (leave it empty)");
 	if (c->storage.backend != 0)
 		conf_wrong(l, "storage.backend", "postgres is not supported by this build; use sqlite");
+	if (c->storage.required && c->storage.backend == 0)
+		conf_wrong(l, "storage.required", "demands a database server, but storage.dsn (DATABASE_URL) is empty");
 	if (c->redis.url[0] != '\0' && !redis_url_parse(str_of(c->redis.url), &redis, &err))
 		conf_wrong(l, "redis.url", err.msg);
 }

@@ -111,6 +111,8 @@ const struct conf_key conf_table[] = {
 	{"server.graceful_timeout", DURATION(0, DAY), .flags = CONF_RELOAD, AT(server.graceful_timeout),
 	 .dflt = "10", .production = "30", .env = "",
 	 .help = "How long running requests and debates may go on after TERM."},
+	{"server.strict_startup", .type = CONF_BOOL, AT(server.strict_startup), .dflt = "false", .env = "ARAGORA_STRICT_STARTUP",
+	 .help = "Refuse to start when a backend that is configured cannot be reached; else serve without it and say so."},
 	{"server.boot_timeout", DURATION(100 * MS, DAY), .flags = CONF_RELOAD, AT(server.boot_timeout), .dflt = "30",
 	 .env = "", .help = "A worker that does not serve by then has failed to start."},
 	{"server.keepalive", DURATION(0, DAY), .flags = CONF_RELOAD, AT(server.keepalive), .dflt = "5", .env = "",
@@ -188,6 +190,8 @@ const struct conf_key conf_table[] = {
 	{"storage.auto_migrate", .type = CONF_BOOL, AT(storage.auto_migrate), .dflt = "true",
 	 .env = "ARAGORA_AUTO_MIGRATE_ON_STARTUP",
 	 .help = "Bring the tables up to date at the start; false: a start with pending migrations is refused."},
+	{"storage.required", .type = CONF_BOOL, AT(storage.required), .dflt = "false", .env = "ARAGORA_REQUIRE_DATABASE",
+	 .help = "Demand a database server: a start without storage.dsn is refused instead of using a file of this machine."},
 	{"storage.encryption_key", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_SECRET, AT(storage.encryption_key), .dflt = "",
 	 .env = "ARAGORA_ENCRYPTION_KEY ENCRYPTION_KEY",
 	 .help = "Keys of secret fields and backups: 64 hexadecimal digits or base64 of 32 bytes each, by commas. The first "

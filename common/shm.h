@@ -42,6 +42,19 @@ struct shm_slot {
 	_Atomic uint64_t metrics[SHM_METRICS_MAX]; /* see metrics.h; counters are never zeroed, the next owner adds */
 };
 
+/* One phase of the start; see startup.h. */
+#define SHM_PHASES 8
+struct shm_phase {
+	_Atomic uint32_t state;
+	_Atomic int64_t us;        /* in the master */
+	_Atomic int64_t worker_us; /* in the slowest worker */
+	char detail[160];          /* racy text, NUL at the end */
+};
+struct shm_startup {
+	struct shm_phase phases[SHM_PHASES];
+	_Atomic int64_t total_us; /* 0: not over yet */
+};
+
 struct shm {
 	uint64_t layout;             /* hash of the layout, checked when inherited */
 	uint64_t metrics_layout;     /* the same of the metric cells; set by who registers them */
@@ -51,6 +64,7 @@ struct shm {
 	_Atomic uint64_t reloads;
 	_Atomic uint32_t draining; /* the whole node is stopping (readiness fails) */
 	char node_id[40];          /* UUID of this node's data_dir, made at first start */
+	struct shm_startup startup;
 	_Atomic uint64_t heads[SHM_HEADS];
 	_Atomic uint64_t debate_cells[SHM_DEBATES_MAX]; /* 0 = free, else slot + 1 of the worker that runs one */
 	struct shm_slot slots[SHM_SLOTS_MAX];

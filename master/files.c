@@ -13,10 +13,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/db.h"
 #include "common/db_history.h"
 #include "common/ids.h"
 #include "common/log.h"
+#include "common/redis.h"
 #include "master/signals.h"
 #include "worker/schema.h"
 
@@ -250,6 +252,7 @@ void pidfile_remove(const char *path)
 struct storage_answer {
 	bool ok;
 	char node_id[40];
+	struct storage_report report;
 	struct error err;
 };
 
@@ -298,20 +301,46 @@ static bool storage_migrate(const struct conf *c, struct error *err)
 	       db_migrate(c, schema_migrations, schema_migrations_count, err);
 }
 
+/* The node serves without Redis too; whether it may start so is the master's affair. */
+static void storage_try_redis(const struct conf *c, struct storage_report *r)
+{
+	struct redis_options o;
+	struct error err = ERROR_INIT;
+
+	if (redis_options_from(c, &o) && !redis_check(&o, &err))
+		(void)snprintf(r->redis, sizeof(r->redis), "%.*s", (int)sizeof(r->redis) - 1, err.msg);
+}
+
+/* The phases of the start that concern what lies outside of the process, timed. */
+static bool storage_phases(const struct conf *c, struct storage_answer *a)
+{
+	int64_t began = clock_mono_us();
+
+	if (!db_check_storage(c, &a->err))
+		return false;
+	storage_try_redis(c, &a->report);
+	a->report.backends_us = clock_mono_us() - began;
+	began = clock_mono_us();
+	if (!storage_migrate(c, &a->err))
+		return false;
+	a->report.schema_us = clock_mono_us() - began;
+	return true;
+}
+
 static NORETURN void storage_child(const struct conf *c, const struct privileges *p, int fd)
 {
 	struct storage_answer a = {.err = ERROR_INIT};
 	ssize_t n;
 
 	signals_restore();
-	a.ok = privileges_drop(p, &a.err) && db_check_storage(c, &a.err) && storage_migrate(c, &a.err) &&
-	       node_id_get(c, a.node_id, &a.err);
+	a.ok = privileges_drop(p, &a.err) && storage_phases(c, &a) && node_id_get(c, a.node_id, &a.err);
 	n = write(fd, &a, sizeof(a));
 	log_flush();
 	_exit(n == (ssize_t)sizeof(a) ? 0 : 1);
 }
 
-bool storage_prepare(const struct conf *c, const struct privileges *p, char node_id[40], struct error *err)
+bool storage_prepare(const struct conf *c, const struct privileges *p, char node_id[40], struct storage_report *report,
+		     struct error *err)
 {
 	struct storage_answer a;
 	ssize_t n;
@@ -339,5 +368,6 @@ bool storage_prepare(const struct conf *c, const struct privileges *p, char node
 		return false;
 	}
 	memcpy(node_id, a.node_id, sizeof(a.node_id));
+	*report = a.report;
 	return true;
 }

@@ -17,12 +17,14 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/startup.h"
 #include "common/title.h"
 #include "master/control.h"
 #include "master/notify.h"
 #include "master/signals.h"
 #include "worker/agents/agent.h"
 #include "worker/http/tls.h"
+#include "worker/schema.h"
 #include "worker/worker.h"
 
 #define MASTER_TICK (100 * MS_US)
@@ -212,7 +214,23 @@ static bool start_listeners(struct master *m, struct error *err)
 
 static bool start_storage(struct master *m, struct error *err)
 {
-	return storage_prepare(m->current->conf, &m->privileges, m->node_id, err);
+	const struct conf *c = m->current->conf;
+	struct storage_report r = {0};
+	char detail[sizeof(m->boot.phases[0].detail)];
+
+	if (!storage_prepare(c, &m->privileges, m->node_id, &r, err))
+		return false;
+	if (r.redis[0] != '\0' && c->server.strict_startup)
+		return error_field(err, ERR_UNAVAILABLE, "redis.url", "redis.url: %s (server.strict_startup)", r.redis);
+	(void)snprintf(detail, sizeof(detail), "%s; %.120s", c->storage.backend == 0 ? "sqlite" : "postgres",
+		       r.redis[0] != '\0'        ? r.redis
+		       : c->redis.url[0] != '\0' ? "redis connected"
+						 : "redis not configured");
+	startup_note(m->startup, STARTUP_BACKENDS, false, r.backends_us,
+		     r.redis[0] != '\0' ? STARTUP_DEGRADED : STARTUP_OK, detail);
+	(void)snprintf(detail, sizeof(detail), "version %d", schema_migrations[schema_migrations_count - 1].number);
+	startup_note(m->startup, STARTUP_SCHEMA, false, r.schema_us, STARTUP_OK, detail);
+	return true;
 }
 
 static bool start_pidfile(struct master *m, struct error *err)
@@ -244,7 +262,12 @@ static bool start_shared(struct master *m, struct error *err)
 		m->shm->metrics_layout = metrics_layout();
 		memcpy(m->shm->node_id, m->node_id, sizeof(m->node_id));
 		atomic_store(&m->shm->started_ms, clock_wall_ms());
+		memcpy(&m->shm->startup, &m->boot, sizeof(m->boot));
 	}
+	m->startup = &m->shm->startup;
+	startup_note(m->startup, STARTUP_OBSERVABILITY, false, 0, STARTUP_OK,
+		     m->current->conf->metrics.enabled ? "Prometheus at /metrics; OpenTelemetry not configured"
+						       : "metrics are switched off");
 	metrics_attach(m->shm, 0);
 	if (m->mailboxes.count == 0 &&
 	    !bus_mailboxes_create(&m->mailboxes, (unsigned)m->current->conf->server.max_slots))
@@ -271,6 +294,7 @@ static bool start_loop(struct master *m, struct error *err)
 static bool start_workers(struct master *m, struct error *err)
 {
 	m->starting = true;
+	m->forking_us = clock_mono_us();
 	for (unsigned i = 0; i < m->wanted; i++) {
 		if (!slots_spawn(m, m->current))
 			return error_set(err, ERR_UNAVAILABLE, "cannot start worker %u of %u: %s", i + 1, m->wanted,
@@ -279,10 +303,36 @@ static bool start_workers(struct master *m, struct error *err)
 	return true;
 }
 
-static bool (*const start_steps[])(struct master *m, struct error *err) = {
-    start_configuration, start_privileges, start_logs,    start_limits, start_lock, start_tls,
-    start_listeners,     start_storage,    start_pidfile, start_shared, start_loop, start_workers,
+/* Each with the phase of the start in which its time is counted; the store and the workers tell their own. */
+static const struct {
+	bool (*fn)(struct master *m, struct error *err);
+	int phase; /* enum startup_phase, or -1 */
+} start_steps[] = {
+    {start_configuration, STARTUP_CONFIGURATION},
+    {start_privileges, STARTUP_CONFIGURATION},
+    {start_logs, STARTUP_CONFIGURATION},
+    {start_limits, STARTUP_CONFIGURATION},
+    {start_lock, STARTUP_CONFIGURATION},
+    {start_tls, STARTUP_SECURITY},
+    {start_listeners, STARTUP_CONFIGURATION},
+    {start_storage, -1},
+    {start_pidfile, STARTUP_CONFIGURATION},
+    {start_shared, STARTUP_OBSERVABILITY},
+    {start_loop, STARTUP_KNOWLEDGE}, /* the control socket */
+    {start_workers, -1},
 };
+
+static bool start_step(struct master *m, size_t i, struct error *err)
+{
+	int64_t began = clock_mono_us();
+
+	if (!start_steps[i].fn(m, err))
+		return false;
+	if (start_steps[i].phase >= 0)
+		startup_note(m->startup, (enum startup_phase)start_steps[i].phase, false, clock_mono_us() - began,
+			     STARTUP_OK, NULL);
+	return true;
+}
 
 static bool master_start(struct master *m)
 {
@@ -291,8 +341,9 @@ static bool master_start(struct master *m)
 	signals_block();
 	upgrade_inherit(m);
 	notify_init(m);
+	m->startup = &m->boot;
 	for (size_t i = 0; i < countof(start_steps); i++) {
-		if (start_steps[i](m, &err))
+		if (start_step(m, i, &err))
 			continue;
 		if (m->exit_code == EXIT_OK)
 			m->exit_code = EXIT_FAILED;
@@ -461,12 +512,24 @@ void supervisor_add_workers(struct master *m, int n)
 	supervisor_balance(m);
 }
 
+/* The first workers all serve: the start is over. */
+static void supervisor_started(struct master *m)
+{
+	int64_t now = clock_mono_us();
+	char detail[32];
+
+	(void)snprintf(detail, sizeof(detail), "%u serve", m->wanted);
+	startup_note(m->startup, STARTUP_WORKERS, false, now - m->forking_us, STARTUP_OK, detail);
+	startup_over(m->startup, now - m->started_us);
+}
+
 void supervisor_on_ready(struct master *m, struct slot *s)
 {
 	log_info("master", "worker serves", KV_I("slot", s->index), KV_I("worker", s->pid),
 		 KV_I("generation", s->gen->number));
 	if (m->starting && slots_count(m, m->current, true) == m->wanted) {
 		m->starting = false;
+		supervisor_started(m);
 		log_info("master", "serving", KV_I("workers", m->wanted), KV_S("version", ARAGORA_VERSION),
 			 KV_S("data_dir", m->current->conf->storage.data_dir));
 		upgrade_on_serving(m);

@@ -71,6 +71,9 @@ struct master {
 	enum stop stop;
 	int64_t stop_deadline;
 	int64_t started_us;
+	int64_t forking_us;          /* when the first workers were started */
+	struct shm_startup *startup; /* the record of the start: `boot` until the segment is there */
+	struct shm_startup boot;
 	int exit_code;
 };
 

@@ -18,6 +18,7 @@
 #include "common/ids.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/startup.h"
 #include "common/title.h"
 #include "worker/agents/agent.h"
 #include "worker/debate/debate.h"
@@ -260,9 +261,28 @@ static void worker_open_redis(struct worker *w)
 	w->bus_link = bus_redis_open(w->bus, w->redis, w->shm->node_id, o.address.db);
 }
 
+/* What was done since *since belongs to that phase of the start. */
+static void worker_lap(const struct worker *w, int64_t *since, enum startup_phase phase, const char *detail)
+{
+	int64_t now = clock_mono_us();
+
+	startup_note(&w->shm->startup, phase, true, now - *since, STARTUP_OK, detail);
+	*since = now;
+}
+
+static void worker_lap_agents(const struct worker *w, int64_t *since)
+{
+	char detail[80];
+
+	(void)snprintf(detail, sizeof(detail), "%zu agents%s", (size_t)agents_available(w->conf),
+		       conf_demo_active(w->conf) ? "; demo agents play" : "");
+	worker_lap(w, since, STARTUP_KNOWLEDGE, detail);
+}
+
 static bool worker_open_parts(struct worker_process *p, struct error *err)
 {
 	struct worker *w = &p->w;
+	int64_t since = clock_mono_us();
 
 	w->loop = loop_new();
 	co_init(w->loop, 0, 0);
@@ -271,13 +291,17 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->db = db_open(w->loop, w->conf, err);
 	if (w->db == NULL)
 		return false;
+	worker_lap(w, &since, STARTUP_BACKENDS, NULL);
 	w->receipt_keys = receipt_keys_open(w->conf, err);
 	if (w->receipt_keys == NULL)
 		return false;
+	worker_lap(w, &since, STARTUP_SECURITY, "keys are loaded");
 	w->bus = bus_open(w->loop, w->shm, p->start->mailboxes, w->slot);
 	worker_open_redis(w);
 	w->fetch = fetch_open(w->loop, w->slow);
+	worker_lap(w, &since, STARTUP_BACKENDS, NULL);
 	w->agents = agents_open(w);
+	worker_lap_agents(w, &since);
 	w->stream = stream_open(w);
 	w->deliveries = deliveries_open(w, err);
 	if (w->deliveries == NULL)
@@ -285,6 +309,8 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->runner = runner_open(w, err);
 	if (w->runner == NULL)
 		return false;
+	worker_lap(w, &since, STARTUP_SCHEDULERS,
+		   w->conf->server.role == ROLE_WEB ? "none here (server.role: web)" : "queue, leases, checkpoints");
 	if (!files_check(w->conf, err))
 		return false;
 	w->files = files_open(w->loop, w->slow, w->conf);

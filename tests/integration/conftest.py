@@ -144,7 +144,8 @@ class Server:
             if self.process.poll() is not None:
                 pytest.fail("aragorad exited with %d:\n%s" % (self.process.returncode, self.run_log()))
             try:
-                if requests.get(self.url + "/healthz", timeout=5).status_code == 200:
+                started = requests.get(self.url + "/api/health/startup", timeout=5).json()["status"]
+                if started != "in_progress" and requests.get(self.url + "/healthz", timeout=5).status_code == 200:
                     return self
             except requests.RequestException:
                 pass

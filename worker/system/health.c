@@ -10,6 +10,7 @@
 #include "common/json.h"
 #include "common/metrics.h"
 #include "common/redis.h"
+#include "common/startup.h"
 #include "worker/agents/agent.h"
 #include "worker/worker.h"
 
@@ -64,6 +65,10 @@ static const char *health_not_ready(const struct worker *w, struct error *err)
 {
 	if (health_draining(w))
 		return "shutting_down";
+	if (!startup_is_over(&w->shm->startup)) {
+		error_set(err, ERR_UNAVAILABLE, "the first workers do not all serve yet (/api/health/startup)");
+		return "startup in progress";
+	}
 	if (!db_healthy(w->db, err))
 		return "database";
 	return NULL;
@@ -75,11 +80,12 @@ static void health_ready(struct http_request *req)
 	struct error err = ERROR_INIT;
 	const char *reason = health_not_ready(w, &err);
 	bool db = db_healthy(w->db, NULL);
-	json_t *o = json_pack(
-	    "{s:s, s:{s:b, s:b, s:b, s:b, s:b}, s:f, s:b, s:s}", "status", reason == NULL ? "ready" : "not_ready",
-	    "checks", "startup_complete", 1, "handlers_initialized", 1, "storage_initialized", (int)db, "db_pool",
-	    (int)db, "redis_pool", (int)health_redis_ok(w, NULL), "latency_ms", (double)db_latency_us(w->db) / 1000.0,
-	    "fast_probe", 1, "full_validation", "/readyz/dependencies");
+	json_t *o = json_pack("{s:s, s:{s:b, s:b, s:b, s:b, s:b}, s:f, s:b, s:s}", "status",
+			      reason == NULL ? "ready" : "not_ready", "checks", "startup_complete",
+			      (int)startup_is_over(&w->shm->startup), "handlers_initialized", 1, "storage_initialized",
+			      (int)db, "db_pool", (int)db, "redis_pool", (int)health_redis_ok(w, NULL), "latency_ms",
+			      (double)db_latency_us(w->db) / 1000.0, "fast_probe", 1, "full_validation",
+			      "/readyz/dependencies");
 
 	if (reason != NULL) {
 		json_object_set_new(o, "reason", json_string(reason));
@@ -263,6 +269,36 @@ static void health_redis(struct http_request *req)
 	http_reply_json(req, ok ? 200 : 503, o);
 }
 
+/* The phases of the node's start, as they ended; what was degraded then may be well now: see /api/health. */
+static void health_startup(struct http_request *req)
+{
+	const struct worker *w = health_worker(req);
+	const struct shm_startup *s = &w->shm->startup;
+	json_t *phases = json_array(), *o;
+	size_t i;
+
+	for (i = 0; i < SHM_PHASES; i++) {
+		const struct shm_phase *p = &s->phases[i];
+		char detail[sizeof(p->detail)];
+
+		(void)snprintf(detail, sizeof(detail), "%.*s", (int)sizeof(detail) - 1, p->detail);
+		json_array_append_new(phases,
+				      json_pack("{s:i, s:s, s:s, s:f, s:s}", "phase", (int)i + 1, "name",
+						startup_name((enum startup_phase)i), "status",
+						startup_word(atomic_load(&p->state)), "duration_ms",
+						(double)(atomic_load(&p->us) + atomic_load(&p->worker_us)) / 1000.0,
+						"detail", detail));
+	}
+	o = json_pack("{s:s, s:b, s:f, s:o}", "status",
+		      !startup_is_over(s)   ? "in_progress"
+		      : startup_degraded(s) ? "degraded"
+					    : "complete",
+		      "strict", w->conf->server.strict_startup, "startup_time_ms",
+		      (double)atomic_load(&s->total_us) / 1000.0, "phases", phases);
+	json_object_set_new(o, "timestamp", health_now());
+	http_reply_json(req, 200, o);
+}
+
 static void health_build(struct http_request *req)
 {
 	http_reply_json(req, 200, json_pack("{s:s, s:s, s:s}", "version", ARAGORA_VERSION, "sha", "", "sha_short", ""));
@@ -370,6 +406,7 @@ static const struct route system_rows[] = {
     PROBE("/api/health/detailed", health_detailed, "Health with warnings and memory"),
     PROBE("/api/health/db", health_db, "Database connectivity"),
     PROBE("/api/health/redis", health_redis, "Redis connectivity"),
+    PROBE("/api/health/startup", health_startup, "The phases of the node's start"),
     PROBE("/api/health/build", health_build, "Version of this build"),
     PROBE("/health/build", health_build, "Version of this build"),
     PROBE("/api/readiness", health_readiness, "Can debates run, and with which providers"),
