@@ -92,6 +92,14 @@ struct conf {
 			char *ciphers;           /* of TLS 1.2; "" = the built-in choice */
 			int64_t ticket_rotation; /* 1 h */
 		} tls;
+		struct {
+			int enabled;
+			int64_t max_streams; /* of one connection */
+			int64_t window;      /* of one request body */
+			int64_t max_resets;  /* in ten seconds; 0 = any */
+			int64_t max_control; /* in ten seconds; 0 = any */
+			int64_t buffer;      /* bytes of bodies of one connection */
+		} http2;
 	} server;
 	struct {
 		int level;

@@ -36,6 +36,7 @@ enum metric_set {
 	SET_RECORDS,
 	SET_REDIS,
 	SET_NODES,
+	SET_H2_ENDS,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
@@ -78,6 +79,7 @@ static const char *const metric_cipher_errors[] = {"key_not_found", "tampered", 
 static const char *const metric_records[] = {"migrated", "skipped", "failed", NULL};
 static const char *const metric_redis[] = {"ok", "error", "abandoned", NULL};
 static const char *const metric_nodes[] = {"in", "out", "lost", NULL};
+static const char *const metric_h2_ends[] = {"protocol", "resets", "control", "head", "timeout", NULL};
 
 #define LE_DEBATE .buckets = {1, 5, 10, 30, 60, 120, 300, 600, 900}
 #define LE_AGENT .buckets = {.1, .5, 1, 2.5, 5, 10, 30, 60, 120, 240}
@@ -114,6 +116,14 @@ static const struct metric_desc metric_table[] = {
 	[M_HTTP_DURATION] = {"aragora_http_request_duration_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"method", SET_METHODS}}, LE_REQUEST,
 		.help = "Time from request to answer."},
 	[M_HTTP_CONNECTIONS] = {"aragora_http_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open client connections."},
+	[M_H2_CONNECTIONS] = {"aragora_http2_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open connections that speak HTTP/2."},
+	[M_H2_STREAMS] = {"aragora_http2_streams_active", METRIC_GAUGE, FOLD_SUM, .help = "Requests under way on HTTP/2 connections."},
+	[M_H2_REFUSED] = {"aragora_http2_streams_refused_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "HTTP/2 requests refused for a limit of their connection."},
+	[M_H2_RESETS] = {"aragora_http2_streams_reset_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_WAYS}},
+		.help = "HTTP/2 requests cancelled by clients, or ended by us for an error."},
+	[M_H2_ENDED] = {"aragora_http2_connections_ended_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_H2_ENDS}},
+		.help = "HTTP/2 connections ended for what the client did."},
 	[M_WS_CONNECTIONS] = {"aragora_ws_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open WebSockets."},
 	[M_SSE_CONNECTIONS] = {"aragora_sse_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open streams of server-sent events."},
 	[M_WS_MESSAGES] = {"aragora_websocket_messages_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_WAYS}}, .help = "WebSocket messages."},
@@ -209,6 +219,7 @@ static struct {
 	    [SET_RECORDS] = {metric_records, countof(metric_records) - 1},
 	    [SET_REDIS] = {metric_redis, countof(metric_redis) - 1},
 	    [SET_NODES] = {metric_nodes, countof(metric_nodes) - 1},
+	    [SET_H2_ENDS] = {metric_h2_ends, countof(metric_h2_ends) - 1},
 	},
 };
 

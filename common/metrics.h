@@ -35,6 +35,11 @@ enum metric_id {
 	M_HTTP_REQUESTS,      /* aragora_http_requests_total{method,status} status is numeric text */
 	M_HTTP_DURATION,      /* aragora_http_request_duration_seconds{method} .001 .005 .01 .05 .1 .25 .5 1 2.5 5 10 */
 	M_HTTP_CONNECTIONS,   /* aragora_http_connections_active */
+	M_H2_CONNECTIONS,     /* aragora_http2_connections_active */
+	M_H2_STREAMS,         /* aragora_http2_streams_active */
+	M_H2_REFUSED,         /* aragora_http2_streams_refused_total */
+	M_H2_RESETS,          /* aragora_http2_streams_reset_total{direction} in out */
+	M_H2_ENDED,           /* aragora_http2_connections_ended_total{reason} */
 	M_WS_CONNECTIONS,     /* aragora_ws_connections_active */
 	M_SSE_CONNECTIONS,    /* aragora_sse_connections_active */
 	M_WS_MESSAGES,        /* aragora_websocket_messages_total{direction} in out */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests and replies as handlers see them, and the server that carries them. Knows nothing of the business: routes
- * come in as a table, principals as a context. HTTP/1.1 today; nothing here names the wire, so HTTP/2 can stand behind
- * it.
+ * come in as a table, principals as a context. HTTP/1.1 and HTTP/2 carry both; handlers do not
+ * see which.
  */
 #ifndef WORKER_HTTP_HTTP_H
 #define WORKER_HTTP_HTTP_H
@@ -51,7 +51,7 @@ struct http_request {
 	struct arena *arena;     /* dies with the request */
 	enum http_method method; /* HEAD is dispatched as GET; `head` says so */
 	bool head;
-	int minor;         /* HTTP/1.minor */
+	int major, minor;  /* HTTP/1.minor, or HTTP/2.0 */
 	struct str target; /* as received */
 	struct str path;   /* decoded and normalised: one spelling of /api/v1/x and /api/x, no trailing '/' */
 	struct str query;  /* raw, without '?' */

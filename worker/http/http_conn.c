@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/conf.h"
+#include "worker/http/h2.h"
 
 static ssize_t plain_read(struct http_conn *c, void *p, size_t n)
 {
@@ -265,6 +266,7 @@ struct http_conn *conn_new(struct http_server *s, int fd, const struct http_addr
 	c->fd = fd;
 	c->out.ring = c->out.first;
 	c->out.cap = countof(c->out.first);
+	c->h2 = s->conf->server.http2.enabled ? CONN_H2_MAYBE : CONN_H2_NO;
 	c->trusted = addr == NULL || http_cidrs_match(&s->trusted, addr);
 	if (addr != NULL)
 		c->addr = *addr;
@@ -396,6 +398,31 @@ static bool conn_may_begin(const struct http_conn *c)
 	return c->out.bytes <= CONN_OUT_HIGH && c->turn_requests < CONN_TURN_MAX;
 }
 
+/* A head, or something like one, has begun. */
+static void conn_head_begun(struct http_conn *c)
+{
+	if (c->state != CONN_IDLE)
+		return;
+	conn_state_set(c, CONN_HEAD);
+	conn_deadline(c, DEADLINE_HEAD);
+}
+
+/* The first bytes of a connection. True: they are, or may become, those of HTTP/2. */
+static bool conn_is_h2(struct http_conn *c)
+{
+	size_t n = in_size(c) < H2_PREFACE.n ? in_size(c) : H2_PREFACE.n;
+
+	if (c->h2 == CONN_H2_MAYBE && memcmp(c->in.p + c->in.off, H2_PREFACE.p, n) != 0) {
+		c->h2 = CONN_H2_NO;
+		return false;
+	}
+	if (c->h2 == CONN_H2_AGREED || n == H2_PREFACE.n)
+		h2_begin(c);
+	else
+		conn_head_begun(c);
+	return true;
+}
+
 /* Looks for a complete head. False: more bytes are needed. */
 static bool conn_head(struct http_conn *c)
 {
@@ -403,6 +430,9 @@ static bool conn_head(struct http_conn *c)
 	struct str in;
 	size_t n;
 	int r;
+
+	if (c->h2 != CONN_H2_NO && conn_is_h2(c))
+		return c->state == CONN_OWNED;
 
 	/* RFC 9112 2.2: empty lines before a request line are skipped; the deadline of the head bounds them. */
 	while (c->scan.pos == 0 && in_size(c) >= 2 && memcmp(c->in.p + c->in.off, "\r\n", 2) == 0)
@@ -414,12 +444,10 @@ static bool conn_head(struct http_conn *c)
 	if (n > 0)
 		c->scan.pos = n;
 	r = n > 0 ? 1 : http_head_scan(&c->scan, in, (size_t)c->server->conf->limits.head_bytes, &err);
-	if (r == 0 && c->state == CONN_IDLE) {
-		conn_state_set(c, CONN_HEAD);
-		conn_deadline(c, DEADLINE_HEAD);
-	}
-	if (r == 0)
+	if (r == 0) {
+		conn_head_begun(c);
 		return false;
+	}
 	n = r > 0 ? c->scan.pos : in.n;
 	c->scan = (struct http_head_scan){0, 0};
 	c->turn_requests++;
@@ -551,6 +579,8 @@ static void conn_settle(struct http_conn *c)
 /* Are requests left over although nothing is waited for, because the turn's share is used up? */
 static bool conn_left_over(const struct http_conn *c)
 {
+	if (c->state == CONN_OWNED)
+		return c->again;
 	return c->state == CONN_IDLE && in_size(c) > 0 && c->turn_requests >= CONN_TURN_MAX &&
 	       c->out.bytes <= CONN_OUT_HIGH;
 }
@@ -585,6 +615,7 @@ static void conn_on_read(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	c->turn_requests = 0;
+	c->again = false;
 	/* A few buffers at most, so that one client's upload does not hold up the others. */
 	for (i = 0; i < 4 && c->state != CONN_DEAD && conn_wants_input(c); i++) {
 		size_t room;
@@ -625,6 +656,10 @@ static void conn_on_write(evutil_socket_t fd, short what, void *arg)
 
 void conn_expired(struct http_conn *c, enum http_deadline_kind kind)
 {
+	if (c->owner != NULL) {
+		c->owner->expired(c->owner_arg, kind);
+		return;
+	}
 	switch (kind) {
 	case DEADLINE_HEAD:
 		c->input_left = true;
@@ -638,11 +673,8 @@ void conn_expired(struct http_conn *c, enum http_deadline_kind kind)
 	case DEADLINE_PING:
 	case DEADLINE_PONG:
 	case DEADLINE_CLOSE:
-		if (c->owner != NULL)
-			c->owner->expired(c->owner_arg, kind);
-		else
-			conn_close(c);
-		break;
+	case DEADLINE_STREAM_BODY:
+	case DEADLINE_STREAM_WRITE:
 	case DEADLINE_NONE:
 	case DEADLINE_FIRST:
 	case DEADLINE_IDLE:

@@ -59,7 +59,7 @@ struct conn_owner {
 	void (*drained)(void *arg);
 	/* The deadline set by conn_deadline has passed. */
 	void (*expired)(void *arg, enum http_deadline_kind kind);
-	/* The server drains: say good-bye. */
+	/* The server drains: say good-bye. May come again. */
 	void (*go_away)(void *arg);
 	/* The connection has ended; exactly once. */
 	void (*closed)(void *arg);
@@ -70,6 +70,8 @@ struct conn_owner {
 	ssize_t (*send)(void *arg);
 	/* It ends by itself: a client that has shut its side still gets the rest. */
 	bool finite;
+	/* The server begins to drain: take nothing new. Or NULL. */
+	void (*draining)(void *arg);
 };
 
 /* Input: data is p[off, end). */
@@ -88,6 +90,13 @@ struct conn_out {
 	struct rbuf *room; /* a slice of the ring that conn_reserve fills, or NULL */
 };
 
+/* Does the client speak HTTP/2? */
+enum conn_h2 {
+	CONN_H2_NO,
+	CONN_H2_MAYBE, /* its first bytes tell */
+	CONN_H2_AGREED /* by ALPN */
+};
+
 struct http_conn {
 	struct http_server *server;
 	struct http_conn *next, *prev;
@@ -96,6 +105,7 @@ struct http_conn {
 	void *io_state; /* of io */
 	int fd;
 	enum conn_state state;
+	enum conn_h2 h2;
 	bool dirty;      /* in the list of what the end of the turn looks at */
 	bool processing; /* inside conn_process: no second one below it */
 	bool fresh;      /* nothing was read yet */
@@ -109,6 +119,7 @@ struct http_conn {
 	bool io_write;   /* io must write before it can read on */
 	bool https;      /* the client speaks TLS to us, or to the proxy that vouches for it by PROXY */
 	bool tls;        /* TLS begins behind the PROXY header */
+	bool again;      /* the owner has had its share of the turn: its input is offered again in the next */
 	struct event read_ev, write_ev;
 	struct conn_in in;
 	struct conn_out out;
@@ -221,6 +232,7 @@ struct http_server {
 	struct http_conn *dirty;
 	unsigned count;            /* connections */
 	unsigned sockets, streams; /* of them WebSockets and streams */
+	unsigned h2_conns, h2_streams;
 	struct http_deadlines deadlines;
 	struct http_cidrs trusted, exempt;
 	struct http_peers *conn_peers, *socket_peers;

@@ -10,16 +10,18 @@
 
 enum http_deadline_kind {
 	DEADLINE_NONE,
-	DEADLINE_FIRST,   /* first byte on a new connection */
-	DEADLINE_IDLE,    /* next request */
-	DEADLINE_HEAD,    /* complete head, from its first byte */
-	DEADLINE_BODY,    /* silence inside a body */
-	DEADLINE_LINGER,  /* reading away what a refused client still sends */
-	DEADLINE_WRITE,   /* no progress in sending */
-	DEADLINE_REQUEST, /* the handler's answer */
-	DEADLINE_PING,    /* next WebSocket ping */
-	DEADLINE_PONG,    /* answer to it */
-	DEADLINE_CLOSE,   /* answer to a WebSocket close */
+	DEADLINE_FIRST,        /* first byte on a new connection */
+	DEADLINE_IDLE,         /* next request */
+	DEADLINE_HEAD,         /* complete head, from its first byte */
+	DEADLINE_BODY,         /* silence inside a body */
+	DEADLINE_LINGER,       /* reading away what a refused client still sends */
+	DEADLINE_WRITE,        /* no progress in sending */
+	DEADLINE_REQUEST,      /* the handler's answer */
+	DEADLINE_PING,         /* next WebSocket ping */
+	DEADLINE_PONG,         /* answer to it */
+	DEADLINE_CLOSE,        /* answer to a WebSocket close, or to the notice before a GOAWAY */
+	DEADLINE_STREAM_BODY,  /* silence inside the body of one HTTP/2 stream */
+	DEADLINE_STREAM_WRITE, /* no progress in sending the answer of one */
 	DEADLINE_MAX
 };
 

@@ -69,14 +69,25 @@ int http_head_scan(struct http_head_scan *s, struct str in, size_t limit, struct
 	return 0;
 }
 
-static enum http_method head_method(struct str name)
+bool http_head_method(struct http_head *h, struct str text, struct error *err)
 {
 	unsigned m;
+	size_t i;
 
-	for (m = 0; m < HTTP_METHOD_MAX; m++)
-		if (name.p[0] == method_names[m][0] && str_eqz(name, method_names[m]))
-			return (enum http_method)m;
-	return HTTP_OTHER;
+	if (text.n == 0 || text.n > 32)
+		return error_set(err, ERR_BAD_REQUEST, "malformed method");
+	h->method_text = text;
+	h->method = HTTP_OTHER;
+	for (m = 0; m < HTTP_METHOD_MAX; m++) {
+		if (text.p[0] == method_names[m][0] && str_eqz(text, method_names[m])) {
+			h->method = (enum http_method)m;
+			return true;
+		}
+	}
+	for (i = 0; i < text.n; i++)
+		if (!http_is_token((unsigned char)text.p[i]))
+			return error_set(err, ERR_BAD_REQUEST, "malformed method");
+	return true;
 }
 
 static bool head_version(struct str v, int *minor, struct error *err)
@@ -90,8 +101,8 @@ static bool head_version(struct str v, int *minor, struct error *err)
 	return true;
 }
 
-/* The form of the target (RFC 9112 3.2); its path is checked when it is decoded. */
-static bool head_target(const struct http_head *h, struct error *err)
+/* RFC 9112 3.2; the path is checked when it is decoded. */
+bool http_head_target(const struct http_head *h, struct error *err)
 {
 	size_t i;
 
@@ -105,7 +116,10 @@ static bool head_target(const struct http_head *h, struct error *err)
 	}
 	if (h->target.n == 0)
 		return error_set(err, ERR_BAD_REQUEST, "empty request target");
-	/* CONNECT's authority form and other strange methods end in 405; their target is not looked at. */
+	/* What follows it would be meant for somebody else: the connection ends with the answer. */
+	if (h->method == HTTP_OTHER && str_eqz(h->method_text, "CONNECT"))
+		return error_set(err, ERR_NOT_IMPLEMENTED, "CONNECT: this server is no proxy");
+	/* Other strange methods end in 405; their target is not looked at. */
 	if (h->target.p[0] == '/' || h->method == HTTP_OTHER)
 		return true;
 	if (h->method == HTTP_OPTIONS && str_eqz(h->target, "*"))
@@ -119,16 +133,12 @@ static bool head_request_line(struct str line, struct http_head *h, struct error
 {
 	struct str rest;
 	ptrdiff_t sp;
-	size_t i;
 
 	sp = str_chr(line, ' ');
-	if (sp <= 0 || sp > 32)
+	if (sp <= 0)
 		return error_set(err, ERR_BAD_REQUEST, "malformed request line");
-	h->method_text = str_sub(line, 0, (size_t)sp);
-	for (i = 0; i < h->method_text.n; i++)
-		if (!http_is_token((unsigned char)h->method_text.p[i]))
-			return error_set(err, ERR_BAD_REQUEST, "malformed method");
-	h->method = head_method(h->method_text);
+	if (!http_head_method(h, str_sub(line, 0, (size_t)sp), err))
+		return false;
 	rest = str_sub(line, (size_t)sp + 1, line.n);
 	sp = str_chr(rest, ' ');
 	if (sp <= 0)
@@ -136,7 +146,7 @@ static bool head_request_line(struct str line, struct http_head *h, struct error
 	h->target = str_sub(rest, 0, (size_t)sp);
 	if (!head_version(str_sub(rest, (size_t)sp + 1, rest.n), &h->minor, err))
 		return false;
-	return head_target(h, err);
+	return http_head_target(h, err);
 }
 
 /* RFC 9110 5.5: controls but the tab. */

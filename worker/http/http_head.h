@@ -30,6 +30,9 @@ struct http_head {
 int http_head_scan(struct http_head_scan *s, struct str in, size_t limit, struct error *err) MUST_CHECK;
 /* Cuts a complete head, blank line included. The slices point into `head`. */
 bool http_head_parse(struct str head, struct http_head *h, struct error *err) MUST_CHECK;
+/* Parts of it that HTTP/2 has too: the method, the form of h->target. */
+bool http_head_method(struct http_head *h, struct str text, struct error *err) MUST_CHECK;
+bool http_head_target(const struct http_head *h, struct error *err) MUST_CHECK;
 /* First field of that name, or NULL. */
 const struct http_field *http_head_find(const struct http_field *fields, size_t n, const char *name);
 /* Is c a token character (RFC 9110 5.6.2)? */

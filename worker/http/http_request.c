@@ -32,6 +32,7 @@ struct http_reply *request_new(struct http_conn *c, const struct http_carrier *c
 	h->req.user = s->user;
 	h->req.reply = h;
 	h->req.method = HTTP_OTHER;
+	h->req.major = 1;
 	h->req.minor = 1;
 	h->req.ctx = CONTEXT_DEFAULT;
 	h->fields = h->first_fields;

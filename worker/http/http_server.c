@@ -12,6 +12,7 @@
 #include "common/conf.h"
 #include "common/ids.h"
 #include "common/metrics.h"
+#include "worker/http/h2.h"
 #include "worker/http/http_conn.h"
 
 #define SERVER_LINGER (2 * SEC_US)
@@ -158,6 +159,8 @@ static void server_on_deadline(struct http_deadline *d)
 {
 	if (d->kind == DEADLINE_REQUEST)
 		request_expired(container_of(d, struct http_reply, deadline));
+	else if (d->kind == DEADLINE_STREAM_BODY || d->kind == DEADLINE_STREAM_WRITE)
+		h2_stream_expired(d);
 	else if (d->kind == DEADLINE_WRITE)
 		conn_write_expired(container_of(d, struct http_conn, write_deadline));
 	else
@@ -187,13 +190,21 @@ static void server_on_drain(void *arg)
 
 void http_server_drain(struct http_server *s, int64_t spread_us)
 {
+	const struct http_conn *c;
+
 	if (s->draining)
 		return;
 	s->draining = true;
 	accept_stop(s->accept);
 	s->drain_from = loop_now(s->loop);
 	s->drain_spread = spread_us;
-	s->drain_total = s->sockets + s->streams;
+	for (c = s->conns.next; c != &s->conns; c = c->next) {
+		if (c->state != CONN_OWNED)
+			continue;
+		s->drain_total++;
+		if (c->owner->draining != NULL)
+			c->owner->draining(c->owner_arg);
+	}
 	server_on_drain(s);
 }
 
@@ -213,6 +224,8 @@ static void server_durations(struct http_server *s)
 	d[DEADLINE_PING] = c->websocket.ping_interval;
 	d[DEADLINE_PONG] = SERVER_PONG;
 	d[DEADLINE_CLOSE] = SERVER_CLOSE;
+	d[DEADLINE_STREAM_BODY] = c->server.body_timeout;
+	d[DEADLINE_STREAM_WRITE] = c->server.write_timeout;
 }
 
 struct http_server *http_server_new(struct loop *l, const struct conf *c, struct shm_slot *slots, unsigned slot,
@@ -265,6 +278,8 @@ void http_server_tick(struct http_server *s)
 {
 	accept_tick(s->accept);
 	metric_set(M_HTTP_CONNECTIONS, s->count, NULL);
+	metric_set(M_H2_CONNECTIONS, s->h2_conns, NULL);
+	metric_set(M_H2_STREAMS, s->h2_streams, NULL);
 	metric_set(M_WS_CONNECTIONS, s->sockets, NULL);
 	metric_set(M_SSE_CONNECTIONS, s->streams, NULL);
 	if (++s->ticks % SERVER_SWEEP_TICKS == 0) {

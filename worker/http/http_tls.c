@@ -51,6 +51,16 @@ static ssize_t tls_failed(struct http_conn *c, struct tls_conn *t, int r)
 	}
 }
 
+/* Under TLS it is ALPN that tells of HTTP/2, not the first bytes (RFC 9113 3.2). */
+static void tls_agreed(struct http_conn *c, const SSL *ssl)
+{
+	const unsigned char *name;
+	unsigned n;
+
+	SSL_get0_alpn_selected(ssl, &name, &n);
+	c->h2 = n == 2 && memcmp(name, "h2", 2) == 0 ? CONN_H2_AGREED : CONN_H2_NO;
+}
+
 static ssize_t tls_read(struct http_conn *c, void *p, size_t n)
 {
 	struct tls_conn *t = c->io_state;
@@ -64,6 +74,7 @@ static ssize_t tls_read(struct http_conn *c, void *p, size_t n)
 		if (r != 1)
 			return tls_failed(c, t, r);
 		t->ready = true;
+		tls_agreed(c, t->ssl);
 	}
 	r = SSL_read(t->ssl, p, n < INT_MAX ? (int)n : INT_MAX);
 	if (r <= 0)

@@ -33,6 +33,7 @@ struct tls {
 	size_t count;
 	struct tls_name *names; /* sorted */
 	size_t name_count;
+	bool h2; /* offered by ALPN */
 };
 
 /* ---- reading ---- */
@@ -200,12 +201,13 @@ static int tls_on_name(SSL *ssl, int *alert, void *arg)
 static int tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *n, const unsigned char *in, unsigned in_n,
 		       void *arg)
 {
-	static const unsigned char ours[] = "\x08http/1.1";
+	static const unsigned char ours[] = "\x02h2\x08http/1.1";
+	const struct tls *t = arg;
+	unsigned skip = t->h2 ? 0 : 3;
 	unsigned char *found;
 
 	(void)ssl;
-	(void)arg;
-	if (SSL_select_next_proto(&found, n, ours, sizeof(ours) - 1, in, in_n) != OPENSSL_NPN_NEGOTIATED)
+	if (SSL_select_next_proto(&found, n, ours + skip, sizeof(ours) - 1 - skip, in, in_n) != OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = found;
 	return SSL_TLSEXT_ERR_OK;
@@ -388,7 +390,7 @@ static SSL_CTX *tls_context(struct tls *t, const struct conf *c, const struct bu
 	SSL_CTX_set_timeout(ctx, (long)((TLS_TICKET_KEYS - 1) * c->server.tls.ticket_rotation / SEC_US));
 	SSL_CTX_set_tlsext_servername_callback(ctx, tls_on_name);
 	SSL_CTX_set_tlsext_servername_arg(ctx, t);
-	SSL_CTX_set_alpn_select_cb(ctx, tls_on_alpn, NULL);
+	SSL_CTX_set_alpn_select_cb(ctx, tls_on_alpn, t);
 	tls_keys_use(keys, ctx);
 	if (SSL_CTX_set_min_proto_version(ctx, c->server.tls.min_version == TLS_MIN_13 ? TLS1_3_VERSION
 										       : TLS1_2_VERSION) != 1 ||
@@ -412,6 +414,7 @@ struct tls *tls_open(const struct conf *c, const struct tls_keys *keys, struct e
 	bool ok = c->server.tls.certificates.n == 0 || c->server.tls.client_auth == TLS_CLIENT_OFF ||
 		  tls_read_file(c->server.tls.client_ca, false, TLS_CLIENT_CA, &ca, err);
 
+	t->h2 = c->server.http2.enabled;
 	for (size_t i = 0; ok && i < c->server.tls.certificates.n; i++) {
 		SSL_CTX *ctx = tls_context(t, c, &ca, keys, err);
 

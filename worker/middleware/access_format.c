@@ -274,6 +274,8 @@ static const char *access_method(const struct http_request *req)
 /* As the end of a request line. */
 static struct str access_protocol(const struct http_request *req)
 {
+	if (req->major == 2)
+		return STR(" HTTP/2.0");
 	return req->minor == 0 ? STR(" HTTP/1.0") : STR(" HTTP/1.1");
 }
 

@@ -90,6 +90,8 @@ static bool handshake_check(struct http_request *req, struct str *key, struct er
 	bool upgrade = http_list_has(http_field(req, "upgrade"), "websocket") &&
 		       http_list_has(http_field(req, "connection"), "upgrade");
 
+	if (req->major != 1)
+		return error_set(err, ERR_UPGRADE_REQUIRED, "WebSockets are opened by HTTP/1.1 here");
 	if (!upgrade || req->minor == 0)
 		return error_set(err, ERR_UPGRADE_REQUIRED, "this is a WebSocket: send an upgrade request");
 	if (!str_eqz(http_field(req, "sec-websocket-version"), "13"))
