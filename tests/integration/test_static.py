@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import ssl
+import subprocess
 import threading
 import time
 
@@ -407,3 +408,26 @@ def test_draining_finishes_downloads(site):
             data += part
     assert data.partition(b"\r\n\r\n")[2] == BIG
     assert s.expect_exit()[0] == 0
+
+
+def test_http2(site, root, tmp_path):
+    """The same files as streams of one connection, by prior knowledge."""
+    old(root, "big.bin")
+    s = site()
+
+    def curl(*args):
+        out = tmp_path / "out"
+        r = subprocess.run(["curl", "-sS", "--http2-prior-knowledge", "--max-time", "60", "-D", "-", "-o", str(out), *args],
+                           capture_output=True, text=True, check=True, timeout=90)
+        return int(r.stdout.split()[1]), r.stdout.lower(), out.read_bytes() if "-I" not in args else b""
+
+    big = s.url + "/big.bin"
+    status, head, body = curl(big)
+    assert (status, body) == (200, BIG) and head.startswith("http/2") and "content-length: %d" % len(BIG) in head
+    tag = re.search(r'etag: (\S+)', head).group(1)
+    assert curl("-H", "If-None-Match: " + tag, big)[0] == 304
+    status, head, body = curl("-H", "Range: bytes=1000000-2999999", big)
+    assert (status, body) == (206, BIG[1000000:3000000]) and "content-range: bytes 1000000-2999999/" in head
+    status, head, _ = curl("-I", big)
+    assert status == 200 and "content-length: %d" % len(BIG) in head
+    assert curl(s.url + "/plain.js")[2] == SCRIPT
