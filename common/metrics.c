@@ -126,6 +126,8 @@ static const struct metric_desc metric_table[] = {
 		.help = "HTTP/2 connections ended for what the client did."},
 	[M_WS_CONNECTIONS] = {"aragora_ws_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open WebSockets."},
 	[M_SSE_CONNECTIONS] = {"aragora_sse_connections_active", METRIC_GAUGE, FOLD_SUM, .help = "Open streams of server-sent events."},
+	[M_PEERS_UNCOUNTED] = {"aragora_uncounted_connections_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "Connections let in without a count because the table of addresses was full."},
 	[M_WS_MESSAGES] = {"aragora_websocket_messages_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_WAYS}}, .help = "WebSocket messages."},
 	[M_STREAM_TOPICS] = {"aragora_stream_topics", METRIC_GAUGE, FOLD_SUM, .help = "Debates whose events workers keep for readers."},
 	[M_STREAM_DROPPED] = {"aragora_stream_ephemeral_dropped_total", METRIC_COUNTER, FOLD_SUM,

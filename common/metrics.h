@@ -42,6 +42,7 @@ enum metric_id {
 	M_H2_ENDED,           /* aragora_http2_connections_ended_total{reason} */
 	M_WS_CONNECTIONS,     /* aragora_ws_connections_active */
 	M_SSE_CONNECTIONS,    /* aragora_sse_connections_active */
+	M_PEERS_UNCOUNTED,    /* aragora_uncounted_connections_total */
 	M_WS_MESSAGES,        /* aragora_websocket_messages_total{direction} in out */
 	M_STREAM_TOPICS,      /* aragora_stream_topics */
 	M_STREAM_DROPPED,     /* aragora_stream_ephemeral_dropped_total */

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/ids.h"
+
 /* FNV-1a, then a mix so that the low bits depend on all of the text. */
 static uint64_t shm_hash(const char *p, size_t n)
 {
@@ -40,6 +42,7 @@ static uint64_t shm_layout(void)
 	    offsetof(struct shm_slot, action),
 	    offsetof(struct shm_slot, interest),
 	    offsetof(struct shm_slot, metrics),
+	    offsetof(struct shm_slot, peers),
 	};
 
 	return shm_hash((const char *)v, sizeof(v));
@@ -65,6 +68,7 @@ struct shm *shm_create_fd(int *out)
 	if (s == MAP_FAILED)
 		shm_die("mmap");
 	s->layout = shm_layout();
+	ids_random(&s->peers_seed, sizeof(s->peers_seed));
 	*out = fd;
 	return s;
 }
@@ -132,5 +136,18 @@ void shm_debate_release_all(struct shm *s, unsigned slot)
 		uint64_t expected = (uint64_t)slot + 1;
 
 		atomic_compare_exchange_strong(&s->debate_cells[i], &expected, 0);
+	}
+}
+
+/* The pages of a slot that never counted anybody stay untouched: they take no memory. */
+void shm_peers_release_all(struct shm *s, unsigned slot)
+{
+	struct shm_slot *owner = &s->slots[slot];
+
+	if (atomic_exchange(&owner->peers_used, 0) == 0)
+		return;
+	for (unsigned i = 0; i < SHM_PEERS; i++) {
+		atomic_store_explicit(&owner->peers[i].held, 0, memory_order_relaxed);
+		atomic_store_explicit(&owner->peers[i].came, 0, memory_order_relaxed);
 	}
 }

@@ -15,7 +15,17 @@
 #define SHM_HEADS 4096       /* cells bumped at commit, by hash of the topic */
 #define SHM_DEBATES_MAX 1024 /* upper bound of debates.max_concurrent */
 #define SHM_METRICS_MAX 4096 /* metric cells per slot */
+#define SHM_PEERS 8192       /* client addresses that one process can tell apart */
 #define SHM_ACTION 96
+
+/*
+ * What one process holds for one client address, see worker/http/http_peers.c. Written by the slot's owner only, so no
+ * count is ever fought for; who wants the node's count adds up those of all slots.
+ */
+struct shm_peer {
+	_Atomic uint64_t held; /* tag of the address (32 bits), connections (16), WebSockets (16); 0: free */
+	_Atomic uint64_t came; /* begin of the minute in ms (40 bits), new WebSockets in it (24) */
+};
 
 enum slot_state { SLOT_FREE, SLOT_BOOTING, SLOT_SERVING, SLOT_DRAINING, SLOT_EXITING };
 
@@ -40,6 +50,8 @@ struct shm_slot {
 	char action[SHM_ACTION]; /* what the loop is doing, for the stall report; racy text, NUL at the end */
 	_Atomic uint16_t interest[SHM_HEADS];      /* subscriptions per topic hash; written by the owner only */
 	_Atomic uint64_t metrics[SHM_METRICS_MAX]; /* see metrics.h; counters are never zeroed, the next owner adds */
+	_Atomic uint32_t peers_used;               /* there is something in: */
+	struct shm_peer peers[SHM_PEERS];
 };
 
 /* One phase of the start; see startup.h. */
@@ -57,6 +69,7 @@ struct shm_startup {
 
 struct shm {
 	uint64_t layout;             /* hash of the layout, checked when inherited */
+	uint64_t peers_seed;         /* of the tags, unknown outside: addresses cannot be picked to collide */
 	uint64_t metrics_layout;     /* the same of the metric cells; set by who registers them */
 	_Atomic uint32_t slots_used; /* highest slot ever used + 1 */
 	_Atomic int64_t started_ms;  /* wall clock of the master's start */
@@ -77,6 +90,12 @@ struct shm *shm_create_fd(int *fd);
 /* Maps the segment of another program; NULL if it is not laid out as ours are. */
 struct shm *shm_attach(int fd);
 void shm_detach(struct shm *s);
+/* The segment that begins before its slots. */
+static inline struct shm *shm_of(struct shm_slot *slots)
+{
+	return (struct shm *)(void *)((char *)slots - offsetof(struct shm, slots));
+}
+
 /* Cell of a topic in heads[] and interest[]. */
 unsigned shm_topic_cell(const char *topic, size_t n);
 /* Takes a free debate cell among the first `limit` for `slot`; -1 when all are taken. */
@@ -84,5 +103,7 @@ int shm_debate_acquire(struct shm *s, unsigned limit, unsigned slot);
 void shm_debate_release(struct shm *s, int cell);
 /* Frees every cell held by the slot (by the master at reap). */
 void shm_debate_release_all(struct shm *s, unsigned slot);
+/* Forgets the connections that the slot's process had (by the master at reap). */
+void shm_peers_release_all(struct shm *s, unsigned slot);
 
 #endif

@@ -309,6 +309,7 @@ static void slot_vacate(struct slot *s)
 		atomic_store_explicit(&shared->interest[i], 0, memory_order_relaxed);
 	metrics_reset_gauges(shm, s->index);
 	shm_debate_release_all(shm, s->index);
+	shm_peers_release_all(shm, s->index);
 	atomic_store(&shared->connections, 0);
 	atomic_store(&shared->sockets, 0);
 	atomic_store(&shared->debates, 0);

@@ -209,40 +209,12 @@ static void test_forwarded(void **state)
 	http_cidrs_free(&c);
 }
 
-static void test_peers(void **state)
-{
-	struct http_peers *p = http_peers_new();
-	struct http_addr a, b, v6a, v6b;
-
-	(void)state;
-	assert_true(http_addr_parse(STR("1.2.3.4"), &a) && http_addr_parse(STR("1.2.3.5"), &b));
-	assert_true(http_addr_parse(STR("2001:db8::1"), &v6a) && http_addr_parse(STR("2001:db8::2"), &v6b));
-	assert_true(http_peers_enter(p, &a, 2, 0, 1000));
-	assert_true(http_peers_enter(p, &a, 2, 0, 1000));
-	assert_false(http_peers_enter(p, &a, 2, 0, 1000));
-	assert_true(http_peers_enter(p, &b, 2, 0, 1000));
-	http_peers_leave(p, &a);
-	assert_true(http_peers_enter(p, &a, 2, 0, 1000));
-	/* One /64 is one client. */
-	assert_true(http_peers_enter(p, &v6a, 1, 0, 1000));
-	assert_false(http_peers_enter(p, &v6b, 1, 0, 1000));
-	/* Rate: what has gone counts until the minute is over. */
-	http_peers_leave(p, &b);
-	assert_true(http_peers_enter(p, &b, 0, 2, 2000));
-	assert_false(http_peers_enter(p, &b, 0, 2, 3000));
-	http_peers_leave(p, &b);
-	http_peers_sweep(p, 3000);
-	assert_false(http_peers_enter(p, &b, 0, 2, 4000));
-	assert_true(http_peers_enter(p, &b, 0, 2, 61000000));
-	http_peers_free(p);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_tokens),    cmocka_unit_test(test_scan_in_pieces), cmocka_unit_test(test_parse),
 	    cmocka_unit_test(test_normalise), cmocka_unit_test(test_query),          cmocka_unit_test(test_addresses),
-	    cmocka_unit_test(test_forwarded), cmocka_unit_test(test_peers),
+	    cmocka_unit_test(test_forwarded),
 	};
 
 	return cmocka_run_group_tests_name("http_head", tests, NULL, NULL);

@@ -106,12 +106,14 @@ static bool accept_peer(const struct sockaddr_storage *from, struct http_addr *a
 void accept_admit(struct http_conn *c)
 {
 	struct http_server *s = c->server;
+	enum peers_answer answer;
 
 	if (c->trusted || s->conf->limits.connections_per_ip == 0 || !server_limits(s, &c->addr))
 		return;
-	c->counted =
-	    http_peers_enter(s->conn_peers, &c->addr, s->conf->limits.connections_per_ip, 0, loop_now(s->loop));
-	if (!c->counted) {
+	answer = http_peers_enter(&s->peers, PEERS_CONNECTIONS, &c->addr, s->conf->limits.connections_per_ip, 0,
+				  loop_now(s->loop));
+	c->counted = answer == PEERS_COUNTED;
+	if (answer == PEERS_REFUSED) {
 		c->input_left = true;
 		request_refuse(c, ERR_RATE_LIMITED, "too many connections from this address", 1);
 	}

@@ -9,6 +9,7 @@
 #include "worker/http/http.h"
 
 struct loop;
+struct shm;
 
 #define HTTP_ADDR_TEXT 48
 
@@ -45,15 +46,29 @@ struct http_addr http_forwarded_for(const struct http_cidrs *trusted, const stru
 /* May pages of that origin use this server? ('*' in cors.allowed_origins allows all.) */
 bool http_origin_allowed(const struct conf *c, struct str origin);
 
-/* Counts per address (IPv6 by /64): how many are open, and how many came within the last minute. */
-struct http_peers;
-struct http_peers *http_peers_new(void);
-void http_peers_free(struct http_peers *p);
-/* Takes a place: false (and nothing is taken) above `open_max` open ones or `rate_max` a minute; 0 = no limit. */
-bool http_peers_enter(struct http_peers *p, const struct http_addr *a, int64_t open_max, int64_t rate_max,
-		      int64_t now) MUST_CHECK;
-void http_peers_leave(struct http_peers *p, const struct http_addr *a);
-/* Forgets addresses that have nothing open and were silent for a minute. Called now and then. */
-void http_peers_sweep(struct http_peers *p, int64_t now);
+/*
+ * Counts per client address (IPv6 by /64) over all workers of the node: how many connections and WebSockets are open,
+ * and how many WebSockets came within the last minute. Each process writes its own slot's table and adds up all.
+ */
+struct http_peers {
+	struct shm *shm;
+	unsigned slot;
+};
+
+enum peers_kind { PEERS_CONNECTIONS, PEERS_SOCKETS };
+enum peers_answer {
+	PEERS_REFUSED,  /* above a limit; nothing is taken */
+	PEERS_COUNTED,  /* http_peers_leave must follow */
+	PEERS_UNCOUNTED /* let in, but without a count: the table is full */
+};
+
+/*
+ * Takes a place: refused above `open_max` open ones of the kind or `rate_max` new ones a minute; 0 = no limit. `now` is
+ * monotonic, in microseconds. Processes that ask for the last place at the same moment may all be refused; a limit is
+ * never passed.
+ */
+enum peers_answer http_peers_enter(const struct http_peers *p, enum peers_kind kind, const struct http_addr *a,
+				   int64_t open_max, int64_t rate_max, int64_t now) MUST_CHECK;
+void http_peers_leave(const struct http_peers *p, enum peers_kind kind, const struct http_addr *a);
 
 #endif

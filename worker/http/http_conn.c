@@ -339,7 +339,7 @@ void conn_close(struct http_conn *c)
 	c->next->prev = c->prev;
 	c->prev->next = c->next;
 	if (c->counted)
-		http_peers_leave(c->server->conn_peers, &c->addr);
+		http_peers_leave(&c->server->peers, PEERS_CONNECTIONS, &c->addr);
 	server_count(c->server, -1, 0, 0);
 	conn_mark(c);
 	c->owner = NULL;

@@ -235,7 +235,7 @@ struct http_server {
 	unsigned h2_conns, h2_streams;
 	struct http_deadlines deadlines;
 	struct http_cidrs trusted, exempt;
-	struct http_peers *conn_peers, *socket_peers;
+	struct http_peers peers;
 	struct http_accept *accept;
 	const struct tls *tls; /* of listeners marked LISTEN_TLS */
 	struct lane *files;    /* reads pieces of files that are not in memory, or NULL */
@@ -257,7 +257,6 @@ struct http_server {
 	char status_line[128]; /* of status_line_for, at date_s */
 	size_t status_line_n;
 	int status_line_for;
-	unsigned ticks;
 	uint64_t ws_in, ws_out; /* messages of WebSockets that the metrics know of */
 };
 

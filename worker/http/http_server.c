@@ -19,7 +19,6 @@
 #define SERVER_PONG (10 * SEC_US)
 #define SERVER_CLOSE (5 * SEC_US)
 #define SERVER_DRAIN_STEP (20 * MS_US)
-#define SERVER_SWEEP_TICKS 600
 
 /* ---- shared things ---- */
 
@@ -246,8 +245,7 @@ struct http_server *http_server_new(struct loop *l, const struct conf *c, struct
 	ids_random(&s->id_state, sizeof(s->id_state));
 	http_cidrs_set(&s->trusted, &c->server.trusted_proxies);
 	http_cidrs_set(&s->exempt, &c->limits.exempt);
-	s->conn_peers = http_peers_new();
-	s->socket_peers = http_peers_new();
+	s->peers = (struct http_peers){shm_of(slots), slot};
 	http_deadlines_init(&s->deadlines, l, server_on_deadline);
 	server_durations(s);
 	loop_timer_init(l, &s->drain_timer, server_on_drain, s);
@@ -282,10 +280,6 @@ void http_server_tick(struct http_server *s)
 	metric_set(M_H2_STREAMS, s->h2_streams, NULL);
 	metric_set(M_WS_CONNECTIONS, s->sockets, NULL);
 	metric_set(M_SSE_CONNECTIONS, s->streams, NULL);
-	if (++s->ticks % SERVER_SWEEP_TICKS == 0) {
-		http_peers_sweep(s->conn_peers, loop_now(s->loop));
-		http_peers_sweep(s->socket_peers, loop_now(s->loop));
-	}
 }
 
 unsigned http_server_connections(const struct http_server *s)
@@ -306,8 +300,6 @@ void server_unref(struct http_server *s)
 		rbuf_unref(s->outputs[--s->output_count]);
 	free(s->record);
 	http_memo_free(&s->memo);
-	http_peers_free(s->conn_peers);
-	http_peers_free(s->socket_peers);
 	http_cidrs_free(&s->trusted);
 	http_cidrs_free(&s->exempt);
 	free(s);

@@ -464,7 +464,7 @@ static void ws_closed(void *arg)
 	struct http_server *s = w->server;
 
 	if (w->counted)
-		http_peers_leave(s->socket_peers, &w->addr);
+		http_peers_leave(&s->peers, PEERS_SOCKETS, &w->addr);
 	server_count(s, 0, -1, 0);
 	if (w->ops->on_close != NULL)
 		w->ops->on_close(w->arg);

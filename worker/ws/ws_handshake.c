@@ -161,7 +161,7 @@ struct ws *ws_accept(struct http_request *req, const char *subprotocol, const st
 	struct http_addr addr;
 	struct str key = STR_NONE;
 	struct ws_deflate deflate;
-	bool counted, limited;
+	enum peers_answer answer = PEERS_UNCOUNTED;
 	struct ws *w;
 
 	BUG_ON(h->replied);
@@ -176,17 +176,17 @@ struct ws *ws_accept(struct http_request *req, const char *subprotocol, const st
 		return NULL;
 	if (!http_addr_parse(req->client, &addr))
 		addr = c->addr;
-	limited = server_limits(s, &addr);
-	counted = limited && http_peers_enter(s->socket_peers, &addr, s->conf->websocket.max_per_ip,
-					      s->conf->websocket.connection_rate, loop_now(s->loop));
+	if (server_limits(s, &addr))
+		answer = http_peers_enter(&s->peers, PEERS_SOCKETS, &addr, s->conf->websocket.max_per_ip,
+					  s->conf->websocket.connection_rate, loop_now(s->loop));
 	deflate = handshake_deflate(req);
 	handshake_answer(req, key, subprotocol, &deflate);
-	if (limited && !counted) {
+	if (answer == PEERS_REFUSED) {
 		w = ws_new(c, &addr, false, &deflate, &handshake_refused, NULL);
 		ws_close(w, WS_RATE, "too many connections from this address");
 		w = NULL;
 	} else {
-		w = ws_new(c, &addr, counted, &deflate, ops, arg);
+		w = ws_new(c, &addr, answer == PEERS_COUNTED, &deflate, ops, arg);
 	}
 	request_detach(c);
 	return w;
