@@ -19,6 +19,7 @@ struct conf_list {
 
 enum conf_env { CONF_DEVELOPMENT, CONF_PRODUCTION };
 enum conf_role { ROLE_ALL, ROLE_WEB, ROLE_WORKER };
+enum conf_store { STORE_SQLITE, STORE_POSTGRES };
 enum conf_umask { UMASK_INHERIT, UMASK_002, UMASK_007, UMASK_022, UMASK_027, UMASK_077 };
 enum conf_auto { AUTO_OFF, AUTO_ON, AUTO_AUTO };
 enum conf_client_auth { TLS_CLIENT_OFF, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRED };
@@ -111,14 +112,16 @@ struct conf {
 	} log; /* level: enum log_level */
 	struct {
 		char *data_dir;
-		int backend; /* 0 sqlite, 1 postgres (refused until it is there) */
+		int backend; /* enum conf_store */
 		char *dsn;   /* secret */
+		int pooler;  /* enum conf_auto: a pooler of transactions stands before the server */
 		int64_t pool_size;
 		int64_t pool_timeout;
-		int64_t min_free_bytes; /* below it the store is degraded; 16 MiB */
-		int required;           /* ARAGORA_REQUIRE_DATABASE: a database server, no file */
-		int auto_migrate;       /* at the start; else pending migrations refuse it */
-		char *encryption_key;   /* secret; see keyring.h; "" = data_dir/keys */
+		int64_t statement_timeout; /* 30 s */
+		int64_t min_free_bytes;    /* below it the store is degraded; 16 MiB */
+		int required;              /* ARAGORA_REQUIRE_DATABASE: a database server, no file */
+		int auto_migrate;          /* at the start; else pending migrations refuse it */
+		char *encryption_key;      /* secret; see keyring.h; "" = data_dir/keys */
 	} storage;
 	struct {
 		char *url; /* secret; "" = none */

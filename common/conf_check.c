@@ -5,6 +5,7 @@
  */
 #include "common/conf_internal.h"
 
+#include "common/db_pg.h"
 #include "common/keyring.h"
 #include "common/redis_url.h"
 
@@ -34,14 +35,6 @@ static void conf_check_build(struct conf_loader *l)
 	struct redis_address redis;
 	struct error err = ERROR_INIT;
 
-	if (str_istarts(str_of(c->storage.dsn), STR("mysql")))
-		conf_wrong(l, "storage.dsn", "mysql is not supported; use sqlite (leave it empty)");
-	else if (c->storage.dsn[0] != '\0')
-		conf_wrong(l, "storage.dsn", "postgres is not supported by this build; use sqlite (leave it empty)");
-	if (c->storage.backend != 0)
-		conf_wrong(l, "storage.backend", "postgres is not supported by this build; use sqlite");
-	if (c->storage.required && c->storage.backend == 0)
-		conf_wrong(l, "storage.required", "demands a database server, but storage.dsn (DATABASE_URL) is empty");
 	if (c->redis.url[0] != '\0' && !redis_url_parse(str_of(c->redis.url), &redis, &err))
 		conf_wrong(l, "redis.url", err.msg);
 }
@@ -55,6 +48,66 @@ static void conf_check_keys(struct conf_loader *l)
 	if (err.code != ERR_OK)
 		conf_wrong(l, "storage.encryption_key", err.msg);
 	keyring_close(k);
+}
+
+/* Everything before "://", in any case; empty for the form "host=… dbname=…". */
+static struct str conf_scheme(const char *dsn)
+{
+	struct str s = str_of(dsn);
+	ptrdiff_t end = str_find(s, STR("://"));
+
+	return end > 0 && str_chr(str_sub(s, 0, (size_t)end), '=') < 0 ? str_sub(s, 0, (size_t)end) : STR("");
+}
+
+/* What libpq makes of it; its words may quote the password, so that they are not repeated. */
+static bool conf_dsn_readable(const char *dsn)
+{
+	char *text = db_pg_dsn(dsn), *why = NULL;
+	PQconninfoOption *o = PQconninfoParse(text, &why);
+	bool ok = o != NULL;
+
+	PQconninfoFree(o);
+	PQfreemem(why);
+	free(text);
+	return ok;
+}
+
+static void conf_check_dsn(struct conf_loader *l)
+{
+	const char *dsn = l->c->storage.dsn;
+	struct str scheme = conf_scheme(dsn);
+
+	if (str_istarts(scheme, STR("mysql")) || str_istarts(scheme, STR("mariadb")))
+		conf_wrong(l, "storage.dsn", "mysql is not supported; use postgresql://… or sqlite (leave it empty)");
+	else if (str_istarts(scheme, STR("sqlite")))
+		conf_wrong(l, "storage.dsn", "sqlite needs none: leave it empty and set storage.data_dir");
+	else if (scheme.n > 0 && !str_starts(scheme, STR("postgres")))
+		conf_wrong(l, "storage.dsn", "must begin with postgresql://");
+	else if (!conf_dsn_readable(dsn))
+		conf_wrong(
+		    l, "storage.dsn",
+		    "is not an address of PostgreSQL: expected postgresql://user:password@host:port/database (special "
+		    "characters of the password as %XX), or host=… dbname=… user=…");
+}
+
+/* Naming a server chooses it, unless a choice was made. */
+static void conf_check_store(struct conf_loader *l)
+{
+	struct conf *c = l->c;
+
+	if (c->storage.dsn[0] != '\0') {
+		conf_check_dsn(l);
+		if (!conf_set_by_user(l, "storage.backend"))
+			c->storage.backend = STORE_POSTGRES;
+		else if (c->storage.backend == STORE_SQLITE)
+			conf_warn(l, &l->origin[conf_find(STR("storage.dsn"))], STR("storage.dsn"),
+				  "is not used, as storage.backend is sqlite");
+	} else if (c->storage.backend == STORE_POSTGRES) {
+		conf_wrong(l, "storage.backend",
+			   "is postgres, but storage.dsn (ARAGORA_POSTGRES_DSN, DATABASE_URL) is empty");
+	}
+	if (c->storage.required && c->storage.backend == STORE_SQLITE)
+		conf_wrong(l, "storage.required", "demands a database server, but storage.dsn (DATABASE_URL) is empty");
 }
 
 static bool conf_listed(const struct conf_list *list, const char *text)
@@ -175,6 +228,7 @@ void conf_check(struct conf_loader *l)
 
 	conf_check_build(l);
 	conf_check_keys(l);
+	conf_check_store(l);
 	conf_check_addresses(l);
 	conf_check_tls(l);
 	conf_check_stall(l);

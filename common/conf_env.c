@@ -13,13 +13,17 @@
 
 #define CONF_SECRET_MAX 65536 /* bytes of a secret's file */
 
+#define CONF_NO_SUPABASE                                                                              \
+	"is not read: Supabase's REST interface is not used; to keep debates in a Supabase project, " \
+	"give the address of its PostgreSQL in DATABASE_URL"
+
 /* Named by the manual of an earlier service, not read here: better said than silently ignored. */
 static const struct conf_env_note {
 	const char *name;
 	const char *text;
 } conf_env_notes[] = {
-    {"SUPABASE_URL", "is not read: Supabase's REST interface is not used, debates are kept in storage.data_dir"},
-    {"SUPABASE_KEY", "is not read: Supabase's REST interface is not used, debates are kept in storage.data_dir"},
+    {"SUPABASE_URL", CONF_NO_SUPABASE},
+    {"SUPABASE_KEY", CONF_NO_SUPABASE},
 };
 
 /* The value of a variable whose name is a piece of the table; an empty one counts as not set, as compose files pass it.

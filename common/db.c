@@ -9,7 +9,7 @@
 #include "common/db_store.h"
 
 /* By storage.backend. */
-static const struct db_ops *const db_stores[] = {&db_sqlite_ops};
+static const struct db_ops *const db_stores[] = {&db_sqlite_ops, &db_pg_ops};
 
 static const struct db_ops *db_ops_of(const struct conf *c, struct error *err)
 {
@@ -47,6 +47,47 @@ bool db_null(const struct db_rows *r, size_t row, size_t column)
 	return db_cell(r, row, column)->type == DB_NULL;
 }
 
+/* ---- text ---- */
+
+struct str db_clean(struct arena *a, struct str s)
+{
+	struct buf b = BUF_INIT;
+	struct str out;
+	size_t i, step;
+
+	if (s.n == 0 || (memchr(s.p, '\0', s.n) == NULL && str_utf8_valid(s)))
+		return s;
+	for (i = 0; i<s.n; i += step> 0 ? step : 1) {
+		step = s.p[i] != '\0' ? str_utf8_step(str_sub(s, i, s.n)) : 0;
+		buf_add(&b, step > 0 ? str_sub(s, i, i + step) : STR("\xef\xbf\xbd"));
+	}
+	out = arena_str(a, buf_str(&b));
+	buf_free(&b);
+	return out;
+}
+
+/* The same values, copied only if one is not clean. */
+static const struct db_val *db_clean_all(struct arena *a, const struct db_val *args, size_t n)
+{
+	struct db_val *copy = NULL;
+	struct str clean;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (args[i].type != DB_TEXT)
+			continue;
+		clean = db_clean(a, args[i].s);
+		if (clean.p == args[i].s.p)
+			continue;
+		if (copy == NULL) {
+			copy = arena_alloc(a, n * sizeof(*copy));
+			memcpy(copy, args, n * sizeof(*copy));
+		}
+		copy[i].s = clean;
+	}
+	return copy != NULL ? copy : args;
+}
+
 /* ---- batches ---- */
 
 struct db_batch *db_batch_new(struct db *db)
@@ -81,7 +122,7 @@ void db_batch_add(struct db_batch *b, const char *sql, const struct db_val *args
 	for (i = 0; i < n; i++) {
 		st->args[i] = args[i];
 		if (args[i].type == DB_TEXT)
-			st->args[i].s = arena_str(b->arena, args[i].s);
+			st->args[i].s = arena_str(b->arena, db_clean(b->arena, args[i].s));
 	}
 }
 
@@ -109,7 +150,7 @@ CO_FN bool db_query(struct db *db, struct arena *a, const char *sql, const struc
 		    struct db_rows *rows, struct error *err)
 {
 	*rows = (struct db_rows){0, 0, NULL};
-	return db->ops->query(db, a, sql, args, n, rows, err);
+	return db->ops->query(db, a, sql, db_clean_all(a, args, n), n, rows, err);
 }
 
 CO_FN bool db_commit(struct db *db, struct db_batch *b, struct error *err)

@@ -2,9 +2,10 @@
 /*
  * The database as coroutines see it: queries that return rows in an arena, and batches that commit or do nothing.
  *
- * SQL is the dialect that SQLite and PostgreSQL share, with $1…$n parameters. A batch is statements, parameters and
- * expected row counts; there is no application code between BEGIN and COMMIT. Reads may be cancelled; a submitted batch
- * may not: db_commit returns only when its outcome is known.
+ * SQL is the dialect that SQLite and PostgreSQL share, with $1…$n parameters (at most 64). Text is UTF-8 without
+ * U+0000, which PostgreSQL refuses: what is not becomes U+FFFD on its way into either store. A batch is statements,
+ * parameters and expected row counts; there is no application code between BEGIN and COMMIT. Reads may be cancelled; a
+ * submitted batch may not: db_commit returns only when its outcome is known.
  */
 #ifndef COMMON_DB_H
 #define COMMON_DB_H
@@ -57,6 +58,9 @@ void db_close(struct db *db);
 CO_FN bool db_query(struct db *db, struct arena *a, const char *sql, const struct db_val *args, size_t n,
 		    struct db_rows *rows, struct error *err) MUST_CHECK;
 
+/* s, or a copy in the arena with U+FFFD for each U+0000 and each byte that is not UTF-8. */
+struct str db_clean(struct arena *a, struct str s);
+
 #define DB_ANY (-1)
 
 struct db_batch;
@@ -95,8 +99,9 @@ struct migration {
 /* Applies what is missing under the store's write lock. Fails on a checksum mismatch or an unknown newer number. */
 bool db_migrate(const struct conf *c, const struct migration *m, size_t n, struct error *err) MUST_CHECK;
 /*
- * Checks before the start: data_dir exists or can be made (0700), is writable, has free space, is not NFS/CIFS; the
- * sub-folders keys, run, memory, backups exist; the database file is a healthy SQLite file.
+ * Checks before the start: data_dir exists or can be made (0700), is writable, has free space; the sub-folders keys,
+ * run, memory, backups exist. SQLite: it is not on NFS or CIFS, and the database file is a healthy one. PostgreSQL: the
+ * server can be reached within storage.pool_timeout, is not too old and can be written.
  */
 bool db_check_storage(const struct conf *c, struct error *err) MUST_CHECK;
 

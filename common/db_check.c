@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Checks of the data directory before anything starts: it exists or is made, can be written, has room, lies on a local
- * disk, and a database in it is healthy. Called by the start-up child and by `aragorad -T`. Repairs nothing.
+ * Checks of the data directory before anything starts: it exists or is made, can be written, has room, and for SQLite
+ * that it lies on a local disk and a database in it is healthy; for PostgreSQL that the server can be used. Called by
+ * the start-up child and by `aragorad -T`. Repairs nothing.
  */
 #include "common/db_store.h"
 
@@ -16,6 +17,7 @@
 #include "common/clock.h"
 #include "common/conf.h"
 #include "common/db_conn.h"
+#include "common/db_pg.h"
 
 #define CHECK_BUDGET_US (5 * SEC_US) /* of the integrity check; what it has not seen by then is not checked */
 #define CHECK_STEPS 10000            /* SQLite instructions between two looks at the clock */
@@ -67,7 +69,7 @@ static bool check_access(const char *path, int mode, struct error *err)
 	return faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0 || check_fail(path, strerror(errno), err);
 }
 
-static bool check_file_system(const struct conf *c, struct error *err)
+static bool check_file_system(const struct conf *c, bool database, struct error *err)
 {
 	const char *dir = c->storage.data_dir;
 	char why[120];
@@ -77,7 +79,7 @@ static bool check_file_system(const struct conf *c, struct error *err)
 
 	if (statfs(dir, &f) != 0 || statvfs(dir, &v) != 0)
 		return check_fail(dir, strerror(errno), err);
-	for (i = 0; i < countof(check_remote); i++)
+	for (i = 0; database && i < countof(check_remote); i++)
 		if ((unsigned long)(unsigned int)f.f_type == check_remote[i].type) {
 			snprintf(why, sizeof(why), "is on %s; the database needs a local disk", check_remote[i].name);
 			return check_fail(dir, why, err);
@@ -142,10 +144,12 @@ static bool check_database(const char *path, struct error *err)
 	return ok;
 }
 
-bool db_sqlite_check(const struct conf *c, struct error *err)
+/* `database`: it is in there too. */
+static bool check_folders_of(const struct conf *c, bool database, struct error *err)
 {
 	const char *dir = c->storage.data_dir;
-	bool ok = check_directory(dir, err) && check_access(dir, R_OK | W_OK | X_OK, err) && check_file_system(c, err);
+	bool ok = check_directory(dir, err) && check_access(dir, R_OK | W_OK | X_OK, err) &&
+		  check_file_system(c, database, err);
 	char *path;
 	size_t i;
 
@@ -154,8 +158,49 @@ bool db_sqlite_check(const struct conf *c, struct error *err)
 		ok = check_directory(path, err) && check_access(path, R_OK | W_OK | X_OK, err);
 		free(path);
 	}
-	path = db_path(dir, DB_FILE);
-	ok = ok && check_database(path, err);
+	return ok;
+}
+
+bool db_sqlite_check(const struct conf *c, struct error *err)
+{
+	char *path = db_path(c->storage.data_dir, DB_FILE);
+	bool ok = check_folders_of(c, true, err) && check_database(path, err);
+
 	free(path);
+	return ok;
+}
+
+/* ---- PostgreSQL ---- */
+
+#define CHECK_PG_OLDEST 120000 /* version 12, the oldest that libpq's pipeline and our SQL are known to work with */
+
+static bool check_server(PGconn *pg, struct error *err)
+{
+	PGresult *r;
+	bool ok;
+
+	if (PQserverVersion(pg) < CHECK_PG_OLDEST)
+		return error_field(err, ERR_STORAGE, "storage.dsn",
+				   "the server is PostgreSQL %d; at least 12 is needed", PQserverVersion(pg) / 10000);
+	r = db_pg_run(pg, "SHOW transaction_read_only", DB_NO_ARGS, err);
+	ok =
+	    r != NULL && (strcmp(PQgetvalue(r, 0, 0), "off") == 0 ||
+			  error_field(err, ERR_STORAGE, "storage.dsn",
+				      "the server can only be read (a standby?); target_session_attrs=read-write finds "
+				      "the primary among several hosts"));
+	PQclear(r);
+	return ok;
+}
+
+bool db_pg_check(const struct conf *c, struct error *err)
+{
+	PGconn *pg;
+	bool ok;
+
+	if (!check_folders_of(c, false, err))
+		return false;
+	pg = db_pg_connect_patiently(c, err);
+	ok = pg != NULL && check_server(pg, err);
+	PQfinish(pg);
 	return ok;
 }

@@ -46,10 +46,12 @@ struct db {
 #define DB_ROWS_MAX 10000
 #define DB_BYTES_MAX ((size_t)64 << 20) /* of one read */
 
-extern const struct db_ops db_sqlite_ops;
+extern const struct db_ops db_sqlite_ops, db_pg_ops;
 
-/* db_migrate.c, db_check.c */
+/* db_migrate.c, db_check.c, db_pg_migrate.c */
 bool db_sqlite_migrate(const struct conf *c, const struct migration *m, size_t n, struct error *err) MUST_CHECK;
 bool db_sqlite_check(const struct conf *c, struct error *err) MUST_CHECK;
+bool db_pg_migrate(const struct conf *c, const struct migration *m, size_t n, struct error *err) MUST_CHECK;
+bool db_pg_check(const struct conf *c, struct error *err) MUST_CHECK;
 
 #endif

@@ -37,6 +37,7 @@ enum metric_set {
 	SET_REDIS,
 	SET_NODES,
 	SET_H2_ENDS,
+	SET_POOL,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
@@ -80,6 +81,7 @@ static const char *const metric_records[] = {"migrated", "skipped", "failed", NU
 static const char *const metric_redis[] = {"ok", "error", "abandoned", NULL};
 static const char *const metric_nodes[] = {"in", "out", "lost", NULL};
 static const char *const metric_h2_ends[] = {"protocol", "resets", "control", "head", "timeout", NULL};
+static const char *const metric_pool[] = {"idle", "busy", "waiting", NULL};
 
 #define LE_DEBATE .buckets = {1, 5, 10, 30, 60, 120, 300, 600, 900}
 #define LE_AGENT .buckets = {.1, .5, 1, 2.5, 5, 10, 30, 60, 120, 240}
@@ -136,6 +138,14 @@ static const struct metric_desc metric_table[] = {
 	[M_DB_ERRORS] = {"aragora_db_errors_total", METRIC_COUNTER, FOLD_SUM, .help = "Failed database operations."},
 	[M_DB_COMMIT] = {"aragora_db_commit_seconds", METRIC_HISTOGRAM, FOLD_SUM, .labels = {{NULL, SET_NONE}}, LE_COMMIT,
 		.help = "Time of committed transactions."},
+	[M_DB_QUERY] = {"aragora_db_query_seconds", METRIC_HISTOGRAM, FOLD_SUM, .labels = {{NULL, SET_NONE}}, LE_COMMIT,
+		.help = "Time of reads, with the wait for a connection."},
+	[M_DB_POOL] = {"aragora_db_connection_pool_size", METRIC_GAUGE, FOLD_SUM, {{"state", SET_POOL}},
+		.help = "Connections to PostgreSQL, and how many wait for one."},
+	[M_DB_RECONNECTS] = {"aragora_db_reconnects_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "Connections to PostgreSQL made after it could not be reached."},
+	[M_DB_RETRIES] = {"aragora_db_retries_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "Reads and transactions repeated on PostgreSQL after a lost connection or a conflict."},
 	[M_LOG_DROPPED] = {"aragora_log_lines_dropped_total", METRIC_COUNTER, FOLD_SUM, .help = "Log lines dropped because of a slow reader."},
 	[M_AUTH_FAILURES] = {"aragora_auth_failures_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_REASONS}}, .help = "Refused credentials."},
 	[M_WORKER_RESTARTS] = {"aragora_worker_restarts_total", METRIC_COUNTER, FOLD_SUM, .help = "Workers replaced after an unexpected end."},
@@ -222,6 +232,7 @@ static struct {
 	    [SET_REDIS] = {metric_redis, countof(metric_redis) - 1},
 	    [SET_NODES] = {metric_nodes, countof(metric_nodes) - 1},
 	    [SET_H2_ENDS] = {metric_h2_ends, countof(metric_h2_ends) - 1},
+	    [SET_POOL] = {metric_pool, countof(metric_pool) - 1},
 	},
 };
 

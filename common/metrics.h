@@ -49,6 +49,10 @@ enum metric_id {
 	M_BUS_DROPPED,        /* aragora_bus_dropped_total */
 	M_DB_ERRORS,          /* aragora_db_errors_total */
 	M_DB_COMMIT,          /* aragora_db_commit_seconds histogram .0005 .001 .0025 .005 .01 .025 .05 .1 .5 1 */
+	M_DB_QUERY,           /* aragora_db_query_seconds histogram, as commits; with waiting for a connection */
+	M_DB_POOL,            /* aragora_db_connection_pool_size{state} idle busy waiting */
+	M_DB_RECONNECTS,      /* aragora_db_reconnects_total */
+	M_DB_RETRIES,         /* aragora_db_retries_total */
 	M_LOG_DROPPED,        /* aragora_log_lines_dropped_total */
 	M_AUTH_FAILURES,      /* aragora_auth_failures_total{reason} missing invalid expired forbidden */
 	M_WORKER_RESTARTS,    /* aragora_worker_restarts_total, written by the master in slot 0's row */

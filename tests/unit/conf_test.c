@@ -570,19 +570,57 @@ static void test_production(void **state)
 	conf_unref(c);
 }
 
+/* Naming a server chooses it; a choice that was made stays. */
+static void test_store(void **state)
+{
+	static const char *const dsns[] = {"postgresql://u:p@h:5432/d?sslmode=require", "postgres://u@/d?host=/run/pg",
+					   "postgresql+asyncpg://u:p@h/d", "host=a,b port=1,2 dbname=d user=u",
+					   "postgresql://a:1,b:2/d?target_session_attrs=read-write"};
+	char text[200];
+	struct conf *c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < countof(dsns); i++) {
+		snprintf(text, sizeof(text), "storage: {dsn: '%s'}\n", dsns[i]);
+		c = good(text);
+		assert_int_equal(c->storage.backend, STORE_POSTGRES);
+		conf_unref(c);
+	}
+	set_env("DATABASE_URL", "postgresql://u:p@h/d");
+	c = good("");
+	assert_int_equal(c->storage.backend, STORE_POSTGRES);
+	conf_unref(c);
+	set_env("ARAGORA_POSTGRES_DSN", "postgresql://u:p@first/d");
+	c = good("");
+	assert_string_equal(c->storage.dsn, "postgresql://u:p@first/d");
+	conf_unref(c);
+	c = good("storage: {backend: sqlite}\n");
+	assert_int_equal(c->storage.backend, STORE_SQLITE);
+	conf_unref(c);
+}
+
 static void test_together(void **state)
 {
 	struct conf *c;
 
 	(void)state;
-	bad("storage: {backend: postgres, dsn: 'postgres://u:p@h/d'}\nredis: {url: 'rediss://:geheim@h'}\n",
-	    "FILE:1:35: storage.dsn: postgres is not supported by this build; use sqlite (leave it empty)\n"
-	    "FILE:1:20: storage.backend: postgres is not supported by this build; use sqlite\n"
-	    "FILE:2:14: redis.url: TLS to Redis is not spoken; let stunnel or haproxy carry it and name their local "
+	bad("redis: {url: 'rediss://:geheim@h'}\n",
+	    "FILE:1:14: redis.url: TLS to Redis is not spoken; let stunnel or haproxy carry it and name their local "
 	    "port "
 	    "with redis://\n");
 	bad("storage: {dsn: 'mysql://h'}\n",
-	    "FILE:1:16: storage.dsn: mysql is not supported; use sqlite (leave it empty)\n");
+	    "FILE:1:16: storage.dsn: mysql is not supported; use postgresql://… or sqlite (leave it empty)\n");
+	bad("storage: {backend: postgres}\n", "FILE:1:20: storage.backend: is postgres, but storage.dsn "
+					      "(ARAGORA_POSTGRES_DSN, DATABASE_URL) is empty\n");
+	bad("storage: {dsn: 'sqlite:///x.db'}\n",
+	    "FILE:1:16: storage.dsn: sqlite needs none: leave it empty and set storage.data_dir\n");
+	bad("storage: {dsn: 'oracle://h'}\n", "FILE:1:16: storage.dsn: must begin with postgresql://\n");
+	/* The password must not come back in the words about it. */
+	bad("storage: {dsn: 'postgresql://u:se%cret@h/d'}\n",
+	    "FILE:1:16: storage.dsn: is not an address of PostgreSQL: expected "
+	    "postgresql://user:password@host:port/database "
+	    "(special characters of the password as %XX), or host=… dbname=… user=…\n");
 	bad("server: {workers: 5, max_slots: 12}\n",
 	    "FILE:1:19: server.workers: must not be more than a third of server.max_slots: during reloads three "
 	    "generations live\n");
@@ -838,6 +876,7 @@ int main(void)
 	    cmocka_unit_test_teardown(test_redis_url_of_the_environment, teardown),
 	    cmocka_unit_test_teardown(test_secret_files, teardown),
 	    cmocka_unit_test_teardown(test_production, teardown),
+	    cmocka_unit_test_teardown(test_store, teardown),
 	    cmocka_unit_test_teardown(test_together, teardown),
 	    cmocka_unit_test_teardown(test_reloadable, teardown),
 	    cmocka_unit_test_teardown(test_refs, teardown),

@@ -169,7 +169,8 @@ CO_FN static bool clerk_orphan(struct clerk *c, struct str owner)
 
 	db_batch_add(b,
 		     "UPDATE debates SET owner = '', crashes = crashes + 1, updated_at = $2,"
-		     " claim_after = CASE WHEN crashes >= 1 THEN $2 + 500 * (1 << crashes) ELSE 0 END"
+		     " claim_after = CASE WHEN crashes >= 1 THEN $2 + 500 * (CAST(1 AS BIGINT) << CAST(crashes AS "
+		     "INTEGER)) ELSE 0 END"
 		     " WHERE owner = $1 AND status = 'running' AND crashes < 32",
 		     DB_ARGS(DB_S(owner), DB_I(now)), DB_ANY);
 	db_batch_add(b, "DELETE FROM processes WHERE incarnation = $1", DB_ARGS(DB_S(owner)), DB_ANY);

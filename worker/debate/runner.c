@@ -84,7 +84,8 @@ CO_FN static bool run_give_back(struct worker *w, struct str id, int64_t epoch, 
 	    b,
 	    "UPDATE debates SET owner = '', running_ms = CASE WHEN running_ms > $4 THEN running_ms ELSE $4 END, "
 	    "updated_at = $5, crashes = crashes + $6,"
-	    " claim_after = CASE WHEN $6 = 1 THEN $5 + 500 * (1 << CASE WHEN crashes > 20 THEN 20 ELSE crashes END)"
+	    " claim_after = CASE WHEN $6 = 1 THEN $5 + 500 * (CAST(1 AS BIGINT) << CAST(CASE WHEN crashes > 20 THEN 20 "
+	    "ELSE crashes END AS INTEGER))"
 	    " ELSE claim_after END"
 	    " WHERE id = $1 AND epoch = $2 AND owner = $3 AND status = 'running'",
 	    DB_ARGS(DB_S(id), DB_I(epoch), DB_Z(w->incarnation), DB_I(running_ms), DB_I(now), DB_I(refused)), 1);

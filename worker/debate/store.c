@@ -231,7 +231,8 @@ CO_FN bool debate_get(struct db *db, struct arena *a, const struct context *ctx,
 	return true;
 }
 
-/* LIKE pattern for "contains", with the wildcards of the text itself escaped by '\'. */
+/* LIKE pattern for "contains", with the wildcards of the text itself escaped by '\'. lower() on both sides: SQLite's
+ * LIKE does not look at case, PostgreSQL's does. */
 static struct str store_contains(struct arena *a, struct str text)
 {
 	struct buf b = BUF_INIT;
@@ -251,10 +252,11 @@ static struct str store_contains(struct arena *a, struct str text)
 }
 
 /* Empty text and 0 mean "any"; a timeout is shown as a failure; $7: 0 without archived ones, 1 all, 2 only those. */
-#define STORE_WHERE                                                                                                   \
-	" FROM debates WHERE org_id = $1 AND workspace_id = $2"                                                       \
-	" AND ($3 = '' OR status = $3 OR ($3 = 'failed' AND status = 'timeout'))"                                     \
-	" AND ($4 = '' OR task LIKE $4 ESCAPE '\\' OR title LIKE $4 ESCAPE '\\' OR final_answer LIKE $4 ESCAPE '\\')" \
+#define STORE_WHERE                                                                                              \
+	" FROM debates WHERE org_id = $1 AND workspace_id = $2"                                                  \
+	" AND ($3 = '' OR status = $3 OR ($3 = 'failed' AND status = 'timeout'))"                                \
+	" AND ($4 = '' OR lower(task) LIKE lower($4) ESCAPE '\\' OR lower(title) LIKE lower($4) ESCAPE '\\' OR " \
+	"lower(final_answer) LIKE lower($4) ESCAPE '\\')"                                                        \
 	" AND ($5 = 0 OR created_at >= $5) AND ($6 = 0 OR created_at <= $6) AND ($7 = 1 OR archived = $7 / 2)"
 
 CO_FN bool debate_list(struct db *db, struct arena *a, const struct context *ctx, const struct debate_filter *f,

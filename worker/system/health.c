@@ -97,11 +97,16 @@ static void health_ready(struct http_request *req)
 
 /* ---- health ---- */
 
+static const char *health_db_mode(const struct worker *w)
+{
+	return w->conf->storage.backend == STORE_POSTGRES ? "postgres" : "sqlite";
+}
+
 static json_t *health_check_db(const struct worker *w)
 {
 	struct error err = ERROR_INIT;
 	bool ok = db_healthy(w->db, &err);
-	json_t *o = json_pack("{s:b, s:s, s:f}", "healthy", (int)ok, "backend", "sqlite", "latency_ms",
+	json_t *o = json_pack("{s:b, s:s, s:f}", "healthy", (int)ok, "backend", health_db_mode(w), "latency_ms",
 			      (double)db_latency_us(w->db) / 1000.0);
 
 	if (!ok)
@@ -177,7 +182,7 @@ static json_t *health_document(struct http_request *req, bool *healthy)
 		      *healthy && redis ? "healthy" : "degraded", "version", ARAGORA_VERSION, "uptime",
 		      (json_int_t)uptime, "uptime_seconds", uptime, "database", *healthy ? "connected" : "disconnected",
 		      "redis", health_redis_word(w), "agents_available", (int)agents_available(w->conf), "demo_mode",
-		      (int)conf_demo_active(w->conf), "db_mode", "sqlite", "response_time_ms",
+		      (int)conf_demo_active(w->conf), "db_mode", health_db_mode(w), "response_time_ms",
 		      (double)(clock_mono_us() - req->start_us) / 1000.0, "components", checks, "checks", checks);
 	json_object_set_new(o, "timestamp", health_now());
 	if (!*healthy || !redis)
