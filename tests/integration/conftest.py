@@ -82,7 +82,7 @@ def wait_until(condition, timeout=20, what="condition", interval=0.02):
 
 
 def merged(base, extra):
-    out = copy.deepcopy(base)
+    out = copy.deepcopy(base or {})
     for key, value in (extra or {}).items():
         out[key] = merged(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
     return out
@@ -293,11 +293,27 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "server(config, env=None, args=()): configuration of the `server` fixture")
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL cluster for all tests of this run."""
+    import pgkit
+    cluster = pgkit.Cluster().start()
+    yield cluster
+    cluster.close()
+
+
+def on_postgres():
+    """Do the tests keep their data in PostgreSQL where they do not say otherwise?"""
+    return os.environ.get("ARAGORA_TEST_STORE") == "postgres"
+
+
 @pytest.fixture
-def make_server(tmp_path):
+def make_server(tmp_path, request):
     made = []
 
     def make(config=None, env=None, args=(), start=True, folder=None):
+        if on_postgres() and "storage" not in (config or {}):
+            config = merged(config, {"storage": {"dsn": request.getfixturevalue("postgres").database()}})
         s = Server(folder or tmp_path / ("node%d" % len(made)), config, env, args)
         made.append(s)
         return s.start() if start else s
