@@ -130,8 +130,12 @@ $(BUILD)/tests/bench/%: tests/bench/%.c $(BUILD)/libaragora.a
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(BUILD)/libaragora.a $(LIBS)
 
 .PHONY: bench
-bench: build/aragorad $(BUILD)/tests/bench/route_bench ## measure: requests, events, 50 debates at once
-	@bash tests/bench/run.sh
+bench: build/aragorad $(BUILD)/tests/bench/route_bench ## measure beside nginx and Nchan, one table (ARGS="requests tls" selects)
+	@bash tests/bench/run.sh $(ARGS)
+
+.PHONY: growth
+growth: build/aragorad ## does memory grow over 10 million requests and a million sockets? (GROWTH_REQUESTS, GROWTH_OPENS)
+	@bash tests/bench/run.sh growth
 
 .PHONY: chaos
 chaos: ## the long crash suite (kills at random, many times)

@@ -5,10 +5,9 @@ The peer is SQLite itself: the same number of transactions with synchronous=FULL
 """
 import os
 import sqlite3
-import sys
 import time
 
-from bench import Server
+from bench import Server, row
 
 
 def debates(count):
@@ -56,7 +55,7 @@ def sqlite_alone(transactions, folder):
     return wall
 
 
-if __name__ == "__main__":
-    commits, took, where = debates(int(sys.argv[1]) if len(sys.argv) > 1 else 50)
+def main(count=50):
+    commits, took, where = debates(count)
     alone = sqlite_alone(commits, where)
-    print(f"ratio: the debates took {took / alone:.2f} times what SQLite alone needs for as many durable commits")
+    row(f"{count} debates at once, 4 demo agents, 2 rounds", f"{took:.1f} s", f"SQLite alone {alone:.1f} s", f"{took / alone:.2f}")

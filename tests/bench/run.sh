@@ -1,15 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # `make bench`: figures of the release build on this machine, each beside a peer's of the same run. Nothing is asserted:
-# machines are noisy, so read ratios and CPU per operation, not absolute times.
+# machines are noisy, so read ratios and CPU per operation, not absolute times. Arguments select (see table.py).
 set -eu
 cd "$(dirname "$0")/../.."
 need=""
-for p in nginx-light:nginx wrk:wrk; do
-	command -v "${p#*:}" >/dev/null || need="$need ${p%%:*}"
+for p in nginx:/usr/sbin/nginx wrk:/usr/bin/wrk openssl:/usr/bin/openssl \
+	libnginx-mod-nchan:/usr/lib/nginx/modules/ngx_nchan_module.so; do
+	[ -e "${p#*:}" ] || need="$need ${p%%:*}"
 done
-# shellcheck disable=SC2086
-[ -z "$need" ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need >/dev/null
-/usr/bin/python3 tests/bench/http_bench.py
-/usr/bin/python3 tests/bench/tls_bench.py
-/usr/bin/python3 tests/bench/debates_bench.py "$@"
+if [ -n "$need" ]; then
+	sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+	# shellcheck disable=SC2086
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need >/dev/null
+fi
+exec /usr/bin/python3 tests/bench/table.py "$@"

@@ -1,35 +1,33 @@
 # SPDX-License-Identifier: MIT
-"""WebSockets beside Nchan: one broadcast to many, and idle sockets.
+"""WebSockets beside Nchan: one broadcast to many, the way from another worker, and idle sockets.
 
 Broadcasts go through /ws/echo/{room} (websocket.echo), which takes the path of events: bus, one frame for all, one queue
-per socket. Nchan gets the same text by its publisher socket. Both servers have one worker on the same core, the client
-has the other one, and they are measured in turn.
+per socket. Nchan gets the same text by its publisher socket.
 """
 import os
-import resource
 import select
 import socket
 import statistics
-import subprocess
-import tempfile
 import time
 
-from bench import Server, cpu_seconds, family, free_port, memory_kb
+from bench import CORES, EXEMPT, Nginx, Server, family, ratio_of, rounds, row
 
-CORES = sorted(os.sched_getaffinity(0))
 SOCKETS = int(os.environ.get("BENCH_SOCKETS", "1000"))
 IDLE = int(os.environ.get("BENCH_IDLE", "15000"))
-RUNS = int(os.environ.get("BENCH_RUNS", "5"))
 BROADCASTS = 40
-OURS = """limits: {exempt: ["127.0.0.0/8"]}
+MESSAGES = 1000
+OURS = EXEMPT + """
 websocket: {echo: true, message_rate: 0, heartbeat: 3600, ping_interval: 3600}
 """
+WIDE = ", worker_connections: 40000"
 
 
-def handshake(port, path):
+def handshake(port, path, source=None):
     s = socket.socket()
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     s.settimeout(30)
+    if source:
+        s.bind((source, 0))
     s.connect(("127.0.0.1", port))
     s.sendall((f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").encode())
@@ -54,36 +52,11 @@ def server_size(n):
     return n + (2 if n < 126 else 4)
 
 
-class Nchan:
-    def __init__(self):
-        self.folder, self.port = tempfile.mkdtemp(prefix="aragora-bench."), free_port()
-        conf = os.path.join(self.folder, "nginx.conf")
-        with open(conf, "w") as f:
-            f.write(f"""load_module /usr/lib/nginx/modules/ngx_nchan_module.so;
-daemon off; worker_processes 1; pid {self.folder}/pid; error_log {self.folder}/error.log;
-events {{ worker_connections 40000; }} worker_rlimit_nofile 60000;
-http {{ access_log off; client_body_temp_path {self.folder}/a; proxy_temp_path {self.folder}/b; fastcgi_temp_path {self.folder}/c;
-uwsgi_temp_path {self.folder}/d; scgi_temp_path {self.folder}/e; nchan_message_buffer_length 1;
-server {{ listen 127.0.0.1:{self.port} backlog=4096;
-location ~ ^/pub/(.+)$ {{ nchan_publisher websocket; nchan_channel_id $1; }}
-location ~ ^/sub/(.+)$ {{ nchan_subscriber websocket; nchan_channel_id $1; nchan_subscriber_first_message newest; }} }} }}
-""")
-        self.process = subprocess.Popen(["nginx", "-c", conf, "-p", self.folder])
-        for _ in range(1000):
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                break
-            except OSError:
-                time.sleep(0.01)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
-
-
-def pin(pid, cores):
-    for p in family(pid):
-        os.sched_setaffinity(p, cores)
+def nchan():
+    return Nginx("""location ~ ^/pub/(.+)$ { nchan_publisher websocket; nchan_channel_id $1; }
+location ~ ^/sub/(.+)$ { nchan_subscriber websocket; nchan_channel_id $1; nchan_subscriber_first_message newest; }""",
+                 top="load_module /usr/lib/nginx/modules/ngx_nchan_module.so;",
+                 http="access_log off; nchan_message_buffer_length 1;")
 
 
 class Crowd:
@@ -129,32 +102,26 @@ class Crowd:
 
 
 def measure(server, crowd):
-    """CPU microseconds per delivery, seconds to the last one (median)."""
-    before = cpu_seconds(server.process.pid)
-    times = []
+    """CPU microseconds per delivery, milliseconds to the last one (median)."""
+    before, times = server.cpu(), []
     for i in range(BROADCASTS):
-        times.append(crowd.broadcast(b"%06d" % i + b"x" * 194))
+        times.append(1e3 * crowd.broadcast(b"%06d" % i + b"x" * 194))
         time.sleep(0.005)
-    return (1e6 * (cpu_seconds(server.process.pid) - before) / BROADCASTS / len(crowd.sockets), statistics.median(times))
+    return 1e6 * (server.cpu() - before) / BROADCASTS / len(crowd.sockets), statistics.median(times)
 
 
 def broadcast():
-    ours, theirs = Server(1, OURS, server=", worker_connections: 40000"), Nchan()
+    ours, theirs = Server(1, OURS, server=WIDE), nchan()
     for s in (ours, theirs):
-        pin(s.process.pid, {CORES[0]})
+        s.pin()
     os.sched_setaffinity(0, {CORES[-1]})
-    crowds = (Crowd(ours.port, "/ws/echo/bench", "/ws/echo/bench", SOCKETS), Crowd(theirs.port, "/sub/bench", "/pub/bench", SOCKETS))
-    rows = []
-    for i in range(RUNS + 1):
-        row = [measure(s, c) for s, c in zip((ours, theirs), crowds)]
-        if i > 0:  # the first one warms
-            rows.append(row)
-    cpu = [statistics.median(r[i][0] for r in rows) for i in (0, 1)]
-    last = [statistics.median(r[i][1] for r in rows) for i in (0, 1)]
-    ratio = statistics.median(r[0][0] / r[1][0] for r in rows)
-    print(f"broadcast of 200 bytes to {SOCKETS} sockets, one worker: {cpu[0]:.2f} us CPU a delivery, Nchan {cpu[1]:.2f}: "
-          f"ratio {ratio:.2f} (goal <= 0.75)")
-    print(f"  last delivery p50: {1e3 * last[0]:.2f} ms, Nchan {1e3 * last[1]:.2f} ms (goal: below it)", flush=True)
+    crowds = Crowd(ours.port, "/ws/echo/bench", "/ws/echo/bench", SOCKETS), Crowd(theirs.port, "/sub/bench", "/pub/bench", SOCKETS)
+    (cpu, last), (their_cpu, their_last) = (
+        zip(*found) for found in rounds(lambda: measure(ours, crowds[0]), lambda: measure(theirs, crowds[1])))
+    row(f"broadcast of 200 bytes to {SOCKETS} sockets, per delivery", f"{statistics.median(cpu):.2f} us CPU",
+        f"Nchan {statistics.median(their_cpu):.2f}", f"{ratio_of(cpu, their_cpu):.2f}", "<= 0.75")
+    row("  its last delivery, p50", f"{statistics.median(last):.2f} ms", f"Nchan {statistics.median(their_last):.2f}",
+        f"{ratio_of(last, their_last):.2f}", "< 1.0")
     for c in crowds:
         c.close()
     os.sched_setaffinity(0, set(CORES))
@@ -162,35 +129,85 @@ def broadcast():
     theirs.stop()
 
 
+def worker_of(s, pids):
+    """The process that holds the other end of a socket, by the kernel's table of connections."""
+    here, there = s.getsockname()[1], s.getpeername()[1]
+    with open("/proc/net/tcp") as f:
+        inode = next(line.split()[9] for line in f.readlines()[1:]
+                     if (int(line.split()[1][9:], 16), int(line.split()[2][9:], 16)) == (there, here))
+    for pid in pids:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                if os.readlink(f"/proc/{pid}/fd/{fd}") == f"socket:[{inode}]":
+                    return pid
+            except OSError:
+                pass
+    raise SystemExit("nobody holds the socket")
+
+
+def two_workers(server):
+    """A socket at each of the two workers, both in one room."""
+    pids, found = family(server.process.pid)[1:], {}
+    spare = []
+    while len(found) < 2:
+        s = handshake(server.port, "/ws/echo/way")
+        if found.setdefault(worker_of(s, pids), s) is not s:
+            spare.append(s)
+    for s in spare:
+        s.close()
+    return list(found.values())
+
+
+def hear(s, size):
+    while size > 0:
+        size -= len(s.recv(size))
+
+
+def across():
+    """The same message is heard by its sender, at once, and by a socket of the other worker: how much later?"""
+    server = Server(2, OURS)
+    a, b = two_workers(server)
+    frame, size = text_frame(b"x" * 200), server_size(200)
+    own, other = [], []
+    time.sleep(0.2)
+    for _ in range(MESSAGES):
+        # In turn one and the other is waited for first: a reader that wakes takes time from the worker it waits for.
+        for first, second, times in ((a, b, own), (b, a, other)):
+            start = time.perf_counter()
+            a.sendall(frame)
+            hear(first, size)
+            times.append(1e6 * (time.perf_counter() - start))
+            hear(second, size)
+    added = statistics.median(other) - statistics.median(own)
+    row("broadcast from another worker, p50 added", f"{added:.0f} us",
+        f"(own worker: {statistics.median(own):.0f} us)", goal="<= 150 us")
+    server.stop()
+
+
 def idle_memory(server, path, count):
     warm = [handshake(server.port, path) for _ in range(200)]
     time.sleep(1.5)
-    before = memory_kb(server.process.pid, "RssAnon")
-    kept = [handshake(server.port, path) for _ in range(count)]
+    before = server.memory_kb("RssAnon")
+    kept = [handshake(server.port, path, "127.0.0.%d" % (2 + i % 50)) for i in range(count)]
     time.sleep(1.5)
-    grown = 1024 * (memory_kb(server.process.pid, "RssAnon") - before) / count
+    grown = 1024 * (server.memory_kb("RssAnon") - before) / count
     probe = time.perf_counter()
     handshake(server.port, path).close()
     probe = time.perf_counter() - probe
     for k in kept + warm:
         k.close()
-    return grown, probe
+    return grown, 1e3 * probe
 
 
 def idle():
-    for path, what in (("/ws/echo", "bare"), ("/ws", "of debates, without subscription")):
-        s = Server(1, OURS, server=", worker_connections: 40000")
-        grown, probe = idle_memory(s, path, IDLE)
-        print(f"idle WebSocket, {what}: {grown:.0f} bytes resident each, {IDLE} in one worker; one more opens in "
-              f"{1e3 * probe:.1f} ms (goal <= 1229)", flush=True)
-        s.stop()
-    theirs = Nchan()
-    grown, _ = idle_memory(theirs, "/sub/idle", IDLE)
-    print(f"  Nchan's: {grown:.0f} bytes", flush=True)
+    theirs = nchan()
+    peer, _ = idle_memory(theirs, "/sub/idle", IDLE)
     theirs.stop()
-
-
-if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    broadcast()
-    idle()
+    for path, what in (("/ws/echo", "bare"), ("/ws", "of debates, unsubscribed")):
+        # The shell's usual limit: the server raises its own.
+        server = Server(1, OURS, server=WIDE, files=1024)
+        grown, probe = idle_memory(server, path, IDLE)
+        row(f"idle WebSocket, {what}, {IDLE} in one worker", f"{grown:.0f} bytes", f"Nchan {peer:.0f}",
+            f"{grown / peer:.2f}", "<= 1229 bytes")
+        row("  one more opens beside them", f"{probe:.1f} ms")
+        server.stop()
