@@ -185,6 +185,11 @@ struct conf {
 		struct conf_list allow_private;
 	} deliveries;
 	struct {
+		int64_t receipt_days, receipt_interval_hours, interval;
+		int64_t event_days, journal_days, usage_days, idempotency_days, delivery_days,
+		    dead_letter_days; /* 0: ever */
+	} retention;
+	struct {
 		char *url;
 		char *from;
 	} smtp; /* url: secret */

@@ -8,7 +8,7 @@
 
 #include "common/conf.h"
 
-#define CONF_KEYS_MAX 160        /* rows of the table, checked at compile time */
+#define CONF_KEYS_MAX 256
 #define CONF_SECTIONS_MAX 40     /* rows of the sections */
 #define CONF_FILE_MAX (1u << 20) /* bytes of a configuration file */
 #define CONF_TEXT_MAX 4096       /* bytes of one string or list element */

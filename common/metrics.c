@@ -30,6 +30,7 @@ enum metric_set {
 	SET_CIPHER,
 	SET_STORES,
 	SET_DELIVERIES,
+	SET_RULES,
 	SET_EVENTS,
 	SET_FORMATS,
 	SET_CIPHER_ERRORS,
@@ -74,6 +75,8 @@ static const char *const metric_cipher[] = {"encrypt", "decrypt", NULL};
 static const char *const metric_stores[] = {"deliveries", "backup", NULL};
 static const char *const metric_deliveries[] = {"delivered", "retrying", "dead", "uncertain", NULL};
 static const char *const metric_events[] = {"debate_end", NULL};
+static const char *const metric_rules[] = {"receipts",   "events",       "journals",  "usage", "idempotency_keys",
+					   "deliveries", "dead_letters", "endpoints", NULL};
 static const char *const metric_formats[] = {"webhook", NULL};
 static const char *const metric_cipher_errors[] = {"key_not_found", "tampered", "damaged", "cipher",
 						   "size",          "storage",  NULL};
@@ -187,6 +190,13 @@ static const struct metric_desc metric_table[] = {
 	[M_DELIVERIES_PENDING] = {"aragora_deliveries_pending", METRIC_GAUGE, FOLD_LAST, .help = "Deliveries waiting to be sent."},
 	[M_DELIVERIES_DEAD] = {"aragora_deliveries_dead_letters", METRIC_GAUGE, FOLD_LAST, .help = "Deliveries given up and kept."},
 	[M_DELIVERIES_OLDEST] = {"aragora_deliveries_oldest_seconds", METRIC_GAUGE, FOLD_LAST, .help = "Age of the oldest waiting delivery."},
+	[M_RECEIPT_CLEANUPS] = {"aragora_receipt_cleanup_total", METRIC_COUNTER, FOLD_SUM, .help = "Runs of the receipt retention."},
+	[M_RECEIPT_CLEANUP_DURATION] = {"aragora_receipt_cleanup_duration_seconds", METRIC_HISTOGRAM, FOLD_SUM, .labels = {{NULL, SET_NONE}},
+		LE_REQUEST, .help = "Time of these runs."},
+	[M_RECEIPTS_DELETED] = {"aragora_receipts_deleted_total", METRIC_COUNTER, FOLD_SUM, .help = "Receipts removed after their retention."},
+	[M_RETENTION_DELETED] = {"aragora_retention_deleted_total", METRIC_COUNTER, FOLD_SUM, {{"rule", SET_RULES}},
+		.help = "What retention has removed: rows, of event logs and journals debates."},
+	[M_MAINTENANCE] = {"aragora_maintenance_mode", METRIC_GAUGE, FOLD_LAST, .help = "1 while new debates are refused for maintenance."},
 };
 /* clang-format on */
 _Static_assert(countof(metric_table) == METRIC_MAX, "one row per metric");
@@ -225,6 +235,7 @@ static struct {
 	    [SET_CIPHER] = {metric_cipher, countof(metric_cipher) - 1},
 	    [SET_STORES] = {metric_stores, countof(metric_stores) - 1},
 	    [SET_DELIVERIES] = {metric_deliveries, countof(metric_deliveries) - 1},
+	    [SET_RULES] = {metric_rules, countof(metric_rules) - 1},
 	    [SET_EVENTS] = {metric_events, countof(metric_events) - 1},
 	    [SET_FORMATS] = {metric_formats, countof(metric_formats) - 1},
 	    [SET_CIPHER_ERRORS] = {metric_cipher_errors, countof(metric_cipher_errors) - 1},

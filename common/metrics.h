@@ -76,9 +76,14 @@ enum metric_id {
 	M_WEBHOOK_DEAD,       /* aragora_webhook_dead_lettered_total{event_type} */
 	M_WEBHOOK_BREAKER,   /* aragora_webhook_circuit_breaker_state{endpoint} 0 all closed 1 one is open, FOLD_LAST */
 	M_DELIVERIES_ACTIVE, /* aragora_deliveries_active */
-	M_DELIVERIES_PENDING, /* aragora_deliveries_pending, set by the clerk, FOLD_LAST */
-	M_DELIVERIES_DEAD,    /* aragora_deliveries_dead_letters, the same */
-	M_DELIVERIES_OLDEST,  /* aragora_deliveries_oldest_seconds, the same */
+	M_DELIVERIES_PENDING,       /* aragora_deliveries_pending, set by the clerk, FOLD_LAST */
+	M_DELIVERIES_DEAD,          /* aragora_deliveries_dead_letters, the same */
+	M_DELIVERIES_OLDEST,        /* aragora_deliveries_oldest_seconds, the same */
+	M_RECEIPT_CLEANUPS,         /* aragora_receipt_cleanup_total */
+	M_RECEIPT_CLEANUP_DURATION, /* aragora_receipt_cleanup_duration_seconds */
+	M_RECEIPTS_DELETED,         /* aragora_receipts_deleted_total */
+	M_RETENTION_DELETED,        /* aragora_retention_deleted_total{rule}, rules of worker/retention/rules.c */
+	M_MAINTENANCE,              /* aragora_maintenance_mode, FOLD_LAST */
 	METRIC_MAX
 };
 

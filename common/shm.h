@@ -75,8 +75,9 @@ struct shm {
 	_Atomic int64_t started_ms;  /* wall clock of the master's start */
 	_Atomic uint64_t deaths;     /* bumped by the master at every reap: all compare heads then */
 	_Atomic uint64_t reloads;
-	_Atomic uint32_t draining; /* the whole node is stopping (readiness fails) */
-	char node_id[40];          /* UUID of this node's data_dir, made at first start */
+	_Atomic uint32_t draining;      /* the whole node is stopping (readiness fails) */
+	_Atomic int64_t maintenance_ms; /* wall clock of its beginning, 0: off; as the node last saw it */
+	char node_id[40];               /* UUID of this node's data_dir, made at first start */
 	struct shm_startup startup;
 	_Atomic uint64_t heads[SHM_HEADS];
 	_Atomic uint64_t debate_cells[SHM_DEBATES_MAX]; /* 0 = free, else slot + 1 of the worker that runs one */

@@ -8,16 +8,10 @@
 #include "common/cleanup_archive.h"
 #include "common/fault.h"
 #include "common/json.h"
+#include "worker/retention_sql.h"
 
 #define DAY_MS INT64_C(86400000)
 #define RETENTION_PAGE 50 /* debates between two looks at what is left */
-
-/* $1: the time before which it may go. */
-#define ENDED_BEFORE "SELECT d.id FROM debates d WHERE d.status NOT IN ('queued', 'running') AND d.completed_at < $1"
-#define NOT_DELIVERED                                                                                                 \
-	" AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.debate_id = d.id AND o.state IN ('pending', 'sending', " \
-	"'retrying'))"
-#define OPEN_DEBATES "SELECT id FROM debates WHERE status IN ('queued', 'running') ORDER BY id"
 
 static const struct retention_row {
 	const char *name, *table;
@@ -57,12 +51,10 @@ static bool retention_where(struct dba *d, const struct retention_row *r, struct
 	bool ok = dba_catalog(d, a, &catalog, err);
 
 	if (ok && r->by_debate)
-		buf_printf(out, " WHERE %s IN (" ENDED_BEFORE "%s)", r->key,
-			   dba_table_find(&catalog, STR("deliveries")) != NULL ? NOT_DELIVERED : "");
+		buf_printf(out, " WHERE %s IN (" RETENTION_ENDED_BEFORE "%s)", r->key,
+			   dba_table_find(&catalog, STR("deliveries")) != NULL ? RETENTION_NOT_DELIVERED : "");
 	else if (ok)
-		buf_printf(
-		    out, " WHERE %s < $1 AND %s NOT IN (SELECT id FROM debates WHERE status IN ('queued', 'running'))",
-		    r->time, r->key);
+		buf_printf(out, " WHERE %s < $1 AND %s NOT IN (" RETENTION_OPEN_DEBATES ")", r->time, r->key);
 	arena_free(a);
 	return ok;
 }
@@ -217,7 +209,7 @@ bool retention_open_debates(struct dba *d, struct arena *a, const char *const **
 	struct db_rows rows;
 	const char **ids;
 
-	if (!dba_query(d, a, OPEN_DEBATES, DB_NO_ARGS, &rows, err))
+	if (!dba_query(d, a, RETENTION_OPEN_DEBATES " ORDER BY id", DB_NO_ARGS, &rows, err))
 		return false;
 	ids = arena_alloc(a, (rows.count + 1) * sizeof(*ids));
 	for (size_t i = 0; i < rows.count; i++)

@@ -9,6 +9,7 @@
 #include "worker/middleware/pipeline.h"
 #include "worker/ranking/ranking.h"
 #include "worker/receipts/receipt.h"
+#include "worker/retention/retention.h"
 #include "worker/stream/stream.h"
 #include "worker/system/system.h"
 #include "worker/web/site.h"
@@ -28,6 +29,8 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    ranking_routes,
 	    receipt_routes,
 	    delivery_routes,
+	    retention_routes,
+	    maintenance_routes,
 	};
 
 	return router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);

@@ -138,8 +138,33 @@ static const char up_deliveries[] =
 static const char down_deliveries[] =
     "DROP TABLE delivery_endpoints; DROP TABLE delivery_attempts; DROP TABLE deliveries; DROP TABLE debate_callbacks;";
 
+static const char up_jobs[] =
+    /* Periodic jobs, claimed once per cluster. total: what all runs have done, in the job's own unit. */
+    "CREATE TABLE jobs ("
+    " name TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL DEFAULT '', epoch INTEGER NOT NULL DEFAULT 0,"
+    " next_at INTEGER NOT NULL, started_at INTEGER NOT NULL DEFAULT 0, ended_at INTEGER NOT NULL DEFAULT 0,"
+    " runs INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0,"
+    " last_result TEXT NOT NULL DEFAULT ''"
+    ") STRICT, WITHOUT ROWID;"
+    /* Switches that hold for the whole service: maintenance. */
+    "CREATE TABLE settings ("
+    " key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL, updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    /* That a receipt existed, after it is gone. */
+    "CREATE TABLE receipt_deletions ("
+    " receipt_id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, debate_id TEXT NOT NULL,"
+    " content_hash TEXT NOT NULL, reason TEXT NOT NULL, deleted_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX receipts_age ON receipts(created_at, id);"
+    "CREATE INDEX debates_ended ON debates(completed_at, id) WHERE completed_at IS NOT NULL;"
+    "CREATE INDEX idempotency_age ON idempotency_keys(created_at);";
+
+static const char down_jobs[] = "DROP INDEX idempotency_age; DROP INDEX debates_ended; DROP INDEX receipts_age;"
+				" DROP TABLE receipt_deletions; DROP TABLE settings; DROP TABLE jobs;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
+    {3, "jobs, settings, retention", up_jobs, down_jobs},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -24,12 +24,15 @@
 #include "worker/debate/debate.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/http.h"
+#include "worker/jobs/jobs.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/receipts/receipt.h"
 #include "worker/stream/stream.h"
+#include "worker/system/maintenance.h"
 #include "worker/web/files.h"
 
-#define WORKER_TICK_US (100 * MS_US) /* heartbeat, DESIGN 2 */
+#define WORKER_FRESH_US (300 * MS_US) /* a heartbeat older than this does not count, DESIGN 2 */
+#define WORKER_TICK_US (100 * MS_US)  /* heartbeat, DESIGN 2 */
 #define WORKER_RSS_TICKS 10
 #define WORKER_CPU_THREADS 1
 #define WORKER_SLOW_THREADS 4
@@ -55,6 +58,19 @@ struct worker_process {
 	int error_fd, access_fd;
 	char name[32];
 };
+
+bool worker_is_clerk(const struct worker *w)
+{
+	const struct shm *shm = w->shm;
+	int64_t now = clock_mono_us();
+	unsigned i;
+
+	for (i = 0; i < w->slot; i++)
+		if (atomic_load(&shm->slots[i].state) == SLOT_SERVING &&
+		    now - atomic_load(&shm->slots[i].heartbeat_us) < WORKER_FRESH_US)
+			return false;
+	return true;
+}
 
 /* ---- telling the master ---- */
 
@@ -303,6 +319,8 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->agents = agents_open(w);
 	worker_lap_agents(w, &since);
 	w->stream = stream_open(w);
+	w->jobs = jobs_open(w);
+	w->maintenance = maintenance_open(w);
 	w->deliveries = deliveries_open(w, err);
 	if (w->deliveries == NULL)
 		return false;
@@ -331,6 +349,8 @@ static void worker_close_parts(struct worker *w)
 	fetch_close(w->fetch);
 	runner_close(w->runner);
 	deliveries_close(w->deliveries);
+	maintenance_close(w->maintenance);
+	jobs_close(w->jobs);
 	receipt_keys_close(w->receipt_keys);
 	db_close(w->db);
 	redis_close(w->redis);
@@ -447,6 +467,7 @@ int worker_main(const struct worker_start *start)
 	atomic_store(&p->slot->state, SLOT_SERVING);
 	worker_show_title(p, "serving");
 	worker_say(start->ready_fd, "1");
+	maintenance_start(p->w.maintenance);
 	if (start->conf->server.role != ROLE_WEB) {
 		runner_start(p->w.runner);
 		deliveries_start(p->w.deliveries);

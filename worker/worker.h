@@ -19,6 +19,8 @@ struct agents;
 struct files;
 struct bus_redis;
 struct deliveries;
+struct jobs;
+struct maintenance;
 struct receipt_keys;
 struct redis;
 struct router;
@@ -44,6 +46,8 @@ struct worker {
 	struct stream *stream;
 	struct runner *runner;
 	struct deliveries *deliveries;
+	struct jobs *jobs;
+	struct maintenance *maintenance;
 	struct receipt_keys *receipt_keys;
 	struct files *files; /* of the web application */
 	struct router *router;
@@ -78,6 +82,9 @@ struct worker_start {
 #define WORKER_SIG_REOPEN SIGUSR1
 
 #define WORKER_EXIT_BOOT 3 /* exit code of a worker that could not start: the master does not try again */
+
+/* Is this the worker that looks after the node's affairs: the lowest slot with a fresh heartbeat? */
+bool worker_is_clerk(const struct worker *w);
 
 /* Runs a worker until it ends; the return value is the exit code of the process. */
 int worker_main(const struct worker_start *start);

@@ -59,7 +59,7 @@ class Chaos:
         self.kill([w["pid"] for w in self.node.workers(None)])
 
     def kill_at_point(self):
-        point = self.rng.choice([p for p in fault_points() if p != "worker.boot" and not p.startswith("delivery.")])
+        point = self.rng.choice([p for p in fault_points() if p != "worker.boot" and not p.startswith(("delivery.", "jobs."))])
         limit = time.monotonic() + 2
         self.node.arm(point)
         self.deaths += self.node.wait_fired(point, over=lambda: time.monotonic() > limit)

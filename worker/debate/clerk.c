@@ -16,9 +16,9 @@
 #include "common/fault.h"
 #include "common/metrics.h"
 #include "worker/delivery/delivery.h"
+#include "worker/jobs/jobs.h"
 #include "worker/worker.h"
 
-#define CLERK_FRESH_US (300 * MS_US)
 #define CLERK_CHECKPOINT_US (5 * SEC_US)
 #define CLERK_OWNERS_MAX 256
 
@@ -174,6 +174,7 @@ CO_FN static bool clerk_orphan(struct clerk *c, struct str owner)
 		     " WHERE owner = $1 AND status = 'running' AND crashes < 32",
 		     DB_ARGS(DB_S(owner), DB_I(now)), DB_ANY);
 	db_batch_add(b, "DELETE FROM processes WHERE incarnation = $1", DB_ARGS(DB_S(owner)), DB_ANY);
+	jobs_take_over(b, owner, now);
 	FAULT("clerk.before_orphan");
 	if (!db_commit(c->w->db, b, &err)) {
 		log_warn("debate", "debates of a dead worker cannot be taken over now", KV_S("reason", err.msg));
@@ -200,7 +201,8 @@ CO_FN static void clerk_leases(struct clerk *c)
 
 	if (db_query(c->w->db, a,
 		     "SELECT o.owner, p.node_id, p.beat FROM (SELECT owner FROM debates WHERE status = 'running'"
-		     " AND owner <> '' UNION SELECT owner FROM deliveries WHERE state = 'sending') o"
+		     " AND owner <> '' UNION SELECT owner FROM deliveries WHERE state = 'sending'"
+		     " UNION SELECT owner FROM jobs WHERE owner <> '') o"
 		     " LEFT JOIN processes p ON p.incarnation = o.owner",
 		     DB_NO_ARGS, &rows, &err) &&
 	    rows.count > 0)
@@ -251,21 +253,9 @@ CO_FN static void clerk_work(void *arg)
 	clerk_leases(c);
 	clerk_queue(c);
 	deliveries_look(c->w->deliveries);
+	jobs_look(c->w->jobs);
 	clerk_checkpoint(c);
 	c->working = false;
-}
-
-static bool clerk_elected(const struct clerk *c)
-{
-	const struct shm *shm = c->w->shm;
-	int64_t now = clock_mono_us();
-	unsigned i;
-
-	for (i = 0; i < c->w->slot; i++)
-		if (atomic_load(&shm->slots[i].state) == SLOT_SERVING &&
-		    now - atomic_load(&shm->slots[i].heartbeat_us) < CLERK_FRESH_US)
-			return false;
-	return true;
 }
 
 /* ---- the own lease ---- */
@@ -303,7 +293,7 @@ void clerk_tick(struct clerk *c)
 		c->next_beat_us = now + c->w->conf->debates.lease / 3;
 		c->beating = co_spawn("lease", clerk_beat, c) != NULL;
 	}
-	if (!c->working && !c->w->draining && clerk_elected(c))
+	if (!c->working && !c->w->draining && worker_is_clerk(c->w))
 		c->working = co_spawn("clerk", clerk_work, c) != NULL;
 }
 

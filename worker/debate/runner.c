@@ -13,6 +13,7 @@
 #include "worker/debate/engine.h"
 #include "worker/debate/run.h"
 #include "worker/delivery/delivery.h"
+#include "worker/jobs/jobs.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
@@ -285,8 +286,9 @@ CO_FN static void runner_resign(void *arg)
 
 static void runner_left(struct runner *r)
 {
-	/* Deliveries under way need the lease too; the tick looks again. */
-	if (r->count > 0 || r->claiming || r->done == NULL || r->resigning || deliveries_active(r->w->deliveries) > 0)
+	/* Deliveries and jobs under way need the lease too; the tick looks again. */
+	if (r->count > 0 || r->claiming || r->done == NULL || r->resigning || deliveries_active(r->w->deliveries) > 0 ||
+	    jobs_active(r->w->jobs) > 0)
 		return;
 	loop_timer_stop(&r->grace);
 	r->resigning = co_spawn("resign", runner_resign, r) != NULL;

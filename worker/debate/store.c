@@ -13,6 +13,7 @@
 #include "worker/debate/run.h"
 #include "worker/delivery/delivery.h"
 #include "worker/stream/stream.h"
+#include "worker/system/maintenance.h"
 #include "worker/worker.h"
 
 #define STORE_COLUMNS                                                                                                 \
@@ -184,7 +185,7 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 		if (*replayed)
 			return true;
 	}
-	if (!store_queue_has_room(w, a, err) ||
+	if (!maintenance_allows(w, a, err) || !store_queue_has_room(w, a, err) ||
 	    !store_unique_slug(w, a, ctx, json_get_str(plan, "task", STR("")), now, &slug, err))
 		return false;
 	ids_uuid7(uuid);

@@ -12,6 +12,7 @@
 #include "common/redis.h"
 #include "common/startup.h"
 #include "worker/agents/agent.h"
+#include "worker/system/maintenance.h"
 #include "worker/worker.h"
 
 /* How long the document of /api/health is answered again. */
@@ -185,6 +186,7 @@ static json_t *health_document(struct http_request *req, bool *healthy)
 		      (int)conf_demo_active(w->conf), "db_mode", health_db_mode(w), "response_time_ms",
 		      (double)(clock_mono_us() - req->start_us) / 1000.0, "components", checks, "checks", checks);
 	json_object_set_new(o, "timestamp", health_now());
+	json_object_set_new(o, "maintenance", json_boolean(maintenance_since_ms(w) != 0));
 	if (!*healthy || !redis)
 		json_object_set_new(o, "reason", json_string(err.msg));
 	return o;

@@ -7,8 +7,9 @@
 
 #include "worker/http/route.h"
 
-extern const struct route_table system_routes;  /* health.c: probes, health, metrics */
-extern const struct route_table root_routes;    /* health.c: what is at "/" when no web application is */
-extern const struct route_table openapi_routes; /* openapi.c: /api/openapi.json */
+extern const struct route_table maintenance_routes; /* /api/admin/maintenance */
+extern const struct route_table system_routes;      /* health.c: probes, health, metrics */
+extern const struct route_table root_routes;        /* health.c: what is at "/" when no web application is */
+extern const struct route_table openapi_routes;     /* openapi.c: /api/openapi.json */
 
 #endif
