@@ -32,6 +32,7 @@ struct runner {
 	struct loop_timer tick, grace;
 	bool started, claiming, claim_again, draining, checking, resigning;
 	bool doubt;      /* the store may name us as owner of a debate that does not run here */
+	bool more;       /* the last claim left others in the queue */
 	unsigned taking; /* claims under way */
 	uint64_t takes;  /* claims ever begun */
 	uint64_t deaths;
@@ -529,6 +530,7 @@ CO_FN static bool runner_claim_one(struct runner *r, struct str only, int cell)
 			break;
 	}
 	r->taking--;
+	r->more = taken && i < rows.count;
 	arena_free(a);
 	return taken;
 }
@@ -550,6 +552,10 @@ CO_FN static void runner_claim_loop(void *arg)
 			}
 		}
 	} while (r->claim_again);
+	/* Who has fewer debates now may have looked at the queue before there was anything for it. */
+	if (r->more && !runner_least_loaded(r))
+		bus_publish_here(r->w->bus, STR(RUNNER_QUEUE_TOPIC), STR(""));
+	r->more = false;
 	r->claiming = false;
 	runner_left(r);
 }
