@@ -138,8 +138,10 @@ static void h2_stream_free(struct h2_stream *s)
 		s->call->req.status = 400;
 		request_identify(s->call);
 	}
-	if (s->call != NULL)
+	if (s->call != NULL) {
+		request_take_back(s->call);
 		h2_let_go(s);
+	}
 	h2_queue_free(s);
 	free(s);
 }

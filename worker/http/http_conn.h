@@ -173,6 +173,7 @@ struct http_reply {
 	bool attached;                  /* the connection side: it waits for the answer or streams it */
 	bool replied;                   /* the handler has replied */
 	bool timed_out;                 /* 504 was sent in its place */
+	bool taken_back;                /* the client does not want the answer any more */
 	bool finished;                  /* the finished hook has run */
 	bool keep_alive;                /* what the reply will say */
 	bool body_left;                 /* the body was not read to its end */
@@ -309,6 +310,8 @@ void request_complete(struct http_reply *h);
 void request_reject(struct http_reply *h, const struct error *err);
 /* The connection lets go of the request: it is answered, or its client has gone. */
 void request_drop(struct http_reply *h);
+/* The client takes the request back: the scope of its handler ends. To be followed by request_drop. */
+void request_take_back(struct http_reply *h);
 /* The body did not come in time. */
 void request_body_expired(struct http_reply *h);
 /* Answers a connection without a request (limits, time-outs of the head). */

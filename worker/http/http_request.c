@@ -206,7 +206,7 @@ void http_request_enter(struct http_request *req)
 	struct http_reply *h = req->reply;
 
 	h->scope = (struct co_scope){.kind = SCOPE_REQUEST};
-	if (h->timed_out)
+	if (h->timed_out || h->taken_back)
 		h->scope.cancelled = true;
 	co_scope_enter(&h->scope);
 	h->in_scope = true;
@@ -249,6 +249,13 @@ void request_expired(struct http_reply *h)
 	if (h->in_scope)
 		co_scope_cancel(&h->scope, "request_timeout");
 	http_request_release(req);
+}
+
+void request_take_back(struct http_reply *h)
+{
+	h->taken_back = true;
+	if (h->in_scope && !h->replied && !h->timed_out)
+		co_scope_cancel(&h->scope, "client_gone");
 }
 
 void request_cancel_all(struct http_server *s, const char *why)
