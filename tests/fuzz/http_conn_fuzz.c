@@ -98,8 +98,10 @@ static const struct http_hooks fuzz_hooks = {.dispatch = fuzz_dispatch, .match =
 
 static void fuzz_world_open(void)
 {
-	static const struct conf_override overrides[] = {
-	    {"websocket.max_message", "4096"}, {"limits.head_bytes", "4096"}, {"log.level", "error"}};
+	static const struct conf_override overrides[] = {{"websocket.max_message", "4096"},
+							 {"limits.head_bytes", "4096"},
+							 {"server.http2.enabled", "false"},
+							 {"log.level", "error"}};
 	struct buf report = BUF_INIT;
 	struct conf *conf = conf_load(NULL, false, overrides, countof(overrides), &report);
 	struct shm *shm = mmap(NULL, sizeof(struct shm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
