@@ -210,13 +210,13 @@ storage: {{data_dir: "{self.folder}/data"}}
 
 
 class Nginx(Process):
-    """One worker; `locations` stand in its one server, `tls` is certificate and key."""
+    """One worker; `locations` stand in its one server, `tls` is certificate and key, `listen` more words about the port."""
 
-    def __init__(self, locations, tls=None, top="", http="access_log off;"):
+    def __init__(self, locations, tls=None, top="", http="access_log off;", listen=""):
         self.folder, self.port = folder_new(), free_port()
         conf = os.path.join(self.folder, "nginx.conf")
-        listen = "ssl" if tls else ""
         if tls:
+            listen += " ssl"
             locations = f"ssl_protocols TLSv1.3; ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}; {locations}"
         with open(conf, "w") as f:
             f.write(f"""{top} daemon off; worker_processes 1; pid {self.folder}/pid; error_log {self.folder}/error.log;

@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 need=""
-for p in nginx:/usr/sbin/nginx wrk:/usr/bin/wrk openssl:/usr/bin/openssl \
+for p in nginx:/usr/sbin/nginx wrk:/usr/bin/wrk openssl:/usr/bin/openssl nghttp2-client:/usr/bin/h2load \
 	libnginx-mod-nchan:/usr/lib/nginx/modules/ngx_nchan_module.so; do
 	[ -e "${p#*:}" ] || need="$need ${p%%:*}"
 done
