@@ -21,6 +21,9 @@
 
 #define CLERK_CHECKPOINT_US (5 * SEC_US)
 #define CLERK_OWNERS_MAX 256
+#define CLERK_GAP_US (2500 * MS_US) /* between two looks, or a third of the lease: more, and nothing was observed */
+/* Rows of processes that died without work are kept for longer than clocks of nodes differ. */
+#define CLERK_FORGET_MS (86400 * 1000)
 
 /* What was last seen of a process on another node. */
 struct clerk_seen {
@@ -35,7 +38,10 @@ struct clerk {
 	char *lock_path;
 	int64_t next_beat_us, next_checkpoint_us;
 	int64_t beat;
+	int64_t looked_us; /* when the owners were last read */
+	bool registered;   /* the row of this process is there: who looks for its death will find it */
 	bool beating, working, resigned;
+	bool again; /* somebody died while the work was under way */
 	struct clerk_seen seen[CLERK_OWNERS_MAX];
 	size_t seen_count;
 };
@@ -153,20 +159,42 @@ static bool clerk_beat_stopped(struct clerk *c, struct str incarnation, int64_t 
 	return now - c->seen[i].since_us > c->w->conf->debates.lease;
 }
 
+/*
+ * A beat counts as stopped only if it was watched: after a time without a look (the store was away, this process was
+ * frozen) the others get a whole lease again to show themselves, else an outage would end in takeovers everywhere.
+ */
+static void clerk_looked(struct clerk *c)
+{
+	int64_t now = clock_mono_us(), gap = c->w->conf->debates.lease / 3;
+
+	if (now - c->looked_us > (gap > CLERK_GAP_US ? gap : CLERK_GAP_US))
+		c->seen_count = 0;
+	c->looked_us = now;
+}
+
+/*
+ * On this node a free lock is the proof. Of a process that has no row (yet, or no more) it is not known where it runs:
+ * unless nobody else can share the store, it is watched like one of another node.
+ */
 static bool clerk_dead(struct clerk *c, const struct clerk_scan *s, struct str owner, struct str node, int64_t beat)
 {
-	if (node.n > 0 && !str_eqz(node, c->w->shm->node_id))
-		return clerk_beat_stopped(c, owner, beat);
-	return str_find(buf_str(&s->alive), owner) == -1;
+	bool here = str_eqz(node, c->w->shm->node_id) || c->w->conf->storage.backend == 0;
+
+	if (str_find(buf_str(&s->alive), owner) != -1)
+		return false;
+	return here || clerk_beat_stopped(c, owner, beat);
 }
 
 /* The dead owner's debates wait for a new one: at once, from the second unclean death on after 1, 2, 4… s. */
-CO_FN static bool clerk_orphan(struct clerk *c, struct str owner)
+CO_FN static bool clerk_orphan(struct clerk *c, struct str owner, int64_t beat)
 {
 	struct db_batch *b = db_batch_new(c->w->db);
 	struct error err = ERROR_INIT;
 	int64_t now = clock_wall_ms();
 
+	/* One that has shown itself since is not dead: its row has another beat, and nothing of this is done. */
+	db_batch_add(b, "UPDATE processes SET beat = beat WHERE incarnation = $1 AND beat <> $2",
+		     DB_ARGS(DB_S(owner), DB_I(beat)), 0);
 	db_batch_add(b,
 		     "UPDATE debates SET owner = '', crashes = crashes + 1, updated_at = $2,"
 		     " claim_after = CASE WHEN crashes >= 1 THEN $2 + 500 * (CAST(1 AS BIGINT) << CAST(crashes AS "
@@ -177,6 +205,8 @@ CO_FN static bool clerk_orphan(struct clerk *c, struct str owner)
 	jobs_take_over(b, owner, now);
 	FAULT("clerk.before_orphan");
 	if (!db_commit(c->w->db, b, &err)) {
+		if (err.code == ERR_FENCED)
+			return false;
 		log_warn("debate", "debates of a dead worker cannot be taken over now", KV_S("reason", err.msg));
 		return false;
 	}
@@ -185,10 +215,10 @@ CO_FN static bool clerk_orphan(struct clerk *c, struct str owner)
 }
 
 /* Deliveries first: with its row in `processes` the process is forgotten. */
-CO_FN static void clerk_bury(struct clerk *c, struct str owner)
+CO_FN static void clerk_bury(struct clerk *c, struct str owner, int64_t beat)
 {
 	if (deliveries_take_over(c->w->deliveries, owner))
-		(void)clerk_orphan(c, owner);
+		(void)clerk_orphan(c, owner, beat);
 }
 
 CO_FN static void clerk_leases(struct clerk *c)
@@ -204,12 +234,13 @@ CO_FN static void clerk_leases(struct clerk *c)
 		     " AND owner <> '' UNION SELECT owner FROM deliveries WHERE state = 'sending'"
 		     " UNION SELECT owner FROM jobs WHERE owner <> '') o"
 		     " LEFT JOIN processes p ON p.incarnation = o.owner",
-		     DB_NO_ARGS, &rows, &err) &&
-	    rows.count > 0)
-		s = clerk_scan(c);
+		     DB_NO_ARGS, &rows, &err)) {
+		clerk_looked(c);
+		s = rows.count > 0 ? clerk_scan(c) : NULL;
+	}
 	for (i = 0; s != NULL && i < rows.count; i++)
 		if (clerk_dead(c, s, db_str(&rows, i, 0), db_str(&rows, i, 1), db_int(&rows, i, 2)))
-			clerk_bury(c, db_str(&rows, i, 0));
+			clerk_bury(c, db_str(&rows, i, 0), db_int(&rows, i, 2));
 	if (s != NULL)
 		clerk_scan_free(s);
 	arena_free(a);
@@ -250,8 +281,11 @@ CO_FN static void clerk_work(void *arg)
 {
 	struct clerk *c = arg;
 
-	clerk_leases(c);
-	clerk_queue(c);
+	do {
+		c->again = false;
+		clerk_leases(c);
+		clerk_queue(c);
+	} while (c->again && !c->w->draining);
 	deliveries_look(c->w->deliveries);
 	jobs_look(c->w->jobs);
 	clerk_checkpoint(c);
@@ -275,15 +309,17 @@ CO_FN static void clerk_beat(void *arg)
 		     DB_ARGS(DB_Z(c->w->incarnation), DB_Z(c->w->shm->node_id), DB_I(c->w->slot), DB_I(c->beat),
 			     DB_I(ENGINE_VERSION), DB_I(now)),
 		     1);
-	/* Rows of processes that died without debates are kept for ten leases only. */
-	db_batch_add(b, "DELETE FROM processes WHERE seen_at < $1",
-		     DB_ARGS(DB_I(now - 10 * c->w->conf->debates.lease / MS_US)), DB_ANY);
-	if (!db_commit(c->w->db, b, &err))
+	db_batch_add(b, "DELETE FROM processes WHERE seen_at < $1", DB_ARGS(DB_I(now - CLERK_FORGET_MS)), DB_ANY);
+	if (!db_commit(c->w->db, b, &err)) {
 		log_warn("debate", "the lease could not be renewed", KV_S("reason", err.msg));
+	} else if (!c->registered) {
+		c->registered = true;
+		runner_registered(c->w->runner);
+	}
 	c->beating = false;
 }
 
-void clerk_tick(struct clerk *c)
+void clerk_tick(struct clerk *c, bool due)
 {
 	int64_t now = clock_mono_us();
 
@@ -293,8 +329,16 @@ void clerk_tick(struct clerk *c)
 		c->next_beat_us = now + c->w->conf->debates.lease / 3;
 		c->beating = co_spawn("lease", clerk_beat, c) != NULL;
 	}
-	if (!c->working && !c->w->draining && worker_is_clerk(c->w))
+	if (c->w->draining || !worker_is_clerk(c->w))
+		return;
+	c->again = c->working && (c->again || !due);
+	if (!c->working)
 		c->working = co_spawn("clerk", clerk_work, c) != NULL;
+}
+
+bool clerk_registered(const struct clerk *c)
+{
+	return c->registered;
 }
 
 CO_FN void clerk_resign(struct clerk *c)

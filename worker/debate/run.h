@@ -60,12 +60,17 @@ CO_FN bool run_release(struct debate *d);
 /* A cancel request for a debate of this or another worker was committed. */
 void runner_cancelled(struct runner *r, struct str id);
 
+/* The clerk's word that clerk_registered() holds from now on. */
+void runner_registered(struct runner *r);
+
 /* ---- clerk.c: what one worker of the node does for all ---- */
 
 struct clerk;
 struct clerk *clerk_open(struct worker *w, struct error *err) MUST_CHECK;
-/* Once a second and after any death: queue hints, leases, leftovers, checkpoint. */
-void clerk_tick(struct clerk *c);
+/* Once a second (`due`) and after any death on the node: queue hints, leases, leftovers, checkpoint. */
+void clerk_tick(struct clerk *c, bool due);
+/* Has the first beat been stored? Nothing is claimed before. */
+bool clerk_registered(const struct clerk *c);
 /* Ends the lease of this process; no tick may follow. CO_FN: deletes the row. */
 CO_FN void clerk_resign(struct clerk *c);
 void clerk_close(struct clerk *c);

@@ -10,6 +10,7 @@
 #include "common/fault.h"
 #include "common/json.h"
 #include "common/metrics.h"
+#include "common/redis.h"
 #include "worker/debate/engine.h"
 #include "worker/debate/run.h"
 #include "worker/delivery/delivery.h"
@@ -17,10 +18,13 @@
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
-#define RUNNER_TICK_US SEC_US
+#define RUNNER_TICK_US (50 * MS_US) /* how soon a death on this node is seen */
+#define RUNNER_TICKS 20             /* of them between two looks at everything */
 #define RUNNER_CANDIDATES 8
 #define RUNNER_STEP_PAGE 500
-#define RUNNER_FRESH_US (300 * MS_US)      /* a heartbeat older than this does not count, DESIGN 2 */
+#define RUNNER_FRESH_US (300 * MS_US)  /* a heartbeat older than this does not count, DESIGN 2 */
+#define RUNNER_PATIENCE_US (5 * MS_US) /* per running debate of the node, before it claims another */
+#define RUNNER_PATIENCE_MAX_US (50 * MS_US)
 #define RUNNER_CANCEL_CALL_US (4 * SEC_US) /* after graceful_timeout: for calls in flight, before the master kills */
 
 struct runner {
@@ -29,13 +33,15 @@ struct runner {
 	unsigned count;
 	struct clerk *clerk;
 	struct bus_sub *queue_sub, *cancel_sub;
-	struct loop_timer tick, grace;
+	struct loop_timer tick, grace, patience;
+	bool waiting; /* a claim waits for its turn among the nodes */
 	bool started, claiming, claim_again, draining, checking, resigning;
 	bool doubt;      /* the store may name us as owner of a debate that does not run here */
 	bool more;       /* the last claim left others in the queue */
 	unsigned taking; /* claims under way */
 	uint64_t takes;  /* claims ever begun */
 	uint64_t deaths;
+	unsigned ticks;
 	void (*done)(void *arg);
 	void *done_arg;
 };
@@ -566,18 +572,63 @@ static void runner_claim(struct runner *r)
 		r->claim_again = true;
 		return;
 	}
-	if (!r->started || r->draining)
+	if (!r->started || r->draining || !clerk_registered(r->clerk))
 		return;
 	r->claiming = true;
 	if (co_spawn("claim", runner_claim_loop, r) == NULL)
 		r->claiming = false;
 }
 
+void runner_registered(struct runner *r)
+{
+	runner_claim(r);
+}
+
+/*
+ * With other nodes the one that has less to do comes first: who runs many debates waits a moment before it claims.
+ * Alone a node does not wait; without Redis it would be the first to know anyway.
+ */
+static int64_t runner_patience(const struct runner *r)
+{
+	struct shm *shm = r->w->shm;
+	uint32_t used = atomic_load(&shm->slots_used), i;
+	int64_t running = 0;
+
+	if (r->w->redis == NULL || !redis_healthy(r->w->redis, NULL))
+		return 0;
+	for (i = 0; i < used && i < SHM_SLOTS_MAX; i++)
+		running += atomic_load(&shm->slots[i].debates);
+	return running * RUNNER_PATIENCE_US < RUNNER_PATIENCE_MAX_US ? running * RUNNER_PATIENCE_US
+								     : RUNNER_PATIENCE_MAX_US;
+}
+
+static void runner_turn(void *arg)
+{
+	struct runner *r = arg;
+
+	r->waiting = false;
+	runner_claim(r);
+}
+
 static void runner_on_queue(void *arg, struct str topic, struct str message)
 {
-	(void)topic;
+	struct runner *r = arg;
+	int64_t patience;
+
 	(void)message;
-	runner_claim(arg);
+	if (bus_from_afar(r->w->bus)) {
+		/* Every worker has heard it; one of them tells the node. */
+		if (worker_is_clerk(r->w))
+			bus_publish_here(r->w->bus, topic, STR(""));
+		return;
+	}
+	patience = runner_patience(r);
+	if (patience == 0) {
+		runner_claim(r);
+	} else if (!r->waiting) {
+		r->waiting = true;
+		loop_timer_set(&r->patience, patience);
+	}
 }
 
 /* ---- cancelling ---- */
@@ -700,14 +751,18 @@ static void runner_tick(void *arg)
 {
 	struct runner *r = arg;
 	uint64_t deaths = atomic_load(&r->w->shm->deaths);
+	bool death = r->deaths != deaths;
 
-	runner_look_at_owned(r);
-	clerk_tick(r->clerk);
-	runner_left(r); /* again, if the coroutine for it could not be made */
-	if (r->deaths != deaths) {
-		r->deaths = deaths;
-		runner_claim(r);
+	r->deaths = deaths;
+	if (r->ticks++ % RUNNER_TICKS == 0) {
+		runner_look_at_owned(r);
+		runner_left(r); /* again, if the coroutine for it could not be made */
+		clerk_tick(r->clerk, true);
+	} else if (death) {
+		clerk_tick(r->clerk, false);
 	}
+	if (death)
+		runner_claim(r);
 	loop_timer_set(&r->tick, RUNNER_TICK_US);
 }
 
@@ -723,6 +778,7 @@ struct runner *runner_open(struct worker *w, struct error *err)
 		return NULL;
 	}
 	loop_timer_init(w->loop, &r->tick, runner_tick, r);
+	loop_timer_init(w->loop, &r->patience, runner_turn, r);
 	return r;
 }
 
@@ -790,6 +846,7 @@ void runner_drain(struct runner *r, int64_t finish_us, void (*done)(void *arg), 
 void runner_close(struct runner *r)
 {
 	loop_timer_stop(&r->tick);
+	loop_timer_stop(&r->patience);
 	loop_timer_stop(&r->grace);
 	if (r->queue_sub != NULL)
 		bus_unsubscribe(r->w->bus, r->queue_sub);
