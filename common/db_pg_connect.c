@@ -214,10 +214,9 @@ static bool ready_find_pooler(struct pg_ready *r, int64_t deadline)
 	PGresult *row = NULL;
 	int64_t pid = 0;
 
-	if (r->conf->storage.pooler != AUTO_AUTO) {
-		r->pooler = r->conf->storage.pooler == AUTO_ON;
+	r->pooler |= r->conf->storage.pooler == AUTO_ON; /* or found out before */
+	if (r->pooler || r->conf->storage.pooler == AUTO_OFF)
 		return true;
-	}
 	if (!ready_run(r->pg, "SELECT pg_backend_pid()", &row, deadline, &r->error))
 		return false;
 	if (!str_to_i64(str_of(PQgetvalue(row, 0, 0)), 0, INT32_MAX, &pid) || pid != PQbackendPID(r->pg))

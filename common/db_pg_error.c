@@ -18,7 +18,6 @@ static const struct {
     {"55P03", PG_AGAIN},                           /* lock_not_available: lock_timeout */
     {"26000", PG_UNPREPARED},                      /* no such prepared statement: a pooler gave us another server */
     {"42P05", PG_UNPREPARED},                      /* it exists already, made by another client of the pooler */
-    {"08P01", PG_UNPREPARED},                      /* protocol_violation: a pooler that forbids them */
     {"0A000", PG_STALE},                           /* cached plan must not change result type: a migration came by */
     {"57014", PG_STORAGE},                         /* query_canceled: statement_timeout */
     {"57", PG_LOST},                               /* operator intervention: shutdown, crash, starting */
@@ -36,6 +35,14 @@ static bool pg_is_fence(const char *state, const char *message)
 	return strcmp(state, "22P02") == 0 && strstr(message, PG_FENCE_MARK) != NULL;
 }
 
+/* protocol_violation: the server's word for a wrong number of parameters; with FATAL a pooler's for anything at all. */
+static bool pg_is_misuse(const PGresult *r, const char *state)
+{
+	const char *severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+	return strcmp(state, "08P01") == 0 && severity != NULL && strcmp(severity, "ERROR") == 0;
+}
+
 enum pg_fault pg_fault_of(const PGresult *r)
 {
 	const char *state = r != NULL ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
@@ -45,6 +52,8 @@ enum pg_fault pg_fault_of(const PGresult *r)
 		return PG_LOST;
 	if (pg_is_fence(state, PQresultErrorMessage(r)))
 		return PG_FENCED;
+	if (pg_is_misuse(r, state))
+		return PG_MISTAKE;
 	for (i = 0; i < countof(pg_faults); i++)
 		if (strncmp(state, pg_faults[i].prefix, strlen(pg_faults[i].prefix)) == 0)
 			return pg_faults[i].fault;

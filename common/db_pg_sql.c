@@ -8,6 +8,8 @@
 
 #include <endian.h>
 
+#include "common/crypto.h"
+
 /* Types of pg_type.dat, fixed for ever; 0: the server infers it. */
 #define PG_INT8 20
 #define PG_TEXT 25
@@ -64,6 +66,21 @@ static char *pg_sql_text(const char *sql, int64_t expect)
 	return out;
 }
 
+/*
+ * Equal names mean equal statements: if a pooler of transactions that nobody noticed gives us a session in which
+ * another process has prepared something, that is not executed in place of what we meant.
+ */
+static void pg_sql_name(struct pg_sql *q)
+{
+	struct buf b = BUF_INIT;
+	char hex[SHA256_HEX];
+
+	buf_printf(&b, "%s|%s", q->types, q->text);
+	crypto_sha256_hex(buf_str(&b), hex);
+	snprintf(q->name, sizeof(q->name), "a%.32s", hex);
+	buf_free(&b);
+}
+
 static struct pg_sql *pg_sql_new(size_t number, const char *sql, int64_t expect, const char *types)
 {
 	struct pg_sql *q = xcalloc(1, sizeof(*q));
@@ -74,7 +91,7 @@ static struct pg_sql *pg_sql_new(size_t number, const char *sql, int64_t expect,
 	q->number = number;
 	q->text = pg_sql_text(sql, expect);
 	snprintf(q->types, sizeof(q->types), "%s", types);
-	snprintf(q->name, sizeof(q->name), "s%zu", number);
+	pg_sql_name(q);
 	return q;
 }
 

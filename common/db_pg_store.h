@@ -60,8 +60,8 @@ struct pg_sql {
 	int64_t expect;
 	char types[PG_PARAMS_MAX + 1]; /* of the parameters, as the server is told */
 	char *text;
-	char name[16];
-	size_t number;
+	char name[40]; /* of the prepared statement, made from its text */
+	size_t number; /* in this process */
 };
 
 #define PG_SQL_SETS 256

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: MIT
 """The PostgreSQL store: what a debate leaves behind, starts that cannot work, a server that goes away and comes back."""
 import concurrent.futures
+import os
 import re
+import shutil
+import socket
+import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import requests
 
-from conftest import free_port, merged, wait_until
+import tls_kit
+from conftest import binary, free_port, wait_until
 from pgkit import ADMIN, PASSWORD, PASSWORD_URI, Cluster
 
 TASK = "Should our team keep its sessions in Redis or in PostgreSQL?"
@@ -216,3 +223,121 @@ def test_killed_sessions_are_replaced(cluster, make_server):
         (0,)], 120, "end of all debates", 0.2)
     assert len(made) > 5 and events_are_dense(cluster, name_of(dsn)) == len(made)
     assert re.search(r"aragora_db_retries_total [1-9]", s.get("/metrics").text)
+
+
+def test_a_commit_whose_answer_is_lost_is_settled(cluster, make_server):
+    """The connection breaks after the server has committed: nothing is lost and nothing is written twice."""
+    dsn = cluster.database()
+    s = make_server({"storage": {"dsn": dsn}, "server": {"workers": 1}},
+                    env={"ARAGORA_FAULT": ",".join("db.lost=fail@%d" % n for n in range(3, 40, 3))})
+    debates = [ask(s) for _ in range(4)]
+    assert all(wait_end(s, d)["status"] == "completed" for d in debates)
+    s.wait_log("transactions of a broken connection settled")
+    assert events_are_dense(cluster, name_of(dsn)) == 4
+    assert cluster.query(name_of(dsn), "SELECT COUNT(*) FROM commit_marks WHERE closed = 1")[0][0] >= 5
+    # A step that was committed and tried again would find its fence moved.
+    assert "a step was not stored" not in s.log()
+
+
+def test_locks_and_long_statements_end(cluster, make_server):
+    dsn = cluster.database()
+    s = make_server({"storage": {"dsn": dsn, "pool_size": 2, "pool_timeout": "1s", "statement_timeout": "20s"},
+                     "server": {"workers": 1}, "debates": {"lease": "60s"}})
+    debate = ask(s)
+    wait_end(s, debate)
+    locker = cluster.connect(name_of(dsn))
+    locker.autocommit = False
+    with locker.cursor() as c:
+        c.execute("LOCK TABLE debates IN ACCESS EXCLUSIVE MODE")
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: s.get("/api/debates", timeout=60), range(8)))
+        # Two wait for the lock; the others find no connection in time.
+        refused = [a for a in answers if a.status_code == 503]
+        assert len(refused) >= 6 and all("Retry-After" in a.headers for a in refused)
+        assert re.search(r'aragora_db_connection_pool_size\{state="busy"\} 2', s.get("/metrics").text)
+    locker.rollback()
+    locker.close()
+    wait_until(lambda: s.get("/api/debates").status_code == 200, what="answers again")
+
+
+# ---- a pooler, TLS ----
+
+@pytest.fixture
+def bouncer(postgres, tmp_path):
+    """PgBouncer in transaction mode before the session's cluster: fewer server connections than clients."""
+    folder, port = Path(tempfile.mkdtemp(prefix="aragora-bouncer-", dir="/tmp")), free_port()
+    (folder / "users.txt").write_text('"%s" "%s"\n' % (ADMIN, PASSWORD))
+    (folder / "bouncer.ini").write_text(
+        "[databases]\n* = host=127.0.0.1 port=%d\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\n"
+        "auth_type = plain\nauth_file = %s/users.txt\npool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 200\n"
+        "logfile = %s/log\npidfile =\n" % (postgres.port, port, folder, folder))
+    for path in [folder, *folder.iterdir()]:
+        os.chmod(path, 0o755)
+        if postgres.user:
+            os.chown(path, postgres.user.pw_uid, postgres.user.pw_gid)
+    process = subprocess.Popen(["/usr/sbin/pgbouncer", str(folder / "bouncer.ini")], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+                               user=postgres.user and postgres.user.pw_uid, group=postgres.user and postgres.user.pw_gid,
+                               extra_groups=[] if postgres.user else None)
+
+    def listens():
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", port)) == 0
+    wait_until(listens, what="pgbouncer")
+    yield lambda dsn: dsn.replace(":%d/" % postgres.port, ":%d/" % port)
+    process.terminate()
+    process.wait(30)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("pooler", ["auto", "off"])
+def test_behind_a_pooler_of_transactions(postgres, bouncer, make_server, pooler):
+    """`off`: it is not told, and finds out when a prepared statement is not there."""
+    dsn = postgres.database()
+    nodes = [make_server({"storage": {"dsn": bouncer(dsn), "pooler": pooler}, "debates": {"max_concurrent": 10}})
+             for _ in range(2)]
+    debates = [ask(n) for n in nodes for _ in range(8)]
+    assert all(wait_end(nodes[0], d, 60)["status"] == "completed" for d in debates)
+    assert events_are_dense(postgres, name_of(dsn)) == 16
+    assert len(postgres.backends(name_of(dsn))) <= 3
+    if pooler == "auto":
+        assert all("behind a pooler" in n.log() for n in nodes)
+
+
+def test_tls_to_the_server(tmp_path, make_server):
+    authority = tls_kit.Authority(tmp_path / "ca")
+    cert, key = authority.issue("server", "localhost").split()
+    c = Cluster().make()
+    for source, name in ((cert, "server.crt"), (key, "server.key")):
+        shutil.copy(source, c.data / name)
+        os.chmod(c.data / name, 0o600)
+        if c.user:
+            os.chown(c.data / name, c.user.pw_uid, c.user.pw_gid)
+    with open(c.data / "postgresql.conf", "a") as f:
+        f.write("ssl = on\n")
+    (c.data / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
+    c.start()
+    try:
+        name = c.create()
+        s = make_server({"storage": {"dsn": c.dsn(name, sslmode="verify-ca", sslrootcert=str(authority.pem))}})
+        wait_end(s, ask(s))
+        assert c.query(name, "SELECT bool_and(ssl), COUNT(*) > 0 FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+                       " WHERE datname = %s AND application_name = 'aragorad'", name) == [(True, True)]
+        bad = make_server({"storage": {"dsn": c.dsn(name, sslmode="verify-full", sslrootcert="/etc/ssl/certs/ca-certificates.crt"),
+                                       "pool_timeout": "1s"}}, start=False)
+        code, log = bad.spawn().expect_exit(60)
+        assert code != 0 and "certificate verify failed" in log
+    finally:
+        c.close()
+
+
+# ---- the interface's own tests ----
+
+def test_the_unit_tests_of_the_store_on_postgresql(postgres):
+    tests = Path(binary()).parent / "tests/unit/db_test"
+    if not tests.exists():
+        pytest.skip("unit tests are not built")
+    r = subprocess.run([str(tests)], env={**os.environ, "ARAGORA_TEST_DSN": postgres.database()}, capture_output=True,
+                       text=True, timeout=120)
+    assert r.returncode == 0, r.stdout[-6000:] + r.stderr[-6000:]
+    assert "[  PASSED  ]" in r.stdout + r.stderr

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The database interface over SQLite: values, batches, fences, grouping, cancellation, and what happens when the file
- * or the room on the disk goes away.
+ * The database interface: values, batches, fences, grouping, cancellation; over SQLite also what happens when the file
+ * or the room on the disk goes away. With ARAGORA_TEST_DSN the tests that are about any store run on that PostgreSQL
+ * database, which they empty.
  */
 #include "common/db.h"
 
@@ -18,6 +19,7 @@
 
 #include "common/clock.h"
 #include "common/conf.h"
+#include "common/db_pg.h"
 #include "common/loop.h"
 
 #define WAIT_US (10 * SEC_US) /* longer than any recovery; only a failing test waits so long */
@@ -41,11 +43,14 @@ struct fixture {
 	bool done;
 };
 
+static const char *test_dsn;
+
 static struct conf *test_conf(const char *dir)
 {
-	const struct conf_override o[] = {{"storage.data_dir", dir}, {"storage.min_free_bytes", "0"}};
+	const struct conf_override o[] = {
+	    {"storage.data_dir", dir}, {"storage.min_free_bytes", "0"}, {"storage.dsn", test_dsn}};
 	struct buf report = BUF_INIT;
-	struct conf *c = conf_load(NULL, false, o, countof(o), &report);
+	struct conf *c = conf_load(NULL, false, o, countof(o) - (test_dsn == NULL), &report);
 
 	if (c == NULL)
 		fail_msg("%s", report.p);
@@ -61,6 +66,18 @@ static int test_remove(const char *path, const struct stat *st, int kind, struct
 	return remove(path);
 }
 
+static void test_empty(const struct conf *c)
+{
+	struct error err = ERROR_INIT;
+	PGconn *pg = db_pg_connect(c, &err);
+
+	if (pg == NULL ||
+	    !db_pg_exec(pg, "SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public", NULL,
+			&err))
+		fail_msg("%s", err.msg);
+	PQfinish(pg);
+}
+
 static int setup(void **state)
 {
 	struct fixture *f = xcalloc(1, sizeof(*f));
@@ -72,6 +89,8 @@ static int setup(void **state)
 	f->loop = loop_new();
 	co_init(f->loop, 0, 0);
 	f->arena = arena_new(0);
+	if (test_dsn != NULL)
+		test_empty(f->conf);
 	if (!db_check_storage(f->conf, &err) || !db_migrate(f->conf, test_schema, countof(test_schema), &err))
 		fail_msg("%s", err.msg);
 	f->db = db_open(f->loop, f->conf, &err);
@@ -635,6 +654,55 @@ static void test_check(void **state)
 	conf_unref(c);
 }
 
+/* What PostgreSQL cannot hold becomes U+FFFD on either store. */
+static void clean_body(struct fixture *f)
+{
+	const struct str plain = STR("ä"), dirty = {"a\0b\xff\xc3\xa4", 6};
+	struct error err = ERROR_INIT;
+	struct db_batch *b = db_batch_new(f->db);
+	struct db_rows r;
+
+	db_batch_add(b, "INSERT INTO items (id, n, note) VALUES ('d', 1, $1)", DB_ARGS(DB_S(dirty)), 1);
+	assert_true(db_commit(f->db, b, &err));
+	assert_true(
+	    db_query(f->db, f->arena, "SELECT note FROM items WHERE note = $1", DB_ARGS(DB_S(dirty)), &r, &err));
+	assert_int_equal(r.count, 1);
+	assert_true(str_eqz(db_str(&r, 0, 0), "a\xef\xbf\xbd"
+					      "b\xef\xbf\xbd\xc3\xa4"));
+	assert_ptr_equal(db_clean(f->arena, plain).p, plain.p);
+}
+
+static void test_clean(void **state)
+{
+	on_co(*state, clean_body);
+}
+
+/* A migration of the common dialect in PostgreSQL's words. */
+static void test_dialect(void **state)
+{
+	static const struct {
+		const char *common, *pg;
+	} cases[] = {
+	    {"CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT NOT NULL DEFAULT 'TEXT, STRICT') STRICT;",
+	     "CREATE TABLE t (a BIGINT PRIMARY KEY, b TEXT COLLATE \"C\" NOT NULL DEFAULT 'TEXT, STRICT') ;"},
+	    {"CREATE TABLE t (a REAL) STRICT, WITHOUT ROWID; CREATE INDEX i ON t(a)",
+	     "CREATE TABLE t (a DOUBLE PRECISION)   ; CREATE INDEX i ON t(a)"},
+	    {"CREATE TABLE t (a TEXT) WITHOUT ROWID, STRICT", "CREATE TABLE t (a TEXT COLLATE \"C\")   "},
+	    {"UPDATE t SET text = CAST(a AS TEXT), MY_INTEGER = 1",
+	     "UPDATE t SET text = CAST(a AS TEXT), MY_INTEGER = 1"},
+	};
+	struct buf b = BUF_INIT;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < countof(cases); i++) {
+		buf_clear(&b);
+		db_pg_translate(&b, cases[i].common);
+		assert_string_equal(b.p, cases[i].pg);
+	}
+	buf_free(&b);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -646,9 +714,17 @@ int main(void)
 	    TEST(test_values),     TEST(test_mistakes),    TEST(test_limit), TEST(test_fence),
 	    TEST(test_group),      TEST(test_cancel),      TEST(test_moved), TEST(test_replaced),
 	    TEST(test_restored),   TEST(test_write_error), TEST(test_full),  TEST(test_checkpoint),
-	    TEST(test_migrations), TEST(test_check),
+	    TEST(test_migrations), TEST(test_check),       TEST(test_clean), TEST(test_dialect),
 	};
 
+	const struct CMUnitTest any[] = {
+	    TEST(test_values), TEST(test_mistakes), TEST(test_limit),      TEST(test_fence),
+	    TEST(test_group),  TEST(test_cancel),   TEST(test_migrations), TEST(test_clean),
+	};
+
+	test_dsn = getenv("ARAGORA_TEST_DSN");
+	if (test_dsn != NULL)
+		return cmocka_run_group_tests_name("db on PostgreSQL", any, NULL, NULL);
 	setenv("ARAGORA_FAULT", "db.full=fail@1,db.full=fail@3", 1);
 	return cmocka_run_group_tests_name("db", tests, NULL, NULL);
 }
