@@ -19,6 +19,7 @@ import os
 import random
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -88,8 +89,16 @@ def merged(base, extra):
     return out
 
 
+def on_postgres():
+    """Do servers keep their data in PostgreSQL where a test does not say otherwise (ARAGORA_TEST_STORE=postgres)?"""
+    return os.environ.get("ARAGORA_TEST_STORE") == "postgres"
+
+
 class Server:
     def __init__(self, folder, config=None, env=None, args=()):
+        if on_postgres() and "storage" not in (config or {}) and "DATABASE_URL" not in (env or {}):
+            import pgkit
+            config = merged(config, {"storage": {"dsn": pgkit.shared().database()}})
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port, self.ws_port = free_port(), free_port()
@@ -265,6 +274,23 @@ class Server:
         return wait_until(lambda: len(self.workers(None)) == count == len(self.workers()) and self.workers(), timeout,
                           "%d workers" % count)
 
+    def sql(self, sql, *args):
+        """Runs a statement with ? parameters on the server's database behind its back; rows, or how many it changed."""
+        dsn = self.config["storage"].get("dsn")
+        if dsn:
+            import psycopg2
+            db = psycopg2.connect(dsn)
+            db.autocommit = True
+            sql, args = sql.replace("%", "%%").replace("?", "%s"), args or ()
+        else:
+            db = sqlite3.connect(self.data_dir / "aragora.db", timeout=20, isolation_level=None)
+        try:
+            c = db.cursor()
+            c.execute(sql, args)
+            return c.fetchall() if c.description else c.rowcount
+        finally:
+            db.close()
+
     # ---- talking to it ----
 
     @property
@@ -297,23 +323,14 @@ def pytest_configure(config):
 def postgres():
     """A PostgreSQL cluster for all tests of this run."""
     import pgkit
-    cluster = pgkit.Cluster().start()
-    yield cluster
-    cluster.close()
-
-
-def on_postgres():
-    """Do the tests keep their data in PostgreSQL where they do not say otherwise?"""
-    return os.environ.get("ARAGORA_TEST_STORE") == "postgres"
+    return pgkit.shared()
 
 
 @pytest.fixture
-def make_server(tmp_path, request):
+def make_server(tmp_path):
     made = []
 
     def make(config=None, env=None, args=(), start=True, folder=None):
-        if on_postgres() and "storage" not in (config or {}):
-            config = merged(config, {"storage": {"dsn": request.getfixturevalue("postgres").database()}})
         s = Server(folder or tmp_path / ("node%d" % len(made)), config, env, args)
         made.append(s)
         return s.start() if start else s

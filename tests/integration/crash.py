@@ -5,7 +5,6 @@ import asyncio
 import json
 import os
 import re
-import sqlite3
 import threading
 import time
 from collections import defaultdict
@@ -153,11 +152,7 @@ class Node(Server):
         return d
 
     def rows(self, sql, *args):
-        db = sqlite3.connect("file:%s?mode=ro" % (self.data_dir / "aragora.db"), uri=True, timeout=10)
-        try:
-            return db.execute(sql, args).fetchall()
-        finally:
-            db.close()
+        return self.sql(sql, *args)
 
     def events(self, debate_id):
         """The whole log of a debate, page by page."""

@@ -6,6 +6,7 @@
 
     cluster = Cluster(tmp_path / "pg").start()              # one of its own, to be stopped and killed
 """
+import atexit
 import os
 import pwd
 import shutil
@@ -33,6 +34,17 @@ def _demote():
         except KeyError:
             continue
     raise RuntimeError("no user to run PostgreSQL as")
+
+
+_shared = []
+
+
+def shared():
+    """The cluster of this run of tests, started when first asked for, ended with the process."""
+    if not _shared:
+        _shared.append(Cluster().start())
+        atexit.register(_shared[0].close)
+    return _shared[0]
 
 
 class Cluster:

@@ -2,7 +2,6 @@
 """Debates between agents of a local server that speaks OpenAI's, Anthropic's and Ollama's streaming formats, and what
 becomes of them when it does not behave."""
 import re
-import sqlite3
 import time
 
 import pytest
@@ -170,12 +169,7 @@ def test_demo_agents_need_nothing(make_server):
 
 
 def ledger(server, ident):
-    db = sqlite3.connect("file:%s?mode=ro" % (server.data_dir / "aragora.db"), uri=True, timeout=10)
-    try:
-        return db.execute("SELECT step_key, tokens_in, tokens_out, cost_micro FROM usage_ledger WHERE debate_id = ?",
-                          (ident,)).fetchall()
-    finally:
-        db.close()
+    return server.sql("SELECT step_key, tokens_in, tokens_out, cost_micro FROM usage_ledger WHERE debate_id = ?", ident)
 
 
 @pytest.mark.parametrize("pause", ["50ms", "0ms"])

@@ -4,7 +4,6 @@ delivery has one recorded outcome whatever dies around it."""
 import hashlib
 import hmac
 import os
-import sqlite3
 import subprocess
 import time
 from signal import SIGHUP, SIGTERM
@@ -244,8 +243,7 @@ def test_one_after_the_other_for_each_url(server, receiver):
     assert len(slow) == 7 and len([r for r in receiver.requests if r.path == "/other"]) == 4
     assert receiver.most_together == {"/slow": 1, "/other": 1}
     # Oldest first: in the order in which they entered the outbox.
-    with sqlite3.connect(server.data_dir / "aragora.db") as db:
-        entered = [row[0] for row in db.execute("SELECT id FROM deliveries WHERE target LIKE '%/slow' ORDER BY position")]
+    entered = [row[0] for row in server.sql("SELECT id FROM deliveries WHERE target LIKE '%/slow' ORDER BY position")]
     assert list(dict.fromkeys(r.json["delivery_id"] for r in slow)) == entered
 
 

@@ -3,7 +3,6 @@
 master. The sanitizer build also replays each finished debate from its journal and aborts on a difference."""
 import os
 import random
-import sqlite3
 import time
 from signal import SIGHUP, SIGSTOP
 
@@ -190,11 +189,7 @@ def test_a_poison_debate_ends_and_hurts_nobody(make_node, provider):
 
 def write(node, sql, *args):
     """Changes the store behind the server's back."""
-    db = sqlite3.connect(node.data_dir / "aragora.db", timeout=20, isolation_level=None)
-    try:
-        return db.execute(sql, args).rowcount
-    finally:
-        db.close()
+    return node.sql(sql, *args)
 
 
 def row(node, debate):
