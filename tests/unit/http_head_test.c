@@ -46,6 +46,13 @@ static void test_scan_in_pieces(void **state)
 	s = (struct http_head_scan){0, 0};
 	assert_int_equal(http_head_scan(&s, head, head.n - 1, &err), -1);
 	assert_int_equal(err.code, ERR_HEAD_TOO_LARGE);
+	/* What is wrong behind the limit would not have been seen, had the head come in pieces. */
+	s = (struct http_head_scan){0, 0};
+	assert_int_equal(http_head_scan(&s, STR("GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n"), 20, &err), -1);
+	assert_int_equal(err.code, ERR_HEAD_TOO_LARGE);
+	s = (struct http_head_scan){0, 0};
+	assert_int_equal(http_head_scan(&s, STR("GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n"), 200, &err), -1);
+	assert_int_equal(err.code, ERR_BAD_REQUEST);
 }
 
 static void test_parse(void **state)

@@ -37,8 +37,16 @@ static int head_line(struct http_head_scan *s, struct str in, size_t lf, struct 
 	return 0;
 }
 
+/* The request line alone is longer than a target may make it. */
+static bool head_target_long(const struct http_head_scan *s, size_t n, size_t limit)
+{
+	return s->line == 0 && n > HTTP_TARGET_MAX + 32 && limit > HTTP_TARGET_MAX + 32;
+}
+
+/* What is wrong beyond a limit is not looked at: the verdict is the same in however many pieces the head comes. */
 int http_head_scan(struct http_head_scan *s, struct str in, size_t limit, struct error *err)
 {
+	size_t at;
 	int r;
 
 	if (in.n > 0 && !http_is_token((unsigned char)in.p[0])) {
@@ -48,17 +56,16 @@ int http_head_scan(struct http_head_scan *s, struct str in, size_t limit, struct
 	while (s->pos < in.n) {
 		const char *lf = memchr(in.p + s->pos, '\n', in.n - s->pos);
 
-		if (lf == NULL) {
+		at = lf != NULL ? (size_t)(lf - in.p) : in.n;
+		if (lf == NULL || at >= limit || head_target_long(s, at, limit)) {
 			s->pos = in.n;
 			break;
 		}
-		r = head_line(s, in, (size_t)(lf - in.p), err);
-		if (r < 0 || (r == 1 && s->pos <= limit))
+		r = head_line(s, in, at, err);
+		if (r != 0)
 			return r;
-		if (r == 1)
-			break;
 	}
-	if (s->line == 0 && in.n > HTTP_TARGET_MAX + 32) {
+	if (head_target_long(s, in.n, limit)) {
 		error_set(err, ERR_URI_TOO_LONG, "the request target is longer than %d bytes", HTTP_TARGET_MAX);
 		return -1;
 	}
