@@ -39,6 +39,7 @@ static uint64_t shm_layout(void)
 	    offsetof(struct shm_slot, beat),
 	    offsetof(struct shm_slot, used_up),
 	    offsetof(struct shm_slot, master),
+	    offsetof(struct shm_slot, ws_lagging),
 	    offsetof(struct shm_slot, action),
 	    offsetof(struct shm_slot, interest),
 	    offsetof(struct shm_slot, metrics),

@@ -46,7 +46,8 @@ struct shm_slot {
 	_Atomic uint64_t ws_in, ws_out; /* messages of WebSockets; these four go on under the slot's next owner */
 	_Atomic uint64_t ws_dropped;    /* ephemeral messages that slow sockets were not sent */
 	_Atomic uint64_t ws_lagged;     /* times that a socket fell behind */
-	_Atomic uint32_t ws_open, ws_authenticated, ws_subscriptions, ws_lagging;
+	_Atomic uint32_t ws_open, ws_clients, ws_authenticated, ws_subscriptions,
+	    ws_lagging;          /* clients: debate sockets */
 	char action[SHM_ACTION]; /* what the loop is doing, for the stall report; racy text, NUL at the end */
 	_Atomic uint16_t interest[SHM_HEADS];      /* subscriptions per topic hash; written by the owner only */
 	_Atomic uint64_t metrics[SHM_METRICS_MAX]; /* see metrics.h; counters are never zeroed, the next owner adds */

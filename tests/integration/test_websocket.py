@@ -644,12 +644,34 @@ def test_stats(small):
             pass
         now = wait_until(lambda: (n := stats(small))["connections"] == 3 and n, what="three sockets counted")
         assert now["authenticated_clients"] == 2 and now["subscription_count"] == 1
+        # The echo socket has no client id, and nothing limits its rate.
+        assert now["client_ids"] == now["auth_states"] == 2
+        assert now["rate_limiters"] == (2 if small.config["websocket"].get("message_rate", 10) else 0)
         assert now["messages_received"] - before["messages_received"] >= 1
         assert now["messages_sent"] - before["messages_sent"] >= 5
         for name in ("connections", "messages_sent", "messages_received", "authenticated_clients", "dropped", "lagged"):
             assert now[name] == sum(w[name] for w in now["workers"]), name
         assert wait_until(lambda: stats(small)["subscriptions"] == {i: 1}, what="the worker that has it answers")
     assert wait_until(lambda: stats(small)["connections"] == 0, what="no sockets left") is True
+
+
+def test_stats_are_right_again_after_a_death(make_server):
+    """Sockets come and go at four workers, one of which is killed: what is shown is what there is."""
+    s = make_server({"server": {"workers": 4}})
+    s.wait_workers(4)
+    kept = [Raw(s.port, "/ws") for _ in range(24)]
+    for k in kept[::2]:
+        k.s.close()
+    kept = kept[1::2]
+    wait_until(lambda: stats(s)["connections"] == stats(s)["client_ids"] == 12, what="twelve sockets shown")
+    victim = max(stats(s)["workers"], key=lambda w: w["connections"])
+    assert 0 < victim["connections"] < 12
+    os.kill(victim["pid"], SIGKILL)
+    left = 12 - victim["connections"]
+    wait_until(lambda: (n := stats(s))["connections"] == n["client_ids"] == left and len(n["workers"]) == 4, what="the others shown")
+    for k in kept:
+        k.s.close()
+    wait_until(lambda: (n := stats(s))["connections"] == n["client_ids"] == n["authenticated_clients"] == 0, what="none shown")
 
 
 # ---- rooms: a broadcast reaches all workers ----

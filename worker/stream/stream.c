@@ -194,6 +194,7 @@ struct stream *stream_open(struct worker *w)
 
 	/* A former owner may have died with sockets open. */
 	atomic_store(&slot->ws_open, 0);
+	atomic_store(&slot->ws_clients, 0);
 	atomic_store(&slot->ws_authenticated, 0);
 	atomic_store(&slot->ws_subscriptions, 0);
 	atomic_store(&slot->ws_lagging, 0);

@@ -91,6 +91,7 @@ static void socket_count(struct stream *s, int sockets, int authenticated)
 
 	all->count += (unsigned)sockets;
 	all->authenticated += (unsigned)authenticated;
+	atomic_store_explicit(&w->shm->slots[w->slot].ws_clients, all->count, memory_order_relaxed);
 	atomic_store_explicit(&w->shm->slots[w->slot].ws_authenticated, all->authenticated, memory_order_relaxed);
 }
 

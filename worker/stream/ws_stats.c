@@ -10,24 +10,20 @@
 /* Counters go on under a slot's next owner, so those of slots without a process count in the total. */
 struct socket_totals {
 	uint64_t in, out, dropped, lagged;
-	uint32_t open, authenticated, subscriptions, lagging, debates;
+	uint32_t open, clients, authenticated, subscriptions, lagging, debates;
 };
 
 static struct socket_totals stats_of(const struct shm_slot *slot, bool live)
 {
-	struct socket_totals t = {atomic_load(&slot->ws_in),
-				  atomic_load(&slot->ws_out),
-				  atomic_load(&slot->ws_dropped),
-				  atomic_load(&slot->ws_lagged),
-				  0,
-				  0,
-				  0,
-				  0,
-				  0};
+	struct socket_totals t = {.in = atomic_load(&slot->ws_in),
+				  .out = atomic_load(&slot->ws_out),
+				  .dropped = atomic_load(&slot->ws_dropped),
+				  .lagged = atomic_load(&slot->ws_lagged)};
 
 	if (!live)
 		return t;
 	t.open = atomic_load(&slot->ws_open);
+	t.clients = atomic_load(&slot->ws_clients);
 	t.authenticated = atomic_load(&slot->ws_authenticated);
 	t.subscriptions = atomic_load(&slot->ws_subscriptions);
 	t.lagging = atomic_load(&slot->ws_lagging);
@@ -42,6 +38,7 @@ static void stats_add(struct socket_totals *to, const struct socket_totals *t)
 	to->dropped += t->dropped;
 	to->lagged += t->lagged;
 	to->open += t->open;
+	to->clients += t->clients;
 	to->authenticated += t->authenticated;
 	to->subscriptions += t->subscriptions;
 	to->lagging += t->lagging;
@@ -96,9 +93,11 @@ void stream_stats(struct http_request *req)
 	o = stats_json(&all);
 	json_put_int(o, "active_connections", all.open);
 	json_put_int(o, "clients", all.open);
-	json_put_int(o, "client_ids", all.open);
-	json_put_int(o, "auth_states", all.open);
-	json_put_int(o, "rate_limiters", all.open);
+	/* Every debate socket has an id and is authenticated or waits to be; /ws/echo has neither, nor a limit of rate.
+	 */
+	json_put_int(o, "client_ids", all.clients);
+	json_put_int(o, "auth_states", all.clients);
+	json_put_int(o, "rate_limiters", w->conf->websocket.message_rate > 0 ? all.clients : 0);
 	json_put_int(o, "debate_states", all.debates);
 	json_put_int(o, "active_loops", all.debates);
 	json_object_set_new(o, "subscriptions", topics);
