@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 import zlib
+from signal import SIGKILL
 
 import psutil
 import pytest

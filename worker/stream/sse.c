@@ -95,7 +95,7 @@ static bool sse_roomy(void *arg)
 	return (int64_t)http_stream_queued(e->out) <= e->w->conf->websocket.queue_bytes / 4;
 }
 
-static const struct follower_ops sse_follower_ops = {sse_send, sse_caught_up, sse_failed, sse_failed, sse_roomy};
+static const struct follower_ops sse_follower_ops = {sse_send, sse_caught_up, sse_failed, sse_failed, sse_roomy, NULL};
 
 static void sse_on_drain(void *arg)
 {

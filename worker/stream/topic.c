@@ -66,6 +66,16 @@ static void follower_push(struct follower *f, const struct frame *frame)
 	}
 }
 
+/* A carrier of many followers takes no further frame of any of them once it is full: else each would add its own. */
+static bool follower_ready(struct follower *f)
+{
+	if (f->full || f->ops->full == NULL || !f->ops->full(f->arg))
+		return !f->full;
+	f->full = true;
+	f->full_us = clock_mono_us();
+	return false;
+}
+
 static bool follower_behind(const struct follower *f)
 {
 	return !f->full && (f->cursor < f->topic->tail || f->cursor < f->topic->wanted);
@@ -77,7 +87,7 @@ static void topic_deliver(struct topic *t, const struct frame *frame)
 	struct follower *f;
 
 	for (f = t->followers; f != NULL; f = f->next)
-		if (f->cursor + 1 == frame->seq && !f->full)
+		if (f->cursor + 1 == frame->seq && follower_ready(f))
 			follower_push(f, frame);
 }
 

@@ -36,6 +36,11 @@ struct follower_ops {
 	void (*lagged)(void *arg);
 	/* Is there room for what may be lost? NULL: always. */
 	bool (*roomy)(void *arg);
+	/*
+	 * Is its queue above the limit by what another follower has sent to it? Then this one waits for
+	 * follower_drained too. NULL: it has no other.
+	 */
+	bool (*full)(void *arg);
 };
 
 /* Follows one debate from `after` on; the cursor only moves by sending. Raises interest before it returns. */

@@ -64,6 +64,7 @@ struct socket {
 	char client_id[16];
 	bool authenticated, v1; /* v1: subprotocol aragora-v1 */
 	bool limited;           /* has sent too much */
+	bool lagged;            /* was too slow: its end is announced */
 	bool all;               /* has asked for everything: a subscription does not narrow it */
 	struct socket_sub *subs;
 	unsigned sub_count, bad;
@@ -165,10 +166,14 @@ static void socket_failed(void *arg)
 /* The last step against a slow reader: after losing what is ephemeral and reading late. */
 static void socket_lagged(void *arg)
 {
-	const struct socket *k = arg;
+	struct socket *k = arg;
 
-	if (k->ws != NULL)
-		ws_close(k->ws, WS_LAGGED, "too slow; subscribe again with the last seq you saw");
+	if (k->ws == NULL || k->lagged)
+		return;
+	k->lagged = true;
+	log_warn("websocket", "a WebSocket that lagged for too long is closed", KV_S("client_id", k->client_id),
+		 KV_I("code", WS_LAGGED), KV_I("queued", ws_queued(k->ws)));
+	ws_close(k->ws, WS_LAGGED, "too slow; subscribe again with the last seq you saw");
 }
 
 static bool socket_roomy(void *arg)
@@ -219,7 +224,14 @@ static bool sub_roomy(void *arg)
 	return socket_roomy(u->socket);
 }
 
-static const struct follower_ops sub_ops = {sub_send, sub_caught_up, sub_failed, sub_lagged, sub_roomy};
+static bool sub_full(void *arg)
+{
+	const struct socket_sub *u = arg;
+
+	return u->socket->ws != NULL && ws_is_full(u->socket->ws);
+}
+
+static const struct follower_ops sub_ops = {sub_send, sub_caught_up, sub_failed, sub_lagged, sub_roomy, sub_full};
 
 static struct socket_sub **sub_find(struct socket *k, struct str id)
 {
@@ -294,7 +306,8 @@ static void hose_caught_up(void *arg, int64_t cursor)
 	(void)cursor;
 }
 
-static const struct follower_ops hose_ops = {hose_send, hose_caught_up, socket_failed, socket_lagged, socket_roomy};
+static const struct follower_ops hose_ops = {hose_send,     hose_caught_up, socket_failed,
+					     socket_lagged, socket_roomy,   NULL};
 
 static void socket_hose(struct socket *k, bool on)
 {

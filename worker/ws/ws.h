@@ -64,6 +64,8 @@ bool ws_send(struct ws *w, struct ws_message *m);
 /* Builds and queues. */
 bool ws_send_text(struct ws *w, struct str text);
 size_t ws_queued(const struct ws *w);
+/* Is the queue above its limit? on_drain will come. */
+bool ws_is_full(const struct ws *w);
 /* Is there room for what may be lost? Ephemeral messages stop at a quarter of the queue's limit. */
 bool ws_roomy(const struct ws *w);
 /* Takes no further messages until what is queued has been read: for who answers every message with another. */

@@ -118,6 +118,11 @@ size_t ws_queued(const struct ws *w)
 	return w->conn->out.bytes;
 }
 
+bool ws_is_full(const struct ws *w)
+{
+	return w->full;
+}
+
 bool ws_roomy(const struct ws *w)
 {
 	return w->conn->out.bytes <= ws_limit(w) / 4;
