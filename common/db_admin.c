@@ -10,7 +10,7 @@
 
 /* By storage.backend. */
 static struct dba *(*const dba_stores[])(const struct conf *c, enum dba_mode mode,
-					 struct error *err) = {dba_sqlite_open};
+					 struct error *err) = {dba_sqlite_open, dba_pg_open};
 
 struct dba *dba_open(const struct conf *c, enum dba_mode mode, struct error *err)
 {
@@ -63,6 +63,11 @@ bool dba_int(struct dba *d, const char *sql, const struct db_val *args, size_t n
 	*out = ok && rows.count > 0 ? db_int(&rows, 0, 0) : 0;
 	arena_free(a);
 	return ok;
+}
+
+bool dba_load(struct dba *d, const struct dba_table *t, const struct db_rows *rows, struct error *err)
+{
+	return d->ops->load(d, t, rows, err);
 }
 
 bool dba_begin(struct dba *d, bool alone, struct error *err)
@@ -137,4 +142,55 @@ void dba_quote(struct buf *out, struct str name)
 		buf_addc(out, name.p[i]);
 	}
 	buf_addc(out, '"');
+}
+
+/* ---- the text form of COPY ---- */
+
+/* COPY's text form (PostgreSQL manual, COPY): backslash escapes, \N for NULL. */
+static void dba_copy_cell(struct buf *out, const struct db_val *v)
+{
+	static const char *const escapes[] = {
+	    ['\b'] = "\\b", ['\t'] = "\\t", ['\n'] = "\\n", ['\v'] = "\\v", ['\f'] = "\\f", ['\r'] = "\\r"};
+
+	switch (v->type) {
+	case DB_NULL:
+		buf_addz(out, "\\N");
+		break;
+	case DB_INT:
+		buf_printf(out, "%lld", (long long)v->i);
+		break;
+	case DB_TEXT:
+		for (size_t i = 0; i < v->s.n; i++) {
+			unsigned char c = (unsigned char)v->s.p[i];
+
+			if (c == '\\')
+				buf_addz(out, "\\\\");
+			else if (c < countof(escapes) && escapes[c] != NULL)
+				buf_addz(out, escapes[c]);
+			else
+				buf_addc(out, (char)c);
+		}
+		break;
+	}
+}
+
+static bool dba_copy_may(const struct db_val *v)
+{
+	return v->type != DB_TEXT || (str_chr(v->s, '\0') < 0 && str_utf8_valid(v->s));
+}
+
+bool dba_copy_text(const struct dba_table *t, const struct db_rows *rows, struct buf *out, struct error *err)
+{
+	for (size_t i = 0; i < rows->count * rows->columns; i++) {
+		const struct db_val *v = &rows->cells[i];
+
+		if (!dba_copy_may(v))
+			return error_set(err, ERR_STORAGE,
+					 "table %.*s, column %.*s, row %.*s: text that PostgreSQL cannot hold",
+					 STR_ARG(t->name), STR_ARG(t->columns[i % rows->columns].name),
+					 STR_ARG(str_sub(db_str(rows, i / rows->columns, 0), 0, 60)));
+		dba_copy_cell(out, v);
+		buf_addc(out, i % rows->columns + 1 == rows->columns ? '\n' : '\t');
+	}
+	return true;
 }

@@ -38,6 +38,16 @@ bool dba_query(struct dba *d, struct arena *a, const char *sql, const struct db_
 bool dba_int(struct dba *d, const char *sql, const struct db_val *args, size_t n, int64_t *out,
 	     struct error *err) MUST_CHECK;
 
+struct dba_table;
+/* Adds rows, which hold all columns of t in its order, to the table of its name. */
+bool dba_load(struct dba *d, const struct dba_table *t, const struct db_rows *rows, struct error *err) MUST_CHECK;
+/*
+ * The rows in the text form of PostgreSQL's COPY. ERR_STORAGE, with column and row, for text that PostgreSQL cannot
+ * hold: a NUL, or no UTF-8.
+ */
+bool dba_copy_text(const struct dba_table *t, const struct db_rows *rows, struct buf *out,
+		   struct error *err) MUST_CHECK;
+
 /*
  * A transaction that writes, among all other writers of this store; `alone` also keeps out whoever else migrates. A
  * transaction that only reads sees one state of the store from its first statement to its end.

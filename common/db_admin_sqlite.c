@@ -82,6 +82,26 @@ static bool dba_file_query(struct dba *d, struct arena *a, const char *sql, cons
 	return ok;
 }
 
+static bool dba_file_load(struct dba *d, const struct dba_table *t, const struct db_rows *rows, struct error *err)
+{
+	struct buf sql = BUF_INIT;
+	bool ok = true;
+
+	buf_addz(&sql, "INSERT INTO ");
+	dba_quote(&sql, t->name);
+	for (size_t i = 0; i < t->n; i++) {
+		buf_addz(&sql, i > 0 ? ", " : " (");
+		dba_quote(&sql, t->columns[i].name);
+	}
+	for (size_t i = 0; i < t->n; i++)
+		buf_printf(&sql, "%s$%zu", i > 0 ? ", " : ") VALUES (", i + 1);
+	buf_addc(&sql, ')');
+	for (size_t i = 0; ok && i < rows->count; i++)
+		ok = dba_file_run(d, sql.p, &rows->cells[i * rows->columns], t->n, NULL, err);
+	buf_free(&sql);
+	return ok;
+}
+
 static void dba_file_unlock(struct dba_file *f)
 {
 	if (f->locked)
@@ -151,6 +171,7 @@ static const struct dba_ops dba_file_ops = {
     .define = dba_file_exec,
     .run = dba_file_run,
     .query = dba_file_query,
+    .load = dba_file_load,
     .begin = dba_file_begin,
     .begin_read = dba_file_begin_read,
     .commit = dba_file_commit,

@@ -17,6 +17,7 @@ struct dba_ops {
 		    struct error *err);
 	bool (*query)(struct dba *d, struct arena *a, const char *sql, const struct db_val *args, size_t n,
 		      struct db_rows *rows, struct error *err);
+	bool (*load)(struct dba *d, const struct dba_table *t, const struct db_rows *rows, struct error *err);
 	bool (*begin)(struct dba *d, bool alone, struct error *err);
 	bool (*begin_read)(struct dba *d, struct error *err);
 	bool (*commit)(struct dba *d, struct error *err);
@@ -29,5 +30,6 @@ struct dba {
 };
 
 struct dba *dba_sqlite_open(const struct conf *c, enum dba_mode mode, struct error *err) MUST_CHECK;
+struct dba *dba_pg_open(const struct conf *c, enum dba_mode mode, struct error *err) MUST_CHECK;
 
 #endif

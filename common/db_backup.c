@@ -28,7 +28,7 @@
 #define DAY_MS INT64_C(86400000)
 
 /* By storage.backend. */
-static const struct backup_ops *const backup_stores[] = {&backup_sqlite_ops};
+static const struct backup_ops *const backup_stores[] = {&backup_sqlite_ops, &backup_pg_ops};
 
 static const struct backup_ops *backup_ops_of(const struct conf *c, struct error *err)
 {

@@ -20,7 +20,7 @@ struct backup_ops {
 	int64_t (*size)(const struct conf *c);
 };
 
-extern const struct backup_ops backup_sqlite_ops;
+extern const struct backup_ops backup_sqlite_ops, backup_pg_ops;
 
 /* data_dir/backups/<prefix><time>_<8 random digits><extension> */
 void backup_name(const struct conf *c, const char *prefix, const char *extension, struct buf *out);

@@ -16,6 +16,7 @@ extern const struct command command_routes;
 extern const struct command command_keygen;
 extern const struct command command_migrate;
 extern const struct command command_init_db;
+extern const struct command command_export;
 extern const struct command command_cleanup;
 extern const struct command command_encrypt;
 extern const struct command command_db;

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/db_admin.h"
+#include "common/db_conn.h"
 #include "master/files.h"
 #include "master/privileges.h"
 
@@ -79,18 +80,37 @@ bool ops_consent(bool yes, const char *question)
 	return false;
 }
 
-/* On a server other nodes may be at work; their workers are seen in the table of processes. */
+/* Of this data folder; "" when no server has started here yet. */
+static void ops_node_id(const struct conf *c, char out[40])
+{
+	char *path = db_path(c->storage.data_dir, "node_id");
+	FILE *f = fopen(path, "re");
+
+	if (f == NULL || fgets(out, 40, f) == NULL)
+		out[0] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+	if (f != NULL)
+		fclose(f);
+	free(path);
+}
+
+/*
+ * On a server other nodes may be at work; their workers are seen in the table of processes. Those of this node are
+ * known not to be, as we hold its lock.
+ */
 static bool ops_nobody_else(const struct conf *c, struct error *err)
 {
 	struct dba *d = dba_open(c, DBA_READ, err);
 	struct arena *a = arena_new(0);
+	char node[40];
 	struct dba_catalog catalog;
 	int64_t fresh = 0;
 	bool ok = d != NULL && dba_catalog(d, a, &catalog, err);
 
+	ops_node_id(c, node);
 	if (ok && dba_table_find(&catalog, STR("processes")) != NULL)
-		ok = dba_int(d, "SELECT COUNT(*) FROM processes WHERE seen_at > $1",
-			     DB_ARGS(DB_I(clock_wall_ms() - OPS_FRESH_MS)), &fresh, err);
+		ok = dba_int(d, "SELECT COUNT(*) FROM processes WHERE seen_at > $1 AND node_id <> $2",
+			     DB_ARGS(DB_I(clock_wall_ms() - OPS_FRESH_MS), DB_Z(node)), &fresh, err);
 	if (ok && fresh > 0)
 		ok = error_set(err, ERR_CONFLICT,
 			       "%lld workers of other nodes use this database; stop them and wait %d s",
