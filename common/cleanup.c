@@ -20,7 +20,8 @@
 #define CLEANUP_TEST_DAYS 1
 
 static const struct cleanup_row {
-	const char *name, *folder;
+	const char *name;
+	const char *folder; /* in data_dir; NULL: storage.traces */
 	const char *prefix; /* NULL: everything in the folder */
 	int64_t days;
 } cleanup_table[] = {
@@ -29,6 +30,7 @@ static const struct cleanup_row {
     [CLEANUP_SESSIONS] = {"sessions", "sessions", NULL, 3},
     [CLEANUP_CHECKPOINTS] = {"checkpoints", "checkpoints", NULL, 7},
     [CLEANUP_ARTIFACTS] = {"artifacts", "root-artifacts", NULL, 7},
+    [CLEANUP_TRACES] = {"traces of debates", NULL, NULL, 90},
     [CLEANUP_LOGS_LEFT] = {"logs without database", "", NULL, 0},
 };
 _Static_assert(countof(cleanup_table) == CLEANUP_CATEGORIES, "one row per category");
@@ -164,6 +166,17 @@ static bool cleanup_goes(const struct cleanup_rules *r, enum cleanup_category c,
 	return age_ms > cleanup_days(r, c, str_of(name)) * DAY_MS && !cleanup_used(name, in_use);
 }
 
+static void cleanup_folder_name(const struct conf *c, enum cleanup_category category, struct buf *out)
+{
+	const char *folder = cleanup_table[category].folder;
+
+	if (folder == NULL)
+		folder = c->storage.traces[0] != '\0' ? c->storage.traces : "traces";
+	if (folder[0] != '/')
+		buf_printf(out, "%s%s", c->storage.data_dir, folder[0] != '\0' ? "/" : "");
+	buf_addz(out, folder);
+}
+
 /* Everything of one category but the backups, which have a list and a rule of their own. */
 static bool cleanup_folder(const struct conf *c, const struct cleanup_rules *r, enum cleanup_category category,
 			   const char *const *in_use, int64_t now_ms, struct cleanup_plan *out, struct error *err)
@@ -174,9 +187,7 @@ static bool cleanup_folder(const struct conf *c, const struct cleanup_rules *r, 
 	bool ok;
 	DIR *d;
 
-	buf_addz(&dir, c->storage.data_dir);
-	if (cleanup_table[category].folder[0] != '\0')
-		buf_printf(&dir, "/%s", cleanup_table[category].folder);
+	cleanup_folder_name(c, category, &dir);
 	d = opendir(dir.p);
 	ok = d != NULL || errno == ENOENT || error_set(err, ERR_STORAGE, "%.150s: %s", dir.p, strerror(errno));
 	while (d != NULL && (e = readdir(d)) != NULL) {

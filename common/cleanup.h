@@ -14,6 +14,7 @@ enum cleanup_category {
 	CLEANUP_SESSIONS,
 	CLEANUP_CHECKPOINTS,
 	CLEANUP_ARTIFACTS,
+	CLEANUP_TRACES,
 	CLEANUP_LOGS_LEFT, /* SQLite logs whose database is gone */
 	CLEANUP_CATEGORIES
 };
@@ -23,7 +24,7 @@ struct cleanup_rules {
 	int64_t backups_kept; /* the newest, however old */
 };
 
-/* Of the runbook: 7 days (5 newest), 3 days, 7 days, 7 days, at once. */
+/* Of the runbook: 7 days (5 newest), 3 days, 7 days, 7 days, traces 90 days, at once. */
 struct cleanup_rules cleanup_defaults(void);
 const char *cleanup_name(enum cleanup_category c);
 /* "7 days", "at once" … for people. */

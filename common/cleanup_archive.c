@@ -13,6 +13,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "common/ids.h"
+
 #define ARCHIVE_PIECE 65536
 
 extern char **environ;
@@ -23,23 +25,25 @@ static bool archive_fail(const char *path, struct error *err)
 }
 
 /* <folder>/<name>_<time><extension>, and the same with ".partial" behind. */
-static bool archive_names(const char *folder, const char *name, int64_t now_ms, const char *extension,
+static bool archive_names(const char *folder, const char *name, int64_t now_ms, const char *extension, bool replace,
 			  struct buf *final, struct buf *partial, struct error *err)
 {
 	time_t now = (time_t)(now_ms / 1000);
 	struct tm tm;
-	char when[32];
+	char when[32], suffix[9];
 
 	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
 		return archive_fail(folder, err);
 	gmtime_r(&now, &tm);
 	strftime(when, sizeof(when), "%Y%m%d_%H%M%S", &tm);
 	buf_printf(final, "%s/%s_%s%s", folder, name, when, extension);
-	for (unsigned i = 1; access(final->p, F_OK) == 0; i++) {
+	for (unsigned i = 1; !replace && access(final->p, F_OK) == 0; i++) {
 		buf_clear(final);
 		buf_printf(final, "%s/%s_%s_%u%s", folder, name, when, i, extension);
 	}
-	buf_printf(partial, "%s.partial", final->p);
+	/* Of its own, as another process may be writing the same. */
+	ids_hex(suffix, 4);
+	buf_printf(partial, "%s.%s.partial", final->p, suffix);
 	return true;
 }
 
@@ -119,8 +123,8 @@ bool archive_path(const char *path, bool is_folder, const char *folder, int64_t 
 	struct buf final = BUF_INIT, partial = BUF_INIT;
 	bool ok;
 
-	ok = archive_names(folder, slash != NULL ? slash + 1 : path, now_ms, is_folder ? ".tar.gz" : ".gz", &final,
-			   &partial, err) &&
+	ok = archive_names(folder, slash != NULL ? slash + 1 : path, now_ms, is_folder ? ".tar.gz" : ".gz", false,
+			   &final, &partial, err) &&
 	     (is_folder ? archive_tar : archive_compress)(path, partial.p, err) &&
 	     archive_publish(partial.p, final.p, folder, err);
 	if (!ok && partial.n > 0)
@@ -147,12 +151,13 @@ static void archive_lines_free(struct archive_lines *l)
 	free(l);
 }
 
-struct archive_lines *archive_lines_open(const char *folder, const char *name, int64_t now_ms, struct error *err)
+struct archive_lines *archive_lines_open(const char *folder, const char *name, int64_t now_ms, bool replace,
+					 struct error *err)
 {
 	struct archive_lines *l = xcalloc(1, sizeof(*l));
 
 	l->folder = xstrdup(folder);
-	if (archive_names(folder, name, now_ms, ".jsonl.gz", &l->final, &l->partial, err)) {
+	if (archive_names(folder, name, now_ms, ".jsonl.gz", replace, &l->final, &l->partial, err)) {
 		l->out = archive_open(l->partial.p);
 		if (l->out != NULL)
 			return l;

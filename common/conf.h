@@ -120,6 +120,7 @@ struct conf {
 		int64_t statement_timeout; /* 30 s */
 		int64_t min_free_bytes;    /* below it the store is degraded; 16 MiB */
 		int required;              /* ARAGORA_REQUIRE_DATABASE: a database server, no file */
+		char *traces;              /* folder; "" = none are written; relative to data_dir */
 		int auto_migrate;          /* at the start; else pending migrations refuse it */
 		char *encryption_key;      /* secret; see keyring.h; "" = data_dir/keys */
 	} storage;

@@ -206,6 +206,9 @@ const struct conf_key conf_table[] = {
 	 .help = "Does a pooler of transactions (PgBouncer) stand before PostgreSQL? Then statements are not prepared."},
 	{"storage.min_free_bytes", SIZE(0, 1024 * GIB), .flags = CONF_RELOAD, AT(storage.min_free_bytes), .dflt = "16MiB",
 	 .env = "", .help = "With less free space the service calls itself degraded and takes no new debates."},
+	{"storage.traces", .type = CONF_TEXT, .flags = CONF_RELOAD, AT(storage.traces), .dflt = "", .env = "ARAGORA_TRACES_DIR",
+	 .help = "Folder into which the trace of each debate is written when it ends, such as a mounted bucket; relative to "
+		 "data_dir. Empty: none are written."},
 	{"storage.auto_migrate", .type = CONF_BOOL, AT(storage.auto_migrate), .dflt = "true",
 	 .env = "ARAGORA_AUTO_MIGRATE_ON_STARTUP",
 	 .help = "Bring the tables up to date at the start; false: a start with pending migrations is refused."},

@@ -35,6 +35,7 @@ enum metric_set {
 	SET_FORMATS,
 	SET_CIPHER_ERRORS,
 	SET_RECORDS,
+	SET_TRACES,
 	SET_REDIS,
 	SET_NODES,
 	SET_H2_ENDS,
@@ -80,6 +81,7 @@ static const char *const metric_rules[] = {"receipts",   "events",       "journa
 static const char *const metric_formats[] = {"webhook", NULL};
 static const char *const metric_cipher_errors[] = {"key_not_found", "tampered", "damaged", "cipher",
 						   "size",          "storage",  NULL};
+static const char *const metric_traces[] = {"written", "failed", NULL};
 static const char *const metric_records[] = {"migrated", "skipped", "failed", NULL};
 static const char *const metric_redis[] = {"ok", "error", "abandoned", NULL};
 static const char *const metric_nodes[] = {"in", "out", "lost", NULL};
@@ -161,6 +163,7 @@ static const struct metric_desc metric_table[] = {
 		.help = "Fields that could not be encrypted or decrypted."},
 	[M_MIGRATION_RECORDS] = {"aragora_migration_records_total", METRIC_COUNTER, FOLD_SUM, {{"store", SET_STORES}, {"status", SET_RECORDS}},
 		.help = "Records that `aragorad encrypt --execute` has seen, by outcome."},
+	[M_TRACES] = {"aragora_debate_traces_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_TRACES}}, .help = "Traces of debates written to storage.traces."},
 	[M_MIGRATION_ERRORS] = {"aragora_migration_errors_total", METRIC_COUNTER, FOLD_SUM, {{"store", SET_STORES}, {"error_type", SET_CIPHER_ERRORS}},
 		.help = "Records that `aragorad encrypt --execute` could not change."},
 	[M_STATIC_LOOKUPS] = {"aragora_static_lookups_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_LOOKUPS}},
@@ -240,6 +243,7 @@ static struct {
 	    [SET_FORMATS] = {metric_formats, countof(metric_formats) - 1},
 	    [SET_CIPHER_ERRORS] = {metric_cipher_errors, countof(metric_cipher_errors) - 1},
 	    [SET_RECORDS] = {metric_records, countof(metric_records) - 1},
+	    [SET_TRACES] = {metric_traces, countof(metric_traces) - 1},
 	    [SET_REDIS] = {metric_redis, countof(metric_redis) - 1},
 	    [SET_NODES] = {metric_nodes, countof(metric_nodes) - 1},
 	    [SET_H2_ENDS] = {metric_h2_ends, countof(metric_h2_ends) - 1},

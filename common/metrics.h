@@ -84,6 +84,7 @@ enum metric_id {
 	M_RECEIPTS_DELETED,         /* aragora_receipts_deleted_total */
 	M_RETENTION_DELETED,        /* aragora_retention_deleted_total{rule}, rules of worker/retention/rules.c */
 	M_MAINTENANCE,              /* aragora_maintenance_mode, FOLD_LAST */
+	M_TRACES,                   /* aragora_debate_traces_total{result} written failed */
 	METRIC_MAX
 };
 

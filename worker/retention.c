@@ -164,7 +164,7 @@ static bool retention_page(struct dba *d, const struct retention_row *r, const s
 	bool ok = true;
 
 	if (archive != NULL) {
-		lines = archive_lines_open(archive, r->table, now_ms, err);
+		lines = archive_lines_open(archive, r->table, now_ms, false, err);
 		ok = lines != NULL;
 		for (size_t i = 0; ok && i < keys->count; i++)
 			ok = retention_archive_one(d, r, t, db_str(keys, i, 0), lines, err);

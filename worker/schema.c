@@ -162,9 +162,18 @@ static const char up_jobs[] =
 static const char down_jobs[] = "DROP INDEX idempotency_age; DROP INDEX debates_ended; DROP INDEX receipts_age;"
 				" DROP TABLE receipt_deletions; DROP TABLE settings; DROP TABLE jobs;";
 
+/* Debates whose trace is still to be written, see worker/traces. */
+static const char up_traces[] = "CREATE TABLE trace_exports ("
+				" debate_id TEXT PRIMARY KEY NOT NULL, ended_at INTEGER NOT NULL"
+				") STRICT, WITHOUT ROWID;"
+				"CREATE INDEX trace_exports_time ON trace_exports(ended_at, debate_id);";
+
+static const char down_traces[] = "DROP TABLE trace_exports;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
     {3, "jobs, settings, retention", up_jobs, down_jobs},
+    {4, "traces to be written", up_traces, down_traces},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

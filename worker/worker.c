@@ -29,6 +29,7 @@
 #include "worker/receipts/receipt.h"
 #include "worker/stream/stream.h"
 #include "worker/system/maintenance.h"
+#include "worker/traces/traces.h"
 #include "worker/web/files.h"
 
 #define WORKER_FRESH_US (300 * MS_US) /* a heartbeat older than this does not count, DESIGN 2 */
@@ -324,6 +325,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->deliveries = deliveries_open(w, err);
 	if (w->deliveries == NULL)
 		return false;
+	w->traces = traces_open(w);
 	w->runner = runner_open(w, err);
 	if (w->runner == NULL)
 		return false;
@@ -351,6 +353,7 @@ static void worker_close_parts(struct worker *w)
 	deliveries_close(w->deliveries);
 	maintenance_close(w->maintenance);
 	jobs_close(w->jobs);
+	traces_close(w->traces);
 	receipt_keys_close(w->receipt_keys);
 	db_close(w->db);
 	redis_close(w->redis);

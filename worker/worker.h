@@ -27,6 +27,7 @@ struct router;
 struct runner;
 struct stream;
 struct tls;
+struct traces;
 
 struct worker {
 	const struct conf *conf;
@@ -48,6 +49,7 @@ struct worker {
 	struct deliveries *deliveries;
 	struct jobs *jobs;
 	struct maintenance *maintenance;
+	struct traces *traces;
 	struct receipt_keys *receipt_keys;
 	struct files *files; /* of the web application */
 	struct router *router;

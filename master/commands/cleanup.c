@@ -269,6 +269,7 @@ static const struct arg cleanup_args[] = {
     DAYS("session-days", rules.days[CLEANUP_SESSIONS], "keep sessions/ so long (default 3; test_* 1 at most)"),
     DAYS("checkpoint-days", rules.days[CLEANUP_CHECKPOINTS], "keep checkpoints/ so long (default 7)"),
     DAYS("artifact-days", rules.days[CLEANUP_ARTIFACTS], "keep root-artifacts/ so long (default 7)"),
+    DAYS("trace-days", rules.days[CLEANUP_TRACES], "keep traces of debates so long (default 90)"),
     DAYS("event-days", event_days, "keep event logs of ended debates so long; 0 (default): for ever"),
     DAYS("journal-days", journal_days, "keep journals of ended debates so long; 0 (default): for ever"),
     DAYS("key-days", key_days, "keep idempotency keys so long (default 1); 0: for ever"),

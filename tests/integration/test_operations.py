@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import tarfile
 import time
-from signal import SIGKILL
+from signal import SIGHUP, SIGKILL
 
 import pytest
 
@@ -525,7 +525,7 @@ def test_cleanup_by_category(server):
     plan = cleanup(server, "--dry-run")
     assert {k: r["removable"] for k, r in plan.items()} == {
         "backups": 2, "set aside by restore": 1, "sessions": 2, "checkpoints": 1, "artifacts": 2, "logs without database": 2,
-        "event logs": 0, "journals": 0, "votes and messages to debates": 0, "idempotency keys": 0}
+        "traces of debates": 0, "event logs": 0, "journals": 0, "votes and messages to debates": 0, "idempotency keys": 0}
     assert plan["sessions"]["found"] == 5 and plan["backups"]["keep"] == "7 days, 5 newest"
     assert plan == cleanup(server, "--analyze-only") and all(p.exists() for p in goes + stays)
     out = run(server, "cleanup", "--dry-run", "-v")
@@ -601,3 +601,93 @@ def test_cleanup_killed_and_again(server, tmp_path):
     assert counts(server)["debate_events"] == 0
     lines = [json.loads(line) for p in (tmp_path / "a").glob("*.jsonl.gz") for line in gzip.open(p)]
     assert {line["debate_id"] for line in lines} == set(ids), "archived before it was removed"
+
+
+# ---- traces of debates ----
+
+def traces(server, folder="traces"):
+    return sorted((server.data_dir / folder).glob("*.jsonl.gz"))
+
+
+def trace_of(server, debate, folder="traces", timeout=30):
+    """The lines of a debate's trace, by type."""
+    path = wait_until(lambda: [p for p in traces(server, folder) if p.name.startswith(debate)], timeout, "the trace")[0]
+    lines = [json.loads(line) for line in gzip.open(path)]
+    return {t: [x for x in lines if x["type"] == t] for t in ("debate", "step", "event", "usage")}
+
+
+def pending_traces(server):
+    with database(server) as db:
+        return db.execute("SELECT COUNT(*) FROM trace_exports").fetchone()[0]
+
+
+@pytest.mark.server({"storage": {"traces": "traces"}, "debates": {"max_concurrent": 10}})
+def test_traces_are_written_at_the_end(server):
+    ids = ask(server, 8)
+    finished(server, ids)
+    for i in ids:
+        t = trace_of(server, i)
+        events = server.get("/api/debates/%s/events" % i, params={"limit": 1000}).json()["events"]
+        assert [e["seq"] for e in t["event"]] == list(range(1, len(events) + 1)) and t["event"][-1]["event_type"] == "debate_end"
+        assert [json.loads(e["envelope"])["type"] for e in t["event"]] == [e["type"] for e in events]
+        (d,) = t["debate"]
+        assert d["id"] == i and d["status"] == "completed" and json.loads(d["plan"]) and json.loads(d["result"])
+        assert len(t["step"]) > 3 and {s["state"] for s in t["step"]} == {"done"} and t["usage"]
+    wait_until(lambda: pending_traces(server) == 0, what="nothing left to write")
+    assert 'aragora_debate_traces_total{result="written"} 8' in server.get("/metrics").text
+    old = traces(server)[0]
+    os.utime(old, (time.time() - 91 * DAY,) * 2)
+    assert cleanup(server, "--yes")["traces of debates"]["removable"] == 1 and len(traces(server)) == 7
+
+
+def test_traces_survive_deaths_and_a_folder_that_is_gone(make_server, tmp_path):
+    arm, folder = tmp_path / "arm", tmp_path / "bucket"
+    arm.mkdir()
+    s = make_server({"storage": {"traces": str(folder / "here")}}, env={"ARAGORA_FAULT_ARM": str(arm)})
+    s.reports_allowed = True
+    # The folder's parent is not there: the trace is tried until it is.
+    ids = ask(s)
+    finished(s, ids)
+    s.wait_log("a trace could not be written")
+    assert pending_traces(s) == 1
+    folder.mkdir()
+    trace_of(s, ids[0], str(folder / "here"))
+    wait_until(lambda: pending_traces(s) == 0, what="nothing left to write")
+    # Written, but its writer dies before it can say so: written again, as the same file.
+    (arm / "trace.written").write_text("")
+    ids = ask(s)
+    wait_until(lambda: not (arm / "trace.written").exists(), what="the death of the writer")
+    trace_of(s, ids[0], str(folder / "here"))
+    wait_until(lambda: pending_traces(s) == 0, timeout=40, what="nothing left to write")
+    assert len(traces(s, str(folder / "here"))) == 2
+
+
+def test_no_traces_unless_asked_for(server):
+    finished(server, ask(server))
+    assert pending_traces(server) == 0 and not (server.data_dir / "traces").exists()
+
+
+# ---- keys while the service goes on ----
+
+def test_rotation_without_downtime(make_server):
+    from receiver import Receiver, verify_signature
+    secret = "a secret of the receiver"
+    with Receiver() as receiver:
+        s = make_server({"storage": {"encryption_key": KEYS[0]}, "deliveries": {"allow_private": ["127.0.0.0/8"]},
+                         "providers": {"demo": {"delay_ms": 1500}}})
+        d = ask(s, callback_url=receiver.url("/hook"), callback_secret=secret)[0]
+        assert opened(secrets(s)[d], KEYS[0], d) == secret
+
+        def keys(text):
+            before = s.status()["generation"]
+            s.write_config(storage={"encryption_key": text})
+            s.signal(SIGHUP)
+            wait_until(lambda: s.status()["generation"] > before and not s.status()["reloading"], what="the reload")
+
+        keys(KEYS[1] + "," + KEYS[0])
+        assert encrypt(s, "--execute")["migrated"] == 1
+        assert opened(secrets(s)[d], KEYS[1], d) == secret
+        keys(KEYS[1])
+        r = receiver.wait(1, timeout=60)[0]
+        assert verify_signature(r.json, r.headers["X-Webhook-Signature"], secret)
+        assert encrypt(s)["already_encrypted"] == 1

@@ -17,6 +17,7 @@
 #include "common/metrics.h"
 #include "worker/delivery/delivery.h"
 #include "worker/jobs/jobs.h"
+#include "worker/traces/traces.h"
 #include "worker/worker.h"
 
 #define CLERK_CHECKPOINT_US (5 * SEC_US)
@@ -288,6 +289,7 @@ CO_FN static void clerk_work(void *arg)
 	} while (c->again && !c->w->draining);
 	deliveries_look(c->w->deliveries);
 	jobs_look(c->w->jobs);
+	traces_look(c->w->traces);
 	clerk_checkpoint(c);
 	c->working = false;
 }

@@ -10,6 +10,7 @@
 #include "worker/delivery/delivery.h"
 #include "worker/ranking/ranking.h"
 #include "worker/receipts/receipt.h"
+#include "worker/traces/traces.h"
 #include "worker/worker.h"
 
 static bool effect_completed(const struct debate_ending *e)
@@ -67,11 +68,19 @@ static bool effect_callback(struct db_batch *b, struct debate_ending *e, struct 
 	return true;
 }
 
+static bool effect_trace(struct db_batch *b, struct debate_ending *e, struct error *err)
+{
+	(void)err;
+	traces_ended(b, e->w, json_get_str(e->result, "debate_id", STR("")), e->at_ms);
+	return true;
+}
+
 /* In this order: ratings follow the receipt, the callback names it. */
 static const struct debate_effect effects[] = {
     {"receipt", effect_receipt},
     {"ratings", effect_ratings},
     {"callback", effect_callback},
+    {"trace", effect_trace},
 };
 
 void debate_effects(struct db_batch *b, struct debate_ending *e)

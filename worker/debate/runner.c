@@ -16,6 +16,7 @@
 #include "worker/delivery/delivery.h"
 #include "worker/jobs/jobs.h"
 #include "worker/stream/stream.h"
+#include "worker/traces/traces.h"
 #include "worker/worker.h"
 
 #define RUNNER_TICK_US (50 * MS_US) /* how soon a death on this node is seen */
@@ -293,9 +294,9 @@ CO_FN static void runner_resign(void *arg)
 
 static void runner_left(struct runner *r)
 {
-	/* Deliveries and jobs under way need the lease too; the tick looks again. */
+	/* Deliveries and jobs under way need the lease too, a trace its loop; the tick looks again. */
 	if (r->count > 0 || r->claiming || r->done == NULL || r->resigning || deliveries_active(r->w->deliveries) > 0 ||
-	    jobs_active(r->w->jobs) > 0)
+	    jobs_active(r->w->jobs) > 0 || traces_active(r->w->traces))
 		return;
 	loop_timer_stop(&r->grace);
 	r->resigning = co_spawn("resign", runner_resign, r) != NULL;

@@ -12,6 +12,7 @@
 #include "worker/debate/effects.h"
 #include "worker/debate/journal.h"
 #include "worker/delivery/delivery.h"
+#include "worker/traces/traces.h"
 #include "worker/worker.h"
 
 /* How a result's status is stored and shown (rest-core 4.1). */
@@ -223,6 +224,7 @@ CO_FN bool debate_finish(struct debate *d, json_t *result)
 	if (ok) {
 		d->finished = true;
 		deliveries_hint(d->w->deliveries);
+		traces_hint(d->w->traces, d->plan.debate_id);
 		step_count_end(d, result, f.end);
 	}
 	debate_ending_free(&e.ending);
