@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import pty
 import sqlite3
 import subprocess
 import tarfile
@@ -285,6 +286,43 @@ def test_damaged_backups_are_refused(server):
     with database(server, path) as db:
         db.execute("INSERT INTO schema_migrations VALUES (999, 'of the future', 'x', 1)")
     refused("table schema_migrations has")
+
+
+def test_restore_over_a_damaged_database(make_server):
+    s = make_server()
+    finished(s, ask(s, 3))
+    path = json.loads(run(s, "backup", "--json"))["path"]
+    s.stop()
+    whole = counts(s)
+    file = s.data_dir / "aragora.db"
+    good = file.read_bytes()
+    for damage in (good[:4096] + os.urandom(len(good) - 4096), b"not a database at all" * 99, good[:20000], b""):
+        for f in s.data_dir.glob("aragora.db*"):
+            f.unlink()
+        file.write_bytes(damage)
+        (s.data_dir / "aragora.db-wal").write_bytes(b"the log of another file")
+        run(s, "backup", code=1)
+        out = run(s, "restore", path, "--yes")
+        assert {**counts(s), "processes": 0} == whole, "the log of the damaged file is not replayed"
+        assert os.path.exists(out.split("what was there before is in ")[1].strip())
+    s.start()
+    assert len(s.get("/api/debates").json()["debates"]) == 3
+
+
+def test_tables_on_a_terminal(server):
+    def columns(**env):
+        main, sub = pty.openpty()
+        words = [binary(), "migrate", "status", "-c", str(server.conf_path)]
+        subprocess.run(words, stdout=sub, stderr=sub, env={**server.environment(), **env}, timeout=60)
+        os.close(sub)
+        text = os.read(main, 65536).decode()
+        os.close(main)
+        return text
+
+    plain = run(server, "migrate", "status")
+    assert "\033" not in plain and "\033[1mNUMBER" in columns() and "\033" not in columns(NO_COLOR="1")
+    lines = [line for line in plain.splitlines() if "applied  " in line]
+    assert lines and len({line.index("applied  ") for line in lines}) == 1, "columns stand below each other"
 
 
 def test_encrypted_backup(make_server):
