@@ -121,6 +121,8 @@ static bool encrypt_stores(struct encrypt *o, const struct conf *c, const struct
 		sum->failed += r.failed;
 		sum->written += r.written;
 	}
+	if (ok && o->execute && o->store == NULL && sum->failed == 0)
+		ok = secrets_forget_keys(d, k, err);
 	dba_close(d);
 	return ok;
 }

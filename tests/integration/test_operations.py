@@ -729,3 +729,24 @@ def test_rotation_without_downtime(make_server):
         r = receiver.wait(1, timeout=60)[0]
         assert verify_signature(r.json, r.headers["X-Webhook-Signature"], secret)
         assert encrypt(s)["already_encrypted"] == 1
+
+
+def test_a_start_notices_wrong_and_old_keys(make_server):
+    s = make_server({"storage": {"encryption_key": KEYS[0]}})
+    s.stop()
+    s.write_config(storage={"encryption_key": KEYS[1]})
+    s.start()
+    s.wait_log("Key not found: secret fields may be encrypted")
+    s.stop()
+    s.write_config(storage={"encryption_key": KEYS[1] + "," + KEYS[0]})
+    s.start()
+    assert "Key not found" not in s.run_log() and "due for rotation" not in s.run_log()
+    encrypt(s, "--execute")
+    s.stop()
+    s.write_config(storage={"encryption_key": KEYS[1]})
+    with database(s) as db:
+        db.execute("UPDATE settings SET updated_at = updated_at - ? WHERE key LIKE 'encryption_key.%'", (91 * DAY * 1000,))
+    db.close()
+    s.start()
+    assert "Key not found" not in s.run_log(), "it is forgotten once nothing lies under it"
+    s.wait_log("due for rotation")
