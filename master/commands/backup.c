@@ -98,36 +98,61 @@ static int backup_create(struct args *a, const struct conf *c)
 
 /* ---- list and verify ---- */
 
-static int backup_show(struct args *a, const struct conf *c)
+static void backup_print_list(const struct backup_list *list)
+{
+	json_t *doc = json_array(), *row;
+	char *text;
+
+	for (size_t i = 0; i < list->n; i++) {
+		const struct backup *b = &list->v[i];
+
+		row = json_object();
+		json_put_str(row, "path", str_of(b->path));
+		json_put_int(row, "made_at", b->made_at);
+		json_put_int(row, "size_bytes", b->bytes);
+		json_object_set_new(row, "encryption_key_id", b->sealed ? json_string(b->key_id) : json_null());
+		json_array_append_new(doc, row);
+	}
+	text = json_dumps(doc, JSON_INDENT(2));
+	printf("%s\n", text);
+	free(text);
+	json_decref(doc);
+}
+
+static void backup_print_table(const struct backup_list *list)
 {
 	static const struct table_column columns[] = {
 	    {"MADE", false}, {"SIZE", true}, {"ENCRYPTED", false}, {"FILE", false}};
+	struct table *t = table_new(columns, countof(columns));
+	char when[TABLE_TEXT], size[TABLE_TEXT];
+
+	for (size_t i = 0; i < list->n; i++) {
+		table_cell(t, "%s", table_time(when, list->v[i].made_at));
+		table_cell(t, "%s", table_bytes(size, list->v[i].bytes));
+		table_cell(t, "%s", list->v[i].sealed ? list->v[i].key_id : "-");
+		table_cell(t, "%s", list->v[i].path);
+	}
+	table_print(t, stdout);
+	table_free(t);
+}
+
+static int backup_show(struct args *a, const struct conf *c)
+{
 	struct arena *arena = arena_new(0);
 	struct error err = ERROR_INIT;
 	struct backup_list list;
-	char when[TABLE_TEXT], size[TABLE_TEXT];
-	struct table *t;
+	int code = EXIT_OK;
 
-	if (!backup_list(c, arena, &list, &err)) {
-		arena_free(arena);
-		return ops_fail(&err);
-	}
-	t = table_new(columns, countof(columns));
-	for (size_t i = 0; i < list.n; i++) {
-		table_cell(t, "%s", table_time(when, list.v[i].made_at));
-		table_cell(t, "%s", table_bytes(size, list.v[i].bytes));
-		table_cell(t, "%s", list.v[i].sealed ? list.v[i].key_id : "-");
-		table_cell(t, "%s", list.v[i].path);
-		if (a->json)
-			backup_print(a, &list.v[i], "");
-	}
-	if (!a->json && list.n > 0)
-		table_print(t, stdout);
-	else if (!a->json)
+	if (!backup_list(c, arena, &list, &err))
+		code = ops_fail(&err);
+	else if (a->json)
+		backup_print_list(&list);
+	else if (list.n > 0)
+		backup_print_table(&list);
+	else
 		printf("there is no backup in %s/backups\n", c->storage.data_dir);
-	table_free(t);
 	arena_free(arena);
-	return EXIT_OK;
+	return code;
 }
 
 /* The file that was named, or all in the folder. */

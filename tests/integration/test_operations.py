@@ -386,6 +386,8 @@ def test_backups_one_at_a_time_and_the_rule(server, tmp_path):
     assert "exists already" in run.stderr
     folder = server.data_dir / "backups"
     path = json.loads(run(server, "backup", "--json"))["path"]
+    listed = json.loads(run(server, "backup", "list", "--json"))
+    assert [b["path"] for b in listed] == [path] and listed[0]["encryption_key_id"] is None
     old = [folder / ("aragora_202601%02d_000000_00000000.db" % d) for d in range(1, 9)]
     for p in old:
         p.write_bytes(b"x")
