@@ -20,6 +20,12 @@ REPORTS = ("Sanitizer", "runtime error", "BUG: ")
 KEYS = ["%064x" % (7 ** 80 + i) for i in range(3)]
 
 
+@pytest.fixture(autouse=True)
+def on_sqlite(monkeypatch):
+    """These look into the file; the same commands on a server are in test_operations_pg.py."""
+    monkeypatch.delenv("ARAGORA_TEST_STORE", raising=False)
+
+
 def run(server, *args, code=0, env=None, stdin=""):
     """A subcommand with this server's configuration; its standard output. `code` is the exit status it must have."""
     words = [binary(), *map(str, args), "-c", str(server.conf_path)]
