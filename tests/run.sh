@@ -58,30 +58,31 @@ counts() {
 	EOF
 }
 
-# end_to_end: pytest, counted by its own report. Machines that stall for a second fail tests that wait for one: what
-# failed is tried once more, by itself, and named when only the second try passed.
+# end_to_end NAME TITLE WHAT...: pytest, counted by its own report. Machines that stall for a second fail tests that wait
+# for one: what failed is tried once more, by itself, and named when only the second try passed.
 end_to_end() {
-	local log=$out/integration.log start=$SECONDS tests=0 bad=1 again
-	local pytest="$python -m pytest -q -o cache_dir=$PWD/$out/pytest-cache tests/integration"
-	rm -f "$out"/integration*.xml
-	rm -rf "$out/pytest-cache"
-	$pytest --junitxml="$out/integration.xml" >"$log" 2>&1
-	[ ! -s "$out/integration.xml" ] || read -r tests bad < <(counts "$out/integration.xml")
+	local name=$1 title=$2 start=$SECONDS tests=0 bad=1 again
+	local log=$out/$name.log
+	local pytest=("$python" -m pytest -q -o "cache_dir=$PWD/$out/$name-cache" "${@:3}")
+	rm -f "$out/$name".xml "$out/$name"-again.xml
+	rm -rf "$out/$name-cache"
+	"${pytest[@]}" --junitxml="$out/$name.xml" >"$log" 2>&1
+	[ ! -s "$out/$name.xml" ] || read -r tests bad < <(counts "$out/$name.xml")
 	if [ "$tests" -gt 0 ] && [ "$bad" -gt 0 ] && [ "$bad" -lt 10 ]; then
 		grep -E '^(FAILED|ERROR) ' "$log" | sed 's/^/        first try: /'
-		$pytest --lf --junitxml="$out/integration-again.xml" >"$out/integration-again.log" 2>&1
-		if [ -s "$out/integration-again.xml" ]; then
-			read -r again bad < <(counts "$out/integration-again.xml")
+		"${pytest[@]}" --lf --junitxml="$out/$name-again.xml" >"$out/$name-again.log" 2>&1
+		if [ -s "$out/$name-again.xml" ]; then
+			read -r again bad < <(counts "$out/$name-again.xml")
 			echo "        second try: $((again - bad)) of $again passed"
-			log=$out/integration-again.log
+			log=$out/$name-again.log
 		fi
 	fi
 	passed=$((passed + tests - bad))
 	failed=$((failed + bad))
-	printf '  %-5s %-32s %d passed, %d failed, %ds\n' "$([ "$bad" -eq 0 ] && echo ok || echo FAIL)" "end-to-end tests" \
+	printf '  %-5s %-32s %d passed, %d failed, %ds\n' "$([ "$bad" -eq 0 ] && echo ok || echo FAIL)" "$title" \
 		$((tests > bad ? tests - bad : 0)) "$bad" $((SECONDS - start))
 	if [ "$bad" -gt 0 ]; then
-		failures+=(integration)
+		failures+=("$name")
 		tail -n 150 "$log"
 	fi
 }
@@ -97,7 +98,10 @@ for t in build/asan/tests/unit/*_test; do
 	[ -x "$t" ] && unit "$t"
 done
 echo "End-to-end tests"
-end_to_end
+end_to_end integration "end-to-end tests" tests/integration
+# What stores, once more with the data in PostgreSQL; of the deaths at every point one moment.
+ARAGORA_TEST_STORE=postgres end_to_end postgres "end-to-end tests, PostgreSQL" tests/integration/test_{api,deliveries,durability}.py \
+	-k "not kill_at_point or critique"
 echo "Fuzzing"
 part fuzz bash tests/fuzz/run.sh "${FUZZ_SECONDS:-10}"
 echo "Lint"

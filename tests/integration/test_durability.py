@@ -21,7 +21,7 @@ PROVOKED = {
 # When the point is armed: after this many calls of the debate have reached the provider.
 MOMENTS = {"start": 0, "drafts": 2, "critique": 6, "revision": 12, "vote": 22, "end": CALLS}
 # Those around deliveries and jobs are in test_deliveries.py and test_retention.py.
-POINTS = [p for p in fault_points() if not p.startswith(("delivery.", "jobs."))]
+POINTS = [p for p in fault_points() if not p.startswith(("delivery.", "jobs.", "backup."))]
 # Passed at the start and by who takes over.
 CLAIMED = [p for p in POINTS if p.startswith("claim.") or p == "run.journal_loaded"]
 CASES = [(p, m) for p in POINTS for m in
