@@ -6,7 +6,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 need=""
 for p in nginx:/usr/sbin/nginx wrk:/usr/bin/wrk openssl:/usr/bin/openssl nghttp2-client:/usr/bin/h2load \
-	libnginx-mod-nchan:/usr/lib/nginx/modules/ngx_nchan_module.so; do
+	libnginx-mod-nchan:/usr/lib/nginx/modules/ngx_nchan_module.so postgresql-15:/usr/lib/postgresql/15/bin/postgres \
+	python3-psycopg2:/usr/lib/python3/dist-packages/psycopg2/__init__.py; do
 	[ -e "${p#*:}" ] || need="$need ${p%%:*}"
 done
 if [ -n "$need" ]; then
