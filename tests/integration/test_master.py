@@ -303,6 +303,21 @@ def test_death_of_a_serving_worker_does_not_stop_the_start(make_server, tmp_path
 
 # ---- workers that die or hang ----
 
+def test_locks_without_a_name_are_cleared_away(make_server):
+    """What a process leaves that is killed between making its lock and naming it; a young one may be somebody's."""
+    s = make_server({"providers": {"demo": {"delay_ms": 3000}}}, start=False)
+    run = s.data_dir / "run"
+    run.mkdir(parents=True)
+    old, young = run / ".left-over", run / ".just-made"
+    for path in (old, young):
+        path.write_text("")
+    os.utime(old, (time.time() - 3600,) * 2)
+    s.start()
+    assert s.post("/api/debates", {"task": "Who is alive?"}).status_code < 300  # while one runs, its owner is looked for
+    wait_until(lambda: not old.exists(), what="the old one's removal")
+    assert young.exists()
+
+
 def test_killed_worker_is_replaced(server):
     before = server.wait_workers(2)
     victim = before[0]

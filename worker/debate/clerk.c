@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -20,6 +21,7 @@
 #include "worker/traces/traces.h"
 #include "worker/worker.h"
 
+#define CLERK_UNNAMED_MS 60000 /* age of a lock without its name that nobody waits for */
 #define CLERK_CHECKPOINT_US (5 * SEC_US)
 #define CLERK_OWNERS_MAX 256
 #define CLERK_GAP_US (2500 * MS_US) /* between two looks, or a third of the lease: more, and nothing was observed */
@@ -95,6 +97,22 @@ static void clerk_scan_file(struct clerk_scan *s, const char *name)
 	buf_free(&path);
 }
 
+/*
+ * ".<incarnation>" of a process that was killed before its lock had its name. A young one may be about to get it: it is
+ * made, locked and renamed within one breath.
+ */
+static void clerk_scan_unnamed(const struct clerk_scan *s, const char *name)
+{
+	struct buf path = BUF_INIT;
+	struct stat st;
+
+	buf_printf(&path, "%s/%s", s->dir, name);
+	if (stat(buf_str(&path).p, &st) == 0 && S_ISREG(st.st_mode) &&
+	    clock_wall_ms() - (int64_t)st.st_mtime * 1000 > CLERK_UNNAMED_MS)
+		(void)unlink(buf_str(&path).p); /* if it stays, the next scan tries again */
+	buf_free(&path);
+}
+
 static void clerk_scan_work(void *arg)
 {
 	struct clerk_scan *s = arg;
@@ -105,6 +123,8 @@ static void clerk_scan_work(void *arg)
 	while (dir != NULL && (e = readdir(dir)) != NULL)
 		if (e->d_name[0] != '.')
 			clerk_scan_file(s, e->d_name);
+		else
+			clerk_scan_unnamed(s, e->d_name);
 	if (dir != NULL)
 		(void)closedir(dir);
 }
