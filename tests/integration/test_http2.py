@@ -508,6 +508,15 @@ def test_idle(server):
         assert c.goaways[0][0] == 1
 
 
+@pytest.mark.server({"server": {"workers": 1, "keepalive": "1s"}})
+def test_requests_keep_a_connection(server):
+    with H2(server.port) as c:
+        began = time.monotonic()
+        while time.monotonic() < began + 2.5:
+            assert c.ask().status == 200 and not c.goaways
+            time.sleep(0.1)  # silence, far shorter than keepalive
+
+
 @pytest.mark.server({"server": {"workers": 1, "keepalive": "0"}})
 def test_no_keepalive(server):
     with H2(server.port) as c:
@@ -679,6 +688,25 @@ def test_resets_by_us(server):
 def test_control_floods(server, data):
     with H2(server.port) as c:
         flood(server, c, data * 10, "control")
+
+
+@ONE
+def test_data_dribble(server):
+    """CVE-2019-9511: an answer taken byte by byte costs a frame each; a client that is merely eager is left alone."""
+    with H2(server.port, window=0, read=False) as c:
+        stream = c.begin(path="/metrics")
+        flood(server, c, frame(WINDOW_UPDATE, 0, stream, b"\0\0\0\x01") * 10, "control")
+    with H2(server.port, read=False) as c:
+        for _ in range(100):
+            stream = c.begin(path="/metrics")
+            c.until(lambda: c.answers.get(stream) and c.answers[stream].body)
+            while not c.answers[stream].ended:
+                before = len(c.answers[stream].body)
+                c.take()
+                for _ in range((len(c.answers[stream].body) - before) // 2000):
+                    c.send(frame(WINDOW_UPDATE, 0, 0, b"\0\0\x07\xd0") + frame(WINDOW_UPDATE, 0, stream, b"\0\0\x07\xd0"))
+            c.grow(0, 65535)
+        assert not c.goaways
 
 
 @ONE

@@ -42,6 +42,7 @@ struct h2_conn {
 	int64_t sent_at; /* when bytes of an answer last went */
 	struct h2_bucket resets, control;
 	enum http_deadline_kind timer; /* which runs on conn->deadline */
+	bool moved;                    /* a frame was completed since it was set, other than a piece of a head */
 	/* The frame that is being read. */
 	uint8_t frame[9];
 	unsigned frame_n;        /* bytes of its header that have come */
@@ -69,6 +70,8 @@ void h2_mark(struct h2_conn *h2);
 char *h2_room(struct h2_conn *h2, size_t n, int *error);
 /* Counts a request that was cancelled or spoilt. False: it was one too many, and the connection ends. */
 bool h2_count_reset(struct h2_conn *h2, bool by_client);
+/* Body bytes were sent that are worth so many frames of the client. */
+void h2_earn(struct h2_conn *h2, int frames);
 /* Frees it when connection and requests have ended. */
 void h2_free_unused(struct h2_conn *h2);
 

@@ -205,15 +205,18 @@ static int h2_frame_weight(const struct h2_conn *h2)
 	return (h2->frame[4] & NGHTTP2_FLAG_END_STREAM) != 0 ? 0 : 1;
 }
 
+void h2_earn(struct h2_conn *h2, int frames)
+{
+	(void)h2_bucket_add(&h2->control, -frames, h2->server->conf->server.http2.max_control,
+			    loop_now(h2->server->loop));
+}
+
 static int h2_on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct h2_conn *h2 = arg;
 
 	(void)session;
-	if (frame->hd.type == NGHTTP2_DATA)
-		(void)h2_bucket_add(&h2->control, -2, h2->server->conf->server.http2.max_control,
-				    loop_now(h2->server->loop));
-	else if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
+	if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
 		(void)h2_count_reset(h2, false);
 	else if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
 		h2_ended(h2, "protocol");
@@ -256,6 +259,7 @@ static void h2_frame_done(struct h2_conn *h2)
 	h2->brought = false;
 	if (h2->frame[3] == NGHTTP2_HEADERS || h2->frame[3] == NGHTTP2_CONTINUATION)
 		h2->in_head = (h2->frame[4] & NGHTTP2_FLAG_END_HEADERS) == 0;
+	h2->moved |= !h2->in_head;
 	if (!h2_bucket_add(&h2->control, weight, s->conf->server.http2.max_control, loop_now(s->loop))) {
 		h2_abort(h2, NGHTTP2_ENHANCE_YOUR_CALM, "control");
 		return;
@@ -297,9 +301,11 @@ static void h2_timer(struct h2_conn *h2)
 		kind = DEADLINE_HEAD;
 	else if (h2->open == 0)
 		kind = DEADLINE_IDLE;
-	if (kind == h2->timer)
+	/* Each frame has its own time to be complete in. */
+	if (kind == h2->timer && !(kind == DEADLINE_HEAD && h2->moved))
 		return;
 	h2->timer = kind;
+	h2->moved = false;
 	conn_deadline(h2->conn, kind);
 }
 

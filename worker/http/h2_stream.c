@@ -8,7 +8,8 @@
 #include "common/metrics.h"
 #include "worker/http/h2.h"
 
-#define H2_HEAD_EXCESS 4 /* a head larger than so many limits ends the connection: its end would cost too much */
+#define H2_FRAME_FAIR 1024 /* bytes of an answer for which the client may send a frame of its own */
+#define H2_HEAD_EXCESS 4   /* a head larger than so many limits ends the connection: its end would cost too much */
 
 struct h2_stream {
 	struct h2_stream *next, *prev;
@@ -128,6 +129,9 @@ static void h2_stream_free(struct h2_stream *s)
 
 	h2->open--;
 	h2->server->h2_streams--;
+	/* It may have come and gone within a turn: idle time begins anew. */
+	if (h2->timer == DEADLINE_IDLE)
+		h2->timer = DEADLINE_NONE;
 	if (h2->ready == s)
 		h2->ready = NULL;
 	http_deadline_clear(&s->deadline);
@@ -672,6 +676,9 @@ void h2_stream_sent(struct h2_conn *h2, const nghttp2_frame *frame)
 		return;
 	if (frame->hd.type == NGHTTP2_DATA) {
 		h2->sent_at = loop_now(h2->server->loop);
+		/* Clients give windows back in pieces of some KiB; small frames must not be of their making. */
+		if (s->queued == 0 || frame->hd.length >= H2_FRAME_FAIR)
+			h2_earn(h2, 2 + (int)(frame->hd.length / H2_FRAME_FAIR));
 		if (s->queued > 0)
 			http_deadline_set(&h2->server->deadlines, &s->deadline, DEADLINE_STREAM_WRITE);
 		else
