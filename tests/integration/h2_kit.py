@@ -22,7 +22,7 @@ def settings(**values):
     return frame(SETTINGS, 0, 0, b"".join(struct.pack("!HI", names[k], v) for k, v in values.items()))
 
 
-class Closed(Exception):
+class Closed(ConnectionError):
     """The server has closed the connection."""
 
 

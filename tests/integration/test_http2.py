@@ -695,7 +695,11 @@ def test_data_dribble(server):
     """CVE-2019-9511: an answer taken byte by byte costs a frame each; a client that is merely eager is left alone."""
     with H2(server.port, window=0, read=False) as c:
         stream = c.begin(path="/metrics")
-        flood(server, c, frame(WINDOW_UPDATE, 0, stream, b"\0\0\0\x01") * 10, "control")
+
+        def one_more(n):
+            c.until(lambda: stream in c.answers and len(c.answers[stream].body) == n)
+            return frame(WINDOW_UPDATE, 0, stream, b"\0\0\0\x01")
+        flood(server, c, one_more, "control")
     with H2(server.port, read=False) as c:
         for _ in range(100):
             stream = c.begin(path="/metrics")
