@@ -26,7 +26,7 @@
 
 struct fetch {
 	struct loop *loop;
-	struct lane *slow;
+	struct lane *names, *guarded; /* resolve what the operator names, and what clients do */
 	CURLM *multi;
 	CURLSH *share; /* TLS sessions, so that a fresh connection need not be a full handshake */
 	struct loop_timer timer;
@@ -245,13 +245,14 @@ static int fetch_set_timer(CURLM *multi, long ms, void *arg)
 	return 0;
 }
 
-struct fetch *fetch_open(struct loop *l, struct lane *slow)
+struct fetch *fetch_open(struct loop *l, struct lane *names, struct lane *guarded)
 {
 	struct fetch *f = xcalloc(1, sizeof(*f));
 
 	BUG_ON(curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK);
 	f->loop = l;
-	f->slow = slow;
+	f->names = names;
+	f->guarded = guarded;
 	loop_timer_init(l, &f->timer, fetch_on_timer, f);
 	f->multi = curl_multi_init();
 	f->share = curl_share_init();
@@ -552,7 +553,7 @@ static void fetch_stop(void *arg)
 
 /* -- names -------------------------------------------------------------------------------------------------------- */
 
-/* On a thread of the slow lane. */
+/* On a thread of a lane. */
 static void fetch_lookup_work(void *arg)
 {
 	struct fetch_lookup *k = arg;
@@ -599,6 +600,7 @@ static void fetch_lookup_drop(void *arg)
 CO_FN static bool fetch_resolve(struct fetch_call *c)
 {
 	int64_t us = c->req->connect_us > 0 ? c->req->connect_us : FETCH_CONNECT_US;
+	struct lane *lane = c->req->guard != NULL ? c->fetch->guarded : c->fetch->names;
 	struct fetch_lookup *k = xcalloc(1, sizeof(*k));
 	enum co_end end;
 	bool ok;
@@ -607,7 +609,7 @@ CO_FN static bool fetch_resolve(struct fetch_call *c)
 	memcpy(k->port, c->port, sizeof(k->port));
 	k->guard = c->req->guard;
 	k->target = c->target;
-	end = lane_run(c->fetch->slow, fetch_lookup_work, fetch_lookup_drop, k, loop_refresh(c->fetch->loop) + us);
+	end = lane_run(lane, fetch_lookup_work, fetch_lookup_drop, k, loop_refresh(c->fetch->loop) + us);
 	if (end != CO_DONE) {
 		fetch_say(c, end == CO_ENDED ? FETCH_DEADLINE : FETCH_DNS, "name resolution took too long");
 		return false;

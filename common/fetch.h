@@ -69,8 +69,11 @@ struct fetch_response {
 	char detail[160];        /* what went wrong, without secrets */
 };
 
-/* `slow` resolves names. */
-struct fetch *fetch_open(struct loop *l, struct lane *slow);
+/*
+ * `names` resolves the names that the operator configures, `guarded` those that clients name: their name servers may
+ * let us wait, which must hold up nothing else. Who frees a guard frees that lane first.
+ */
+struct fetch *fetch_open(struct loop *l, struct lane *names, struct lane *guarded);
 /* No transfer may be under way. */
 void fetch_close(struct fetch *f);
 /*

@@ -38,6 +38,8 @@
 #define WORKER_CPU_THREADS 1
 #define WORKER_SLOW_THREADS 4
 #define WORKER_LANE_DEPTH 4096
+#define WORKER_NAME_THREADS 4
+#define WORKER_GUARDED_DEPTH 64           /* names of clients that may wait; one more is refused at once */
 #define WORKER_RETIRE_SPREAD (2 * SEC_US) /* over which sockets are told to come back */
 #define WORKER_STOP_SPREAD (500 * MS_US)
 
@@ -274,7 +276,7 @@ static void worker_open_redis(struct worker *w)
 
 	if (!redis_options_from(w->conf, &o))
 		return;
-	w->redis = redis_open(w->loop, w->slow, &o);
+	w->redis = redis_open(w->loop, w->names, &o);
 	w->bus_link = bus_redis_open(w->bus, w->redis, w->shm->node_id, o.address.db);
 }
 
@@ -305,6 +307,8 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	co_init(w->loop, 0, 0);
 	w->cpu = lane_new(w->loop, "cpu", WORKER_CPU_THREADS, WORKER_LANE_DEPTH);
 	w->slow = lane_new(w->loop, "slow", WORKER_SLOW_THREADS, WORKER_LANE_DEPTH);
+	w->names = lane_new(w->loop, "names", WORKER_NAME_THREADS, WORKER_LANE_DEPTH);
+	w->guarded = lane_new(w->loop, "guarded", WORKER_NAME_THREADS, WORKER_GUARDED_DEPTH);
 	w->db = db_open(w->loop, w->conf, err);
 	if (w->db == NULL)
 		return false;
@@ -315,7 +319,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	worker_lap(w, &since, STARTUP_SECURITY, "keys are loaded");
 	w->bus = bus_open(w->loop, w->shm, p->start->mailboxes, w->slot);
 	worker_open_redis(w);
-	w->fetch = fetch_open(w->loop, w->slow);
+	w->fetch = fetch_open(w->loop, w->names, w->guarded);
 	worker_lap(w, &since, STARTUP_BACKENDS, NULL);
 	w->agents = agents_open(w);
 	worker_lap_agents(w, &since);
@@ -349,6 +353,7 @@ static void worker_close_parts(struct worker *w)
 	stream_close(w->stream);
 	agents_close(w->agents);
 	fetch_close(w->fetch);
+	lane_free(w->guarded); /* its jobs use the guard of the deliveries */
 	runner_close(w->runner);
 	deliveries_close(w->deliveries);
 	maintenance_close(w->maintenance);
@@ -359,6 +364,7 @@ static void worker_close_parts(struct worker *w)
 	redis_close(w->redis);
 	bus_redis_close(w->bus_link);
 	bus_close(w->bus);
+	lane_free(w->names);
 	lane_free(w->slow);
 	lane_free(w->cpu);
 	files_close(w->files);

@@ -36,8 +36,9 @@ struct worker {
 	char incarnation[40]; /* random name of this process, UUID text */
 	unsigned generation;
 	struct loop *loop;
-	struct lane *cpu;  /* long computations */
-	struct lane *slow; /* DNS, files */
+	struct lane *cpu;             /* long computations */
+	struct lane *slow;            /* files */
+	struct lane *names, *guarded; /* DNS: of the operator's names, of clients' */
 	struct db *db;
 	struct bus *bus;
 	struct redis *redis; /* NULL: redis.url is empty, this node is alone or finds others through the database */

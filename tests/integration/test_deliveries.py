@@ -4,8 +4,11 @@ delivery has one recorded outcome whatever dies around it."""
 import hashlib
 import hmac
 import os
+import socket
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from signal import SIGHUP, SIGTERM
 
 import pytest
@@ -104,6 +107,15 @@ def test_without_secret_nothing_is_signed(server, receiver):
     r = receiver.wait(1)[0]
     assert not [name for name in r.headers if "signature" in name.lower()]
     assert settled(server, d) and server.get("/api/debates/" + d).json()["callback"]["signed"] is False
+
+
+@pytest.mark.server(FAST)
+def test_log_tells_no_token(server, receiver):
+    """Path and query of a URL may be a secret, also where the query follows the host at once."""
+    for url in (receiver.url("/s3cret"), receiver.url("").rstrip("/") + "?token=s3cret/1"):
+        assert settled(server, debate(server, url))
+        server.wait_log(r'"message":"delivered".*"host":"127\.0\.0\.1:%d"' % receiver.port)
+    assert "s3cret" not in server.log()
 
 
 @pytest.mark.server(FAST)
@@ -306,6 +318,66 @@ def test_names_are_judged_by_their_addresses(make_server, receiver, tmp_path, mo
     hosts.write_text("127.0.0.1 moving.example localhost\n")
     row = settled(server, d, "DEAD_LETTERED")
     assert row["attempts"] == 1 and "loopback" in row["last_error"] and receiver.requests == []
+
+
+class NameServer:
+    """Answers queries for IPv4 addresses with a public one, but none before release()."""
+
+    def __init__(self, address):
+        self.socket, self.asked, self.open = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), [], threading.Event()
+        self.socket.bind((address, 53))
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                self.asked.append(self.socket.recvfrom(512))
+            except OSError:
+                return
+            if self.open.is_set():
+                self.release()
+
+    def release(self):
+        self.open.set()
+        while self.asked:
+            query, client = self.asked.pop()
+            end = query.index(b"\0", 12) + 5
+            found = query[end - 4:end - 2] == b"\0\x01"
+            record = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x5d\xb8\xd8\x22" if found else b""
+            self.socket.sendto(query[:2] + b"\x81\x80\0\x01" + (b"\0\x01" if found else b"\0\0") + bytes(4) +
+                               query[12:end] + record, client)
+
+
+@pytest.mark.skipif(not hosts_may_be_replaced(), reason="needs a mount namespace")
+def test_names_that_hang_hold_up_nothing_else(make_server, tmp_path, monkeypatch):
+    """Who owns a name server can let us wait for it: not the files, and not the memory of what has ended meanwhile."""
+    names = NameServer("127.0.77.53")
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.77.53\n")
+    wrapper = tmp_path / "aragorad"
+    wrapper.write_text("#!/bin/sh\nexec unshare -m sh -c 'mount --bind %s/resolv.conf /etc/resolv.conf && exec %s \"$@\"' sh \"$@\"\n"
+                       % (tmp_path, binary()))
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("ARAGORAD", str(wrapper))
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist/app.js").write_text("1")
+    server = make_server(merged(FAST, {"server": {"workers": 1}, "static": {"root": str(tmp_path / "dist")},
+                                       "deliveries": {"dns_timeout": "1s"}}))
+
+    def register(i):
+        r = server.post("/api/debates", {"task": TASK, "callback_url": "https://h%d.example.com/" % i})
+        assert r.status_code == 400 and "name resolution took too long" in r.json()["error"], r.text
+
+    with ThreadPoolExecutor(12) as pool:
+        all_of_them = pool.map(register, range(12))
+        wait_until(lambda: len(names.asked) >= 4, what="names are asked for")
+        assert server.get("/app.js", timeout=4).text == "1"
+        list(all_of_them)
+    server.signal(SIGTERM)
+    server.wait_log("draining")
+    time.sleep(0.5)  # the worker ends as far as it can
+    names.release()
+    assert server.expect_exit()[0] == 0
+    names.socket.close()
 
 
 # ---- what dies around it ----

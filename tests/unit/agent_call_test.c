@@ -131,7 +131,7 @@ static int setup(void **state)
 	metrics_attach(shm, 0);
 	co_init(w.loop, 0, 0);
 	w.slow = lane_new(w.loop, "slow", 1, 64);
-	w.fetch = fetch_open(w.loop, w.slow);
+	w.fetch = fetch_open(w.loop, w.slow, w.slow);
 	w.agents = agents_open(&w);
 	return 0;
 }

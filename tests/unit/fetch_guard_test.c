@@ -275,7 +275,7 @@ static int set_up(void **state)
 	loop = loop_new();
 	co_init(loop, 0, 0);
 	slow = lane_new(loop, "slow", 1, 16);
-	client = fetch_open(loop, slow);
+	client = fetch_open(loop, slow, slow);
 	arena = arena_new(0);
 	return 0;
 }

@@ -285,7 +285,7 @@ static int set_up(void **state)
 	loop = loop_new();
 	co_init(loop, 0, 0);
 	slow = lane_new(loop, "slow", 2, 64);
-	client = fetch_open(loop, slow);
+	client = fetch_open(loop, slow, slow);
 	arena = arena_new(0);
 	atomic_store(&server.requests, 0);
 	return 0;

@@ -121,7 +121,7 @@ static void sender_tell(const struct delivery_row *d, const struct outbox_outcom
 {
 	char event[32];
 	struct str host = str_sub(d->target, (size_t)str_find(d->target, STR("//")) + 2, d->target.n);
-	ptrdiff_t slash = str_chr(host, '/');
+	size_t i;
 	const char *state = delivery_state_name(o->next.state);
 
 	(void)snprintf(event, sizeof(event), "%.*s", STR_ARG(d->event));
@@ -130,7 +130,9 @@ static void sender_tell(const struct delivery_row *d, const struct outbox_outcom
 		metric_add(M_WEBHOOK_RETRIES, 1, event, NULL);
 	if (o->next.state == DELIVERY_DEAD)
 		metric_add(M_WEBHOOK_DEAD, 1, event, NULL);
-	host = str_sub(host, 0, slash >= 0 ? (size_t)slash : host.n); /* the path may hold a token */
+	for (i = 0; i < host.n && host.p[i] != '/' && host.p[i] != '?'; i++)
+		;
+	host = str_sub(host, 0, i); /* path and query may hold a token */
 	if (o->end == DELIVERY_DONE)
 		log_info("delivery", "delivered", KV_STR("delivery", d->id), KV_STR("host", host),
 			 KV_I("attempt", d->attempts), KV_I("status", o->status));
