@@ -5,6 +5,9 @@
  */
 #include "master/commands/ops.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -120,12 +123,43 @@ static bool ops_nobody_else(const struct conf *c, struct error *err)
 	return ok;
 }
 
+/*
+ * A master that was killed leaves workers behind that still finish their work; each keeps a file of data_dir/run locked
+ * (worker/debate/clerk.c).
+ */
+static bool ops_no_worker(const struct conf *c, struct error *err)
+{
+	struct buf path = BUF_INIT;
+	const struct dirent *e;
+	unsigned alive = 0;
+	DIR *dir;
+	int fd;
+
+	buf_printf(&path, "%s/run", c->storage.data_dir);
+	dir = opendir(path.p);
+	while (dir != NULL && (e = readdir(dir)) != NULL) {
+		if (e->d_name[0] == '.')
+			continue;
+		fd = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+		alive += fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0;
+		if (fd >= 0)
+			close(fd);
+	}
+	if (dir != NULL)
+		closedir(dir);
+	buf_free(&path);
+	return alive == 0 || error_set(err, ERR_CONFLICT,
+				       "the master has gone, but %u of its workers still finish their work in %.150s; "
+				       "wait until they have ended",
+				       alive, c->storage.data_dir);
+}
+
 int ops_alone(const struct conf *c, struct error *err)
 {
 	static const struct privileges as_we_are = {0};
 	int fd = data_dir_lock(c, &as_we_are, err);
 
-	if (fd >= 0 && c->storage.backend != 0 && !ops_nobody_else(c, err)) {
+	if (fd >= 0 && (!ops_no_worker(c, err) || (c->storage.backend != 0 && !ops_nobody_else(c, err)))) {
 		close(fd);
 		return -1;
 	}

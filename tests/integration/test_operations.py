@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import sqlite3
 import subprocess
 import tarfile
@@ -368,6 +369,21 @@ def test_backup_killed_and_again(server, point):
     run(server, "backup", "--encrypt")
     run(server, "backup", "verify")
     assert [p.name for p in (server.data_dir / "backups").iterdir() if "partial" in p.name] == []
+
+
+def test_restore_waits_for_the_workers_of_a_dead_master(make_server):
+    s = make_server({"server": {"graceful_timeout": "20s"}, "providers": {"demo": {"delay_ms": 3000}}})
+    path = json.loads(run(s, "backup", "--json"))["path"]
+    ask(s)
+    s.wait_log("debate started")
+    s.process.kill()
+    s.process.wait()
+    for words in (["restore", path, "--yes"], ["db", "vacuum"]):
+        run(s, *words, code=1)
+        assert re.search(r"the master has gone, but \d of its workers still finish their work in .*/data; wait", run.stderr)
+    wait_until(lambda: not s.family(), what="the end of the workers")
+    run(s, "restore", path, "--yes")
+    assert counts(s)["debates"] == 0
 
 
 @pytest.mark.parametrize("point", ["restore.before_swap", "restore.set_aside"])
