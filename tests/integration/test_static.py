@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from conftest import free_port, wait_until
+from h2_kit import H2, INTERNAL_ERROR
 from tls_kit import HOST, Authority, answer, connect
 
 PAGE = b"<!doctype html><title>app</title>"
@@ -391,6 +392,19 @@ def test_file_gets_shorter(site, root):
             n += len(part)
         assert n < 64 << 20
     s.wait_log("a file ended or failed while it was sent")
+
+
+def test_file_gets_shorter_beside_other_streams(site, root):
+    """Over HTTP/2 the stream alone is reset; the connection goes on."""
+    s = site()
+    with H2(s.port, read=False, window=65535) as c:
+        big = c.begin(path="/big.bin")
+        c.until(lambda: big in c.answers and len(c.answers[big].body) == 65535)
+        os.truncate(root / "big.bin", 1000)
+        c.grow(0, 1 << 22)
+        c.grow(big, 1 << 22)
+        assert c.answer(big).reset == INTERNAL_ERROR and not c.answers[big].ended
+        assert c.ask(path="/healthz").status == 200
 
 
 def test_draining_finishes_downloads(site):

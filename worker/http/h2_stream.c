@@ -382,6 +382,12 @@ static void h2_stream_end(struct http_stream *events)
 	h2_mark(s->h2);
 }
 
+/* The other streams of the connection go on. */
+static void h2_stream_fail(struct http_stream *events)
+{
+	h2_reset(events->carrier_arg, NGHTTP2_INTERNAL_ERROR);
+}
+
 static const struct http_carrier h2_carrier = {
     .await_body = h2_await_body,
     .body_done = h2_body_done,
@@ -390,6 +396,7 @@ static const struct http_carrier h2_carrier = {
     .stream_write = h2_stream_write,
     .stream_end = h2_stream_end,
     .stream_queued = h2_stream_queued,
+    .stream_fail = h2_stream_fail,
 };
 
 /* ---- the head of a request ---- */

@@ -151,6 +151,8 @@ struct http_carrier {
 	void (*stream_write)(struct http_stream *s, struct rbuf *frame);
 	void (*stream_end)(struct http_stream *s);
 	size_t (*stream_queued)(const struct http_stream *s);
+	/* What was promised cannot be sent: it must not look complete. */
+	void (*stream_fail)(struct http_stream *s);
 	/* Connection and handler have both let go; or NULL. */
 	void (*freed)(struct http_reply *h);
 };
@@ -354,8 +356,11 @@ void http1_stream_begin(struct http_stream *s, struct http_reply *h, const char 
 void http1_stream_write(struct http_stream *s, struct rbuf *frame);
 void http1_stream_end(struct http_stream *s);
 size_t http1_stream_queued(const struct http_stream *s);
+void http1_stream_fail(struct http_stream *s);
 /* The carrier has sent something: tells the handler when the queue is short enough. */
 void stream_shorter(struct http_stream *s);
+/* Cuts it off, and over HTTP/1 its connection, so that it does not look complete. */
+void stream_fail(struct http_stream *s);
 /* The one end of a stream; frees it. */
 void stream_gone(struct http_stream *s);
 

@@ -292,7 +292,7 @@ static void file_pump(struct file_reply *f)
 			return;
 		if (data == NULL) {
 			file_failed(f, errno);
-			conn_doom(f->req->conn);
+			stream_fail(f->stream);
 			return;
 		}
 		file_advance(f, data->n);
@@ -333,7 +333,10 @@ static void file_fetched(struct file_reply *f, struct rbuf *data, int error)
 		file_pump(f);
 	} else {
 		file_failed(f, error);
-		conn_doom(f->req->conn);
+		if (f->conn != NULL)
+			conn_doom(f->conn);
+		else
+			stream_fail(f->stream);
 	}
 	rbuf_unref(data);
 }

@@ -527,6 +527,7 @@ const struct http_carrier http1_carrier = {
     .stream_write = http1_stream_write,
     .stream_end = http1_stream_end,
     .stream_queued = http1_stream_queued,
+    .stream_fail = http1_stream_fail,
 };
 
 /* ---- the answer ---- */

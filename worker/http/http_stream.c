@@ -110,6 +110,12 @@ void http_stream_end(struct http_stream *s)
 	s->carrier->stream_end(s);
 }
 
+void stream_fail(struct http_stream *s)
+{
+	if (s->conn != NULL)
+		s->carrier->stream_fail(s);
+}
+
 /* ---- on an HTTP/1 connection ---- */
 
 static size_t http1_stream_input(void *arg, char *p, size_t n)
@@ -215,4 +221,9 @@ void http1_stream_end(struct http_stream *s)
 	if (s->chunked && !s->mute)
 		conn_send(s->conn, rbuf_of(STR("0\r\n\r\n")));
 	conn_mark(s->conn);
+}
+
+void http1_stream_fail(struct http_stream *s)
+{
+	conn_doom(s->conn);
 }
