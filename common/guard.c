@@ -29,6 +29,7 @@ static const struct guard_rule guard_never[] = {
     {"169.254.169.254/32", "is the metadata service of a cloud"},
     {"100.100.100.200/32", "is the metadata service of a cloud"},
     {"192.0.0.192/32", "is the metadata service of a cloud"},
+    {"168.63.129.16/32", "is the metadata service of a cloud"},
     {"fd00:ec2::254/128", "is the metadata service of a cloud"},
 };
 

@@ -99,6 +99,7 @@ static const struct {
     {"https://169.254.1.1/", "link-local"},
     {"https://169.254.169.254/latest/meta-data/", "metadata"},
     {"https://100.100.100.200/", "metadata"},
+    {"https://168.63.129.16/", "metadata"},
     {"https://100.64.0.1/", "CGNAT"},
     {"https://224.0.0.1/", "multicast"},
     {"https://255.255.255.255/", "reserved"},
