@@ -16,6 +16,7 @@ import pytest
 from conftest import binary, merged, wait_until
 from crash import Node, fault_points
 from receiver import Receiver, verify_signature
+from store import execute, on_store
 
 SECRET = "a secret of the receiver"
 FAST = {"deliveries": {"allow_private": ["127.0.0.0/8"], "retry_base": "50ms", "retry_cap": "400ms", "timeout": "2s"}}
@@ -122,6 +123,8 @@ def test_log_tells_no_token(server, receiver):
 def test_secret_is_sealed_in_the_store(server, receiver):
     debate(server, receiver.url())
     receiver.wait(1)
+    sealed = execute(server, "SELECT secret FROM debate_callbacks")[0][0]
+    assert '"_encrypted"' in sealed and SECRET not in sealed
     for path in server.data_dir.glob("*.db*"):
         assert SECRET.encode() not in path.read_bytes(), path
 
@@ -386,8 +389,8 @@ POINTS = [p for p in fault_points() if p.startswith("delivery.")]
 
 
 @pytest.fixture
-def node(tmp_path):
-    n = Node(tmp_path / "node", merged(FAST, {"server": {"workers": 3}, "debates": {"max_concurrent": 10}}))
+def node(tmp_path, request):
+    n = Node(tmp_path / "node", on_store(merged(FAST, {"server": {"workers": 3}, "debates": {"max_concurrent": 10}}), request))
     n.start()
     yield n
     n.close()
@@ -483,3 +486,58 @@ def test_deleting_a_debate_stops_its_delivery(server, receiver):
     assert server.delete("/api/debates/" + d).status_code == 200
     assert deliveries(server, d) == []
     assert server.stop(SIGTERM) == 0
+
+
+# ---- several nodes ----
+
+@pytest.fixture
+def nodes(make_server, postgres):
+    """Makes nodes of one service: one database, one encryption key."""
+    shared = {"storage": {"dsn": postgres.database(), "encryption_key": "ab" * 32}, "debates": {"lease": "1s"}}
+    return lambda config=None, **kw: make_server(merged(merged(FAST, shared), config), **kw)
+
+
+def test_a_web_node_is_served_by_a_worker_node(nodes, receiver):
+    web, worker = nodes({"server": {"role": "web"}}), nodes({"server": {"role": "worker"}}, start=False)
+    worker.spawn().wait_log('"serving"')  # it answers nobody
+    d = debate(web, receiver.url())
+    row = settled(web, d)
+    assert verify_signature(receiver.requests[0].json, receiver.requests[0].headers["X-Webhook-Signature"], SECRET)
+    assert "\"delivered\"" in worker.log() and "\"delivered\"" not in web.log()
+    # The button works on any node.
+    receiver.answers = [410]
+    d = debate(web, receiver.url("/gone"))
+    row = settled(web, d, "DEAD_LETTERED")
+    assert web.post("/api/webhooks/dead-letter/%s/retry" % row["delivery_id"]).status_code == 200
+    settled(web, d)
+
+
+def test_another_node_takes_over(nodes, receiver):
+    receiver.answers = ["hold", 200]
+    one, other = nodes(), nodes({"server": {"role": "web"}})
+    d = debate(one, receiver.url())
+    receiver.wait(1)
+    one.kill_all()
+    other.write_config(server={"role": "all"})
+    other.stop()
+    other.start()
+    row = one_outcome(other, receiver, d)
+    assert [t["outcome"] for t in row["tries"]] == ["uncertain", "delivered"]
+
+
+def test_two_nodes_send_once(nodes, receiver):
+    one, other = nodes({"debates": {"max_concurrent": 20}}), nodes({"debates": {"max_concurrent": 20}})
+    ids = [debate(n, receiver.url("/%d" % (i % 3))) for i in range(8) for n in (one, other)]
+    for d in ids:
+        one_outcome(one, receiver, d)
+    assert len(receiver.requests) == 16 and set(receiver.most_together.values()) == {1}
+
+
+def test_maintenance_holds_on_every_node(nodes):
+    one, other = nodes(), nodes()
+    assert one.post("/api/admin/maintenance/enable").json()["maintenance"] is True
+    assert other.post("/api/debates", {"task": TASK}).status_code == 503
+    wait_until(lambda: other.get("/api/health").json()["maintenance"] is True, 5)
+    assert other.post("/api/admin/maintenance/disable").json()["maintenance"] is False
+    assert one.post("/api/debates", {"task": TASK}).status_code == 200
+    wait_until(lambda: one.get("/api/health").json()["maintenance"] is False, 5)

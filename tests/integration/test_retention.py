@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Retention: receipts by their schedule, other rows by the settings, by hand and by the clerk, once per cluster, also when
 the process that is at it dies. Rows are made old by shifting their times in the store."""
-import sqlite3
 import time
 
 import pytest
@@ -9,25 +8,19 @@ import pytest
 from conftest import merged, wait_until
 from crash import Node, fault_points
 from receiver import Receiver
+from store import execute, on_store
 
 DAY = 86400000
 STATUS = "/api/admin/schedulers/%s/status"
 CLEANUP = "/api/admin/schedulers/%s/cleanup"
 
 
-def db(server):
-    return sqlite3.connect(server.data_dir / "aragora.db", timeout=10)
-
-
 def rows(server, table, where="1 = 1"):
-    with db(server) as c:
-        return c.execute("SELECT COUNT(*) FROM %s WHERE %s" % (table, where)).fetchone()[0]
+    return execute(server, "SELECT COUNT(*) FROM %s WHERE %s" % (table, where))[0][0]
 
 
 def run(server, *statements):
-    with db(server) as c:
-        for s in statements:
-            c.execute(s)
+    execute(server, *statements)
 
 
 def debate(server, **body):
@@ -69,9 +62,8 @@ def test_receipts(server):
     assert server.get("/api/debates/%s/receipt" % ids[0]).status_code == 404
     assert [server.get("/api/debates/%s/receipt" % d).status_code for d in ids[1:]] == [200, 200]
     assert server.get("/api/debates/" + ids[0]).status_code == 200
-    with db(server) as c:
-        assert c.execute("SELECT receipt_id, debate_id, content_hash, reason FROM receipt_deletions").fetchall() == [
-            (receipt["receipt_id"], ids[0], receipt["content_hash"], "retention_expired")]
+    assert execute(server, "SELECT receipt_id, debate_id, content_hash, reason FROM receipt_deletions") == [
+        (receipt["receipt_id"], ids[0], receipt["content_hash"], "retention_expired")]
     s = status(server)
     assert s["stats"] == {"total_runs": 1, "total_receipts_deleted": 1, "failures": 0, "success_rate": 1.0}
     assert s["last_result"] == r.json() and s["in_progress"] is False
@@ -128,8 +120,7 @@ def test_the_rest(server):
         assert rows(server, "debate_events", "debate_id = '%s'" % d) == n and rows(server, "debate_steps", "debate_id = '%s'" % d) > 0
     assert rows(server, "deliveries") == 1 and rows(server, "delivery_attempts") == 1
     assert rows(server, "debate_steps", "debate_id = 'waiting'") == 1 and rows(server, "usage_ledger", "debate_id = 'waiting'") == 1
-    with db(server) as c:
-        assert {k for k, in c.execute("SELECT key FROM idempotency_keys")} == {"open", "new"}
+    assert {k for k, in execute(server, "SELECT key FROM idempotency_keys")} == {"open", "new"}
     assert set(status(server, "retention")["due_now"].values()) == {0}
     assert server.get("/metrics").text.count('aragora_retention_deleted_total{rule="events"} 2') == 1
 
@@ -159,8 +150,8 @@ def test_pages(server):
 
 
 @pytest.mark.parametrize("point", [p for p in fault_points() if p.startswith("jobs.")])
-def test_kill_at_each_point(tmp_path, point):
-    node = Node(tmp_path / "node", {"server": {"workers": 3}})
+def test_kill_at_each_point(tmp_path, request, point):
+    node = Node(tmp_path / "node", on_store({"server": {"workers": 3}}, request))
     node.start()
     try:
         status(node, "retention")
