@@ -541,3 +541,22 @@ def test_maintenance_holds_on_every_node(nodes):
     assert other.post("/api/admin/maintenance/disable").json()["maintenance"] is False
     assert one.post("/api/debates", {"task": TASK}).status_code == 200
     wait_until(lambda: one.get("/api/health").json()["maintenance"] is False, 5)
+
+
+def test_a_draining_worker_keeps_its_lease(nodes, receiver):
+    """A reload while a receiver thinks: no node takes for dead who still sends."""
+    receiver.answers = ["hold"]
+    one, other = nodes({"deliveries": {"timeout": "30s"}}), nodes()
+    d = debate(one, receiver.url())
+    receiver.wait(1)
+    before = {w["pid"] for w in one.workers()}
+    one.signal(SIGHUP)
+    wait_until(lambda: len([w for w in one.workers() if w["pid"] not in before]) == 2, 60)
+    # Three leases long: whoever wanted to take over would have done so.
+    end = time.monotonic() + 3
+    wait_until(lambda: time.monotonic() > end, 10)
+    settled(other, debate(other, receiver.url("/other")))
+    receiver.release()
+    row = settled(one, d)
+    assert [t["outcome"] for t in row["tries"]] == ["delivered"]
+    assert len([r for r in receiver.requests if r.path == "/hook"]) == 1
