@@ -16,7 +16,6 @@ import pytest
 from conftest import binary, merged, wait_until
 from crash import Node, fault_points
 from receiver import Receiver, verify_signature
-from store import execute, on_store
 
 SECRET = "a secret of the receiver"
 FAST = {"deliveries": {"allow_private": ["127.0.0.0/8"], "retry_base": "50ms", "retry_cap": "400ms", "timeout": "2s"}}
@@ -123,7 +122,7 @@ def test_log_tells_no_token(server, receiver):
 def test_secret_is_sealed_in_the_store(server, receiver):
     debate(server, receiver.url())
     receiver.wait(1)
-    sealed = execute(server, "SELECT secret FROM debate_callbacks")[0][0]
+    sealed = server.sql("SELECT secret FROM debate_callbacks")[0][0]
     assert '"_encrypted"' in sealed and SECRET not in sealed
     for path in server.data_dir.glob("*.db*"):
         assert SECRET.encode() not in path.read_bytes(), path
@@ -389,8 +388,8 @@ POINTS = [p for p in fault_points() if p.startswith("delivery.")]
 
 
 @pytest.fixture
-def node(tmp_path, request):
-    n = Node(tmp_path / "node", on_store(merged(FAST, {"server": {"workers": 3}, "debates": {"max_concurrent": 10}}), request))
+def node(tmp_path):
+    n = Node(tmp_path / "node", merged(FAST, {"server": {"workers": 3}, "debates": {"max_concurrent": 10}}))
     n.start()
     yield n
     n.close()

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
+import talk
 from conftest import merged, wait_until
 from crash import Node, fault_points
 from receiver import Receiver
-from store import execute, on_store
 
 DAY = 86400000
 STATUS = "/api/admin/schedulers/%s/status"
@@ -16,11 +16,12 @@ CLEANUP = "/api/admin/schedulers/%s/cleanup"
 
 
 def rows(server, table, where="1 = 1"):
-    return execute(server, "SELECT COUNT(*) FROM %s WHERE %s" % (table, where))[0][0]
+    return server.sql("SELECT COUNT(*) FROM %s WHERE %s" % (table, where))[0][0]
 
 
 def run(server, *statements):
-    execute(server, *statements)
+    for s in statements:
+        server.sql(s)
 
 
 def debate(server, **body):
@@ -62,7 +63,7 @@ def test_receipts(server):
     assert server.get("/api/debates/%s/receipt" % ids[0]).status_code == 404
     assert [server.get("/api/debates/%s/receipt" % d).status_code for d in ids[1:]] == [200, 200]
     assert server.get("/api/debates/" + ids[0]).status_code == 200
-    assert execute(server, "SELECT receipt_id, debate_id, content_hash, reason FROM receipt_deletions") == [
+    assert server.sql("SELECT receipt_id, debate_id, content_hash, reason FROM receipt_deletions") == [
         (receipt["receipt_id"], ids[0], receipt["content_hash"], "retention_expired")]
     s = status(server)
     assert s["stats"] == {"total_runs": 1, "total_receipts_deleted": 1, "failures": 0, "success_rate": 1.0}
@@ -120,7 +121,7 @@ def test_the_rest(server):
         assert rows(server, "debate_events", "debate_id = '%s'" % d) == n and rows(server, "debate_steps", "debate_id = '%s'" % d) > 0
     assert rows(server, "deliveries") == 1 and rows(server, "delivery_attempts") == 1
     assert rows(server, "debate_steps", "debate_id = 'waiting'") == 1 and rows(server, "usage_ledger", "debate_id = 'waiting'") == 1
-    assert {k for k, in execute(server, "SELECT key FROM idempotency_keys")} == {"open", "new"}
+    assert {k for k, in server.sql("SELECT key FROM idempotency_keys")} == {"open", "new"}
     assert set(status(server, "retention")["due_now"].values()) == {0}
     assert server.get("/metrics").text.count('aragora_retention_deleted_total{rule="events"} 2') == 1
 
@@ -150,8 +151,8 @@ def test_pages(server):
 
 
 @pytest.mark.parametrize("point", [p for p in fault_points() if p.startswith("jobs.")])
-def test_kill_at_each_point(tmp_path, request, point):
-    node = Node(tmp_path / "node", on_store({"server": {"workers": 3}}, request))
+def test_kill_at_each_point(tmp_path, point):
+    node = Node(tmp_path / "node", {"server": {"workers": 3}})
     node.start()
     try:
         status(node, "retention")
@@ -164,3 +165,23 @@ def test_kill_at_each_point(tmp_path, request, point):
         assert rows(node, "jobs", "name = 'retention' AND failures <= 1") == 1
     finally:
         node.close()
+
+
+@pytest.mark.server({"retention": {"event_days": 1}})
+def test_streams_of_a_debate_whose_log_is_gone(server):
+    """Nobody waits for what will not come: an EventSource is told to stay away, a socket gets the state."""
+    status(server, "retention")
+    d = debate(server)
+    run(server, "UPDATE debates SET completed_at = 1000")
+    assert server.post(CLEANUP % "retention").json()["events"] == 1
+    page = server.get("/api/debates/%s/events" % d).json()
+    assert page["events"] == [] and page["has_more"] is False and page["last_seq"] > 0
+    assert server.get("/api/debates/%s/events?stream=1" % d).status_code == 204
+
+    async def state(query):
+        async with talk.socket(server, "?debate_id=%s%s" % (d, query)) as k:
+            return await k.until("sync")
+
+    for query in ("", "&after_seq=0", "&after_seq=3"):
+        assert talk.run(state(query))
+    assert "the log cannot be read" not in server.log()

@@ -7,6 +7,7 @@
 
 #include "common/db.h"
 #include "common/json.h"
+#include "worker/debate/debate.h"
 
 struct str stream_envelope(struct arena *a, struct str debate_id, int64_t seq, struct str type, struct str agent,
 			   int round, int64_t agent_seq, int64_t timestamp_ms, struct str task_id, const json_t *data)
@@ -32,6 +33,17 @@ struct str stream_envelope(struct arena *a, struct str debate_id, int64_t seq, s
 	text = json_text(a, o);
 	json_decref(o);
 	return text;
+}
+
+CO_FN bool stream_log_gone(struct db *db, struct arena *a, const struct debate_row *row, int64_t after)
+{
+	struct error err = ERROR_INIT;
+	struct db_rows rows;
+
+	return row->completed_at != 0 && after < row->last_seq &&
+	       db_query(db, a, "SELECT 1 FROM debate_events WHERE debate_id = $1 AND seq = $2",
+			DB_ARGS(DB_S(row->id), DB_I(after + 1)), &rows, &err) &&
+	       rows.count == 0;
 }
 
 CO_FN bool stream_read_log(struct db *db, struct arena *a, const struct context *ctx, struct str debate_id,

@@ -177,7 +177,8 @@ CO_FN void stream_events(struct http_request *req)
 
 	if (!debate_get(w->db, req->arena, &req->ctx, req->params[0], &row, &err))
 		http_reply_error(req, &err);
-	else if (sse_wanted(req) && row.completed_at != 0 && sse_after(req) >= row.last_seq)
+	else if (sse_wanted(req) && row.completed_at != 0 &&
+		 (sse_after(req) >= row.last_seq || stream_log_gone(w->db, req->arena, &row, sse_after(req))))
 		http_reply(req, 204, NULL, STR_NONE); /* nothing will come: tells an EventSource to stay away */
 	else if (sse_wanted(req) && req->method == HTTP_HEAD)
 		http_reply(req, 200, SSE_TYPE,

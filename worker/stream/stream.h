@@ -64,6 +64,12 @@ struct db;
 CO_FN bool stream_read_log(struct db *db, struct arena *a, const struct context *ctx, struct str debate_id,
 			   int64_t after, int limit, struct stream_event **events, size_t *n,
 			   struct error *err) MUST_CHECK;
+/*
+ * Has the log of an ended debate lost what follows `after` (retention)? Who asks for it gets the state instead. False
+ * also when the log cannot be read: reading on tells.
+ */
+struct debate_row;
+CO_FN bool stream_log_gone(struct db *db, struct arena *a, const struct debate_row *row, int64_t after);
 
 extern const struct route_table stream_routes; /* /ws, /ws/{debate_id}, /api/debates/{id}/events */
 

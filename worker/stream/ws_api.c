@@ -430,15 +430,16 @@ CO_FN static void socket_follow(struct socket *k, struct arena *a, struct str id
 	struct error err = ERROR_INIT;
 	struct debate_row row;
 	json_t *state = NULL;
-	bool gap, replay;
+	bool gap, replay, gone;
 
 	if (!debate_get(w->db, a, &k->ctx, id, &row, &err)) {
 		socket_error(k, err_status(err.code), "subscription",
 			     err.code == ERR_NOT_FOUND ? "not_found" : "unavailable", err.msg);
 		return;
 	}
-	gap = after > row.last_seq;
 	replay = after >= 0;
+	gone = stream_log_gone(w->db, a, &row, replay ? after : 0);
+	gap = after > row.last_seq || (replay && gone);
 	if ((!replay || gap) && !snapshot_build(w->db, a, &k->ctx, &row, &state, &err)) {
 		socket_error(k, 503, "subscription", "unavailable", err.msg);
 		return;
@@ -454,7 +455,7 @@ CO_FN static void socket_follow(struct socket *k, struct arena *a, struct str id
 	if (state != NULL)
 		socket_sync(k, &row, state);
 	/* By URL a young debate is replayed from its beginning: who creates and then connects misses nothing. */
-	if (!replay && from_url && row.last_seq <= w->conf->debates.event_buffer)
+	if (!replay && from_url && !gone && row.last_seq <= w->conf->debates.event_buffer)
 		after = 0;
 	else if (!replay || gap)
 		after = row.last_seq;
