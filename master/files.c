@@ -257,27 +257,45 @@ struct storage_answer {
 	struct error err;
 };
 
+static void node_host(char host[256])
+{
+	if (gethostname(host, 256) == -1)
+		host[0] = '\0';
+	host[255] = '\0';
+}
+
+/* The id, and below it the host that it was made on. */
 static bool node_id_read(const char *path, char id[40])
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[UUID_LEN + 260], host[256];
 	ssize_t n;
 
 	if (fd == -1)
 		return false;
-	n = read(fd, id, UUID_LEN);
+	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
+	if (n < UUID_LEN || strspn(text, "0123456789abcdef-") < UUID_LEN)
+		return false;
+	text[n] = '\0';
+	memcpy(id, text, UUID_LEN);
 	id[UUID_LEN] = '\0';
-	return n == UUID_LEN && strspn(id, "0123456789abcdef-") == UUID_LEN;
+	node_host(host);
+	return str_eqz(str_trim(str_of(text + UUID_LEN)), host);
 }
 
-/* Made once, at the first start in this folder. */
+/*
+ * Made at the first start in this folder, and again when the folder has come to another host: a copied one must not
+ * make two nodes that take each other for one, and each other's live processes for dead.
+ */
 static bool node_id_get(const struct conf *c, char id[40], struct error *err)
 {
-	char path[FILES_PATH];
+	char path[FILES_PATH], host[256];
 	struct buf temporary = BUF_INIT;
 	bool ok = false;
 	int fd;
 
+	node_host(host);
 	snprintf(path, sizeof(path), "%s/node_id", c->storage.data_dir);
 	if (node_id_read(path, id))
 		return true;
@@ -285,7 +303,7 @@ static bool node_id_get(const struct conf *c, char id[40], struct error *err)
 	buf_printf(&temporary, "%s.new", path);
 	fd = open(temporary.p, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd != -1) {
-		ok = dprintf(fd, "%s\n", id) > 0 && fsync(fd) == 0 && rename(temporary.p, path) == 0;
+		ok = dprintf(fd, "%s\n%s\n", id, host) > 0 && fsync(fd) == 0 && rename(temporary.p, path) == 0;
 		if (!ok)
 			error_set(err, ERR_STORAGE, "cannot write %s: %s", path, strerror(errno));
 		close(fd);

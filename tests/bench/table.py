@@ -9,12 +9,14 @@ import debates_bench
 import growth_bench
 import h2_bench
 import http_bench
+import nodes_bench
 import reload_bench
 import store_bench
 import tls_bench
 import ws_bench
 
 ALL = {"requests": http_bench.requests, "static": http_bench.static_files, "http2": h2_bench.http2, "tls": tls_bench.tls, "broadcast": ws_bench.broadcast, "across": ws_bench.across,
+       "nodes": nodes_bench.broadcast, "takeover": nodes_bench.takeover,
        "sockets": ws_bench.idle, "idle": http_bench.idle, "routes": http_bench.routes, "start": http_bench.start,
        "reload": reload_bench.storm, "debates": debates_bench.main, "stores": store_bench.main}
 LONG = {"growth": growth_bench.growth}

@@ -228,6 +228,8 @@ def test_an_outage_of_the_database_ends_in_no_takeover(postgres_alone, redis_ser
     postgres_alone.stop()
     wait_until(lambda: a.get("/api/health/db").status_code == 503, 30, "health says so")
     assert a.get("/api/health").json()["status"] == "degraded" and a.get("/readyz").status_code == 503
+    r = a.get("/readyz/dependencies")
+    assert r.status_code == 503 and r.json()["checks"]["postgresql"]["connected"] is False and r.json()["reason"] == "database"
     time.sleep(LEASE * 2)
     postgres_alone.start()
     for i in ids:
@@ -235,6 +237,21 @@ def test_an_outage_of_the_database_ends_in_no_takeover(postgres_alone, redis_ser
     assert {i: nodes.takeovers(i) for i in ids} == {i: 0 for i in owners}
     for i in ids:
         same_everywhere(i, a, b)
+
+
+def test_a_copied_folder_is_another_node(cluster):
+    """As when a machine is cloned: the folder says that it was made on another host."""
+    a = cluster.node(workers=1)
+    before = node_id(a)
+    a.stop()
+    a.start()
+    assert node_id(a) == before
+    a.stop()
+    path = a.data_dir / "node_id"
+    assert path.read_text().splitlines()[0] == before
+    path.write_text(before + "\nanother-host\n")
+    a.start()
+    assert node_id(a) != before
 
 
 # ---- without Redis ----

@@ -137,8 +137,11 @@ def test_debates_do_not_wait_for_redis(make_server, redis_server):
     assert wait_end(a, i)["status"] == "completed"
     health(a, "disconnected")
     assert debate(a)["status"] == "completed"
+    r = a.get("/readyz/dependencies").json()
+    assert r["status"] == "ready" and r["checks"]["redis"]["connected"] is False and r["checks"]["redis"]["message"]
     redis_server.thaw()
     health(a, "connected")
+    assert a.get("/readyz/dependencies").json()["checks"]["redis"] == {"connected": True, "configured": True, "required": False}
     redis_server.stop()
     assert debate(a)["status"] == "completed"
     health(a, "disconnected")

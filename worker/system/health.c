@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Probes, health documents and metrics (rest-core 2 and 3). All of it answers from what this process already knows:
- * nothing here waits, so that a probe tells the truth while a store hangs.
+ * Probes, health documents and metrics (rest-core 2 and 3). All but /readyz/dependencies answer from what this process
+ * already knows: they do not wait, so that a probe tells the truth while a store hangs.
  */
 #include "worker/system/system.h"
 
@@ -75,11 +75,9 @@ static const char *health_not_ready(const struct worker *w, struct error *err)
 	return NULL;
 }
 
-static void health_ready(struct http_request *req)
+/* The document of readiness; *reason is NULL when ready. */
+static json_t *health_readiness_document(const struct worker *w, const char *reason, const struct error *err)
 {
-	struct worker *w = health_worker(req);
-	struct error err = ERROR_INIT;
-	const char *reason = health_not_ready(w, &err);
 	bool db = db_healthy(w->db, NULL);
 	json_t *o = json_pack("{s:s, s:{s:b, s:b, s:b, s:b, s:b}, s:f, s:b, s:s}", "status",
 			      reason == NULL ? "ready" : "not_ready", "checks", "startup_complete",
@@ -90,10 +88,91 @@ static void health_ready(struct http_request *req)
 
 	if (reason != NULL) {
 		json_object_set_new(o, "reason", json_string(reason));
-		json_object_set_new(o, "detail", json_string(err.msg));
-		http_reply_field(req, "Retry-After", "5");
+		json_object_set_new(o, "detail", json_string(err->msg));
 	}
+	return o;
+}
+
+static void health_reply_ready(struct http_request *req, const char *reason, json_t *o)
+{
+	if (reason != NULL)
+		http_reply_field(req, "Retry-After", "5");
 	http_reply_json(req, reason == NULL ? 200 : 503, o);
+}
+
+static void health_ready(struct http_request *req)
+{
+	const struct worker *w = health_worker(req);
+	struct error err = ERROR_INIT;
+	const char *reason = health_not_ready(w, &err);
+
+	health_reply_ready(req, reason, health_readiness_document(w, reason, &err));
+}
+
+/* ---- dependencies: the only probe that asks and waits ---- */
+
+#define HEALTH_PATIENCE (2 * SEC_US)
+
+CO_FN static json_t *health_ask_redis(const struct worker *w, struct arena *a)
+{
+	struct redis_value pong;
+	struct error err = ERROR_INIT;
+	bool ok;
+	json_t *o;
+
+	if (w->redis == NULL)
+		return json_pack("{s:b, s:b, s:b}", "connected", 0, "configured", 0, "required", 0);
+	ok = redis_command(w->redis, a, REDIS_WORDS(STR("PING")), HEALTH_PATIENCE, &pong, &err);
+	o = json_pack("{s:b, s:b, s:b}", "connected", (int)ok, "configured", 1, "required", 0);
+	if (!ok)
+		json_object_set_new(o, "message", json_string(err.msg));
+	return o;
+}
+
+CO_FN static bool health_ask_db(const struct worker *w, struct arena *a, struct error *err)
+{
+	struct co_scope scope = {.kind = SCOPE_CALL, .deadline = clock_mono_us() + HEALTH_PATIENCE};
+	struct db_rows rows;
+	bool ok;
+
+	co_scope_enter(&scope);
+	ok = db_query(w->db, a, "SELECT COUNT(*) FROM processes", DB_NO_ARGS, &rows, err);
+	co_scope_leave(&scope);
+	return ok;
+}
+
+CO_FN static void health_dependencies(struct http_request *req)
+{
+	const struct worker *w = health_worker(req);
+	bool postgres = w->conf->storage.backend == STORE_POSTGRES;
+	struct error err = ERROR_INIT, asked = ERROR_INIT;
+	bool db = health_ask_db(w, req->arena, &asked);
+	json_t *redis = health_ask_redis(w, req->arena), *o, *checks, *server, *providers = json_array();
+	const char *reason = health_not_ready(w, &err);
+	int i, n = 0;
+
+	if (reason == NULL && !db) {
+		reason = "database";
+		err = asked;
+	}
+	o = health_readiness_document(w, reason, &err);
+	json_object_set_new(o, "fast_probe", json_false());
+	checks = json_object_get(o, "checks");
+	server = json_pack("{s:b, s:b, s:b}", "connected", postgres && db, "configured", (int)postgres, "required",
+			   (int)postgres);
+	if (postgres && !db)
+		json_object_set_new(server, "message", json_string(asked.msg));
+	for (i = 0; i < PROVIDER_MAX; i++) {
+		if (i == PROVIDER_DEMO || !conf_provider_usable(w->conf, (enum conf_provider_id)i))
+			continue;
+		json_array_append_new(providers, json_string(conf_provider_name((enum conf_provider_id)i)));
+		n++;
+	}
+	json_object_set_new(checks, "storage_initialized", json_boolean(db));
+	json_object_set_new(checks, "redis", redis);
+	json_object_set_new(checks, "postgresql", server);
+	json_object_set_new(checks, "api_keys", json_pack("{s:i, s:o}", "configured_count", n, "providers", providers));
+	health_reply_ready(req, reason, o);
 }
 
 /* ---- health ---- */
@@ -407,7 +486,11 @@ static const struct route system_rows[] = {
     PROBE("/api/health/live", health_live, "Liveness probe"),
     PROBE("/ready", health_ready, "Readiness probe"),
     PROBE("/readyz", health_ready, "Readiness probe"),
-    PROBE("/readyz/dependencies", health_ready, "Readiness with dependencies"),
+    {.method = HTTP_GET,
+     .path = "/readyz/dependencies",
+     .handler = health_dependencies,
+     .flags = ROUTE_PUBLIC,
+     .summary = "Readiness, with every dependency asked now"},
     PROBE("/api/health/ready", health_ready, "Readiness probe"),
     PROBE("/api/health", health_api, "Health with all checks"),
     PROBE("/api/health/detailed", health_detailed, "Health with warnings and memory"),
