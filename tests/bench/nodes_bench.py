@@ -47,38 +47,49 @@ def post(server, path, body):
         return json.load(answer)
 
 
-def step_after(db, debate, moment, timeout=30):
-    """When the first step began that began after the moment; milliseconds of the wall clock."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        found = db.execute("SELECT MIN(started_at) FROM debate_steps WHERE debate_id = ? AND started_at > ?",
-                           (debate, moment)).fetchone()[0]
-        if found is not None:
-            return found
-        time.sleep(0.01)
+def steps_begun(db, debate):
+    """How often steps were begun so far, the repeated ones too."""
+    return db.execute("SELECT COALESCE(SUM(starts), 0) FROM debate_steps WHERE debate_id = ?", (debate,)).fetchone()[0]
+
+
+def wait_more(db, debate, begun, timeout=30):
+    """Seconds until another step is begun."""
+    start = time.monotonic()
+    while time.monotonic() < start + timeout:
+        if steps_begun(db, debate) > begun:
+            return time.monotonic() - start
+        time.sleep(0.002)
     raise SystemExit("nobody went on with the debate")
 
 
-def takeover():
-    server = Server(4, EXEMPT + "\nproviders: {demo: {delay_ms: 150}}\ndebates: {max_rounds: 100}")
-    db = sqlite3.connect(f"file:{server.folder}/data/aragora.db?mode=ro", uri=True)
-    times = []
-    for _ in range(KILLS):
-        debate = post(server, "/api/debates", {"task": "Which queue should we take?", "rounds": 6})["id"]
-        step_after(db, debate, 0)
-        time.sleep(0.2)
-        slot = db.execute("SELECT p.slot FROM debates d JOIN processes p ON p.incarnation = d.owner WHERE d.id = ?",
-                          (debate,)).fetchone()[0]
+def serving(server, count):
+    """The workers by slot, when all serve again: the master takes its time with those that die often."""
+    while True:
         with socket.socket(socket.AF_UNIX) as control:
             control.connect(f"{server.folder}/data/control.sock")
             control.sendall(b"status\n")
             text = b""
             while part := control.recv(65536):
                 text += part
-        victim = next(w["pid"] for w in json.loads(text)["workers"] if w["slot"] == slot)
-        died = time.time() * 1000
-        os.kill(victim, signal.SIGKILL)
-        times.append(step_after(db, debate, died) - died)
+        found = {w["slot"]: w["pid"] for w in json.loads(text)["workers"] if w["state"] == "serving"}
+        if len(found) == count:
+            return found
+        time.sleep(0.05)
+
+
+def takeover():
+    server = Server(4, EXEMPT + "\nproviders: {demo: {delay_ms: 500}}\ndebates: {max_rounds: 100}")
+    db = sqlite3.connect(f"file:{server.folder}/data/aragora.db?mode=ro", uri=True)
+    times = []
+    for _ in range(KILLS):
+        workers = serving(server, 4)
+        debate = post(server, "/api/debates", {"task": "Which queue should we take?", "rounds": 6})["id"]
+        wait_more(db, debate, 0)
+        time.sleep(0.2)
+        slot = db.execute("SELECT p.slot FROM debates d JOIN processes p ON p.incarnation = d.owner WHERE d.id = ?",
+                          (debate,)).fetchone()[0]
+        os.kill(workers[slot], signal.SIGKILL)
+        times.append(1e3 * wait_more(db, debate, steps_begun(db, debate)))
         urllib.request.urlopen(urllib.request.Request(server.url(f"/api/debates/{debate}/cancel"), b"{}",
                                                       {"Content-Type": "application/json"}), timeout=30).close()
     times.sort()

@@ -61,7 +61,7 @@ def test_start_status_and_stop(server):
     assert {p.pid for p in psutil.Process(server.process.pid).children()} == {w["pid"] for w in workers}
     assert all(w["heartbeat_ms"] < 5000 and w["generation"] == 1 for w in workers)
     assert (server.data_dir / "control.sock").stat().st_mode & 0o777 == 0o600
-    node = (server.data_dir / "node_id").read_text().strip()
+    node = (server.data_dir / "node_id").read_text().split()[0]
     assert re.fullmatch(r"[0-9a-f-]{36}", node) and status["node_id"] == node
 
     assert server.stop() == 0

@@ -197,14 +197,14 @@ static void clerk_looked(struct clerk *c)
  * On this node a free lock is the proof. Of a process that has no row (yet, or no more) it is not known where it runs:
  * unless nobody else can share the store, it is watched like one of another node.
  */
-static bool clerk_dead(struct clerk *c, const struct clerk_scan *s, struct str owner, struct str node, int64_t beat)
+static bool clerk_dead(struct clerk *c, const struct clerk_scan *s, struct str owner, bool here, int64_t beat)
 {
-	bool here = str_eqz(node, c->w->shm->node_id) || c->w->conf->storage.backend == 0;
-
 	if (str_find(buf_str(&s->alive), owner) != -1)
 		return false;
 	return here || clerk_beat_stopped(c, owner, beat);
 }
+
+#define CLERK_BEAT_ANY (-1)
 
 /* The dead owner's debates wait for a new one: at once, from the second unclean death on after 1, 2, 4… s. */
 CO_FN static bool clerk_orphan(struct clerk *c, struct str owner, int64_t beat)
@@ -214,8 +214,9 @@ CO_FN static bool clerk_orphan(struct clerk *c, struct str owner, int64_t beat)
 	int64_t now = clock_wall_ms();
 
 	/* One that has shown itself since is not dead: its row has another beat, and nothing of this is done. */
-	db_batch_add(b, "UPDATE processes SET beat = beat WHERE incarnation = $1 AND beat <> $2",
-		     DB_ARGS(DB_S(owner), DB_I(beat)), 0);
+	if (beat != CLERK_BEAT_ANY)
+		db_batch_add(b, "UPDATE processes SET beat = beat WHERE incarnation = $1 AND beat <> $2",
+			     DB_ARGS(DB_S(owner), DB_I(beat)), 0);
 	db_batch_add(b,
 		     "UPDATE debates SET owner = '', crashes = crashes + 1, updated_at = $2,"
 		     " claim_after = CASE WHEN crashes >= 1 THEN $2 + 500 * (CAST(1 AS BIGINT) << CAST(crashes AS "
@@ -259,9 +260,13 @@ CO_FN static void clerk_leases(struct clerk *c)
 		clerk_looked(c);
 		s = rows.count > 0 ? clerk_scan(c) : NULL;
 	}
-	for (i = 0; s != NULL && i < rows.count; i++)
-		if (clerk_dead(c, s, db_str(&rows, i, 0), db_str(&rows, i, 1), db_int(&rows, i, 2)))
-			clerk_bury(c, db_str(&rows, i, 0), db_int(&rows, i, 2));
+	for (i = 0; s != NULL && i < rows.count; i++) {
+		struct str owner = db_str(&rows, i, 0);
+		bool here = str_eqz(db_str(&rows, i, 1), c->w->shm->node_id) || c->w->conf->storage.backend == 0;
+
+		if (clerk_dead(c, s, owner, here, db_int(&rows, i, 2)))
+			clerk_bury(c, owner, here ? CLERK_BEAT_ANY : db_int(&rows, i, 2));
+	}
 	if (s != NULL)
 		clerk_scan_free(s);
 	arena_free(a);
@@ -306,11 +311,13 @@ CO_FN static void clerk_work(void *arg)
 		c->again = false;
 		clerk_leases(c);
 		clerk_queue(c);
+		if (c->again)
+			continue; /* the dead first */
+		deliveries_look(c->w->deliveries);
+		jobs_look(c->w->jobs);
+		traces_look(c->w->traces);
+		clerk_checkpoint(c);
 	} while (c->again && !c->w->draining);
-	deliveries_look(c->w->deliveries);
-	jobs_look(c->w->jobs);
-	traces_look(c->w->traces);
-	clerk_checkpoint(c);
 	c->working = false;
 }
 
@@ -341,7 +348,7 @@ CO_FN static void clerk_beat(void *arg)
 	c->beating = false;
 }
 
-void clerk_tick(struct clerk *c, bool due)
+void clerk_tick(struct clerk *c, bool death)
 {
 	int64_t now = clock_mono_us();
 
@@ -353,8 +360,9 @@ void clerk_tick(struct clerk *c, bool due)
 	}
 	if (c->w->draining || !worker_is_clerk(c->w))
 		return;
-	c->again = c->working && (c->again || !due);
-	if (!c->working)
+	if (c->working)
+		c->again = c->again || death;
+	else
 		c->working = co_spawn("clerk", clerk_work, c) != NULL;
 }
 

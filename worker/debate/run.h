@@ -67,8 +67,8 @@ void runner_registered(struct runner *r);
 
 struct clerk;
 struct clerk *clerk_open(struct worker *w, struct error *err) MUST_CHECK;
-/* Once a second (`due`) and after any death on the node: queue hints, leases, leftovers, checkpoint. */
-void clerk_tick(struct clerk *c, bool due);
+/* Once a second and after any death on the node: queue hints, leases, leftovers, checkpoint. */
+void clerk_tick(struct clerk *c, bool death);
 /* Has the first beat been stored? Nothing is claimed before. */
 bool clerk_registered(const struct clerk *c);
 /* Ends the lease of this process; no tick may follow. CO_FN: deletes the row. */

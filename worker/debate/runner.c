@@ -758,9 +758,9 @@ static void runner_tick(void *arg)
 	if (r->ticks++ % RUNNER_TICKS == 0) {
 		runner_look_at_owned(r);
 		runner_left(r); /* again, if the coroutine for it could not be made */
-		clerk_tick(r->clerk, true);
+		clerk_tick(r->clerk, death);
 	} else if (death) {
-		clerk_tick(r->clerk, false);
+		clerk_tick(r->clerk, true);
 	}
 	if (death)
 		runner_claim(r);
