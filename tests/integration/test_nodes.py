@@ -288,7 +288,7 @@ def test_redis_goes_and_comes_in_the_middle(cluster):
 
 def test_nodes_without_redis(cluster):
     """The database alone joins them: events come a second or two late, the firehose knows of every debate."""
-    a, b = cluster.node(100, redis=False), cluster.node(100, redis=False, debates={"max_concurrent": 1})
+    a, b = cluster.node(100, redis=False), cluster.node(100, redis=False, role="web")
 
     async def main():
         async with socket(b) as everything:
