@@ -109,6 +109,21 @@ def test_without_secret_nothing_is_signed(server, receiver):
     assert settled(server, d) and server.get("/api/debates/" + d).json()["callback"]["signed"] is False
 
 
+def test_a_missing_key_is_not_the_receivers_fault(make_server, receiver):
+    """Fields were brought under a new key before the servers knew it: that costs neither attempts nor the endpoint."""
+    old, new = (os.urandom(32).hex() for _ in range(2))
+    server = make_server(merged(FAST, {"deliveries": {"max_retries": 0, "breaker_failures": 1}, "providers": {"demo": {"delay_ms": 500}}}),
+                         env={"ARAGORA_ENCRYPTION_KEY": old})
+    d = debate(server, receiver.url())
+    server.env["ARAGORA_ENCRYPTION_KEY"] = new + "," + old
+    server.command("encrypt", "-c", server.conf_path, "--all", "--execute", check=True)
+    row = settled(server, d, "RETRYING")
+    assert "Key not found" in row["last_error"] and receiver.requests == []
+    server.stop()
+    server.start()
+    assert settled(server, d) and len(receiver.requests) == 1
+
+
 @pytest.mark.server(FAST)
 def test_log_tells_no_token(server, receiver):
     """Path and query of a URL may be a secret, also where the query follows the host at once."""

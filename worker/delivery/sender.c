@@ -18,6 +18,7 @@
 #define SENDER_CONNECT_US (10 * SEC_US)
 #define SENDER_STORE_RETRY_US (250 * MS_US) /* after an outcome that could not be stored, doubled up to */
 #define SENDER_STORE_RETRY_MAX (5 * SEC_US)
+#define SENDER_OWN_RETRY_US (5 * SEC_US) /* after a failure of ours, before anything was sent */
 
 struct deliveries {
 	struct worker *w;
@@ -40,6 +41,7 @@ struct sender {
 	struct delivery_row d;
 	struct co_scope scope;
 	struct log_ctx log;
+	bool prepared; /* else what failed is ours (a key that is missing, the store), not the receiver's */
 };
 
 static void sender_claim(struct deliveries *ds);
@@ -101,7 +103,7 @@ static struct outbox_outcome sender_outcome(struct sender *s, const struct fetch
 	bool cut = s->scope.cancelled && !sender_answered(resp);
 
 	o.error = cut ? STR("cut off: the server was stopped") : sender_error(s->arena, resp);
-	o.judged = resp->status != 429 && resp->fail != FETCH_BLOCKED && !cut;
+	o.judged = s->prepared && resp->status != 429 && resp->fail != FETCH_BLOCKED && !cut;
 	o.breaker_failures = c->deliveries.breaker_failures;
 	o.breaker_ms = c->deliveries.breaker_cooldown / MS_US;
 	o.next = delivery_decide(
@@ -109,7 +111,7 @@ static struct outbox_outcome sender_outcome(struct sender *s, const struct fetch
 	    &(struct delivery_attempt){.end = o.end,
 				       .final = resp->status == 410 || resp->fail == FETCH_BLOCKED,
 				       .repeatable = delivery_format_find(s->d.format)->repeatable,
-				       .attempts = s->d.attempts,
+				       .attempts = s->prepared ? s->d.attempts : 0,
 				       .since_ms = s->d.since,
 				       .now_ms = o.now_ms,
 				       .retry_after_ms = resp->retry_after_us >= 0 ? resp->retry_after_us / MS_US : -1,
@@ -188,8 +190,9 @@ CO_FN static void sender_attempt(struct sender *s, struct fetch_response *resp)
 	s->scope = (struct co_scope){.kind = SCOPE_CALL, .deadline = start + w->conf->deliveries.timeout};
 	co_scope_enter(&s->scope);
 	FAULT("delivery.before_send");
-	if (!format->prepare(w, s->arena, &s->d, &req, &err)) {
-		*resp = (struct fetch_response){.fail = FETCH_OTHER, .retry_after_us = -1};
+	s->prepared = format->prepare(w, s->arena, &s->d, &req, &err);
+	if (!s->prepared) {
+		*resp = (struct fetch_response){.fail = FETCH_OTHER, .retry_after_us = SENDER_OWN_RETRY_US};
 		(void)snprintf(resp->detail, sizeof(resp->detail), "%.150s", err.msg);
 	} else if (fetch_do(w->fetch, s->arena, &req, resp) && resp->status / 100 == 2) {
 		(void)snprintf(event, sizeof(event), "%.*s", STR_ARG(s->d.event));
