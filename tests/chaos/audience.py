@@ -28,7 +28,9 @@ class Follower:
         if event["seq"] != self.last + 1:
             self.problem = self.problem or "seq %d after %d" % (event["seq"], self.last)
         self.events.append(event)
-        return event["type"] == "debate_end"
+        if event["type"] == "debate_end":
+            self.finished.set()
+        return self.finished.is_set()
 
 
 class Audience:
@@ -77,8 +79,7 @@ class Audience:
         while not follower.finished.is_set():
             follower.visits += 1
             try:
-                if await asyncio.wait_for(visit(follower, self.random.choice(self.nodes)), self.random.random() * STAY):
-                    follower.finished.set()
+                await asyncio.wait_for(visit(follower, self.random.choice(self.nodes)), self.random.random() * STAY)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
                 await asyncio.sleep(0.05 + self.random.random() * 0.2)
 
@@ -87,19 +88,17 @@ class Audience:
         async with self.session.ws_connect(url, max_msg_size=0, timeout=1.0) as ws:
             async for message in ws:
                 if message.type == aiohttp.WSMsgType.TEXT and follower.take(json.loads(message.data)):
-                    return True
-        return False
+                    return
 
     async def visit_sse(self, follower, node):
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(follower.last)}
         async with self.session.get("%s/api/debates/%s/events" % (node.url, follower.debate), headers=headers) as r:
             if r.status != 200:
-                return False
+                return
             buffer = b""
             async for part in r.content.iter_any():
                 *blocks, buffer = (buffer + part).split(b"\n\n")
                 for block in blocks:
                     data = [line[6:] for line in block.split(b"\n") if line.startswith(b"data: ")]
                     if data and follower.take(json.loads(data[0])):
-                        return True
-        return False
+                        return

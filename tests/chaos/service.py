@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Two nodes that form one service (a PostgreSQL, a Redis, a model provider, a receiver of callbacks), everything that
 can happen to them, and the judge of what must hold afterwards."""
+import datetime
 import json
 import os
 import random
@@ -17,6 +18,7 @@ from crash import AGENTS, ARRIVAL_SLACK, COMMIT_SLACK, Node, living, node_config
 from link import Link
 
 LEASE = 3.0
+PATIENCE = 3.0  # from the end of a lease to the takeover on a busy machine
 STALL = 2.0
 # What the nodes share besides the database.
 SECRETS = {"ARAGORA_RECEIPT_SIGNING_KEY": "11" * 32, "ARAGORA_ENCRYPTION_KEY": "22" * 32}
@@ -62,20 +64,23 @@ class Member(Node):
         except requests.RequestException:
             return False
 
+    def mastered(self):
+        """Does its master live?"""
+        try:
+            return bool(living([self.master()]))
+        except (OSError, ValueError):
+            return False
+
     def revive(self):
         """Starts it again when nobody is left who would."""
-        try:
-            alive = living([self.master()])
-        except (OSError, ValueError):
-            alive = []
-        if not alive:
+        if not self.mastered():
             self.kill_all()
             self.start()
 
     def close(self):
         for p in self.family():
             p.send_signal(SIGCONT)
-        if self.process is not None and living([self.master()]) and self.master() != self.process.pid:
+        if self.process is not None and self.mastered() and self.master() != self.process.pid:
             os.kill(self.master(), SIGTERM)
             wait_until(lambda: not self.family(), 60, "end of an upgraded node")
         super().close()
@@ -90,7 +95,7 @@ class Service:
         self.database = postgres.create()
         self.nodes = [Member(folder / ("node%d" % i), provider, postgres, self.database, redis) for i in range(2)]
         self.excuses = []  # (from, to), wall clock: what was in flight then may be asked for again
-        self.accepted, self.acts = {}, Counter()
+        self.accepted, self.acts, self.takeovers = {}, Counter(), {}
 
     def start(self):
         for node in self.nodes:
@@ -131,8 +136,8 @@ class Service:
     def node(self):
         return self.random.choice(self.nodes)
 
-    def excused(self, begin, more=0.3):
-        self.excuses.append((begin, time.time() + more))
+    def excused(self, begin):
+        self.excuses.append((begin, time.time() + 0.3))
 
     def pause(self, longest):
         time.sleep(self.random.random() * longest)
@@ -181,7 +186,7 @@ class Service:
                 os.kill(pid, SIGCONT)
             except ProcessLookupError:
                 pass
-        self.excused(begin, 1)
+        self.excused(begin)
 
     def freeze_worker(self):
         pids = self.node().workers_pids()
@@ -200,14 +205,14 @@ class Service:
         self.pause(2 * LEASE)
         node.to_redis.mend()
         node.to_postgres.mend()
-        self.excused(begin, 1)
+        self.excused(begin)
 
     def break_postgres_link(self):
         node, begin = self.node(), time.time()
         node.to_postgres.break_()
         self.pause(2)
         node.to_postgres.mend()
-        self.excused(begin, 1)
+        self.excused(begin)
 
     def cut_redis_link(self):
         node = self.node()
@@ -225,7 +230,7 @@ class Service:
         self.postgres.stop(self.random.choice((2, 3)))  # INT: fast; QUIT: as a crash
         self.pause(3)
         self.postgres.start()
-        self.excused(begin, 1)
+        self.excused(begin)
 
     def kill_backends(self):
         begin = time.time()
@@ -290,6 +295,7 @@ class Service:
             debate, step, attempt = step_of(r["idempotency_key"])
             asked[debate][step].append((attempt, r))
         assert set(r[0] for r in self.rows("SELECT id FROM debates")) == set(self.accepted), "debates that nobody asked for"
+        self.takeovers = self.read_takeovers()
         figures = Counter(debates=len(self.accepted))
         for debate in self.accepted:
             figures.update(self.judge_debate(debate, asked[debate], followers.get(debate, ())))
@@ -320,19 +326,33 @@ class Service:
         return {"completed": 1, "asked again": again, "events": len(log)}
 
     def judge_calls(self, debate, asked):
-        """No step is paid twice but what was in flight when something happened."""
-        repeated = 0
+        """No step is paid twice but what was in flight when its debate changed hands."""
+        repeated, taken = 0, self.takeovers[debate]
         for step, calls in asked.items():
             attempts = [attempt for attempt, _ in calls]
             assert len(set(attempts)) == len(attempts), "%s %s: attempts %s" % (debate, step, attempts)
             for (_, first), (_, again) in zip(calls, calls[1:]):
                 ended = first.get("end_time") or float("inf")
-                assert any(first["time"] <= late + ARRIVAL_SLACK and early <= again["time"] and ended + COMMIT_SLACK >= early
-                           for early, late in self.excuses), \
-                    "%s %s: asked at %.3f (until %.3f) and again at %.3f; excuses: %s" % (
-                        debate, step, first["time"], ended, again["time"], self.excuses)
+                assert any(first["time"] <= at + ARRIVAL_SLACK and again["time"] >= at and self.lost(ended, at) for at in taken), \
+                    "%s %s: asked at %.3f (until %.3f) and again at %.3f; taken over at %s; excuses: %s" % (
+                        debate, step, first["time"], ended, again["time"], taken, self.excuses)
                 repeated += 1
         return repeated
+
+    def lost(self, ended, at):
+        """May an answer that the provider has finished at `ended` have gone with the owner who lost the debate at `at`?"""
+        return ended + COMMIT_SLACK >= at or any(
+            early <= ended + COMMIT_SLACK and early <= at <= late + LEASE + PATIENCE for early, late in self.excuses)
+
+    def read_takeovers(self):
+        """debate -> when it was resumed by a new owner, wall clock."""
+        found = defaultdict(list)
+        for node in self.nodes:
+            for line in node.log_lines():
+                if line.get("message") == "debate resumed":
+                    at = datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00")).timestamp()
+                    found[line["debate_id"]].append(at)
+        return found
 
     def judge_deliveries(self):
         """One recorded outcome each, and what the receiver has seen twice carries the same id and the same bytes."""
