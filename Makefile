@@ -138,9 +138,9 @@ growth: build/aragorad ## does memory grow over 10 million requests and a millio
 	@bash tests/bench/run.sh growth
 
 .PHONY: chaos
-chaos: ## the long crash suite (kills at random, many times)
+chaos: ## the long crash suites; MINUTES=N of two nodes, SEED=S repeats a run
 	@$(MAKE) --no-print-directory -j$$(nproc) MODE=asan build/asan/aragorad
-	$(PYTHON) -m pytest -q tests/chaos $(ARGS)
+	$(if $(MINUTES),CHAOS_MINUTES=$(MINUTES)) $(if $(SEED),CHAOS_SEED=$(SEED)) $(PYTHON) -m pytest -q -s tests/chaos $(ARGS)
 
 PREFIX ?= /usr/local
 .PHONY: install

@@ -102,8 +102,10 @@ end_to_end integration "end-to-end tests" tests/integration
 # What stores, once more with the data in PostgreSQL; of the deaths at every point one moment.
 ARAGORA_TEST_STORE=postgres end_to_end postgres "end-to-end tests, PostgreSQL" tests/integration/test_{api,deliveries,durability}.py \
 	-k "not (kill_at_point or every_point) or critique"
+echo "Two nodes, two minutes of everything that can happen"
+part chaos $python -m pytest -q -s -o cache_dir="$PWD/$out/pytest-cache" tests/chaos/test_nodes.py
 echo "Fuzzing"
-part fuzz bash tests/fuzz/run.sh "${FUZZ_SECONDS:-10}"
+part fuzz bash tests/fuzz/run.sh "${FUZZ_SECONDS:-5}"
 echo "Lint"
 part lint bash tests/lint.sh
 
