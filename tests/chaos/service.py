@@ -370,6 +370,8 @@ class Service:
 
     def judge_rest(self):
         """No lease, no process, no half-done row stays when the nodes have gone."""
+        workers = lambda: sum(len(node.workers()) for node in self.nodes)  # noqa: E731
+        wait_until(lambda: self.rows("SELECT COUNT(*) FROM processes")[0][0] == workers(), 20 * LEASE, "leases of the dead are gone")
         before = [p for node in self.nodes for p in node.pids()]
         for node in self.nodes:
             os.kill(node.master(), SIGTERM)

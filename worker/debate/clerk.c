@@ -25,7 +25,7 @@
 #define CLERK_CHECKPOINT_US (5 * SEC_US)
 #define CLERK_OWNERS_MAX 256
 #define CLERK_GAP_US (2500 * MS_US) /* between two looks, or a third of the lease: more, and nothing was observed */
-/* Rows of processes that died without work are kept for longer than clocks of nodes differ. */
+/* Rows that no clerk has removed (nodes that are gone with all their processes) go after a day. */
 #define CLERK_FORGET_MS (86400 * 1000)
 
 /* What was last seen of a process on another node. */
@@ -243,6 +243,10 @@ CO_FN static void clerk_bury(struct clerk *c, struct str owner, int64_t beat)
 		(void)clerk_orphan(c, owner, beat);
 }
 
+/*
+ * Who has work, and who has not shown itself for two leases by this node's clock, which may be wrong: that only makes
+ * it worth a look.
+ */
 CO_FN static void clerk_leases(struct clerk *c)
 {
 	struct arena *a = arena_new(0);
@@ -254,9 +258,10 @@ CO_FN static void clerk_leases(struct clerk *c)
 	if (db_query(c->w->db, a,
 		     "SELECT o.owner, p.node_id, p.beat FROM (SELECT owner FROM debates WHERE status = 'running'"
 		     " AND owner <> '' UNION SELECT owner FROM deliveries WHERE state = 'sending'"
-		     " UNION SELECT owner FROM jobs WHERE owner <> '') o"
+		     " UNION SELECT owner FROM jobs WHERE owner <> ''"
+		     " UNION SELECT incarnation FROM processes WHERE seen_at < $1) o"
 		     " LEFT JOIN processes p ON p.incarnation = o.owner",
-		     DB_NO_ARGS, &rows, &err)) {
+		     DB_ARGS(DB_I(clock_wall_ms() - 2 * c->w->conf->debates.lease / MS_US)), &rows, &err)) {
 		clerk_looked(c);
 		s = rows.count > 0 ? clerk_scan(c) : NULL;
 	}
