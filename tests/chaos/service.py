@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import random
+import subprocess
 import time
 from collections import Counter, defaultdict
 from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SIGUSR2
@@ -42,6 +43,9 @@ class Member(Node):
             "log": {"level": "info"},
         }, sections))
         super().__init__(folder, config, env=SECRETS)
+        self.data_dir.mkdir(mode=0o700, exist_ok=True)
+        # A disk of its own that can be filled, where this may be done.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=0700", "none", str(self.data_dir)], capture_output=True)
 
     def start(self, timeout=60):
         self.process = None if self.process is not None and self.process.poll() is not None else self.process
@@ -84,6 +88,8 @@ class Member(Node):
             os.kill(self.master(), SIGTERM)
             wait_until(lambda: not self.family(), 60, "end of an upgraded node")
         super().close()
+        if os.path.ismount(self.data_dir):
+            subprocess.run(["umount", "-l", str(self.data_dir)], check=True)
         self.to_postgres.__exit__()
         self.to_redis.__exit__()
 
