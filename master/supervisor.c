@@ -94,8 +94,8 @@ void generation_use_listeners(struct master *m, struct generation *g)
 
 bool generation_load_tls(struct master *m, struct generation *g, struct error *err)
 {
-	if (m->tls_keys == NULL)
-		m->tls_keys = tls_keys_create();
+	if (m->tls_keys == NULL && !upgrade_take_keys(m))
+		m->tls_keys = tls_keys_create(&m->tls_keys_fd);
 	g->tls = tls_open(g->conf, m->tls_keys, err);
 	return g->tls != NULL;
 }
@@ -393,6 +393,8 @@ static void master_close(struct master *m)
 		close(m->lock_fd);
 	if (m->shm_fd != -1)
 		close(m->shm_fd);
+	if (m->tls_keys_fd != -1)
+		close(m->tls_keys_fd);
 }
 
 int master_run(const struct master_options *o)
@@ -401,7 +403,7 @@ int master_run(const struct master_options *o)
 	int code;
 
 	m->options = o;
-	m->lock_fd = m->shm_fd = m->signal_fd = m->pipe[0] = m->pipe[1] = -1;
+	m->lock_fd = m->shm_fd = m->tls_keys_fd = m->signal_fd = m->pipe[0] = m->pipe[1] = -1;
 	m->started_us = clock_mono_us();
 	slots_init(m);
 	if (master_start(m))
@@ -616,7 +618,9 @@ static void master_tick(void *arg)
 	notify_tick(m);
 	upgrade_tick(m);
 	supervisor_check_deadline(m);
-	tls_keys_rotate(m->tls_keys, clock_mono_us(), m->current->conf->server.tls.ticket_rotation);
+	/* Keys shared with the former master are rotated by that one until it is gone. */
+	if (!m->upgrade.heir || !m->upgrade.shares_keys)
+		tls_keys_rotate(m->tls_keys, clock_mono_us(), m->current->conf->server.tls.ticket_rotation);
 }
 
 /* ---- signals ---- */

@@ -51,6 +51,7 @@ struct master {
 	struct generation *loading;     /* the one that a reload is bringing up, or NULL */
 	struct listeners listeners;
 	struct tls_keys *tls_keys; /* of session tickets, shared by all workers */
+	int tls_keys_fd;           /* of their memory, for a master that is to succeed this one */
 	struct control *control;
 	struct event signal_event;
 	char node_id[40];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Binary upgrade: hands sockets, lock, segment and mailboxes over to a new program, and follows what becomes of it.
- * Descriptors are inherited over exec and named by one variable of the environment, a JSON object. Called by signals
- * and by the start. Ends no worker by itself: who goes, the old or the new, is for the operator to say (QUIT, TERM,
- * WINCH).
+ * Binary upgrade: hands sockets, lock, segment, mailboxes and ticket keys over to a new program, and follows what
+ * becomes of it. Descriptors are inherited over exec and named by one variable of the environment, a JSON object.
+ * Called by signals and by the start. Ends no worker by itself: who goes, the old or the new, is for the operator to
+ * say (QUIT, TERM, WINCH).
  */
 #include "master/upgrade.h"
 
@@ -24,6 +24,7 @@
 #include "master/notify.h"
 #include "master/signals.h"
 #include "master/supervisor.h"
+#include "worker/http/tls.h"
 #include "worker/worker.h"
 
 #define UPGRADE_ENV "ARAGORAD_INHERIT"
@@ -79,6 +80,7 @@ static void upgrade_read(struct master *m, const json_t *doc)
 	u->channel = upgrade_fd(upgrade_int(doc, "channel"));
 	u->lock_fd = upgrade_fd(upgrade_int(doc, "lock"));
 	u->shm_fd = upgrade_fd(upgrade_int(doc, "shm"));
+	u->keys_fd = upgrade_fd(upgrade_int(doc, "ticket_keys"));
 	m->last_generation = generation > 0 ? (unsigned)generation : 0;
 	upgrade_take_listeners(m, json_object_get(doc, "listeners"));
 	upgrade_take_mailboxes(u, json_object_get(doc, "mailboxes"));
@@ -100,11 +102,12 @@ static void upgrade_close_strays(const struct master *m)
 {
 	const struct upgrade *u = &m->upgrade;
 	size_t activated = upgrade_activated(), n = 0;
-	int *keep = xcalloc(3 + u->mailbox_count + m->listeners.n + activated, sizeof(*keep));
+	int *keep = xcalloc(4 + u->mailbox_count + m->listeners.n + activated, sizeof(*keep));
 
 	keep[n++] = u->channel;
 	keep[n++] = u->lock_fd;
 	keep[n++] = u->shm_fd;
+	keep[n++] = u->keys_fd;
 	for (size_t i = 0; i < u->mailbox_count; i++)
 		keep[n++] = u->mailboxes[i];
 	for (size_t i = 0; i < m->listeners.n; i++)
@@ -120,7 +123,7 @@ void upgrade_inherit(struct master *m)
 	const char *text = getenv(UPGRADE_ENV);
 	json_t *doc = text != NULL ? json_loads(text, 0, NULL) : NULL;
 
-	m->upgrade.channel = m->upgrade.lock_fd = m->upgrade.shm_fd = -1;
+	m->upgrade.channel = m->upgrade.lock_fd = m->upgrade.shm_fd = m->upgrade.keys_fd = -1;
 	/* Anybody can set a variable; only our parent can have handed something over. */
 	if (doc != NULL && upgrade_int(doc, "master") == (int)getppid())
 		upgrade_read(m, doc);
@@ -194,6 +197,25 @@ bool upgrade_take_shared(struct master *m)
 	free(u->mailboxes);
 	u->mailboxes = NULL;
 	return true;
+}
+
+bool upgrade_take_keys(struct master *m)
+{
+	struct upgrade *u = &m->upgrade;
+
+	if (u->keys_fd != -1)
+		m->tls_keys = tls_keys_attach(u->keys_fd);
+	u->shares_keys = m->tls_keys != NULL;
+	if (u->shares_keys) {
+		m->tls_keys_fd = u->keys_fd;
+	} else {
+		if (u->heir)
+			log_info("upgrade", "no ticket keys that fit, TLS sessions begin anew");
+		if (u->keys_fd != -1)
+			close(u->keys_fd);
+	}
+	u->keys_fd = -1;
+	return u->shares_keys;
 }
 
 /* ---- what becomes of the peer ---- */
@@ -317,9 +339,10 @@ static char *upgrade_hand_over(const struct master *m, int channel)
 	(void)fcntl(channel, F_SETFD, 0);
 	(void)fcntl(m->lock_fd, F_SETFD, 0);
 	(void)fcntl(m->shm_fd, F_SETFD, 0);
-	doc = json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "master", (int)getppid(), "channel", channel, "lock",
-			m->lock_fd, "shm", m->shm_fd, "generation", (int)m->last_generation, "listeners", listeners,
-			"mailboxes", mailboxes);
+	(void)fcntl(m->tls_keys_fd, F_SETFD, 0);
+	doc = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "master", (int)getppid(), "channel", channel,
+			"lock", m->lock_fd, "shm", m->shm_fd, "ticket_keys", m->tls_keys_fd, "generation",
+			(int)m->last_generation, "listeners", listeners, "mailboxes", mailboxes);
 	text = doc != NULL ? json_dumps(doc, JSON_COMPACT) : NULL;
 	json_decref(doc);
 	return text;
@@ -390,7 +413,7 @@ void upgrade_request(struct master *m)
 		close(ends[0]);
 		return;
 	}
-	m->upgrade = (struct upgrade){.peer = pid, .channel = ends[0], .lock_fd = -1, .shm_fd = -1};
+	m->upgrade = (struct upgrade){.peer = pid, .channel = ends[0], .lock_fd = -1, .shm_fd = -1, .keys_fd = -1};
 	listeners_share(&m->listeners, true);
 	upgrade_watch(m);
 	log_info("upgrade", "a new master starts", KV_I("new", pid), KV_S("program", title_arguments()[0]));
@@ -431,7 +454,9 @@ void upgrade_close(struct master *m)
 		close(u->channel);
 	if (u->lock_fd != -1)
 		close(u->lock_fd);
+	if (u->keys_fd != -1)
+		close(u->keys_fd);
 	upgrade_drop_shared(u);
-	u->channel = u->lock_fd = -1;
+	u->channel = u->lock_fd = u->keys_fd = -1;
 	u->listening = false;
 }

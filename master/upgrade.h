@@ -20,9 +20,10 @@ struct upgrade {
 	int channel;  /* its end is the peer's death; -1 */
 	struct event channel_event;
 	bool listening;
-	bool wanted; /* USR2 came while something else was under way */
+	bool shares_keys; /* of session tickets: they are the former master's */
+	bool wanted;      /* USR2 came while something else was under way */
 	/* What an heir has been handed over; -1 or empty once it has found its place. */
-	int lock_fd, shm_fd;
+	int lock_fd, shm_fd, keys_fd;
 	int *mailboxes; /* pairs */
 	size_t mailbox_count;
 };
@@ -33,6 +34,8 @@ void upgrade_inherit(struct master *m);
 int upgrade_take_lock(struct master *m, const char *path);
 /* Attaches to the segment and mailboxes handed over; false when there are none, or of another layout. */
 bool upgrade_take_shared(struct master *m);
+/* The former master's keys of session tickets; false when there are none, or of another layout. */
+bool upgrade_take_keys(struct master *m);
 /* The loop is there: the peer's end will be noticed. */
 void upgrade_watch(struct master *m);
 /* All our workers serve: tells the former master. */

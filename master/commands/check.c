@@ -10,7 +10,7 @@
 
 static bool check_tls(const struct conf *c)
 {
-	struct tls_keys *keys = tls_keys_create();
+	struct tls_keys *keys = tls_keys_create(NULL);
 	struct error err = ERROR_INIT;
 	struct tls *t = tls_open(c, keys, &err);
 	bool ok = t != NULL;

@@ -349,6 +349,39 @@ def test_binary_upgrade_brings_a_new_certificate_without_a_failed_request(tls_se
     end(new)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_sessions_resume_after_a_binary_upgrade(tls_server, ca, version):
+    """At workers of the new master, while the former one is there, when it is gone, and after a way back."""
+    s = tls_server()
+    context = ca.context(VERSIONS[version])
+    old = s.process.pid
+
+    def begin():
+        with connect(s.tls_port, context) as c:
+            assert ask(c)[0] == 200 and not c.session_reused
+            return c.session
+
+    def resumes(session):
+        with connect(s.tls_port, context, session=session) as c:
+            assert ask(c)[0] == 200
+            return c.session_reused
+    first = begin()
+    # The way back: the new master ends, the former one goes on with the keys.
+    rejected = upgrade(s, old)
+    end(rejected)
+    assert resumes(first)
+    wait_until(lambda: owners(s) == {old}, what="the former master's workers only")
+    new = upgrade(s, old)
+    os.kill(old, SIGWINCH)
+    wait_until(lambda: owners(s) == {new}, what="workers of the new master only", timeout=60)
+    assert resumes(first)
+    beside = begin()
+    end(old)
+    s.process.poll()
+    assert resumes(first) and resumes(beside)
+    end(new)
+
+
 @pytest.mark.parametrize("harm, why", [
     ("missing", "No such file"),
     ("not_pem", "no certificate"),

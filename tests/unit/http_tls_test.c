@@ -101,7 +101,7 @@ static struct secured *secured_new(void)
 	s->h = harness_new(
 	    (const struct conf_override[]){{"server.tls.certificates", list}, {"server.bind", "tls:127.0.0.1:0"}}, 2,
 	    &routes);
-	s->keys = tls_keys_create();
+	s->keys = tls_keys_create(NULL);
 	s->tls = tls_open(s->h->conf, s->keys, &err);
 	if (s->tls == NULL)
 		fail_msg("%s", err.msg);
@@ -400,6 +400,31 @@ static void test_ticket_keys(void **state)
 	secured_free(s);
 }
 
+/* A program that knows another layout must make its own keys, not read these as if they were so laid out. */
+static void test_ticket_keys_attached(void **state)
+{
+	struct secured *s = secured_new();
+	struct tls_keys *other;
+	uint64_t whole, odd;
+	int fd = -1;
+
+	(void)state;
+	tls_keys_free(tls_keys_create(&fd));
+	other = tls_keys_attach(fd);
+	assert_non_null(other);
+	tls_keys_free(other);
+	assert_int_equal(pread(fd, &whole, sizeof(whole), 0), sizeof(whole));
+	odd = whole + 1;
+	assert_int_equal(pwrite(fd, &odd, sizeof(odd), 0), sizeof(odd));
+	assert_null(tls_keys_attach(fd));
+	assert_int_equal(pwrite(fd, &whole, sizeof(whole), 0), sizeof(whole));
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_null(tls_keys_attach(fd));
+	close(fd);
+	assert_null(tls_keys_attach(fd));
+	secured_free(s);
+}
+
 /* Nothing can be said before the handshake: a refused connection ends. */
 static void test_refused_before_the_handshake(void **state)
 {
@@ -449,6 +474,7 @@ int main(void)
 	    cmocka_unit_test(test_closing_alert),
 	    cmocka_unit_test(test_names),
 	    cmocka_unit_test(test_ticket_keys),
+	    cmocka_unit_test(test_ticket_keys_attached),
 	    cmocka_unit_test(test_refused_before_the_handshake),
 	};
 

@@ -16,10 +16,16 @@ struct http_conn;
 struct tls;
 struct tls_keys;
 
-/* Ticket keys in memory that all later children share; left out of core dumps. Dies when it cannot. */
-struct tls_keys *tls_keys_create(void);
+/*
+ * Ticket keys in memory that all later children share; left out of core dumps. Dies when it cannot. `fd`, if not NULL,
+ * becomes the caller's descriptor of that memory, for a program that is to attach to it.
+ */
+struct tls_keys *tls_keys_create(int *fd);
+/* Maps the keys of another program; NULL if they are not laid out as ours are. The descriptor stays the caller's. */
+struct tls_keys *tls_keys_attach(int fd) MUST_CHECK;
+/* Lets go of them; who else has them mapped keeps them. */
 void tls_keys_free(struct tls_keys *k);
-/* By the master only: a new key when the newest is older than `interval`. */
+/* By one master only, of all that share them: a new key when the newest is older than `interval`. */
 void tls_keys_rotate(struct tls_keys *k, int64_t now, int64_t interval);
 /* Lets tickets of the context be made and read with these keys. */
 void tls_keys_use(const struct tls_keys *k, SSL_CTX *ctx);

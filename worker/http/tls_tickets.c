@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Keys of session tickets: made and rotated by the master in memory that it shares with all workers, so that a session
- * begun at one worker is resumed at any other. Two copies and an index: a reader never waits and never sees half a set.
+ * begun at one worker is resumed at any other, also at those of a master that succeeds this one. Two copies and an
+ * index: a reader never waits and never sees half a set.
  */
 #include <errno.h>
 #include <openssl/core_names.h>
@@ -13,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "worker/http/tls.h"
 
@@ -27,6 +30,7 @@ struct ticket_set {
 };
 
 struct tls_keys {
+	uint64_t layout; /* see tickets_layout */
 	_Atomic unsigned current;
 	struct ticket_set set[2];
 	int64_t rotated; /* the master's own */
@@ -44,25 +48,64 @@ static void ticket_key_make(struct ticket_key *k)
 		tickets_die("no random bytes");
 }
 
-struct tls_keys *tls_keys_create(void)
+/* Two programs agree about the memory only if this number is the same in both: sizes and offsets, a byte or two each.
+ */
+static uint64_t tickets_layout(void)
 {
-	struct tls_keys *k = mmap(NULL, sizeof(*k), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return (uint64_t)TLS_TICKET_KEYS << 56 | (uint64_t)sizeof(struct ticket_key) << 40 |
+	       (uint64_t)offsetof(struct ticket_key, mac) << 32 | (uint64_t)offsetof(struct tls_keys, set) << 16 |
+	       (uint64_t)offsetof(struct tls_keys, rotated);
+}
+
+static struct tls_keys *tickets_map(int fd)
+{
+	struct tls_keys *k = mmap(NULL, sizeof(*k), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	if (k == MAP_FAILED)
-		tickets_die(strerror(errno));
+		return NULL;
 	/* Whoever reads a core dump must not be able to read recorded traffic with it. */
 	(void)madvise(k, sizeof(*k), MADV_DONTDUMP);
+	return k;
+}
+
+struct tls_keys *tls_keys_create(int *fd)
+{
+	int memory = memfd_create("aragora-tickets", MFD_CLOEXEC);
+	struct tls_keys *k = NULL;
+
+	if (memory != -1 && ftruncate(memory, (off_t)sizeof(*k)) == 0)
+		k = tickets_map(memory);
+	if (k == NULL)
+		tickets_die(strerror(errno));
+	k->layout = tickets_layout();
 	for (size_t i = 0; i < TLS_TICKET_KEYS; i++)
 		ticket_key_make(&k->set[0].key[i]);
+	if (fd != NULL)
+		*fd = memory;
+	else
+		close(memory);
 	return k;
+}
+
+struct tls_keys *tls_keys_attach(int fd)
+{
+	struct stat st;
+	struct tls_keys *k;
+
+	if (fstat(fd, &st) == -1 || st.st_size != (off_t)sizeof(*k))
+		return NULL;
+	k = tickets_map(fd);
+	if (k == NULL || k->layout == tickets_layout())
+		return k;
+	tls_keys_free(k);
+	return NULL;
 }
 
 void tls_keys_free(struct tls_keys *k)
 {
-	if (k == NULL)
-		return;
-	explicit_bzero(k, sizeof(*k));
-	munmap(k, sizeof(*k));
+	/* Not wiped: another master may go on with them. The kernel clears the memory when nobody has it any more. */
+	if (k != NULL)
+		munmap(k, sizeof(*k));
 }
 
 void tls_keys_rotate(struct tls_keys *k, int64_t now, int64_t interval)
