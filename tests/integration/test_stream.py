@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import time
 from collections import Counter
 from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP
@@ -606,8 +607,9 @@ def test_long_texts_arrive_at_once_and_whole(make_server, provider):  # noqa: F8
     them. Token streams have no hole; those whose text is short come whole after many long ones.
     """
     for n, model in enumerate(MODELS):
-        provider.script(phase="propose", model=model, text=long_text(n))
-    provider.script(phase="critique", first_delay=2.0)
+        provider.script(phase="revise", model=model, text=long_text(n))
+    provider.script(phase="critique", first_delay=2.0)  # until all sockets are there
+    provider.script(phase="vote", first_delay=2.0)
     s, came = wordy(make_server, provider, 3, token_merge="300ms"), {}
 
     async def watch(k, i):
@@ -919,8 +921,8 @@ def test_message_rate(tight):
 
 def test_messages_are_counted_once(tight):
     def counted():
-        text = tight.get("/metrics").text
-        return {way: float(next(x for x in text.splitlines() if 'direction="%s"' % way in x).split()[1]) for way in ("in", "out")}
+        found = re.findall(r'^aragora_websocket_messages_total\{direction="(in|out)"\} (\S+)$', tight.get("/metrics").text, re.M)
+        return {way: float(n) for way, n in found}
 
     async def main():
         async with socket(tight) as k:
