@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What durability costs: 1,000 debates at once whose agents think for two seconds, the log read by a late subscriber, and
-the time from the death of a worker to the next step of its debates.
+"""What durability costs: 1,000 debates at once whose agents think for two seconds, and the log read by a late subscriber.
 
 The peer of the first is arithmetic (the thinking alone), of the second SQLite itself that reads the same rows.
 """
@@ -8,27 +7,18 @@ import asyncio
 import concurrent.futures
 import http.client
 import json
-import os
-import signal
-import socket
 import sqlite3
 import statistics
-import sys
 import time
 
 import websockets
 
-from bench import Server, family
+from bench import Server, row
 
 THINK_MS = 2000
 PHASES = 7  # of two rounds one after another: drafts, twice critiques and revisions, votes, conclusion
 EVENTS = 100_000
-DEATHS = 40
 BODY = {"task": "Should we move the billing system to a new database?", "rounds": 2, "agents": ["demo", "demo", "demo"]}
-
-
-def database(server):
-    return sqlite3.connect("file:%s/data/aragora.db?mode=ro" % server.folder, uri=True, timeout=20)
 
 
 def create(server, count):
@@ -42,13 +32,13 @@ def create(server, count):
 
 
 def wait_ended(server):
-    db = database(server)
+    db = sqlite3.connect("file:%s/data/aragora.db?mode=ro" % server.folder, uri=True, timeout=20)
     while db.execute("SELECT count(*) FROM debates WHERE status IN ('queued', 'running')").fetchone()[0]:
         time.sleep(0.2)
     return db
 
 
-def thousand(count):
+def thousand(count=1000):
     server = Server(4, "debates: {max_concurrent: 1024, max_queued: 5000}\nproviders: {demo: {delay_ms: %d}}" % THINK_MS)
     try:
         idle, cpu, start = server.memory_kb("VmRSS"), server.cpu(), time.monotonic()
@@ -63,13 +53,13 @@ def thousand(count):
     finally:
         server.stop()
     ideal = PHASES * THINK_MS / 1e3
-    print("%d debates at once, 3 demo agents, 2 rounds, %g s of thought, 4 workers: %.1f s wall (%.1f s to create them)"
-          % (count, THINK_MS / 1e3, wall, created))
-    print("  %d completed, median %.1f s, longest %.1f s; the thinking alone is %.1f s: %.2f x (goal 1.15)"
-          % (len(took), statistics.median(took), max(took), ideal, wall / ideal))
-    print("  %.1f ms CPU a debate with its storage (goal 10), %.2f ms a step, %.0f ms latency a step; %.2f MB a debate (goal 1)"
-          % (1e3 * used / count, 1e3 * used / steps, 1e3 * (statistics.median(took) - ideal) / PHASES,
-             (peak - idle) / 1024 / count))
+    row("%d debates at once, 3 demo agents, 2 rounds, %g s of thought, 4 workers: wall" % (count, THINK_MS / 1e3),
+        "%.1f s" % wall, "thinking alone %.1f s" % ideal, "%.2f" % (wall / ideal), "1.15")
+    row("  %d completed; median, longest of them" % len(took), "%.1f; %.1f s" % (statistics.median(took), max(took)))
+    row("  CPU a debate with its storage", "%.1f ms" % (1e3 * used / count), goal="10 ms")
+    row("  latency added to a step, CPU a step", "%.0f; %.2f ms" % (1e3 * (statistics.median(took) - ideal) / PHASES,
+                                                                1e3 * used / steps))
+    row("  memory a debate (peak)", "%.2f MB" % ((peak - idle) / 1024 / count), goal="1 MB")
 
 
 def late_subscriber():
@@ -96,8 +86,8 @@ def late_subscriber():
         cpu = server.cpu() - cpu
     finally:
         server.stop()
-    print("%d events (%.0f MB) to a late subscriber: %.2f s, %.0f events/s, %.1f us CPU an event (SQLite alone reads them in %.2f s)"
-          % (EVENTS, size / 1e6, took, EVENTS / took, 1e6 * cpu / EVENTS, alone))
+    row("%d events (%.0f MB) to a late subscriber" % (EVENTS, size / 1e6), "%.2f s" % took, "SQLite reads them in %.2f s" % alone)
+    row("  CPU an event", "%.1f us" % (1e6 * cpu / EVENTS))
 
 
 async def replay(server, debate):
@@ -111,59 +101,3 @@ async def replay(server, debate):
                     raise SystemExit("seq %d after %d" % (event["seq"], seen))
                 seen += 1
     return time.monotonic() - start
-
-
-def takeover():
-    server = Server(3, "debates: {max_concurrent: 50}\nproviders: {demo: {delay_ms: 100}}")
-    found = []
-    try:
-        db = database(server)
-        while len(found) < DEATHS:
-            create(server, 6)
-            time.sleep(0.3)
-            victim = max(family(server.process.pid)[1:], key=lambda pid: len(owned(db, pid, server)))
-            mine = owned(db, victim, server)
-            if not mine:
-                continue
-            died = time.time() * 1e3
-            os.kill(victim, signal.SIGKILL)
-            deadline = time.monotonic() + 10
-            while mine and time.monotonic() < deadline:
-                for debate in list(mine):
-                    row = db.execute("SELECT min(s.started_at) FROM debate_steps s JOIN debates d ON d.id = s.debate_id"
-                                     " WHERE d.id = ? AND d.epoch > ? AND s.started_at > ?", (debate, mine[debate], died)).fetchone()
-                    if row[0] is not None:
-                        found.append(row[0] - died)
-                        del mine[debate]
-                    elif db.execute("SELECT status FROM debates WHERE id = ?", (debate,)).fetchone()[0] == "completed":
-                        del mine[debate]
-                time.sleep(0.01)
-            wait_ended(server).close()
-    finally:
-        server.stop()
-    found.sort()
-    print("kill -9 of a worker to the next step of its debate on the same node, %d debates: p50 %.0f ms, p99 %.0f ms (goal 250)"
-          % (len(found), statistics.median(found), found[int(0.99 * (len(found) - 1))]))
-
-
-def owned(db, pid, server):
-    """Debates that the worker runs: id -> epoch."""
-    slot = next((w["slot"] for w in status(server) if w["pid"] == pid), -1)
-    return dict(db.execute("SELECT d.id, d.epoch FROM debates d JOIN processes p ON p.incarnation = d.owner"
-                           " WHERE d.status = 'running' AND p.slot = ?", (slot,)))
-
-
-def status(server):
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(server.folder + "/data/control.sock")
-        s.sendall(b"status\n")
-        text = b""
-        while part := s.recv(65536):
-            text += part
-    return json.loads(text)["workers"]
-
-
-if __name__ == "__main__":
-    thousand(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
-    late_subscriber()
-    takeover()

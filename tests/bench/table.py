@@ -6,6 +6,7 @@ import traceback
 
 import bench
 import debates_bench
+import durable_bench
 import growth_bench
 import h2_bench
 import http_bench
@@ -18,7 +19,8 @@ import ws_bench
 ALL = {"requests": http_bench.requests, "static": http_bench.static_files, "http2": h2_bench.http2, "tls": tls_bench.tls, "broadcast": ws_bench.broadcast, "across": ws_bench.across,
        "nodes": nodes_bench.broadcast, "takeover": nodes_bench.takeover,
        "sockets": ws_bench.idle, "idle": http_bench.idle, "routes": http_bench.routes, "start": http_bench.start,
-       "reload": reload_bench.storm, "debates": debates_bench.main, "stores": store_bench.main}
+       "reload": reload_bench.storm, "debates": debates_bench.main,
+       "thousand": durable_bench.thousand, "late": durable_bench.late_subscriber, "stores": store_bench.main}
 LONG = {"growth": growth_bench.growth}
 
 
