@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Readers that stop reading: they lose what is ephemeral, then lag, then are closed with 4008 and resume without a gap;
-others notice nothing. Every step is awaited in what the server shows of it, never timed."""
+"""Readers that stop reading: they lose what is ephemeral, then lag, then are closed (WebSockets with 4008) and resume
+without a gap; others notice nothing. Every step is awaited in what the server shows of it, never timed."""
 import json
 import random
+import socket
+from http.client import HTTPResponse
 
 from conftest import wait_until
 from provider import provider  # noqa: F401  (a fixture)
@@ -12,9 +14,9 @@ from talk import TOKENS, create, log, wait_end
 AGENTS, MODELS = ["gpt", "claude", "ollama"], ["m1", "m2", "m4"]
 
 
-def long_text(seed):
-    words = random.Random(seed)
-    return "POSITION: Number %d.\n\n" % seed + " ".join("%x" % words.getrandbits(40) for _ in range(5000))
+def long_text(seed, words=5000):
+    source = random.Random(seed)
+    return "POSITION: Number %d.\n\n" % seed + " ".join("%x" % source.getrandbits(40) for _ in range(words))
 
 
 def serve(make_server, provider, lag_timeout):  # noqa: F811
@@ -114,3 +116,59 @@ def test_reader_that_never_comes_back_is_closed_and_resumes(make_server, provide
         follow(again, last, seen)
         rest, code = read(again, lambda f: f["type"] == "replay_end")
         assert [f["seq"] for f in events_of(rest, last)] == [e["seq"] for e in log(s, last) if e["seq"] > seen]
+
+
+class Stream:
+    """A stream of server-sent events of which nothing is read before frames() is called."""
+
+    def __init__(self, s, debate, after=0, rcvbuf=4096):
+        self.s = socket.socket()
+        self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        self.s.settimeout(60)
+        self.s.connect(("127.0.0.1", s.port))
+        self.s.sendall(("GET /api/debates/%s/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+                        "Last-Event-ID: %d\r\n\r\n" % (debate, after)).encode())
+
+    def frames(self):
+        """To the end of the answer, which must be a whole one (else http.client raises)."""
+        with self.s, HTTPResponse(self.s) as r:
+            r.begin()
+            assert r.status == 200
+            return [json.loads(line[6:]) for line in r.read().decode().splitlines() if line.startswith("data: ")]
+
+
+def long_debate(s, provider):  # noqa: F811
+    """One whose log is far more than all buffers between two processes."""
+    provider.script(text=long_text(9, 20000), first_delay=0.1)
+    return create(s, "Longer?", 3, agents=AGENTS)
+
+
+def test_slow_event_stream_loses_tokens_only_and_catches_up(make_server, provider):  # noqa: F811
+    s = serve(make_server, provider, "300s")
+    live = long_debate(s, provider)
+    slow = Stream(s, live)
+    # Who reads gets all of it, to the end, while the other one reads nothing.
+    fast = Stream(s, live, rcvbuf=1 << 20).frames()
+    events = log(s, live)
+    assert fast[-1]["type"] == "debate_end" and events_of(fast, live) == events
+    assert stats(s)["dropped"] > 0, "no token was dropped for the slow one"
+    frames = slow.frames()
+    assert events_of(frames, live) == events
+    tokens = [sum(f["type"] in TOKENS for f in side) for side in (frames, fast)]
+    assert tokens[0] < tokens[1], tokens
+    assert "lagged for too long" not in s.run_log()
+
+
+def test_event_stream_that_never_comes_back_is_ended_and_resumes(make_server, provider):  # noqa: F811
+    s = serve(make_server, provider, "1s")
+    live = long_debate(s, provider)
+    slow = Stream(s, live)
+    fast = Stream(s, live, rcvbuf=1 << 20).frames()
+    events = log(s, live)
+    assert events_of(fast, live) == events
+    s.wait_log("event stream that lagged for too long")
+    # It is ended in order behind what was queued, without the debate's end; the rest comes to who resumes.
+    seen = events_of(slow.frames(), live)
+    assert seen and seen == events[:len(seen)] and len(seen) < len(events)
+    assert events_of(Stream(s, live, seen[-1]["seq"]).frames(), live) == events[len(seen):]
+    assert s.run_log().count("lagged for too long") == 1

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "common/metrics.h"
 #include "worker/debate/debate.h"
 #include "worker/stream/topic.h"
@@ -88,6 +89,21 @@ static void sse_failed(void *arg)
 	http_stream_end(e->out); /* EventSource comes back with Last-Event-ID */
 }
 
+/* What it has not read yet is still sent, then it can resume from the log. */
+static void sse_lagged(void *arg)
+{
+	struct sse *e = arg;
+
+	if (e->ended)
+		return;
+	e->ended = true;
+	loop_timer_stop(&e->alive);
+	log_warn("stream", "an event stream that lagged for too long is ended",
+		 KV_STR("debate", follower_debate(e->follower)), KV_I("last_seq", follower_cursor(e->follower)),
+		 KV_I("queued", http_stream_queued(e->out)));
+	http_stream_end(e->out);
+}
+
 static bool sse_roomy(void *arg)
 {
 	const struct sse *e = arg;
@@ -95,7 +111,7 @@ static bool sse_roomy(void *arg)
 	return (int64_t)http_stream_queued(e->out) <= e->w->conf->websocket.queue_bytes / 4;
 }
 
-static const struct follower_ops sse_follower_ops = {sse_send, sse_caught_up, sse_failed, sse_failed, sse_roomy, NULL};
+static const struct follower_ops sse_follower_ops = {sse_send, sse_caught_up, sse_failed, sse_lagged, sse_roomy, NULL};
 
 static void sse_on_drain(void *arg)
 {
