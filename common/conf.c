@@ -111,7 +111,8 @@ static void conf_defaults_production(struct conf_loader *l)
 }
 
 /* Reads all of a file of bounded size; false with errno set. */
-static bool conf_slurp(const char *path, struct buf *text)
+/* *exposed: everybody on this machine can read it. */
+static bool conf_slurp(const char *path, struct buf *text, bool *exposed)
 {
 	struct stat st;
 	ssize_t n = -1;
@@ -122,6 +123,7 @@ static bool conf_slurp(const char *path, struct buf *text)
 	if (fd == -1)
 		return false;
 	if (fstat(fd, &st) == 0) {
+		*exposed = S_ISREG(st.st_mode) && (st.st_mode & S_IROTH) != 0;
 		while ((room = buf_reserve(text, 4096)) != NULL && (n = read(fd, room, 4096)) > 0)
 			buf_commit(text, (size_t)n);
 		if (room == NULL) {
@@ -142,7 +144,7 @@ static void conf_file(struct conf_loader *l)
 
 	if (l->path[0] == '\0')
 		return;
-	if (conf_slurp(l->path, &text))
+	if (conf_slurp(l->path, &text, &l->exposed))
 		conf_yaml(l, buf_str(&text));
 	else
 		conf_complain(l, &at, STR_NONE, "cannot be read: %s", strerror(errno));

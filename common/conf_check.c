@@ -222,6 +222,41 @@ static void conf_check_production(struct conf_loader *l)
 		conf_wrong(l, "cors.allowed_origins", "\"*\" is not allowed in production; name the origins");
 }
 
+/* An address is a secret only if a password stands in it. */
+static bool conf_is_secret(struct conf *c, const struct conf_key *k)
+{
+	struct str s = str_of(*conf_text_at(c, k));
+	ptrdiff_t host = str_chr(s, '@'), scheme = str_find(s, STR("://"));
+
+	if (s.n == 0 || scheme < 0)
+		return s.n > 0 &&
+		       (k != &conf_table[conf_find(STR("storage.dsn"))] || str_ifind(s, STR("password")) >= 0);
+	return (host > scheme && str_chr(str_sub(s, (size_t)scheme + 3, (size_t)host), ':') >= 0) ||
+	       str_ifind(s, STR("password=")) >= 0;
+}
+
+static void conf_check_exposed(struct conf_loader *l)
+{
+	const struct conf_origin at = {.source = CONF_FROM_DEFAULT};
+	struct buf names = BUF_INIT;
+	size_t i;
+
+	if (!l->exposed || conf_secret_mount(l->path))
+		return;
+	for (i = 0; i < conf_table_size; i++) {
+		if ((conf_table[i].flags & CONF_SECRET) == 0 || l->origin[i].source != CONF_FROM_FILE || l->failed[i] ||
+		    !conf_is_secret(l->c, &conf_table[i]))
+			continue;
+		buf_printf(&names, "%s%s", names.n > 0 ? ", " : "", conf_table[i].name);
+	}
+	if (names.n > 0)
+		conf_warn(l, &at, STR_NONE,
+			  "can be read by everybody on this machine and holds %.*s: chmod 640 it, or set them by"
+			  " the environment",
+			  STR_ARG(buf_str(&names)));
+	buf_free(&names);
+}
+
 void conf_check(struct conf_loader *l)
 {
 	const struct conf *c = l->c;
@@ -233,6 +268,7 @@ void conf_check(struct conf_loader *l)
 	conf_check_tls(l);
 	conf_check_stall(l);
 	conf_check_numbers(l);
+	conf_check_exposed(l);
 	if (c->server.env == CONF_PRODUCTION)
 		conf_check_production(l);
 	else if (c->auth.required == AUTO_ON && c->auth.api_token[0] == '\0' && c->auth.jwt_secret[0] == '\0')

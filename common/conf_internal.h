@@ -79,6 +79,7 @@ struct conf_loader {
 	const char *path; /* "" if there is no file */
 	struct buf *report;
 	unsigned errors;
+	bool exposed;               /* everybody on this machine can read the file */
 	bool failed[CONF_KEYS_MAX]; /* a mistake is already reported: no further checks */
 	struct conf_origin origin[CONF_KEYS_MAX];
 };
@@ -127,6 +128,8 @@ void conf_yaml(struct conf_loader *l, struct str text);
 /* conf_env.c: first the plain variables, and when defaults are settled those that change a part of a value. */
 void conf_env_plain(struct conf_loader *l);
 void conf_env_rules(struct conf_loader *l);
+/* Container secret mounts are readable by all by design. */
+bool conf_secret_mount(const char *path);
 /* conf_check.c: what belongs together. */
 void conf_check(struct conf_loader *l);
 /* conf_form.c: forms of list elements and strings. */

@@ -201,13 +201,23 @@ bool args_parse(const struct command *c, struct args *target, int argc, char **a
 	return true;
 }
 
-struct conf *args_conf(const struct args *a)
+static struct conf *args_load(const struct args *a, bool warnings)
 {
 	struct buf report = BUF_INIT;
 	struct conf *c = conf_load(a->conf_path, true, NULL, 0, &report);
 
-	if (c == NULL)
+	if (c == NULL || warnings)
 		fprintf(stderr, "%.*s", STR_ARG(buf_str(&report)));
 	buf_free(&report);
 	return c;
+}
+
+struct conf *args_conf(const struct args *a)
+{
+	return args_load(a, false);
+}
+
+struct conf *args_conf_warned(const struct args *a)
+{
+	return args_load(a, true);
 }

@@ -67,5 +67,7 @@ bool args_parse(const struct command *c, struct args *target, int argc, char **a
 void args_help(const struct arg *rows, struct buf *out);
 /* The configuration of args.conf_path; NULL after the report on standard error: exit with EXIT_CONFIG. */
 struct conf *args_conf(const struct args *a) MUST_CHECK;
+/* The same, with warnings on standard error. */
+struct conf *args_conf_warned(const struct args *a) MUST_CHECK;
 
 #endif

@@ -167,8 +167,7 @@ struct conf *options_load(struct options *o)
 
 	options_complete(o);
 	c = conf_load(o->conf_path, true, o->overrides, o->override_count, &report);
-	if (c == NULL)
-		fprintf(stderr, "%.*s", STR_ARG(buf_str(&report)));
+	fprintf(stderr, "%.*s", STR_ARG(buf_str(&report))); /* mistakes, or warnings */
 	buf_free(&report);
 	return c;
 }

@@ -13,22 +13,11 @@
 
 #define RELOAD_DRAINING_MAX 2 /* generations that may drain at leisure at the same time */
 
-/* Several lines of a report, each as a log line. */
-static void reload_log_report(const char *what, const struct buf *report)
-{
-	struct str rest = buf_str(report), line;
-
-	while (str_split(&rest, '\n', &line)) {
-		if (line.n > 0)
-			log_error("reload", what, KV_STR("why", line));
-	}
-}
-
 /* The new configuration if it may replace the current one; says in the log why not. */
 static struct conf *reload_read(const struct master *m)
 {
 	const struct master_options *o = m->options;
-	struct buf report = BUF_INIT;
+	struct buf report = BUF_INIT, fixed = BUF_INIT;
 	/*
 	 * The environment of this process is that of its start, nobody can change it: applying it again keeps what it
 	 * set, where leaving it out would silently take those values back.
@@ -36,13 +25,16 @@ static struct conf *reload_read(const struct master *m)
 	struct conf *c = conf_load(o->conf_path, true, o->overrides, o->override_count, &report);
 
 	if (c == NULL) {
-		reload_log_report("the new configuration is not valid, nothing is changed", &report);
-	} else if (!conf_reloadable(m->current->conf, c, &report)) {
-		reload_log_report("a reload cannot change this key, nothing is changed", &report);
+		supervisor_log_report(LOG_ERROR, "the new configuration is not valid, nothing is changed", &report);
+	} else if (!conf_reloadable(m->current->conf, c, &fixed)) {
+		supervisor_log_report(LOG_ERROR, "a reload cannot change this key, nothing is changed", &fixed);
 		conf_unref(c);
 		c = NULL;
+	} else {
+		supervisor_log_report(LOG_WARNING, "configuration", &report);
 	}
 	buf_free(&report);
+	buf_free(&fixed);
 	return c;
 }
 

@@ -121,6 +121,16 @@ void generation_collect(struct master *m)
 	}
 }
 
+void supervisor_log_report(enum log_level level, const char *what, const struct buf *report)
+{
+	struct str rest = buf_str(report), line;
+
+	while (str_split(&rest, '\n', &line)) {
+		if (line.n > 0)
+			LOG_AT(level, "master", what, KV_STR("why", line));
+	}
+}
+
 /* ---- the start, step by step; what a step has made is undone by master_close ---- */
 
 static bool start_configuration(struct master *m, struct error *err)
@@ -135,7 +145,7 @@ static bool start_configuration(struct master *m, struct error *err)
 		buf_free(&report);
 		return error_set(err, ERR_INVALID_VALUE, "the configuration is not valid");
 	}
-	buf_free(&report);
+	m->warnings = report;
 	m->current = generation_new(m, c);
 	m->wanted = conf_workers(c);
 	if (m->wanted > (unsigned)c->server.max_slots) {
@@ -164,6 +174,8 @@ static bool start_logs(struct master *m, struct error *err)
 		return false;
 	supervisor_use_logs(m);
 	supervisor_show_title(m);
+	supervisor_log_report(LOG_WARNING, "configuration", &m->warnings);
+	buf_free(&m->warnings);
 	return true;
 }
 

@@ -9,6 +9,7 @@
 
 #include "common/bus.h"
 #include "common/conf.h"
+#include "common/log.h"
 #include "common/loop.h"
 #include "common/shm.h"
 #include "master/files.h"
@@ -59,6 +60,7 @@ struct master {
 	int lock_fd;
 	int pipe[2];                  /* workers watch [0]; its end tells them that the master is dead */
 	int shm_fd;                   /* of the segment, for a master that is to succeed this one */
+	struct buf warnings;          /* about the configuration, until there is a log */
 	struct privileges privileges; /* of workers and in the data folder */
 	char *pidfile;                /* as written; NULL: none */
 	struct upgrade upgrade;
@@ -84,6 +86,8 @@ void supervisor_stop(struct master *m, enum stop how);
 void supervisor_add_workers(struct master *m, int n);
 /* The log of the master goes where the current generation says. */
 void supervisor_use_logs(const struct master *m);
+/* Each line of a report about the configuration as a line of the log. */
+void supervisor_log_report(enum log_level level, const char *what, const struct buf *report);
 /* What ps shows of the master. */
 void supervisor_show_title(const struct master *m);
 /* USR1: log files are opened again, by the master and by each worker. */

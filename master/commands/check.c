@@ -58,8 +58,9 @@ static int check_run(int argc, char **argv)
 	struct args a = {0};
 	int code;
 
-	return args_parse(&command_check, &a, argc, argv, &code) ? commands_check(args_conf(&a), a.conf_path, false)
-								 : code;
+	if (!args_parse(&command_check, &a, argc, argv, &code))
+		return code;
+	return commands_check(args_conf_warned(&a), a.conf_path, false);
 }
 
 static const struct arg check_args[] = {ARG_CONF, ARG_HELP, ARG_END};

@@ -301,6 +301,23 @@ def test_death_of_a_serving_worker_does_not_stop_the_start(make_server, tmp_path
     s.wait_workers(2)
 
 
+def test_secrets_that_everybody_can_read_are_told(make_server):
+    """Secrets in a file that all may read: a warning by -t and by the start; an address without password is no secret."""
+    secrets = {"auth": {"api_token": "a token of sixteen and more"}, "redis": {"url": ""}, "smtp": {"url": "smtp://mail:25"}}
+    s = make_server(secrets, start=False)
+    s.conf_path.chmod(0o644)
+    told = "can be read by everybody on this machine and holds auth.api_token: chmod 640 it"
+    check = s.command("-t", "-c", s.conf_path)
+    assert check.returncode == 0 and told in check.stderr, check
+    s.start()
+    s.wait_log(told)
+    s.conf_path.chmod(0o640)
+    assert s.command("-t", "-c", s.conf_path).stderr == ""
+    s.signal(signal.SIGHUP)
+    s.wait_log("reload complete|old workers retire|reloaded")
+    assert s.log().count(told) == 1
+
+
 # ---- workers that die or hang ----
 
 def test_locks_without_a_name_are_cleared_away(make_server):
