@@ -58,15 +58,16 @@ counts() {
 	EOF
 }
 
-# end_to_end NAME TITLE WHAT...: pytest, counted by its own report. Machines that stall for a second fail tests that wait
-# for one: what failed is tried once more, by itself, and named when only the second try passed.
+# end_to_end NAME TITLE WHAT...: pytest, counted by its own report, some files at a time, for tests wait more than they
+# compute. Machines that stall for a second fail tests that wait for one: what failed is tried once more, one test after
+# another, and named when only the second try passed.
 end_to_end() {
 	local name=$1 title=$2 start=$SECONDS tests=0 bad=1 again
 	local log=$out/$name.log
 	local pytest=("$python" -m pytest -q -o "cache_dir=$PWD/$out/$name-cache" "${@:3}")
 	rm -f "$out/$name".xml "$out/$name"-again.xml
 	rm -rf "$out/$name-cache"
-	"${pytest[@]}" --junitxml="$out/$name.xml" >"$log" 2>&1
+	"${pytest[@]}" -n "${TEST_PROCESSES:-3}" --dist loadfile --junitxml="$out/$name.xml" >"$log" 2>&1
 	[ ! -s "$out/$name.xml" ] || read -r tests bad < <(counts "$out/$name.xml")
 	if [ "$tests" -gt 0 ] && [ "$bad" -gt 0 ] && [ "$bad" -lt 10 ]; then
 		grep -E '^(FAILED|ERROR) ' "$log" | sed 's/^/        first try: /'

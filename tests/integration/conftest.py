@@ -51,12 +51,14 @@ def binary():
 
 
 _given = set()
+# Processes that test at the same time take ports of their own.
+_first_port = 20000 + 1500 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw7")[2:]) % 8)
 
 
 def free_port():
     """A port below the range from which the kernel takes outgoing ones, given out once in this run."""
     for _ in range(1000):
-        port = random.randint(20000, 32000)
+        port = random.randint(_first_port, _first_port + 1499)
         if port in _given:
             continue
         with socket.socket() as s:
