@@ -321,6 +321,11 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "server(config, env=None, args=()): configuration of the `server` fixture")
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Bytes are numbered, not shown: many are random masks, and processes that test together must name tests alike."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def postgres():
     """A PostgreSQL cluster for all tests of this run."""
