@@ -256,6 +256,8 @@ static bool restore_swap(const char *fresh, const char *current, struct buf *asi
 			return false;
 		if (link(current, aside->p) != 0)
 			return backup_fail(aside->p, err);
+		if (!backup_sync_parent(aside->p, err)) /* else a power cut could leave the new file alone */
+			return false;
 		FAULT("restore.set_aside");
 	} else {
 		buf_clear(aside);
