@@ -10,7 +10,7 @@ import uuid
 import pytest
 import requests
 
-from conftest import Server, wait_until
+from conftest import Server, on_postgres, wait_until
 from talk import DONE, TASK, create, debate, log, status, together, wait_end, wait_status
 
 ORIGIN = "http://localhost:3000"
@@ -112,7 +112,8 @@ def test_readiness(api, path):
 
 def test_health_has_the_fields_of_all_clients(api):
     h = api.get("/api/health").json()
-    assert h["status"] == "healthy" and h["database"] == "connected" and h["db_mode"] == "sqlite"
+    assert h["status"] == "healthy" and h["database"] == "connected"
+    assert h["db_mode"] == ("postgres" if on_postgres() else "sqlite")
     assert re.fullmatch(r"\d+\.\d+\.\d+", h["version"])
     assert isinstance(h["uptime"], int) and h["uptime_seconds"] >= h["uptime"] >= 0
     assert isinstance(h["agents_available"], int) and h["agents_available"] >= 2
