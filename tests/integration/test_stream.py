@@ -1049,7 +1049,7 @@ def test_many_events_to_many_sockets(live):
 # ---- restart ----
 
 def test_reload_sends_readers_back_and_they_miss_nothing(make_server):
-    s = make_server({"server": {"workers": 2, "graceful_timeout": "20s"}, "providers": {"demo": {"delay_ms": 500}},
+    s = make_server({"server": {"workers": 2, "graceful_timeout": "20s"}, "providers": {"demo": {"delay_ms": 2000}},
                      "debates": {"agent_timeout": "20s"}})
 
     async def follow(i, port):

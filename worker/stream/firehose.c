@@ -28,19 +28,18 @@ void topic_firehose(struct topic *t, const struct frame *frame)
 			h->ops->lagged(h->arg);
 }
 
-/* From `after` on the topic goes to the firehose; what is in memory already goes at once. */
+/*
+ * From `after` on the topic goes to the firehose, with a cursor of its own: a topic that somebody follows already
+ * stands at the head, and what the firehose lacks may be in memory or only in the log.
+ */
 static void topic_to_firehose(struct topic *t, int64_t after, int64_t head)
 {
-	size_t i;
-
 	if (t->firehose)
 		return;
 	t->firehose = true;
+	t->fired = after;
 	if (t->tail < 0)
 		t->tail = after;
-	for (i = 0; i < t->count; i++)
-		if (t->ring[i].seq > after)
-			topic_firehose(t, &t->ring[i]);
 	t->wanted = head > t->wanted ? head : t->wanted;
 	topic_catch_up(t);
 }

@@ -84,6 +84,7 @@ struct topic {
 	size_t count, room, bytes;
 	int64_t tail;   /* newest seq known without a hole; -1 before the first look at the log */
 	int64_t wanted; /* a seq that is known to exist */
+	int64_t fired;  /* newest seq that the workspace's firehose has had */
 	uint64_t head;  /* cell value accounted for by messages and reads */
 	bool suspicious, reading, firehose;
 	bool look;        /* it may have moved on another node: to be compared with the log */
@@ -139,7 +140,7 @@ void topic_token(struct topic *t, const struct stream_message *m, struct str env
 struct source *source_find(const struct stream *s, const char *workspace);
 /* Hears of new debates that the hints did not tell of: by cells, after a death or with other nodes by the log. */
 void source_compare(struct source *h, bool death);
-/* The next event of a topic, to those who follow everything. */
+/* One event of a topic, to those who follow everything; the caller sees to it that none is left out or doubled. */
 void topic_firehose(struct topic *t, const struct frame *frame);
 
 #endif

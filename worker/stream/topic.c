@@ -81,7 +81,10 @@ static bool follower_behind(const struct follower *f)
 	return !f->full && (f->cursor < f->topic->tail || f->cursor < f->topic->wanted);
 }
 
-/* A live or replayed event: to those for whom it is the next. send() never frees the follower in its own turn. */
+/*
+ * A live or replayed event: to those for whom it is the next, the workspace's firehose among them. send() never frees
+ * the follower in its own turn.
+ */
 static void topic_deliver(struct topic *t, const struct frame *frame)
 {
 	struct follower *f;
@@ -89,6 +92,10 @@ static void topic_deliver(struct topic *t, const struct frame *frame)
 	for (f = t->followers; f != NULL; f = f->next)
 		if (f->cursor + 1 == frame->seq && follower_ready(f))
 			follower_push(f, frame);
+	if (t->firehose && t->fired + 1 == frame->seq) {
+		t->fired = frame->seq;
+		topic_firehose(t, frame);
+	}
 }
 
 /* Keeps at most debates.event_buffer frames and 1 MiB. */
@@ -120,7 +127,6 @@ static void topic_append(struct topic *t, struct frame frame)
 	t->ended = frame.last;
 	t->moved_us = clock_mono_us();
 	topic_deliver(t, &frame);
-	topic_firehose(t, &frame);
 	topic_trim(t);
 }
 
@@ -150,6 +156,8 @@ static int64_t topic_lowest(const struct topic *t)
 	for (f = t->followers; f != NULL; f = f->next)
 		if (follower_behind(f) && (low == -1 || f->cursor < low))
 			low = f->cursor;
+	if (t->firehose && t->fired < t->tail && (low == -1 || t->fired < low))
+		low = t->fired;
 	return low;
 }
 
