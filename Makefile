@@ -149,6 +149,7 @@ install: build/aragorad ## install to DESTDIR/PREFIX
 	mkdir -p $(DESTDIR)$(PREFIX)/bin && ln -sf ../sbin/aragorad $(DESTDIR)$(PREFIX)/bin/aragora
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/aragora conf/*.yml
 	install -D -m 644 man/aragorad.8 $(DESTDIR)$(PREFIX)/share/man/man8/aragorad.8
+	install -D -m 644 man/aragora-access.7 $(DESTDIR)$(PREFIX)/share/man/man7/aragora-access.7
 	install -D -m 644 man/aragora.yml.5 $(DESTDIR)$(PREFIX)/share/man/man5/aragora.yml.5
 	install -D -m 644 packaging/systemd/aragorad.service $(DESTDIR)$(PREFIX)/lib/systemd/system/aragorad.service
 

@@ -58,7 +58,7 @@ engine_interface() {
 	[ -z "$forbidden" ] || { echo "engine.o uses $forbidden"; return 1; }
 }
 
-manuals() { mandoc -Tlint -W warning man/*.5 man/*.8; }
+manuals() { mandoc -Tlint -W warning man/*.5 man/*.7 man/*.8; }
 shells() { git ls-files '*.sh' .ci/run | xargs shellcheck -S warning; }
 # The analyzer and the bug patterns of clang-tidy, see .clang-tidy.
 tidy() {
