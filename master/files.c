@@ -20,6 +20,7 @@
 #include "common/log.h"
 #include "common/redis.h"
 #include "master/signals.h"
+#include "worker/identity/identity.h"
 #include "worker/schema.h"
 #include "worker/secrets.h"
 
@@ -317,7 +318,8 @@ static bool node_id_get(const struct conf *c, char id[40], struct error *err)
 static bool storage_migrate(const struct conf *c, struct error *err)
 {
 	return (c->storage.auto_migrate || history_demand(c, schema_migrations, schema_migrations_count, err)) &&
-	       db_migrate(c, schema_migrations, schema_migrations_count, err) && secrets_note_keys(c, err);
+	       db_migrate(c, schema_migrations, schema_migrations_count, err) && secrets_note_keys(c, err) &&
+	       identity_prepare(c, err);
 }
 
 /* The node serves without Redis too; whether it may start so is the master's affair. */

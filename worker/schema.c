@@ -170,10 +170,76 @@ static const char up_traces[] = "CREATE TABLE trace_exports ("
 
 static const char down_traces[] = "DROP TABLE trace_exports;";
 
+static const char up_identity[] =
+    /* email_key: the address in lower case. password_hash: empty, nobody logs in with a password. */
+    "CREATE TABLE users ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, email TEXT NOT NULL, email_key TEXT NOT NULL UNIQUE,"
+    " name TEXT NOT NULL DEFAULT '', password_hash TEXT NOT NULL DEFAULT '', is_active INTEGER NOT NULL DEFAULT 1,"
+    " email_verified INTEGER NOT NULL DEFAULT 0, service_account INTEGER NOT NULL DEFAULT 0,"
+    " token_version INTEGER NOT NULL DEFAULT 0, mfa_enabled INTEGER NOT NULL DEFAULT 0,"
+    " mfa_grace_at INTEGER, avatar_url TEXT NOT NULL DEFAULT '', metadata TEXT NOT NULL DEFAULT '{}',"
+    " last_login_at INTEGER, password_at INTEGER, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX users_org ON users(org_id, created_at, id);"
+    "CREATE TABLE organizations ("
+    " id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, slug TEXT NOT NULL UNIQUE, tier TEXT NOT NULL DEFAULT 'free',"
+    " owner_id TEXT NOT NULL DEFAULT '', is_active INTEGER NOT NULL DEFAULT 1, settings TEXT NOT NULL DEFAULT '{}',"
+    " created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    /* The first workspace of an organization has the organization's id: every member may use it. */
+    "CREATE TABLE workspaces ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, name TEXT NOT NULL, slug TEXT NOT NULL,"
+    " settings TEXT NOT NULL DEFAULT '{}', created_by TEXT NOT NULL DEFAULT '', created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL, UNIQUE (org_id, slug)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE members ("
+    " org_id TEXT NOT NULL, user_id TEXT NOT NULL, role TEXT NOT NULL, created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL, PRIMARY KEY (org_id, user_id)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX members_user ON members(user_id, org_id);"
+    "CREATE TABLE workspace_members ("
+    " workspace_id TEXT NOT NULL, user_id TEXT NOT NULL, org_id TEXT NOT NULL, role TEXT NOT NULL,"
+    " created_at INTEGER NOT NULL, PRIMARY KEY (workspace_id, user_id)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX workspace_members_user ON workspace_members(user_id, workspace_id);"
+    /* A login and all tokens that came of it: the family of its refresh tokens. */
+    "CREATE TABLE sessions ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, user_id TEXT NOT NULL, ip TEXT NOT NULL,"
+    " user_agent TEXT NOT NULL, device_name TEXT NOT NULL, mfa_at INTEGER NOT NULL DEFAULT 0,"
+    " mfa_methods TEXT NOT NULL DEFAULT '', created_at INTEGER NOT NULL, last_activity INTEGER NOT NULL,"
+    " expires_at INTEGER NOT NULL, revoked_at INTEGER, revoked_why TEXT NOT NULL DEFAULT ''"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX sessions_user ON sessions(user_id, created_at);"
+    "CREATE INDEX sessions_end ON sessions(expires_at);"
+    /* id: the token's jti. Once used, the next one of the session counts; used twice, it was stolen. */
+    "CREATE TABLE refresh_tokens ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, session_id TEXT NOT NULL, user_id TEXT NOT NULL,"
+    " created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, used_at INTEGER, used_by TEXT NOT NULL DEFAULT ''"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX refresh_tokens_session ON refresh_tokens(session_id);"
+    "CREATE INDEX refresh_tokens_end ON refresh_tokens(expires_at);"
+    /* id: a jti. Kept until the token would have expired. */
+    "CREATE TABLE revoked_tokens ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, user_id TEXT NOT NULL, reason TEXT NOT NULL,"
+    " revoked_by TEXT NOT NULL, revoked_at INTEGER NOT NULL, expires_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX revoked_tokens_end ON revoked_tokens(expires_at);"
+    /* What caches must forget. n ascends in the order of the commits: the row 'clock' is locked to take the next. */
+    "CREATE TABLE identity_changes ("
+    " kind TEXT NOT NULL, id TEXT NOT NULL, n INTEGER NOT NULL, changed_at INTEGER NOT NULL, PRIMARY KEY (kind, id)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX identity_changes_n ON identity_changes(n);";
+
+static const char down_identity[] =
+    "DROP TABLE identity_changes; DROP TABLE revoked_tokens; DROP TABLE refresh_tokens; DROP TABLE sessions;"
+    " DROP TABLE workspace_members; DROP TABLE members; DROP TABLE workspaces; DROP TABLE organizations;"
+    " DROP TABLE users;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
     {3, "jobs, settings, retention", up_jobs, down_jobs},
     {4, "traces to be written", up_traces, down_traces},
+    {5, "users, organizations, sessions", up_identity, down_identity},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -80,7 +80,7 @@ struct fixture {
 	bool done;
 };
 
-static const struct context test_ctx = {STR("anonymous"), STR("default"), STR("default"), STR_NONE};
+static const struct context test_ctx = {STR("anonymous"), STR("default"), STR("default"), STR_NONE, NULL};
 
 static int test_remove(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {

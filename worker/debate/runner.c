@@ -171,7 +171,7 @@ static bool run_init(struct debate *d, const struct debate_row *row, struct erro
 
 	d->plan.debate_id = arena_str(a, row->id);
 	d->ctx = (struct context){arena_str(a, row->user_id), arena_str(a, row->org_id),
-				  arena_str(a, row->workspace_id), STR_NONE};
+				  arena_str(a, row->workspace_id), STR_NONE, NULL};
 	d->log = (struct log_ctx){.debate_id = d->plan.debate_id};
 	d->last_seq = row->last_seq;
 	d->message_count = row->message_count;

@@ -6,6 +6,7 @@
 #include "common/conf.h"
 #include "common/crypto.h"
 #include "common/metrics.h"
+#include "worker/identity/identity.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/ws/ws.h"
 
@@ -46,10 +47,8 @@ static bool authentication_before(struct http_request *req)
 	struct str token = authentication_token(req);
 	bool known = authentication_token_ok(c, token);
 
-	req->ctx = CONTEXT_DEFAULT;
+	identity_apply(known ? identity_api_token() : identity_anonymous(), &req->ctx);
 	req->ctx.request_id = req->request_id;
-	if (known)
-		req->ctx.principal = STR("api-token");
 	if (known || (req->route->flags & ROUTE_PUBLIC) || !conf_auth_required(c))
 		return true;
 	if (token.n == 0 && (req->route->flags & ROUTE_LATE_AUTH)) /* who it is, its handler finds out */

@@ -156,7 +156,7 @@ static struct source *source_get(struct stream *s, struct str workspace)
 	h->s = s;
 	h->joined_ms = h->sound_ms = clock_wall_ms();
 	memcpy(h->workspace, text, sizeof(text));
-	h->ctx = (struct context){STR_NONE, STR("default"), str_of(h->workspace), STR_NONE};
+	h->ctx = (struct context){STR_NONE, STR("default"), str_of(h->workspace), STR_NONE, NULL};
 	h->sub = bus_subscribe(s->w->bus, stream_workspace_name(name, workspace), source_on_message, h);
 	h->head = bus_head(s->w->bus, str_of(name));
 	h->next = s->sources;

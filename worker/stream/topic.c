@@ -218,7 +218,7 @@ CO_FN static bool topic_first_look(struct topic *t, struct arena *a, struct erro
 
 CO_FN static bool topic_read_some(struct topic *t, struct error *err)
 {
-	struct context ctx = {STR_NONE, str_of(t->org), str_of(t->workspace), STR_NONE};
+	struct context ctx = {STR_NONE, str_of(t->org), str_of(t->workspace), STR_NONE, NULL};
 	struct arena *a = arena_new(16384);
 	struct stream_event *events;
 	size_t n;
