@@ -6,6 +6,7 @@
 #include "master/args.h"
 #include "master/commands/commands.h"
 #include "master/commands/table.h"
+#include "worker/access/permission.h"
 #include "worker/http/route.h"
 #include "worker/worker.h"
 
@@ -47,7 +48,8 @@ static void routes_on_route(void *arg, const struct route *r, const char *chain,
 	buf_printf(&text, "%s%s", chain, waits ? " (waits)" : " (inline)");
 	table_cell(l->table, "%s", (r->flags & ROUTE_WS) != 0 ? "WS" : http_method_name(r->method));
 	table_cell(l->table, "%s", r->path);
-	table_cell(l->table, "%s", (r->flags & ROUTE_PUBLIC) != 0 ? "public" : r->permission);
+	table_cell(l->table, "%s",
+		   (r->flags & ROUTE_PUBLIC) != 0 ? "public" : permission_key(permission_find(str_of(r->permission))));
 	table_cell(l->table, "%s", routes_rates[r->rate]);
 	table_cell(l->table, "%s", body);
 	table_cell(l->table, "%s", text.p);

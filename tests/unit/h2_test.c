@@ -77,11 +77,19 @@ static void on_stream(struct http_request *req)
 }
 
 static const struct route rows[] = {
-    {.method = HTTP_GET, .path = "/api/wait", .handler = on_wait, .permission = "x:read"},
-    {.method = HTTP_GET, .path = "/api/stubborn", .handler = on_stubborn, .permission = "x:read"},
-    {.method = HTTP_POST, .path = "/api/echo", .handler = on_echo, .permission = "x:write", .flags = ROUTE_ANY_TYPE},
+    {.method = HTTP_GET, .path = "/api/wait", .handler = on_wait, .permission = "debates:read"},
+    {.method = HTTP_GET, .path = "/api/stubborn", .handler = on_stubborn, .permission = "debates:read"},
+    {.method = HTTP_POST,
+     .path = "/api/echo",
+     .handler = on_echo,
+     .permission = "debates:create",
+     .flags = ROUTE_ANY_TYPE},
     {.method = HTTP_GET, .path = "/api/echo", .handler = on_echo, .flags = ROUTE_PUBLIC | ROUTE_INLINE},
-    {.method = HTTP_GET, .path = "/api/stream", .handler = on_stream, .permission = "x:read", .flags = ROUTE_STREAM},
+    {.method = HTTP_GET,
+     .path = "/api/stream",
+     .handler = on_stream,
+     .permission = "debates:read",
+     .flags = ROUTE_STREAM},
 };
 static const struct route_table table = {rows, countof(rows)};
 

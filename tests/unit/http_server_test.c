@@ -106,12 +106,16 @@ static void on_ws(struct http_request *req)
 }
 
 static const struct route rows[] = {
-    {.method = HTTP_GET, .path = "/api/wait", .handler = on_wait, .permission = "x:read"},
-    {.method = HTTP_GET, .path = "/api/silent", .handler = on_silent, .permission = "x:read"},
-    {.method = HTTP_POST, .path = "/api/json", .handler = on_json, .permission = "x:write"},
+    {.method = HTTP_GET, .path = "/api/wait", .handler = on_wait, .permission = "debates:read"},
+    {.method = HTTP_GET, .path = "/api/silent", .handler = on_silent, .permission = "debates:read"},
+    {.method = HTTP_POST, .path = "/api/json", .handler = on_json, .permission = "debates:create"},
     {.method = HTTP_GET, .path = "/api/open", .handler = on_json, .flags = ROUTE_PUBLIC | ROUTE_INLINE},
-    {.method = HTTP_GET, .path = "/api/stream", .handler = on_stream, .permission = "x:read", .flags = ROUTE_STREAM},
-    {.method = HTTP_GET, .path = "/ws", .handler = on_ws, .permission = "x:read", .flags = ROUTE_WS},
+    {.method = HTTP_GET,
+     .path = "/api/stream",
+     .handler = on_stream,
+     .permission = "debates:read",
+     .flags = ROUTE_STREAM},
+    {.method = HTTP_GET, .path = "/ws", .handler = on_ws, .permission = "debates:read", .flags = ROUTE_WS},
 };
 static const struct route_table table = {rows, countof(rows)};
 

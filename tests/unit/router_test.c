@@ -16,9 +16,9 @@ static void handler(struct http_request *req)
 	(void)req;
 }
 
-#define ROW(m, p)                                                                   \
-	{                                                                           \
-		.method = (m), .path = (p), .handler = handler, .permission = "x:y" \
+#define ROW(m, p)                                                                            \
+	{                                                                                    \
+		.method = (m), .path = (p), .handler = handler, .permission = "debates:read" \
 	}
 
 static const struct route rows[] = {
@@ -127,6 +127,16 @@ static void test_mistakes(void **state)
 	    {{ROW(HTTP_GET, "/a"), ROW(HTTP_GET, "/a")}, 2, "declared twice"},
 	    {{ROW(HTTP_GET, "/a/{x}"), ROW(HTTP_GET, "/a/{y}")}, 2, "declared twice"},
 	    {{{.method = HTTP_GET, .path = "/a", .handler = handler}}, 1, "neither permission nor public"},
+	    {{{.method = HTTP_GET, .path = "/a", .handler = handler, .permission = "debates:fly"}},
+	     1,
+	     "route /a: there is no permission debates:fly"},
+	    {{{.method = HTTP_GET,
+	       .path = "/a",
+	       .handler = handler,
+	       .permission = "debates:read",
+	       .flags = ROUTE_PUBLIC}},
+	     1,
+	     "route /a: public, yet with permission debates:read"},
 	    {{{.method = HTTP_GET, .path = "/a", .permission = "x"}}, 1, "incomplete"},
 	    {{ROW(HTTP_OTHER, "/a")}, 1, "incomplete"},
 	    {{ROW(HTTP_GET, "a")}, 1, "incomplete"},

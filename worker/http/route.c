@@ -7,6 +7,7 @@
 
 #include "common/co.h"
 #include "common/conf.h"
+#include "worker/access/permission.h"
 
 #define ROUTER_CHAIN_MAX 32
 
@@ -18,6 +19,7 @@ struct router_steps {
 
 struct router_entry {
 	const struct route *route;
+	int permission; /* number of the route's; -1: public */
 	struct router_steps head, before, body, after;
 	bool waits;
 	char *text; /* names of the steps that apply */
@@ -82,6 +84,10 @@ static bool router_check(const struct route *r, struct error *err)
 		return error_set(err, ERR_INTERNAL, "route %s: incomplete", r->path != NULL ? r->path : "(no path)");
 	if (r->permission == NULL && !(r->flags & ROUTE_PUBLIC))
 		return error_set(err, ERR_INTERNAL, "route %s: neither permission nor public", r->path);
+	if (r->permission != NULL && (r->flags & ROUTE_PUBLIC) != 0)
+		return error_set(err, ERR_INTERNAL, "route %s: public, yet with permission %s", r->path, r->permission);
+	if (r->permission != NULL && permission_find(str_of(r->permission)) < 0)
+		return error_set(err, ERR_INTERNAL, "route %s: there is no permission %s", r->path, r->permission);
 	if (path.n > 1 && path.p[path.n - 1] == '/')
 		return error_set(err, ERR_INTERNAL, "route %s: ends with a slash", r->path);
 	if (str_starts(path, STR("/api/v1")) || str_starts(path, STR("/api/v2")))
@@ -213,6 +219,7 @@ static bool router_add(struct router *r, const struct route *route, struct error
 				 route->path);
 	r->count++;
 	e->route = route;
+	e->permission = route->permission != NULL ? permission_find(str_of(route->permission)) : -1;
 	p->method[route->method] = e;
 	router_compile_chain(r, e);
 	for (i = router_hash_pointer(route); r->by_route[i & (r->buckets - 1)] != NULL; i++)
@@ -403,6 +410,11 @@ bool router_head(const struct router *r, struct http_request *req, size_t *body_
 		if (!e->head.v[i]->head(req, body_limit, err))
 			return false;
 	return true;
+}
+
+int router_permission(const struct http_request *req)
+{
+	return req->entry != NULL ? req->entry->permission : -1;
 }
 
 static void router_steps(const struct router_entry *e, struct http_request *req)

@@ -31,7 +31,8 @@ struct route {
 	 */
 	const char *path;
 	void (*handler)(struct http_request *req);
-	const char *permission; /* "debates:read"; NULL only with ROUTE_PUBLIC */
+	const char
+	    *permission; /* one of worker/access/permission_table.c: "debates:read"; NULL only with ROUTE_PUBLIC */
 	enum route_rate rate;
 	unsigned flags;
 	size_t body_limit;    /* 0: limits.body_bytes for methods with a body */
@@ -65,7 +66,7 @@ struct middleware {
 
 struct router;
 
-/* Compiles tables and chain; a mistake in them (duplicate, no permission, too many parameters) fails with its name. */
+/* Compiles tables and chain; a mistake in them (duplicate, no or an unknown permission) fails with its name. */
 struct router *router_new(const struct route_table *tables, size_t n, const struct middleware *const *chain,
 			  size_t chain_n, const struct conf *c, struct error *err) MUST_CHECK;
 void router_free(struct router *r);
@@ -79,6 +80,8 @@ const struct route *router_match(const struct router *r, enum http_method m, str
 				 struct error *err);
 /* Runs the head-steps of req->route, and remembers its chain for what follows. */
 bool router_head(const struct router *r, struct http_request *req, size_t *body_limit, struct error *err) MUST_CHECK;
+/* The number of the permission that the request's route names; -1: public, or no route. */
+int router_permission(const struct http_request *req);
 /* Runs before-steps and handler, inline or on a coroutine. */
 void router_run(struct http_request *req);
 /* Runs the body-steps of req->route, as the server's hook demands. */

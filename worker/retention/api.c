@@ -97,17 +97,19 @@ CO_FN static void api_cleanup(struct http_request *req)
 	http_reply_json(req, 200, api_last(req, &state));
 }
 
-#define ROW(m, p, h, r, s)                                                              \
+#define ROW(m, p, h, perm, r, s)                                                        \
 	{                                                                               \
 		.method = HTTP_##m, .path = "/api/admin/schedulers/" p, .handler = (h), \
-		.permission = "admin:retention", .rate = RATE_##r, .summary = (s)       \
+		.permission = "scheduler:" perm, .rate = RATE_##r, .summary = (s)       \
 	}
 
 static const struct route retention_rows[] = {
-    ROW(GET, "receipt-retention/status", api_status, READ, "How the retention of receipts stands, and what is due"),
-    ROW(POST, "receipt-retention/cleanup", api_cleanup, WRITE,
+    ROW(GET, "receipt-retention/status", api_status, "read", READ,
+	"How the retention of receipts stands, and what is due"),
+    ROW(POST, "receipt-retention/cleanup", api_cleanup, "execute", WRITE,
 	"Remove expired receipts now (?dry_run=true: only count)"),
-    ROW(GET, "retention/status", api_status, READ, "How the retention of other rows stands, and what is due"),
-    ROW(POST, "retention/cleanup", api_cleanup, WRITE, "Remove expired rows now (?dry_run=true: only count)"),
+    ROW(GET, "retention/status", api_status, "read", READ, "How the retention of other rows stands, and what is due"),
+    ROW(POST, "retention/cleanup", api_cleanup, "execute", WRITE,
+	"Remove expired rows now (?dry_run=true: only count)"),
 };
 const struct route_table retention_routes = {retention_rows, countof(retention_rows)};

@@ -202,10 +202,10 @@ CO_FN static void maintenance_disable(struct http_request *req)
 	maintenance_reply(req, &row);
 }
 
-#define ROW(m, p, h, r, s)                                                              \
-	{                                                                               \
-		.method = HTTP_##m, .path = "/api/admin/maintenance" p, .handler = (h), \
-		.permission = "admin:maintenance", .rate = RATE_##r, .summary = (s)     \
+#define ROW(m, p, h, r, s)                                                                                            \
+	{                                                                                                             \
+		.method = HTTP_##m, .path = "/api/admin/maintenance" p, .handler = (h), .permission = "admin:system", \
+		.rate = RATE_##r, .summary = (s)                                                                      \
 	}
 
 static const struct route maintenance_rows[] = {
