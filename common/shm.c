@@ -35,6 +35,8 @@ static uint64_t shm_layout(void)
 	    offsetof(struct shm, metrics_layout),
 	    offsetof(struct shm, heads),
 	    offsetof(struct shm, debate_cells),
+	    offsetof(struct shm, limits),
+	    offsetof(struct ratelimit_table, words),
 	    offsetof(struct shm, slots),
 	    offsetof(struct shm_slot, beat),
 	    offsetof(struct shm_slot, used_up),
@@ -70,6 +72,7 @@ struct shm *shm_create_fd(int *out)
 		shm_die("mmap");
 	s->layout = shm_layout();
 	ids_random(&s->peers_seed, sizeof(s->peers_seed));
+	ids_random(s->limits.seed, sizeof(s->limits.seed));
 	*out = fd;
 	return s;
 }

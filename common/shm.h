@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "common/compat.h"
+#include "common/ratelimit.h"
 
 #define SHM_SLOTS_MAX 256
 #define SHM_HEADS 4096       /* cells bumped at commit, by hash of the topic */
@@ -82,6 +83,7 @@ struct shm {
 	struct shm_startup startup;
 	_Atomic uint64_t heads[SHM_HEADS];
 	_Atomic uint64_t debate_cells[SHM_DEBATES_MAX]; /* 0 = free, else slot + 1 of the worker that runs one */
+	struct ratelimit_table limits;                  /* of the whole node: outlives workers and reloads */
 	struct shm_slot slots[SHM_SLOTS_MAX];
 };
 
