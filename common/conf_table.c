@@ -319,7 +319,7 @@ const struct conf_key conf_table[] = {
 	 .env = "ARAGORA_MAX_AGENTS_PER_DEBATE", .help = "Most agents of one debate."},
 	{"debates.default_agents", .type = CONF_LIST, .flags = CONF_RELOAD, AT(debates.default_agents), .dflt = "",
 	 .env = "ARAGORA_DEFAULT_AGENTS", .help = "Agents of a debate that names none; empty: those whose keys are set."},
-	{"debates.default_consensus", .type = CONF_WORD, .choices = "majority|unanimous|judge|none", .flags = CONF_RELOAD,
+	{"debates.default_consensus", .type = CONF_WORD, .choices = "majority|weighted|supermajority|unanimous|semantic|any|byzantine|judge|hybrid|none", .flags = CONF_RELOAD,
 	 AT(debates.default_consensus), .dflt = "majority", .env = "ARAGORA_DEFAULT_CONSENSUS",
 	 .help = "How a debate that says nothing comes to its decision."},
 	{"debates.language", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_FILLED, AT(debates.language), .dflt = "English",

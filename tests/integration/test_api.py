@@ -337,6 +337,19 @@ def test_create_takes_settings_from_protocol(api):
     assert api.post("/api/debates", {"task": TASK}).json()["rounds"] == 3  # default of the configuration
 
 
+def test_every_way_to_decide(api):
+    modes = ["majority", "weighted", "supermajority", "unanimous", "semantic", "any", "byzantine", "judge", "hybrid", "none"]
+    ids = [api.post("/api/debates", {"task": TASK, "rounds": 1, "consensus": m, "agents": ["demo"] * 4}).json()["id"] for m in modes]
+    for mode, i in zip(modes, ids):
+        d = wait_end(api, i)
+        assert d["status"] == "completed", (mode, d)
+        c = api.get("/api/debates/" + i).json()["consensus"]
+        assert c["method"] == mode and (not c["reached"] or mode != "none")
+        assert 0 <= c["share"] <= 1 and 0 <= c["weighted_share"] <= 1 and 0 <= c["margin"] <= c["weighted_share"]
+    r = api.post("/api/debates", {"task": TASK, "consensus": "byzantine", "agents": ["demo"] * 3, "consensus_threshold": 2})
+    assert r.status_code == 400 and {e["field"] for e in r.json()["errors"]} == {"consensus", "consensus_threshold"}
+
+
 def test_create_takes_agents_in_every_form(api):
     for agents in (["claude", "gpt"], "claude,gpt", [{"name": "claude"}, {"provider": "openai", "name": "second", "role": "critic"}],
                    ["claude|claude-x|skeptic|critic", "openai:synthesizer"]):

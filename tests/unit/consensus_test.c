@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "worker/debate/mode.h"
 #include "worker/debate/topology.h"
 
 #define HALF 500000
@@ -33,19 +34,19 @@ static void test_worked(void **state)
 
 	(void)state;
 	proposals_make(p, 3);
-	consensus_count(p, 3, v, 3, 600000, false, &t);
+	consensus_count(p, 3, v, 3, &(struct consensus_rule){600000, false, 0}, &t);
 	assert_true(t.quorum && t.reached);
 	assert_int_equal(t.winner, 0);
 	assert_int_equal(t.weighted_share_ppm, 677419);
 	assert_int_equal(t.share_ppm, 666666);
 	assert_int_equal(t.margin_ppm, 1100000ll * ONE / 3100000);
 	assert_string_equal(t.strength, "moderate");
-	consensus_count(p, 3, v, 3, 700000, false, &t);
+	consensus_count(p, 3, v, 3, &(struct consensus_rule){700000, false, 0}, &t);
 	assert_false(t.reached);
-	consensus_count(p, 3, v, 3, 600000, true, &t);
+	consensus_count(p, 3, v, 3, &(struct consensus_rule){600000, true, 0}, &t);
 	assert_false(t.reached);
 	v[2].choice = 0;
-	consensus_count(p, 3, v, 3, 600000, true, &t);
+	consensus_count(p, 3, v, 3, &(struct consensus_rule){600000, true, 0}, &t);
 	assert_true(t.reached);
 	assert_string_equal(t.strength, "unanimous");
 	assert_int_equal(t.weighted_share_ppm, ONE);
@@ -60,7 +61,7 @@ static void test_confidence_weighs(void **state)
 
 	(void)state;
 	proposals_make(p, 2);
-	consensus_count(p, 2, v, 3, 600000, false, &t);
+	consensus_count(p, 2, v, 3, &(struct consensus_rule){600000, false, 0}, &t);
 	assert_int_equal(t.winner, 1); /* two who doubt against one who is sure */
 	assert_int_equal(t.weighted_share_ppm, 600000);
 	assert_true(t.reached);
@@ -75,19 +76,19 @@ static void test_quorum(void **state)
 
 	(void)state;
 	proposals_make(p, 5);
-	consensus_count(p, 5, v, 2, 600000, false, &t);
+	consensus_count(p, 5, v, 2, &(struct consensus_rule){600000, false, 0}, &t);
 	assert_false(t.quorum || t.reached);
 	assert_int_equal(t.winner, 2); /* the best is told all the same */
 	v[1] = v[0];
-	consensus_count(p, 5, v, 5, 600000, false, &t); /* 2 of 5 */
+	consensus_count(p, 5, v, 5, &(struct consensus_rule){600000, false, 0}, &t); /* 2 of 5 */
 	assert_false(t.quorum || t.reached);
 	v[2] = v[0];
-	consensus_count(p, 5, v, 5, 600000, false, &t);
+	consensus_count(p, 5, v, 5, &(struct consensus_rule){600000, false, 0}, &t);
 	assert_true(t.quorum && t.reached);
-	consensus_count(p, 5, v, 4, 600000, false, &t);
+	consensus_count(p, 5, v, 4, &(struct consensus_rule){600000, false, 0}, &t);
 	assert_true(t.quorum);
 	v[0].valid = v[1].valid = v[2].valid = false;
-	consensus_count(p, 5, v, 3, 600000, false, &t);
+	consensus_count(p, 5, v, 3, &(struct consensus_rule){600000, false, 0}, &t);
 	assert_false(t.quorum || t.reached);
 	assert_int_equal(t.weighted_share_ppm, 0);
 }
@@ -100,23 +101,23 @@ static void test_ties(void **state)
 
 	(void)state;
 	proposals_make(p, 2);
-	consensus_count(p, 2, v, 2, 600000, false, &t); /* equal weight: more confidence */
+	consensus_count(p, 2, v, 2, &(struct consensus_rule){600000, false, 0}, &t); /* equal weight: more confidence */
 	assert_int_equal(t.winner, 1);
 	v[1] = (struct consensus_vote){true, 1, 400000, ONE};
 	p[0].severity_milli = 5000;
 	p[1].severity_milli = 4000;
-	consensus_count(p, 2, v, 2, 600000, false, &t); /* milder criticism */
+	consensus_count(p, 2, v, 2, &(struct consensus_rule){600000, false, 0}, &t); /* milder criticism */
 	assert_int_equal(t.winner, 1);
 	p[1].severity_milli = 5000;
-	consensus_count(p, 2, v, 2, 600000, false, &t); /* name */
+	consensus_count(p, 2, v, 2, &(struct consensus_rule){600000, false, 0}, &t); /* name */
 	assert_int_equal(t.winner, 0);
 	assert_int_equal(t.margin_ppm, 0);
 	assert_string_equal(t.strength, "weak");
 	p[0].name = STR("zoe");
-	consensus_count(p, 2, v, 2, 600000, false, &t);
+	consensus_count(p, 2, v, 2, &(struct consensus_rule){600000, false, 0}, &t);
 	assert_int_equal(t.winner, 1);
 	v[0].confidence_ppm = v[1].confidence_ppm = 0; /* nobody believes anything */
-	consensus_count(p, 2, v, 2, 0, false, &t);
+	consensus_count(p, 2, v, 2, &(struct consensus_rule){0, false, 0}, &t);
 	assert_false(t.reached);
 }
 
@@ -137,18 +138,18 @@ static void test_groups(void **state)
 	p[0].position = p[1].position = STR("Use Redis");
 	p[2].position = STR("Use memory");
 	p[3].position = STR("Do not use Redis");
-	consensus_group(a, p, 4);
+	consensus_group(a, p, 4, false);
 	assert_int_equal(p[1].group, 0);
 	assert_int_equal(p[2].group, 2);
 	assert_int_equal(p[3].group, 3); /* near-identical words, the opposite meaning */
-	consensus_count(p, 4, v, 4, 500000, false, &t);
+	consensus_count(p, 4, v, 4, &(struct consensus_rule){500000, false, 0}, &t);
 	assert_int_equal(t.group, 0);
 	assert_int_equal(t.winner, 1); /* of the pooled two, the one that more chose */
 	assert_int_equal(t.heads[0], 2);
 	assert_int_equal(t.weighted_share_ppm, 1900000ll * ONE / 3400000);
 	/* the same prose around another answer does not pool */
 	p[1].position = STR("Use Memcached");
-	consensus_group(a, p, 4);
+	consensus_group(a, p, 4, false);
 	assert_int_equal(p[1].group, 1);
 	arena_free(a);
 }
@@ -174,7 +175,7 @@ static void test_invariants(void **state)
 						       (int64_t)(topology_next(&seed) % 11) * 100000,
 						       topology_next(&seed) % 2 != 0 ? ONE : HALF};
 		}
-		consensus_count(p, 5, v, 5, 600000, round % 2 != 0, &t);
+		consensus_count(p, 5, v, 5, &(struct consensus_rule){600000, round % 2 != 0, 0}, &t);
 		for (i = 0; i < 5; i++)
 			if (p[i].group == i) {
 				sum += (int64_t)t.heads[i];
@@ -190,12 +191,91 @@ static void test_invariants(void **state)
 	}
 }
 
+/* Seven participants, two may fail: five must agree, however sure the others are. */
+static void test_faults(void **state)
+{
+	const struct mode *m = mode_find(STR("Byzantine"));
+	struct consensus_rule rule = mode_rule(m, mode_threshold(m, 900000), 7);
+	struct consensus_proposal p[5];
+	struct consensus_vote v[7] = {{true, 0, 100000, ONE}, {true, 0, 100000, ONE}, {true, 0, 100000, ONE},
+				      {true, 0, 100000, ONE}, {true, 1, ONE, ONE},    {true, 1, ONE, ONE}};
+	struct consensus_tally t;
+
+	(void)state;
+	assert_int_equal(rule.heads_min, 5);
+	assert_int_equal(mode_rule(m, 0, 4).heads_min, 3);
+	assert_int_equal(mode_rule(m, 0, 6).heads_min, 3);
+	proposals_make(p, 5);
+	consensus_count(p, 5, v, 7, &rule, &t);
+	assert_false(t.reached); /* the sure two lead by weight */
+	v[6] = v[0];
+	for (size_t i = 0; i < 7; i++)
+		v[i].confidence_ppm = ONE;
+	consensus_count(p, 5, v, 7, &rule, &t);
+	assert_true(t.reached && t.group == 0);
+	v[6].valid = false;
+	consensus_count(p, 5, v, 7, &rule, &t);
+	assert_false(t.reached); /* four are too few, although all others but two agree */
+}
+
+static void test_modes(void **state)
+{
+	struct str names = str_of(mode_names()), name;
+	size_t n = 0;
+
+	(void)state;
+	for (; names.n > 0; n++) {
+		if (!str_split(&names, ',', &name)) {
+			name = names;
+			names = STR("");
+		}
+		assert_non_null(mode_find(str_trim(name)));
+	}
+	assert_int_equal(n, 10);
+	assert_null(mode_find(STR("oracle")));
+	assert_int_equal(mode_threshold(mode_find(STR("majority")), 0), 600000);
+	assert_int_equal(mode_threshold(mode_find(STR("majority")), 550000), 550000);
+	assert_int_equal(mode_threshold(mode_find(STR("supermajority")), 550000), 666667);
+	assert_int_equal(mode_threshold(mode_find(STR("supermajority")), 900000), 900000);
+	assert_int_equal(mode_threshold(mode_find(STR("any")), 900000), 0);
+	assert_int_equal(mode_rating_weight(1500000), ONE);
+	assert_int_equal(mode_rating_weight(1600000), 1060000);
+	assert_int_equal(mode_rating_weight(0), HALF);
+	assert_int_equal(mode_rating_weight(9000000), 2 * ONE);
+}
+
+/* One position in two wordings around it: apart for a majority, together by meaning. */
+static void test_by_meaning(void **state)
+{
+	struct arena *a = arena_new(0);
+	struct consensus_proposal p[3] = {
+	    {.name = STR("a"),
+	     .position = STR("Use Redis for the session cache."),
+	     .text = STR("It is quick, our team knows it, and failover was measured last spring.")},
+	    {.name = STR("b"),
+	     .position = STR("Use Redis for the session cache."),
+	     .text = STR("Licences cost nothing; memory is cheap; the alternative lacks persistence.")},
+	    {.name = STR("c"),
+	     .position = STR("Do not use Redis for the session cache."),
+	     .text = STR("Licences cost nothing; memory is cheap; the alternative lacks persistence.")}};
+
+	(void)state;
+	consensus_group(a, p, 3, false);
+	assert_int_equal(p[1].group, 1);
+	consensus_group(a, p, 3, true);
+	assert_int_equal(p[1].group, 0);
+	assert_int_equal(p[2].group, 2);
+	arena_free(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_worked), cmocka_unit_test(test_confidence_weighs),
-	    cmocka_unit_test(test_quorum), cmocka_unit_test(test_ties),
-	    cmocka_unit_test(test_groups), cmocka_unit_test(test_invariants),
+	    cmocka_unit_test(test_worked),     cmocka_unit_test(test_confidence_weighs),
+	    cmocka_unit_test(test_quorum),     cmocka_unit_test(test_ties),
+	    cmocka_unit_test(test_groups),     cmocka_unit_test(test_invariants),
+	    cmocka_unit_test(test_faults),     cmocka_unit_test(test_modes),
+	    cmocka_unit_test(test_by_meaning),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

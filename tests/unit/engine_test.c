@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "common/json.h"
+#include "worker/debate/mode.h"
 
 #define SEATS_MAX 10
 #define CHILDREN_MAX 64
@@ -261,7 +262,7 @@ static struct debate *fake_new(size_t n, const char *consensus, script_fn *scrip
 				       .agents = d->agents,
 				       .agent_count = n,
 				       .rounds = 2,
-				       .consensus = str_of(consensus),
+				       .mode = mode_find(str_of(consensus)),
 				       .threshold_ppm = 600000,
 				       .early_agree_ppm = 850000,
 				       .seed = 42};
@@ -504,7 +505,8 @@ static const char *script_broken(const struct step_call *c, int attempt)
 
 static void test_dies_everywhere(void **state)
 {
-	static const char *const modes[] = {"majority", "unanimous", "judge", "none"};
+	static const char *const modes[] = {"majority", "weighted",  "unanimous", "judge",
+					    "hybrid",   "byzantine", "none"};
 	size_t i;
 
 	(void)state;
@@ -730,6 +732,11 @@ static const char *script_split(const struct step_call *c, int attempt)
 	return script_plain(c, attempt);
 }
 
+static const char *script_split_no_judge(const struct step_call *c, int attempt)
+{
+	return strcmp(c->phase, "judge") == 0 ? NULL : script_split(c, attempt);
+}
+
 static void test_unanimous(void **state)
 {
 	struct debate *d = fake_new(3, "unanimous", script_split);
@@ -769,6 +776,48 @@ static void test_judge(void **state)
 	assert_non_null(json_object_get(d->prompts, "r2.judge.charlie")); /* the highest rated that does not lead */
 	assert_null(json_object_get(d->prompts, "r2.judge.bravo"));
 	assert_int_equal(fake_count(d, "synthesis"), 1);
+	fake_free(d);
+}
+
+/* A vote that decides needs no judge; one that does not gets one, and the judge does not see the votes. */
+static void test_hybrid(void **state)
+{
+	struct debate *d = fake_new(3, "hybrid", script_split);
+
+	(void)state;
+	assert_true(fake_run(d));
+	assert_word(d, "status", "consensus_reached");
+	assert_word(d, "method", "hybrid");
+	assert_int_equal(fake_count(d, "vote"), 3);
+	fake_free(d);
+	d = fake_new(3, "hybrid", script_split);
+	d->plan.threshold_ppm = 750000;
+	assert_true(fake_run(d));
+	assert_word(d, "method", "hybrid");
+	assert_int_equal(fake_count(d, "vote"), 4);
+	assert_int_equal(fake_consensus(d, "confidence_ppm"), 800000); /* the judge's */
+	assert_word(d, "final_answer", "Take Memcached.");
+	fake_free(d);
+	d = fake_new(3, "hybrid", script_split_no_judge);
+	d->plan.threshold_ppm = 750000;
+	assert_true(fake_run(d)); /* nobody rules: the votes stand as they are */
+	assert_word(d, "status", "completed");
+	assert_false(fake_consensus(d, "reached"));
+	assert_int_equal(json_array_size(json_get_arr(fake_result(d), "votes")), 3);
+	fake_free(d);
+}
+
+static void test_weighted(void **state)
+{
+	struct debate *d = fake_new(3, "weighted", script_split);
+
+	(void)state;
+	json_put_int(d->ratings, "bravo", 2500000);
+	json_put_int(d->ratings, "charlie", 500000);
+	assert_true(fake_run(d));
+	/* alpha .5 x .6, charlie .5 x .6 against bravo 1.6 x .5 x .8 */
+	assert_int_equal(fake_consensus(d, "weighted_share_ppm"), 640000 * 1000000ll / 1240000);
+	assert_false(fake_consensus(d, "reached"));
 	fake_free(d);
 }
 
@@ -910,6 +959,7 @@ int main(void)
 	    cmocka_unit_test(test_agreement_gate),   cmocka_unit_test(test_standing_disagreement),
 	    cmocka_unit_test(test_convergence),      cmocka_unit_test(test_no_quorum),
 	    cmocka_unit_test(test_unanimous),        cmocka_unit_test(test_judge),
+	    cmocka_unit_test(test_hybrid),           cmocka_unit_test(test_weighted),
 	    cmocka_unit_test(test_judges_fail),      cmocka_unit_test(test_none),
 	    cmocka_unit_test(test_prompts),          cmocka_unit_test(test_babble),
 	    cmocka_unit_test(test_cancelled),

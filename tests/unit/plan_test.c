@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "worker/debate/debate.h"
+#include "worker/debate/mode.h"
 #include "worker/debate/topology.h"
 
 struct fixture {
@@ -219,7 +220,7 @@ static void test_protocol_is_merged_and_the_top_wins(void **state)
 	    {"{\"task\": \"x\", \"consensus\": \"Unanimous\", \"protocol\": {\"rounds\": 7, \"consensus\": \"judge\"}}",
 	     7, "unanimous"},
 	    {"{\"task\": \"x\", \"rounds\": 1, \"protocol\": {\"rounds\": 99}}", 1, "majority"},
-	    {"{\"task\": \"x\", \"consensus\": \"WEIGHTED\"}", 2, "majority"},
+	    {"{\"task\": \"x\", \"consensus\": \"WEIGHTED\"}", 2, "weighted"},
 	};
 	struct fixture *f = *state;
 	size_t i;
@@ -228,6 +229,34 @@ static void test_protocol_is_merged_and_the_top_wins(void **state)
 		assert_true(resolve(f, cases[i].body));
 		assert_int_equal(json_get_int(f->plan, "rounds", 0), cases[i].rounds);
 		shows(f->plan, "consensus", cases[i].consensus);
+	}
+}
+
+static void test_modes(void **state)
+{
+	static const struct {
+		const char *body;
+		int64_t threshold; /* 0: refused */
+		const char *field;
+	} cases[] = {
+	    {"{\"task\": \"x\", \"consensus\": \"supermajority\"}", 666667, NULL},
+	    {"{\"task\": \"x\", \"consensus_threshold\": 0.75}", 750000, NULL},
+	    {"{\"task\": \"x\", \"protocol\": {\"consensus_threshold\": 1}}", 1000000, NULL},
+	    {"{\"task\": \"x\", \"consensus_threshold\": 0.49}", 0, "consensus_threshold"},
+	    {"{\"task\": \"x\", \"consensus_threshold\": \"high\"}", 0, "consensus_threshold"},
+	    {"{\"task\": \"x\", \"consensus\": \"oracle\"}", 0, "consensus"},
+	    {"{\"task\": \"x\", \"consensus\": \"byzantine\", \"agents\": [\"demo\", \"demo\", \"demo\"]}", 0,
+	     "consensus"},
+	};
+	struct fixture *f = *state;
+	size_t i;
+
+	for (i = 0; i < countof(cases); i++) {
+		assert_int_equal(resolve(f, cases[i].body), cases[i].threshold > 0);
+		if (cases[i].threshold > 0)
+			assert_int_equal(json_get_int(f->plan, "threshold_ppm", 0), cases[i].threshold);
+		else
+			assert_string_equal(f->err.field, cases[i].field);
 	}
 }
 
@@ -250,7 +279,7 @@ static void test_round_trip(void **state)
 	assert_true(plan_decode(b, again, &p, &f->err));
 	assert_true(str_eqz(p.task, "Caf\xc3\xa9 or tea?"));
 	assert_true(str_eq(p.context, json_get_str(f->plan, "context", STR_NONE)));
-	assert_true(str_eqz(p.consensus, "unanimous"));
+	assert_true(p.mode == mode_find(STR("unanimous")));
 	assert_true(str_eqz(p.language, f->c->debates.language));
 	assert_int_equal(p.rounds, 5);
 	assert_int_equal(p.agent_count, 3);
@@ -310,7 +339,7 @@ static void test_plans_that_cannot_be_read(void **state)
 					    "{\"agents\": [{}, {}]}",
 					    "{\"engine_version\": 1}",
 					    "{\"engine_version\": 1, \"agents\": 7}",
-					    "{\"engine_version\": 2, \"agents\": [{}, {}]}",
+					    "{\"engine_version\": 99, \"agents\": [{}, {}]}",
 					    "{\"engine_version\": \"1\", \"agents\": [{}, {}]}"};
 	struct fixture *f = *state;
 	struct debate_plan p;
@@ -333,6 +362,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_metadata_limit_counts_bytes, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_three_names_and_the_first_counts, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_protocol_is_merged_and_the_top_wins, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_modes, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_seeds_differ, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_seats_of_a_stored_plan, setup, teardown),

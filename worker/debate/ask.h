@@ -18,8 +18,10 @@ struct engine {
 	struct result result;
 	struct seat *seats;
 	size_t n;
-	int round;     /* that has begun; 0: drafts */
-	json_t *notes; /* remarks of people so far; of the arena */
+	int round;                /* that has begun; 0: drafts */
+	const json_t *ratings;    /* of the participants, once the decision begins */
+	const struct seat *judge; /* who ruled, or NULL */
+	json_t *notes;            /* remarks of people so far; of the arena */
 	const json_t *decision;
 	struct str answer, synthesis;
 	int64_t started_at_ms, ended_at_ms, running_ms;

@@ -16,7 +16,7 @@ bool consensus_same_position(struct str x, struct str y)
 	return alike >= CONSENSUS_POSITION_PPM && !similarity_contradicts(x, y);
 }
 
-void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n)
+void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n, bool by_meaning)
 {
 	const struct similarity_vector *v[CONSENSUS_MAX];
 	size_t i, k;
@@ -26,7 +26,7 @@ void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n)
 		v[i] = similarity_vector(a, p[i].text);
 		p[i].group = i;
 		for (k = 0; k < i && p[i].group == i; k++)
-			if (p[k].group == k && similarity_cosine(v[k], v[i]) >= CONSENSUS_SAME_PPM &&
+			if (p[k].group == k && (by_meaning || similarity_cosine(v[k], v[i]) >= CONSENSUS_SAME_PPM) &&
 			    consensus_same_position(p[k].position, p[i].position))
 				p[i].group = k;
 	}
@@ -118,7 +118,7 @@ const char *consensus_strength(int64_t weighted_share_ppm, bool all_agree)
 }
 
 void consensus_count(const struct consensus_proposal *p, size_t n, const struct consensus_vote *v, size_t voters,
-		     int64_t threshold_ppm, bool unanimous, struct consensus_tally *out)
+		     const struct consensus_rule *rule, struct consensus_tally *out)
 {
 	struct consensus_merit singles[CONSENSUS_MAX], groups[CONSENSUS_MAX];
 	int64_t total = 0, second = 0;
@@ -142,6 +142,7 @@ void consensus_count(const struct consensus_proposal *p, size_t n, const struct 
 		out->margin_ppm = (groups[out->group].weight - second) * CONSENSUS_ONE / total;
 	}
 	out->quorum = out->valid >= 2 && 2 * out->valid >= voters;
-	out->reached = out->quorum && (unanimous ? all : out->weighted_share_ppm >= threshold_ppm) && total > 0;
+	out->reached = out->quorum && total > 0 && out->heads[out->group] >= rule->heads_min &&
+		       (rule->unanimous ? all : out->weighted_share_ppm >= rule->threshold_ppm);
 	out->strength = consensus_strength(out->weighted_share_ppm, all);
 }

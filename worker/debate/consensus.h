@@ -28,6 +28,13 @@ struct consensus_vote {
 	int64_t weight_ppm;
 };
 
+/* What makes a leading group the winner. */
+struct consensus_rule {
+	int64_t threshold_ppm; /* of the weighted share */
+	bool unanimous;        /* all valid votes, instead of a share */
+	size_t heads_min;      /* votes by head besides; 0: no matter */
+};
+
 struct consensus_tally {
 	bool quorum, reached;
 	size_t winner;                     /* index of a proposal; the best one also without quorum */
@@ -44,16 +51,17 @@ struct consensus_tally {
 /* Could two positions, of one sentence each, be one: mostly the same words, and not contradictory? */
 bool consensus_same_position(struct str x, struct str y);
 /*
- * Joins each proposal to the first earlier group whose first member is near-identical and holds the same position. In
- * the given order, so it is deterministic. O(n²) comparisons of bounded texts.
+ * Joins each proposal to the first earlier group whose first member is near-identical and holds the same position;
+ * `by_meaning` the position alone counts. In the given order, so it is deterministic. O(n²) comparisons of bounded
+ * texts.
  */
-void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n);
+void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n, bool by_meaning);
 /*
  * Counts. Quorum: at least two and at least half of the voters have cast a valid vote. Ties: more confidence, then
  * milder criticism, then the name.
  */
 void consensus_count(const struct consensus_proposal *p, size_t n, const struct consensus_vote *v, size_t voters,
-		     int64_t threshold_ppm, bool unanimous, struct consensus_tally *out);
+		     const struct consensus_rule *rule, struct consensus_tally *out);
 /* "unanimous" only if all heads agree; else by the weighted share. */
 const char *consensus_strength(int64_t weighted_share_ppm, bool all_agree);
 

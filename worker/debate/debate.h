@@ -27,7 +27,7 @@
 #include "common/db.h"
 #include "worker/debate/step.h"
 
-#define ENGINE_VERSION 1
+#define ENGINE_VERSION 2 /* 2: all modes of mode.h */
 
 struct callback;
 struct route_table;

@@ -6,7 +6,7 @@
 #include "worker/debate/decision.h"
 
 #include "common/json.h"
-#include "worker/debate/consensus.h"
+#include "worker/debate/mode.h"
 #include "worker/debate/similarity.h"
 
 #define DECISION_STABLE_PPM 850000 /* debate.md 1.7: converged */
@@ -136,7 +136,8 @@ static size_t decision_find(const struct decision_table *t, struct str name)
 	return i;
 }
 
-static struct decision_table *decision_table_make(struct arena *a, const struct seat *seats, size_t n)
+static struct decision_table *decision_table_make(struct arena *a, const struct debate_plan *plan,
+						  const struct seat *seats, size_t n)
 {
 	struct decision_table *t = arena_zalloc(a, sizeof(*t));
 	size_t i;
@@ -154,7 +155,7 @@ static struct decision_table *decision_table_make(struct arena *a, const struct 
 		    .position = s->position,
 		    .severity_milli = s->severity_count > 0 ? s->severity_sum / s->severity_count : 0};
 	}
-	consensus_group(a, t->proposals, t->n);
+	consensus_group(a, t->proposals, t->n, plan->mode->by_meaning);
 	for (i = 0; i < t->n; i++) {
 		const json_t *v = t->seats[i]->vote;
 		size_t choice = v != NULL ? decision_find(t, json_get_str(v, "choice", STR(""))) : t->n;
@@ -268,7 +269,7 @@ static struct str decision_percent(struct arena *a, int64_t ppm)
 }
 
 static void decision_explain(struct arena *a, const struct debate_plan *plan, const struct consensus_tally *c,
-			     bool unanimous, struct decision_outcome *out)
+			     const struct consensus_rule *rule, struct decision_outcome *out)
 {
 	struct str share = decision_percent(a, c->weighted_share_ppm);
 
@@ -280,7 +281,10 @@ static void decision_explain(struct arena *a, const struct debate_plan *plan, co
 	}
 	if (!c->quorum)
 		out->reason = arena_printf(a, "only %zu valid votes were cast, too few for a decision", c->valid);
-	else if (unanimous)
+	else if (rule->heads_min > 0)
+		out->reason = arena_printf(a, "the leading position has %zu votes, %zu of %zu participants are needed",
+					   c->heads[c->group], rule->heads_min, plan->agent_count);
+	else if (rule->unanimous)
 		out->reason = STR("the votes were not unanimous");
 	else
 		out->reason = arena_printf(a, "the leading position has %.*s of the weighted vote, %.*s are needed",
@@ -288,17 +292,17 @@ static void decision_explain(struct arena *a, const struct debate_plan *plan, co
 	out->verdict = arena_printf(a, "No consensus was reached: %.*s. This position leads.", STR_ARG(out->reason));
 }
 
-json_t *decision_by_vote(const struct debate_plan *plan, const char *method, const struct seat *seats, size_t n)
+json_t *decision_by_vote(const struct debate_plan *plan, const struct mode *mode, const struct seat *seats, size_t n)
 {
 	struct arena *a = arena_new(0);
-	struct decision_table *t = decision_table_make(a, seats, n);
-	struct decision_outcome out = {.method = method};
-	bool unanimous = strcmp(method, "unanimous") == 0;
+	struct decision_table *t = decision_table_make(a, plan, seats, n);
+	struct decision_outcome out = {.method = mode->name};
+	struct consensus_rule rule = mode_rule(mode, plan->threshold_ppm, plan->agent_count);
 	struct consensus_tally tally;
 	json_t *o;
 	size_t i;
 
-	consensus_count(t->proposals, t->n, t->votes, t->n, plan->threshold_ppm, unanimous, &tally);
+	consensus_count(t->proposals, t->n, t->votes, t->n, &rule, &tally);
 	out.winner = tally.winner;
 	out.status = tally.reached ? "consensus_reached" : tally.quorum ? "completed" : "insufficient_participation";
 	out.confidence_ppm = tally.quorum ? tally.weighted_share_ppm : 0;
@@ -308,7 +312,7 @@ json_t *decision_by_vote(const struct debate_plan *plan, const char *method, con
 		out.support[i] = with;
 		out.dissent[i] = t->votes[i].valid && !with;
 	}
-	decision_explain(a, plan, &tally, unanimous, &out);
+	decision_explain(a, plan, &tally, &rule, &out);
 	o = decision_document(plan, t, &out, &tally);
 	arena_free(a);
 	return o;
@@ -318,10 +322,10 @@ json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *sea
 			  const json_t *value)
 {
 	struct arena *a = arena_new(0);
-	struct decision_table *t = decision_table_make(a, seats, n);
+	struct decision_table *t = decision_table_make(a, plan, seats, n);
 	int64_t sure = json_get_int(value, "confidence_ppm", 0);
 	size_t winner = decision_find(t, json_get_str(value, "choice", STR(""))), i;
-	struct decision_outcome out = {.method = "judge", .winner = winner, .confidence_ppm = sure};
+	struct decision_outcome out = {.method = plan->mode->name, .winner = winner, .confidence_ppm = sure};
 	struct consensus_tally tally = {.quorum = true, .winner = winner, .valid = 1};
 	json_t *o;
 
@@ -350,9 +354,9 @@ json_t *decision_open(const struct debate_plan *plan, const struct seat *seats, 
 		      const char *reason)
 {
 	struct arena *a = arena_new(0);
-	struct decision_table *t = decision_table_make(a, seats, n);
+	struct decision_table *t = decision_table_make(a, plan, seats, n);
 	struct consensus_tally tally = {.group = CONSENSUS_MAX, .strength = "none"};
-	struct decision_outcome out = {.method = arena_str(a, plan->consensus).p,
+	struct decision_outcome out = {.method = plan->mode->name,
 				       .status = status,
 				       .winner = t->n,
 				       .reason = str_of(reason),

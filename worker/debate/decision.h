@@ -29,7 +29,7 @@ json_t *decision_agreement(const struct debate_plan *plan, const struct seat *se
 json_t *decision_convergence(const struct seat *seats, size_t n);
 
 /* Decisions: {winner, status, reason, verdict, consensus {…}, dissents []}, the inner ones as in debate.h. */
-json_t *decision_by_vote(const struct debate_plan *plan, const char *method, const struct seat *seats, size_t n);
+json_t *decision_by_vote(const struct debate_plan *plan, const struct mode *mode, const struct seat *seats, size_t n);
 /* value: {choice, confidence_ppm, …} of the judge. */
 json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *seats, size_t n, struct str judge,
 			  const json_t *value);

@@ -11,7 +11,7 @@
 
 #include "common/json.h"
 #include "worker/debate/ask.h"
-#include "worker/debate/consensus.h"
+#include "worker/debate/mode.h"
 #include "worker/debate/parse.h"
 #include "worker/debate/topology.h"
 
@@ -328,6 +328,17 @@ CO_FN static bool engine_round(struct engine *e, int round, bool *settled)
 
 /* ---- the decision ---- */
 
+/* A vote for oneself counts half; where ratings weigh, who is not rated yet weighs one. */
+static int64_t engine_weight(const struct ask_call *c, const struct seat *chosen)
+{
+	int64_t weight = chosen == c->seat ? CONSENSUS_SELF_PPM : CONSENSUS_ONE;
+	const json_t *elo = json_object_get(c->e->ratings, c->seat->name);
+
+	if (!c->e->plan->mode->by_rating || elo == NULL)
+		return weight;
+	return weight * mode_rating_weight(json_integer_value(elo)) / CONSENSUS_ONE;
+}
+
 static json_t *engine_choice(const struct ask_call *c, size_t choice, int64_t sure, struct str reasoning)
 {
 	const struct seat *chosen = c->ballot[choice];
@@ -335,7 +346,7 @@ static json_t *engine_choice(const struct ask_call *c, size_t choice, int64_t su
 
 	json_put_str(value, "choice", str_of(chosen->name));
 	json_put_int(value, "confidence_ppm", sure);
-	json_put_int(value, "weight_ppm", chosen == c->seat ? CONSENSUS_SELF_PPM : CONSENSUS_ONE);
+	json_put_int(value, "weight_ppm", engine_weight(c, chosen));
 	json_put_str(value, "reasoning", ask_revealed(c, reasoning));
 	return value;
 }
@@ -387,8 +398,8 @@ CO_FN static bool engine_votes(struct engine *e)
 /* How a decision is made and what it is made from. */
 struct engine_deciding {
 	struct engine *e;
-	const char *method; /* of a vote, or NULL */
-	const char *status; /* of an end without choice */
+	const struct mode *mode; /* of a vote, or NULL */
+	const char *status;      /* of an end without choice */
 	const char *reason;
 	const struct seat *judge; /* or NULL */
 	const json_t *ruling;
@@ -430,8 +441,8 @@ static json_t *engine_decide_step(struct step *s, void *arg)
 
 	if (g->judge != NULL)
 		value = decision_by_judge(e->plan, e->seats, e->n, str_of(g->judge->name), g->ruling);
-	else if (g->method != NULL)
-		value = decision_by_vote(e->plan, g->method, e->seats, e->n);
+	else if (g->mode != NULL)
+		value = decision_by_vote(e->plan, g->mode, e->seats, e->n);
 	else
 		value = decision_open(e->plan, e->seats, e->n, g->status, g->reason);
 	event_consensus(&at, value, json_get_str(value, "status", STR("")), engine_leading_text(e, value),
@@ -448,20 +459,20 @@ CO_FN static bool engine_settle(struct engine *e, struct engine_deciding *g)
 	return true;
 }
 
-CO_FN static bool engine_decide_by_vote(struct engine *e, const char *method)
+CO_FN static bool engine_count(struct engine *e, const struct mode *mode)
 {
-	return engine_votes(e) && engine_settle(e, &(struct engine_deciding){.method = method});
+	return engine_settle(e, &(struct engine_deciding){.mode = mode});
 }
 
 /* ---- judge ---- */
 
 /* Is x the better choice for an office: not the one to be avoided, of that trade, higher rated, by name. */
-static bool engine_prefers(const struct seat *x, const struct seat *y, struct str avoid, const char *role,
-			   const json_t *ratings)
+static bool engine_prefers(const struct engine *e, const struct seat *x, const struct seat *y, struct str avoid,
+			   const char *role)
 {
 	bool ax = str_eqz(avoid, x->name), ay = str_eqz(avoid, y->name);
 	bool rx = str_eqz(x->agent->role, role), ry = str_eqz(y->agent->role, role);
-	int64_t ex = json_get_int(ratings, x->name, 0), ey = json_get_int(ratings, y->name, 0);
+	int64_t ex = json_get_int(e->ratings, x->name, 0), ey = json_get_int(e->ratings, y->name, 0);
 
 	if (ax != ay)
 		return ay;
@@ -471,15 +482,14 @@ static bool engine_prefers(const struct seat *x, const struct seat *y, struct st
 }
 
 /* Seats that are in, best candidate first. */
-static size_t engine_candidates(struct engine *e, struct str avoid, const char *role, const json_t *ratings,
-				struct seat **out)
+static size_t engine_candidates(struct engine *e, struct str avoid, const char *role, struct seat **out)
 {
 	size_t i, k, n = 0;
 
 	for (i = 0; i < e->n; i++) {
 		if (!e->seats[i].in)
 			continue;
-		for (k = n++; k > 0 && engine_prefers(&e->seats[i], out[k - 1], avoid, role, ratings); k--)
+		for (k = n++; k > 0 && engine_prefers(e, &e->seats[i], out[k - 1], avoid, role); k--)
 			out[k] = out[k - 1];
 		out[k] = &e->seats[i];
 	}
@@ -544,33 +554,66 @@ CO_FN static bool engine_ask_judge(struct engine *e, struct seat *judge, const j
 }
 
 /* One after the other until one rules; the prize goes to the author of the chosen text, never to the judge. */
-CO_FN static bool engine_decide_by_judge(struct engine *e, const json_t *ratings)
+CO_FN static bool engine_rule(struct engine *e, bool *ruled)
 {
 	struct seat *candidates[TOPOLOGY_SEATS_MAX];
-	struct engine_deciding g = {.method = NULL};
-	size_t i, n = engine_candidates(e, engine_mildest(e), "judge", ratings, candidates);
+	struct engine_deciding g = {.mode = NULL};
+	size_t i, n = engine_candidates(e, engine_mildest(e), "judge", candidates);
 
+	*ruled = false;
 	for (i = 0; i < n; i++) {
 		if (!engine_ask_judge(e, candidates[i], &g.ruling))
 			return false;
 		if (g.ruling == NULL)
 			continue;
-		g.judge = candidates[i];
+		*ruled = true;
+		g.judge = e->judge = candidates[i];
 		result_vote(&e->result, str_of(g.judge->name), g.ruling);
 		e->synthesis = json_get_str(g.ruling, "answer", STR(""));
 		return engine_settle(e, &g);
 	}
-	return engine_decide_by_vote(e, "majority"); /* and the decision says so: its method is majority */
+	return true;
 }
 
-CO_FN static bool engine_decide(struct engine *e, const json_t *ratings)
+/* Nobody could rule: the votes decide, and the decision says so, its method is majority. */
+CO_FN static bool engine_decide_by_judge(struct engine *e)
 {
-	if (str_eqz(e->plan->consensus, "none"))
-		return engine_settle(
-		    e, &(struct engine_deciding){.status = "completed", .reason = "no decision was asked for"});
-	if (str_eqz(e->plan->consensus, "judge"))
-		return engine_decide_by_judge(e, ratings);
-	return engine_decide_by_vote(e, str_eqz(e->plan->consensus, "unanimous") ? "unanimous" : "majority");
+	bool ruled;
+
+	return engine_rule(e, &ruled) && (ruled || (engine_votes(e) && engine_count(e, mode_find(STR("majority")))));
+}
+
+/* What the votes come to, before anything is settled. */
+static bool engine_votes_decide(const struct engine *e)
+{
+	const json_t *decision = json_own(e->a, decision_by_vote(e->plan, e->plan->mode, e->seats, e->n));
+
+	return json_get_bool(json_get_obj(decision, "consensus"), "reached", false);
+}
+
+CO_FN static bool engine_decide_hybrid(struct engine *e)
+{
+	bool ruled = false;
+
+	if (!engine_votes(e) || (!engine_votes_decide(e) && !engine_rule(e, &ruled)))
+		return false;
+	return ruled || engine_count(e, e->plan->mode);
+}
+
+CO_FN static bool engine_decide(struct engine *e)
+{
+	switch (e->plan->mode->way) {
+	case MODE_VOTE:
+		return engine_votes(e) && engine_count(e, e->plan->mode);
+	case MODE_JUDGE:
+		return engine_decide_by_judge(e);
+	case MODE_HYBRID:
+		return engine_decide_hybrid(e);
+	case MODE_NONE:
+		break;
+	}
+	return engine_settle(e,
+			     &(struct engine_deciding){.status = "completed", .reason = "no decision was asked for"});
 }
 
 /* ---- the conclusion ---- */
@@ -681,7 +724,7 @@ CO_FN static bool engine_say(struct engine *e, const struct seat *by)
 }
 
 /* Preferably by somebody who has not won: he would defend his own text. */
-CO_FN static bool engine_write(struct engine *e, const json_t *ratings)
+CO_FN static bool engine_write(struct engine *e)
 {
 	static const struct ask_kind kind = {"synthesis", 4096, 300000, true, engine_read_synthesis};
 	struct seat *winner = engine_seat(e, json_get_str(e->decision, "winner", STR("")));
@@ -690,7 +733,7 @@ CO_FN static bool engine_write(struct engine *e, const json_t *ratings)
 	struct prompt_outcome o;
 	struct prompt p;
 
-	(void)engine_candidates(e, json_get_str(e->decision, "winner", STR("")), "synthesizer", ratings, writers);
+	(void)engine_candidates(e, json_get_str(e->decision, "winner", STR("")), "synthesizer", writers);
 	engine_outcome(e, winner, &o);
 	prompt_synthesis(e->a, e->plan, writers[0]->agent, &o, &p);
 	ask_add(&ph, writers[0], NULL, &p, engine_synthesis_facts(e, &o));
@@ -705,16 +748,13 @@ CO_FN static bool engine_write(struct engine *e, const json_t *ratings)
 }
 
 /* Too few took part: the best text stands as it is, nothing is written around it. */
-CO_FN static bool engine_conclude(struct engine *e, const json_t *ratings)
+CO_FN static bool engine_conclude(struct engine *e)
 {
-	const struct seat *judge = NULL;
-
 	if (str_eqz(json_get_str(e->decision, "status", STR("")), "insufficient_participation"))
 		return true;
 	if (e->synthesis.n == 0)
-		return engine_write(e, ratings);
-	judge = engine_seat(e, json_get_str(json_array_get(e->result.votes, 0), "agent", STR("")));
-	return engine_say(e, judge);
+		return engine_write(e);
+	return engine_say(e, e->judge);
 }
 
 /* ---- the whole ---- */
@@ -766,7 +806,6 @@ CO_FN static bool engine_too_few(struct engine *e)
 /* False: unwinding. True: all that is left is to finish. */
 CO_FN static bool engine_debate(struct engine *e)
 {
-	const json_t *ratings;
 	bool settled = false;
 	int round;
 
@@ -779,8 +818,7 @@ CO_FN static bool engine_debate(struct engine *e)
 	for (round = 1; round <= e->plan->rounds && !settled; round++)
 		if (!engine_round(e, round, &settled))
 			return false;
-	return step_ratings(e->d, "ratings", &ratings) && engine_decide(e, ratings) && engine_conclude(e, ratings) &&
-	       engine_end(e);
+	return step_ratings(e->d, "ratings", &e->ratings) && engine_decide(e) && engine_conclude(e) && engine_end(e);
 }
 
 static struct engine *engine_new(struct debate *d)

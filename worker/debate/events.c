@@ -6,6 +6,7 @@
 #include "worker/debate/events.h"
 
 #include "common/json.h"
+#include "worker/debate/mode.h"
 
 static json_t *event_real(int64_t ppm)
 {
@@ -55,8 +56,8 @@ void event_debate_start(const struct event_at *at)
 	json_object_set_new(o, "agents_detail", detail);
 	json_put_int(o, "total_rounds", plan->rounds);
 	json_put_int(o, "rounds", plan->rounds);
-	json_put_str(o, "protocol", plan->consensus);
-	json_put_str(o, "consensus_type", plan->consensus);
+	json_put_str(o, "protocol", str_of(plan->mode->name));
+	json_put_str(o, "consensus_type", str_of(plan->mode->name));
 	json_object_set_new(o, "threshold", event_real(plan->threshold_ppm));
 	json_object_set_new(o, "demo", json_boolean(plan->demo));
 	event_emit(at, "debate_start", o);

@@ -12,7 +12,7 @@
 #include "common/clock.h"
 #include "common/ids.h"
 #include "common/json.h"
-#include "worker/debate/consensus.h"
+#include "worker/debate/mode.h"
 #include "worker/debate/topology.h"
 
 /* debates.max_agents ends there (common/conf_table.c). */
@@ -21,7 +21,6 @@ _Static_assert(TOPOLOGY_SEATS_MAX == CONSENSUS_MAX && TOPOLOGY_SEATS_MAX == 32, 
 #define PLAN_TASK_MAX 10000 /* characters, rest-core 4.2 */
 #define PLAN_CONTEXT_MAX 100000
 #define PLAN_METADATA_MAX 65536     /* bytes of JSON text */
-#define PLAN_THRESHOLD_PPM 600000   /* debate.md 1.1: consensus threshold 0.6 */
 #define PLAN_EARLY_AGREE_PPM 850000 /* debate.md 1.1: early stop 0.85 */
 
 struct plan_problems {
@@ -108,25 +107,34 @@ static int64_t plan_rounds(struct plan_problems *p, const struct conf *c, const 
 	return json_integer_value(v);
 }
 
-static const char *plan_consensus(struct plan_problems *p, const struct conf *c, const json_t *body)
+static const struct mode *plan_mode(struct plan_problems *p, const struct conf *c, const json_t *body)
 {
-	/* "weighted" is what majority does here: votes always weigh by confidence. */
-	static const char *const modes[][2] = {{"majority", "majority"},
-					       {"weighted", "majority"},
-					       {"unanimous", "unanimous"},
-					       {"judge", "judge"},
-					       {"none", "none"}};
 	const json_t *v = plan_member(body, "consensus");
 	const char *name = c->debates.default_consensus;
-	size_t i;
+	const struct mode *mode;
 
 	if (v != NULL && !json_is_null(v))
 		name = json_is_string(v) ? json_string_value(v) : "";
-	for (i = 0; i < countof(modes); i++)
-		if (str_ieqz(str_of(name), modes[i][0]))
-			return modes[i][1];
-	plan_problem(p, ERR_INVALID_VALUE, "consensus", "must be one of majority, weighted, unanimous, judge, none");
-	return modes[0][1];
+	mode = mode_find(str_of(name));
+	if (mode == NULL) {
+		plan_problem(p, ERR_INVALID_VALUE, "consensus", "must be one of %s", mode_names());
+		mode = mode_find(STR("majority"));
+	}
+	return mode;
+}
+
+/* Below one half two answers could both be decided. */
+static int64_t plan_threshold(struct plan_problems *p, const struct mode *mode, const json_t *body)
+{
+	const json_t *v = plan_member(body, "consensus_threshold");
+
+	if (v == NULL || json_is_null(v))
+		return mode_threshold(mode, 0);
+	if (!json_is_number(v) || json_number_value(v) < 0.5 || json_number_value(v) > 1) {
+		plan_problem(p, ERR_INVALID_VALUE, "consensus_threshold", "must be a number from 0.5 to 1");
+		return mode_threshold(mode, 0);
+	}
+	return mode_threshold(mode, (int64_t)(json_number_value(v) * CONSENSUS_ONE + 0.5));
 }
 
 static struct str plan_text(struct plan_problems *p, const json_t *body, const char *key, size_t max)
@@ -199,9 +207,9 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	struct plan_problems p = {.arena = a, .list = json_own(a, json_array()), .err = err};
 	struct agent_spec *specs = NULL;
 	struct error agent_err = ERROR_INIT;
-	const char *consensus;
+	const struct mode *mode;
+	int64_t rounds, threshold;
 	struct str task, context;
-	int64_t rounds;
 	size_t n = 0;
 	bool demo = false;
 	json_t *doc;
@@ -209,12 +217,16 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	*problems = p.list;
 	task = plan_task(&p, body);
 	rounds = plan_rounds(&p, c, body);
-	consensus = plan_consensus(&p, c, body);
+	mode = plan_mode(&p, c, body);
+	threshold = plan_threshold(&p, mode, body);
 	context = plan_text(&p, body, "context", PLAN_CONTEXT_MAX);
 	plan_check_rest(&p, body);
 	if (!agents_resolve(c, a, json_object_get(body, "agents"), &specs, &n, &demo, &agent_err))
 		plan_problem(&p, agent_err.code, agent_err.field[0] != '\0' ? agent_err.field : "agents", "%s",
 			     agent_err.msg);
+	else if (n < mode->agents_min)
+		plan_problem(&p, ERR_INVALID_VALUE, "consensus", "%s needs at least %zu agents, there are %zu",
+			     mode->name, mode->agents_min, n);
 	if (json_array_size(p.list) > 0)
 		return false;
 
@@ -225,8 +237,8 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	json_put_str(doc, "language", str_of(c->debates.language));
 	json_object_set_new(doc, "agents", plan_agents(specs, n));
 	json_put_int(doc, "rounds", rounds);
-	json_put_str(doc, "consensus", str_of(consensus));
-	json_put_int(doc, "threshold_ppm", PLAN_THRESHOLD_PPM);
+	json_put_str(doc, "consensus", str_of(mode->name));
+	json_put_int(doc, "threshold_ppm", threshold);
 	json_put_int(doc, "early_agree_ppm", PLAN_EARLY_AGREE_PPM);
 	json_put_int(doc, "timeout_ms", c->debates.timeout / MS_US);
 	json_put_int(doc, "agent_timeout_ms", c->debates.agent_timeout / MS_US);
@@ -268,8 +280,11 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 	out->agents = specs;
 	out->agent_count = json_array_size(agents);
 	out->rounds = (int)json_get_int(plan, "rounds", 1);
-	out->consensus = arena_str(a, json_get_str(plan, "consensus", STR("majority")));
-	out->threshold_ppm = json_get_int(plan, "threshold_ppm", PLAN_THRESHOLD_PPM);
+	out->mode = mode_find(json_get_str(plan, "consensus", STR("majority")));
+	if (out->mode == NULL)
+		return error_set(err, ERR_INTERNAL, "the plan decides by %.40s, which is unknown here",
+				 json_string_value(json_object_get(plan, "consensus")));
+	out->threshold_ppm = json_get_int(plan, "threshold_ppm", mode_threshold(out->mode, 0));
 	out->early_agree_ppm = json_get_int(plan, "early_agree_ppm", PLAN_EARLY_AGREE_PPM);
 	out->timeout_ms = json_get_int(plan, "timeout_ms", 900000);
 	out->agent_timeout_ms = json_get_int(plan, "agent_timeout_ms", 240000);

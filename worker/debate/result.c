@@ -7,6 +7,7 @@
 
 #include "common/json.h"
 #include "worker/debate/debate.h"
+#include "worker/debate/mode.h"
 
 void result_open(struct result *r, struct arena *a, const struct debate_plan *plan)
 {
@@ -157,7 +158,7 @@ static json_t *result_no_consensus(const struct debate_plan *plan)
 	json_t *o = json_object();
 	size_t i;
 
-	json_put_str(o, "method", plan->consensus);
+	json_put_str(o, "method", str_of(plan->mode->name));
 	json_object_set_new(o, "reached", json_false());
 	json_put_int(o, "threshold_ppm", plan->threshold_ppm);
 	for (i = 0; i < countof(zeros); i++)
@@ -182,7 +183,7 @@ static void result_put_what(json_t *doc, const struct result *r, const struct re
 	json_put_str(doc, "reason", end->reason);
 	json_object_set_new(doc, "demo", json_boolean(plan->demo));
 	json_put_int(doc, "engine_version", ENGINE_VERSION);
-	json_put_str(doc, "method", plan->consensus);
+	json_put_str(doc, "method", str_of(plan->mode->name));
 	json_put_int(doc, "total_rounds", plan->rounds);
 	json_put_int(doc, "rounds_used", end->rounds_used);
 	json_object_set_new(doc, "participants", participants);
@@ -199,7 +200,7 @@ static void result_put_decision(json_t *doc, const struct result *r, const json_
 			    consensus != NULL ? json_incref(consensus) : result_no_consensus(r->plan));
 	json_object_set_new(doc, "dissents", dissents != NULL ? json_incref(dissents) : json_array());
 	if (consensus != NULL)
-		json_put_str(doc, "method", json_get_str(consensus, "method", r->plan->consensus));
+		json_put_str(doc, "method", json_get_str(consensus, "method", str_of(r->plan->mode->name)));
 }
 
 /* Each agent's sums; "abandoned" is told for the whole debate only. */

@@ -17,6 +17,7 @@
 #include "common/co.h"
 #include "worker/agents/agent.h"
 
+struct mode;
 struct debate; /* one run of one debate in this process */
 struct step;
 
@@ -28,7 +29,7 @@ struct debate_plan {
 	const struct agent_spec *agents;
 	size_t agent_count;
 	int rounds;              /* debate rounds after the independent drafts, >= 1 */
-	struct str consensus;    /* majority, unanimous, judge, none */
+	const struct mode *mode; /* how it decides */
 	int64_t threshold_ppm;   /* of the weighted share; 600000 */
 	int64_t early_agree_ppm; /* round-0 agreement that skips the debate: 850000 */
 	int64_t timeout_ms, agent_timeout_ms;
