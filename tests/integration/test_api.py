@@ -350,6 +350,23 @@ def test_every_way_to_decide(api):
     assert r.status_code == 400 and {e["field"] for e in r.json()["errors"]} == {"consensus", "consensus_threshold"}
 
 
+def test_who_criticises_whom(api):
+    counts = {"all-to-all": 20, "ring": 10, "round-robin": 5, "sparse": 10, "star": 8, "adaptive": 20, "auto": 10}
+    ids = [api.post("/api/debates", {"task": TASK, "rounds": 1, "topology": t, "agents": ["demo"] * 5}).json()["id"] for t in counts]
+    for kind, i in zip(counts, ids):
+        assert wait_end(api, i)["status"] == "completed"
+        critiques = [e for e in log(api, i) if e["type"] == "critique"]
+        assert len(critiques) == counts[kind], kind
+        assert all(e["data"]["critic"] != e["data"]["target"] for e in critiques)
+
+
+def test_formats(api):
+    assert api.post("/api/debates", {"task": TASK, "debate_format": "light"}).json()["rounds"] == 1
+    assert api.post("/api/debates", {"task": TASK, "debate_format": "light", "rounds": 2}).json()["rounds"] == 2
+    r = api.post("/api/debates", {"task": TASK, "debate_format": "huge", "topology": "heap"})
+    assert r.status_code == 400 and {e["field"] for e in r.json()["errors"]} == {"debate_format", "topology"}
+
+
 def test_create_takes_agents_in_every_form(api):
     for agents in (["claude", "gpt"], "claude,gpt", [{"name": "claude"}, {"provider": "openai", "name": "second", "role": "critic"}],
                    ["claude|claude-x|skeptic|critic", "openai:synthesizer"]):

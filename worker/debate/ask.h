@@ -24,6 +24,7 @@ struct engine {
 	json_t *notes;            /* remarks of people so far; of the arena */
 	const json_t *decision;
 	struct str answer, synthesis;
+	struct str convergence; /* status of the last round's */
 	int64_t started_at_ms, ended_at_ms, running_ms;
 };
 

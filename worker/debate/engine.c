@@ -213,7 +213,7 @@ static void engine_receive(struct engine *e, const struct ask_call *c)
 CO_FN static bool engine_critiques(struct engine *e)
 {
 	static const struct ask_kind kind = {"critique", 2048, 300000, false, engine_read_critique};
-	struct topology_pair pairs[TOPOLOGY_PAIRS_MAX];
+	struct topology_pair *pairs;
 	struct str names[TOPOLOGY_SEATS_MAX], text;
 	struct seat *in[TOPOLOGY_SEATS_MAX];
 	struct ask_phase ph;
@@ -225,7 +225,9 @@ CO_FN static bool engine_critiques(struct engine *e)
 			names[n] = str_of(e->seats[i].name);
 			in[n++] = &e->seats[i];
 		}
-	n = topology_pairs(names, n, e->plan->seed, e->round, pairs);
+	pairs = arena_zalloc(e->a, (n * n + 1) * sizeof(*pairs));
+	n = topology_pairs(topology_adapt(e->plan->topology, e->convergence, n), names, n, e->plan->seed, e->round,
+			   pairs);
 	ph = ask_open(e, &kind, n);
 	for (i = 0; i < n; i++) {
 		struct seat *critic = in[pairs[i].critic], *target = in[pairs[i].target];
@@ -295,6 +297,7 @@ CO_FN static bool engine_convergence(struct engine *e, bool *settled)
 	flips = json_get_arr(value, "flips");
 	for (i = 0; i < json_array_size(flips); i++)
 		result_flip(&e->result, json_get_str(json_array_get(flips, i), "agent", STR("")), e->round);
+	e->convergence = json_get_str(value, "status", STR(""));
 	*settled = json_get_bool(value, "stop", false);
 	if (*settled)
 		result_early_stop(&e->result, e->a, "convergence", e->round, "the texts are stable and agree");
@@ -839,7 +842,7 @@ static struct engine *engine_new(struct debate *d)
 		e->seats[i].text = e->seats[i].position = STR("");
 	}
 	e->notes = json_own(a, json_array());
-	e->answer = e->synthesis = STR("");
+	e->answer = e->synthesis = e->convergence = STR("");
 	result_open(&e->result, a, e->plan);
 	debate_set_engine(d, e);
 	return e;

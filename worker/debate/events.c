@@ -58,6 +58,7 @@ void event_debate_start(const struct event_at *at)
 	json_put_int(o, "rounds", plan->rounds);
 	json_put_str(o, "protocol", str_of(plan->mode->name));
 	json_put_str(o, "consensus_type", str_of(plan->mode->name));
+	json_put_str(o, "topology", str_of(topology_name(plan->topology)));
 	json_object_set_new(o, "threshold", event_real(plan->threshold_ppm));
 	json_object_set_new(o, "demo", json_boolean(plan->demo));
 	event_emit(at, "debate_start", o);

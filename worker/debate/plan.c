@@ -20,8 +20,7 @@ _Static_assert(TOPOLOGY_SEATS_MAX == CONSENSUS_MAX && TOPOLOGY_SEATS_MAX == 32, 
 
 #define PLAN_TASK_MAX 10000 /* characters, rest-core 4.2 */
 #define PLAN_CONTEXT_MAX 100000
-#define PLAN_METADATA_MAX 65536     /* bytes of JSON text */
-#define PLAN_EARLY_AGREE_PPM 850000 /* debate.md 1.1: early stop 0.85 */
+#define PLAN_METADATA_MAX 65536 /* bytes of JSON text */
 
 struct plan_problems {
 	struct arena *arena;
@@ -93,12 +92,12 @@ static const json_t *plan_member(const json_t *body, const char *key)
 	return v != NULL ? v : json_object_get(json_object_get(body, "protocol"), key);
 }
 
-static int64_t plan_rounds(struct plan_problems *p, const struct conf *c, const json_t *body)
+static int64_t plan_rounds(struct plan_problems *p, const struct conf *c, const json_t *body, int64_t usual)
 {
 	const json_t *v = plan_member(body, "rounds");
 
 	if (v == NULL || json_is_null(v))
-		return c->debates.default_rounds;
+		return usual > 0 ? usual : c->debates.default_rounds;
 	if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > c->debates.max_rounds) {
 		plan_problem(p, ERR_INVALID_VALUE, "rounds", "must be a whole number from 1 to %lld",
 			     (long long)c->debates.max_rounds);
@@ -135,6 +134,41 @@ static int64_t plan_threshold(struct plan_problems *p, const struct mode *mode, 
 		return mode_threshold(mode, 0);
 	}
 	return mode_threshold(mode, (int64_t)(json_number_value(v) * CONSENSUS_ONE + 0.5));
+}
+
+static enum topology plan_topology(struct plan_problems *p, const json_t *body)
+{
+	const json_t *v = plan_member(body, "topology");
+	enum topology kind = TOPOLOGY_AUTO;
+
+	if (v != NULL && !json_is_null(v) &&
+	    !topology_find(json_is_string(v) ? str_of(json_string_value(v)) : STR(""), &kind))
+		plan_problem(p, ERR_INVALID_VALUE, "topology", "must be one of %s", topology_names());
+	return kind;
+}
+
+/* debate.md 1.5, with rounds as they are counted here; 0: as configured. */
+struct plan_format {
+	const char *name;
+	int64_t rounds, timeout_ms; /* timeout: at most */
+	int64_t early_agree_ppm;
+};
+
+static const struct plan_format plan_formats[] = {
+    {"default", 0, 0, 850000}, {"light", 1, 300 * 1000, 700000}, {"full", 0, 0, 950000}};
+
+static const struct plan_format *plan_format(struct plan_problems *p, const json_t *body)
+{
+	const json_t *v = plan_member(body, "debate_format");
+	size_t i;
+
+	if (v == NULL || json_is_null(v))
+		return &plan_formats[0];
+	for (i = 0; i < countof(plan_formats); i++)
+		if (json_is_string(v) && str_ieqz(str_of(json_string_value(v)), plan_formats[i].name))
+			return &plan_formats[i];
+	plan_problem(p, ERR_INVALID_VALUE, "debate_format", "must be one of default, light, full");
+	return &plan_formats[0];
 }
 
 static struct str plan_text(struct plan_problems *p, const json_t *body, const char *key, size_t max)
@@ -207,8 +241,10 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	struct plan_problems p = {.arena = a, .list = json_own(a, json_array()), .err = err};
 	struct agent_spec *specs = NULL;
 	struct error agent_err = ERROR_INIT;
+	const struct plan_format *format;
 	const struct mode *mode;
-	int64_t rounds, threshold;
+	enum topology topology;
+	int64_t rounds, threshold, timeout_ms = c->debates.timeout / MS_US;
 	struct str task, context;
 	size_t n = 0;
 	bool demo = false;
@@ -216,7 +252,9 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 
 	*problems = p.list;
 	task = plan_task(&p, body);
-	rounds = plan_rounds(&p, c, body);
+	format = plan_format(&p, body);
+	rounds = plan_rounds(&p, c, body, format->rounds);
+	topology = plan_topology(&p, body);
 	mode = plan_mode(&p, c, body);
 	threshold = plan_threshold(&p, mode, body);
 	context = plan_text(&p, body, "context", PLAN_CONTEXT_MAX);
@@ -239,8 +277,12 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	json_put_int(doc, "rounds", rounds);
 	json_put_str(doc, "consensus", str_of(mode->name));
 	json_put_int(doc, "threshold_ppm", threshold);
-	json_put_int(doc, "early_agree_ppm", PLAN_EARLY_AGREE_PPM);
-	json_put_int(doc, "timeout_ms", c->debates.timeout / MS_US);
+	json_put_str(doc, "topology", str_of(topology_name(topology)));
+	json_put_str(doc, "format", str_of(format->name));
+	json_put_int(doc, "early_agree_ppm", format->early_agree_ppm);
+	if (format->timeout_ms > 0 && format->timeout_ms < timeout_ms)
+		timeout_ms = format->timeout_ms;
+	json_put_int(doc, "timeout_ms", timeout_ms);
 	json_put_int(doc, "agent_timeout_ms", c->debates.agent_timeout / MS_US);
 	json_put_int(doc, "seed", plan_seed());
 	json_object_set_new(doc, "demo", json_boolean(demo));
@@ -284,8 +326,10 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 	if (out->mode == NULL)
 		return error_set(err, ERR_INTERNAL, "the plan decides by %.40s, which is unknown here",
 				 json_string_value(json_object_get(plan, "consensus")));
+	if (!topology_find(json_get_str(plan, "topology", STR("auto")), &out->topology))
+		return error_set(err, ERR_INTERNAL, "the plan has a topology that is unknown here");
 	out->threshold_ppm = json_get_int(plan, "threshold_ppm", mode_threshold(out->mode, 0));
-	out->early_agree_ppm = json_get_int(plan, "early_agree_ppm", PLAN_EARLY_AGREE_PPM);
+	out->early_agree_ppm = json_get_int(plan, "early_agree_ppm", plan_formats[0].early_agree_ppm);
 	out->timeout_ms = json_get_int(plan, "timeout_ms", 900000);
 	out->agent_timeout_ms = json_get_int(plan, "agent_timeout_ms", 240000);
 	out->seed = (uint64_t)json_get_int(plan, "seed", 0);

@@ -16,6 +16,7 @@
 #include "common/arena.h"
 #include "common/co.h"
 #include "worker/agents/agent.h"
+#include "worker/debate/topology.h"
 
 struct mode;
 struct debate; /* one run of one debate in this process */
@@ -30,6 +31,7 @@ struct debate_plan {
 	size_t agent_count;
 	int rounds;              /* debate rounds after the independent drafts, >= 1 */
 	const struct mode *mode; /* how it decides */
+	enum topology topology;  /* who criticises whom */
 	int64_t threshold_ppm;   /* of the weighted share; 600000 */
 	int64_t early_agree_ppm; /* round-0 agreement that skips the debate: 850000 */
 	int64_t timeout_ms, agent_timeout_ms;

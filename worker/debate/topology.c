@@ -62,8 +62,66 @@ static void topology_ring(const struct str *names, size_t n, uint64_t seed, int 
 		ring[sorted[order[i]]] = i;
 }
 
-size_t topology_pairs(const struct str *names, size_t n, uint64_t seed, int round,
-		      struct topology_pair pairs[TOPOLOGY_PAIRS_MAX])
+static const char *const topology_kinds[] = {[TOPOLOGY_AUTO] = "auto",        [TOPOLOGY_ALL] = "all-to-all",
+					     [TOPOLOGY_RING] = "ring",        [TOPOLOGY_ROUND_ROBIN] = "round-robin",
+					     [TOPOLOGY_SPARSE] = "sparse",    [TOPOLOGY_STAR] = "star",
+					     [TOPOLOGY_ADAPTIVE] = "adaptive"};
+
+bool topology_find(struct str name, enum topology *out)
+{
+	size_t i;
+
+	for (i = 0; i < countof(topology_kinds) && !str_ieqz(name, topology_kinds[i]); i++)
+		;
+	*out = i < countof(topology_kinds) ? (enum topology)i : TOPOLOGY_AUTO;
+	return i < countof(topology_kinds);
+}
+
+const char *topology_name(enum topology kind)
+{
+	return topology_kinds[kind];
+}
+
+const char *topology_names(void)
+{
+	return "auto, all-to-all, ring, round-robin, sparse, star, adaptive";
+}
+
+enum topology topology_adapt(enum topology kind, struct str status, size_t n)
+{
+	if (kind == TOPOLOGY_AUTO)
+		return n <= TOPOLOGY_ALL_UP_TO ? TOPOLOGY_ALL : TOPOLOGY_RING;
+	if (kind != TOPOLOGY_ADAPTIVE)
+		return kind;
+	if (str_eqz(status, "converged"))
+		return TOPOLOGY_ROUND_ROBIN;
+	return str_eqz(status, "refining") ? TOPOLOGY_RING : TOPOLOGY_ALL;
+}
+
+/* Does the one at place c of a ring of n criticise the one at place t? */
+static bool topology_criticises(enum topology kind, size_t c, size_t t, size_t n)
+{
+	size_t ahead = (c + n - t) % n;
+
+	switch (kind) {
+	case TOPOLOGY_RING:
+		return ahead == 1 || ahead == n - 1;
+	case TOPOLOGY_ROUND_ROBIN:
+		return ahead == 1;
+	case TOPOLOGY_SPARSE:
+		return ahead <= (n / 2 > 0 ? n / 2 : 1);
+	case TOPOLOGY_STAR:
+		return c == 0 || t == 0;
+	case TOPOLOGY_AUTO:
+	case TOPOLOGY_ALL:
+	case TOPOLOGY_ADAPTIVE:
+		break;
+	}
+	return true;
+}
+
+size_t topology_pairs(enum topology kind, const struct str *names, size_t n, uint64_t seed, int round,
+		      struct topology_pair *pairs)
 {
 	size_t place[TOPOLOGY_SEATS_MAX] = {0};
 	size_t c, t, count = 0;
@@ -71,16 +129,8 @@ size_t topology_pairs(const struct str *names, size_t n, uint64_t seed, int roun
 	BUG_ON(n > TOPOLOGY_SEATS_MAX);
 	topology_ring(names, n, seed, round, place);
 	for (t = 0; t < n; t++)
-		for (c = 0; c < n; c++) {
-			bool near = place[c] == (place[t] + 1) % n || place[t] == (place[c] + 1) % n;
-
-			if (c != t && (n <= TOPOLOGY_ALL_UP_TO || near))
+		for (c = 0; c < n; c++)
+			if (c != t && topology_criticises(kind, place[c], place[t], n))
 				pairs[count++] = (struct topology_pair){c, t};
-		}
 	return count;
-}
-
-const char *topology_name(size_t n)
-{
-	return n <= TOPOLOGY_ALL_UP_TO ? "all-to-all" : "ring";
 }

@@ -9,22 +9,40 @@
 
 #define TOPOLOGY_SEATS_MAX 32
 #define TOPOLOGY_ALL_UP_TO 4 /* above it every text gets two critics instead of all others (debate.md 10.1) */
-#define TOPOLOGY_PAIRS_MAX (TOPOLOGY_SEATS_MAX * (TOPOLOGY_ALL_UP_TO - 1))
+
+/* debate.md 2.6; AUTO: all up to four, then a ring. ADAPTIVE is resolved for each round by topology_adapt(). */
+enum topology {
+	TOPOLOGY_AUTO,
+	TOPOLOGY_ALL,
+	TOPOLOGY_RING,
+	TOPOLOGY_ROUND_ROBIN,
+	TOPOLOGY_SPARSE,
+	TOPOLOGY_STAR,
+	TOPOLOGY_ADAPTIVE
+};
 
 struct topology_pair {
 	size_t critic, target; /* indices into names */
 };
 
+/* By its name; false: unknown. */
+bool topology_find(struct str name, enum topology *out);
+/* "all-to-all", ...; of AUTO and ADAPTIVE their own names. Static. */
+const char *topology_name(enum topology kind);
+/* All names, for messages. */
+const char *topology_names(void);
+/* What a round uses: who says the same needs less criticism. status: of the last round's convergence, or empty. */
+enum topology topology_adapt(enum topology kind, struct str status, size_t n);
 /*
- * Critic-target pairs among n <= TOPOLOGY_SEATS_MAX names, by target, then critic; nobody judges himself. Everybody
- * criticises and is criticised equally often. Up to four all others; from five on the two neighbours in a ring that is
- * laid anew each round.
+ * Critic-target pairs among n <= TOPOLOGY_SEATS_MAX names, by target, then critic; nobody judges himself. The names
+ * stand on a ring that is laid anew each round: all others, the two neighbours, the next one, the next half, or for a
+ * star everybody and the one at the top with each other. But for the star everybody criticises and is criticised
+ * equally often. Returns their number; `pairs` has room for n * (n - 1).
  */
-size_t topology_pairs(const struct str *names, size_t n, uint64_t seed, int round,
-		      struct topology_pair pairs[TOPOLOGY_PAIRS_MAX]);
+size_t topology_pairs(enum topology kind, const struct str *names, size_t n, uint64_t seed, int round,
+		      struct topology_pair *pairs);
 /* Fills order[] with 0 … n - 1, shuffled for this reader and purpose. */
 void topology_shuffle(uint64_t seed, struct str reader, const char *purpose, int round, size_t *order, size_t n);
-const char *topology_name(size_t n);
 /* The next number of a sequence (splitmix64); also a good mixer of a seed. */
 uint64_t topology_next(uint64_t *state);
 
