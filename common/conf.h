@@ -160,6 +160,14 @@ struct conf {
 	} websocket;
 	struct {
 		int enabled;
+		int disable_all;                            /* also those of WebSockets; never in production */
+		int64_t per_address, per_token, per_tenant; /* a minute; 0 = no limit */
+		char *burst_multiplier;                     /* "2.0" */
+		int tiers;
+		struct conf_list rules; /* "NAME=RATE/BURST" each */
+		int distributed, strict;
+		char *redis_prefix;
+		int64_t redis_ttl, redis_failures, redis_cooldown, redis_interval;
 	} rate_limit;
 	struct {
 		int64_t max_concurrent, timeout, agent_timeout, default_rounds, max_rounds, max_age, lease;

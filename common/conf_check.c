@@ -205,6 +205,24 @@ static void conf_check_numbers(struct conf_loader *l)
 		conf_wrong(l, "debates.retry_base", "must not be longer than debates.retry_cap");
 }
 
+/* ARAGORA_DISABLE_ALL_RATE_LIMITS means those of WebSockets too (websocket.md 1.4). */
+static void conf_check_rates(struct conf_loader *l)
+{
+	struct conf *c = l->c;
+
+	if (c->server.env == CONF_PRODUCTION && c->rate_limit.strict && c->redis.url[0] == '\0')
+		conf_wrong(l, "rate_limit.strict",
+			   "demands Redis in production, but redis.url (ARAGORA_REDIS_URL) is empty");
+	if (!c->rate_limit.disable_all)
+		return;
+	if (c->server.env == CONF_PRODUCTION) {
+		conf_wrong(l, "rate_limit.disable_all", "is not allowed in production");
+		return;
+	}
+	c->rate_limit.enabled = 0;
+	c->websocket.message_rate = c->websocket.connection_rate = c->websocket.max_per_ip = 0;
+}
+
 static void conf_check_production(struct conf_loader *l)
 {
 	const struct conf *c = l->c;
@@ -268,6 +286,7 @@ void conf_check(struct conf_loader *l)
 	conf_check_tls(l);
 	conf_check_stall(l);
 	conf_check_numbers(l);
+	conf_check_rates(l);
 	conf_check_exposed(l);
 	if (c->server.env == CONF_PRODUCTION)
 		conf_check_production(l);

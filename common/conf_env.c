@@ -24,6 +24,8 @@ static const struct conf_env_note {
 } conf_env_notes[] = {
     {"SUPABASE_URL", CONF_NO_SUPABASE},
     {"SUPABASE_KEY", CONF_NO_SUPABASE},
+    {"ARAGORA_RATE_LIMIT_FAIL_OPEN",
+     "is not read: without Redis each node goes on with its own limits, and nothing makes it do without any"},
 };
 
 /* The value of a variable whose name is a piece of the table; an empty one counts as not set, as compose files pass it.

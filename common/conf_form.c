@@ -9,6 +9,8 @@
 #include <ctype.h>
 #include <sys/un.h>
 
+#include "common/ratelimit.h"
+
 /* Letters, digits, dots, dashes, underscores: a name or an IPv4 address. */
 static bool conf_form_host(struct str s)
 {
@@ -178,4 +180,34 @@ bool conf_form_name(struct str s)
 bool conf_form_folder(struct str s)
 {
 	return s.n > 0 && s.p[0] == '/' && s.p[s.n - 1] == '/' && str_find(s, STR("//")) < 0;
+}
+
+/* At most two decimals. */
+bool conf_form_multiplier(struct str s)
+{
+	struct str rest = s, whole, part = STR_NONE;
+	uint64_t n, hundredths = 0;
+
+	if (!str_split(&rest, '.', &whole) || !str_to_u64(whole, 100, &n) || n == 0)
+		return false;
+	if (rest.p == NULL)
+		return true;
+	part = rest;
+	return part.n <= 2 && str_to_u64(part, 99, &hundredths) && (n < 100 || hundredths == 0);
+}
+
+bool conf_form_rate(struct str s)
+{
+	ptrdiff_t equals = str_chr(s, '=');
+	struct str rest, rate, burst = STR("1");
+	uint64_t n;
+
+	if (equals <= 0)
+		return false;
+	rest = str_sub(s, (size_t)equals + 1, s.n);
+	if (!str_split(&rest, '/', &rate))
+		return false;
+	if (rest.p != NULL)
+		burst = rest;
+	return str_to_u64(rate, RATELIMIT_RATE_MAX, &n) && str_to_u64(burst, RATELIMIT_RATE_MAX, &n) && n > 0;
 }

@@ -141,6 +141,8 @@ bool conf_form_origin(struct str s);
 bool conf_form_mail_url(struct str s);
 bool conf_form_name(struct str s);
 bool conf_form_folder(struct str s);
+bool conf_form_multiplier(struct str s);
+bool conf_form_rate(struct str s);
 
 /* conf_cpu.c: cores this process may use; 0 = no limit known. The arguments are files of /proc and the root of
  * /sys/fs/cgroup. */

@@ -40,6 +40,8 @@ enum metric_set {
 	SET_NODES,
 	SET_H2_ENDS,
 	SET_POOL,
+	SET_DECISIONS,
+	SET_LIMITS,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
@@ -87,6 +89,10 @@ static const char *const metric_redis[] = {"ok", "error", "abandoned", NULL};
 static const char *const metric_nodes[] = {"in", "out", "lost", NULL};
 static const char *const metric_h2_ends[] = {"protocol", "resets", "control", "head", "timeout", NULL};
 static const char *const metric_pool[] = {"idle", "busy", "waiting", NULL};
+static const char *const metric_decisions[] = {"allowed", "refused", NULL};
+/* As limits_kind_name() spells them. */
+static const char *const metric_limits[] = {"address",  "token", "tenant", "user", "action",
+					    "endpoint", "tier",  "named",  NULL};
 
 #define LE_DEBATE .buckets = {1, 5, 10, 30, 60, 120, 300, 600, 900}
 #define LE_AGENT .buckets = {.1, .5, 1, 2.5, 5, 10, 30, 60, 120, 240}
@@ -200,6 +206,26 @@ static const struct metric_desc metric_table[] = {
 	[M_RETENTION_DELETED] = {"aragora_retention_deleted_total", METRIC_COUNTER, FOLD_SUM, {{"rule", SET_RULES}},
 		.help = "What retention has removed: rows, of event logs and journals debates."},
 	[M_MAINTENANCE] = {"aragora_maintenance_mode", METRIC_GAUGE, FOLD_LAST, .help = "1 while new debates are refused for maintenance."},
+	[M_RATE_DECISIONS] = {"aragora_rate_limit_decisions_total", METRIC_COUNTER, FOLD_SUM, {{"decision", SET_DECISIONS}},
+		.help = "Requests that rate limits have let through or refused."},
+	[M_RATE_REJECTIONS] = {"aragora_rate_limit_rejections_total", METRIC_COUNTER, FOLD_SUM, {{"limit_type", SET_LIMITS}},
+		.help = "Requests refused, by the limit that did."},
+	[M_RATE_USAGE] = {"aragora_rate_limit_bucket_usage", METRIC_GAUGE, FOLD_LAST,
+		.help = "Buckets of rate limits that are not full, of 131072 (looked at every ten seconds)."},
+	[M_RATE_EVICTIONS] = {"aragora_rate_limit_evictions_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "Buckets in use that had to give way to others: the table is too small for an attack that runs."},
+	[M_RATE_REDIS] = {"aragora_rate_limit_redis_operations_total", METRIC_COUNTER, FOLD_SUM, {{"outcome", SET_REDIS}},
+		.help = "Scripts run in Redis for rate limits."},
+	[M_RATE_REDIS_LATENCY] = {"aragora_rate_limit_redis_latency_seconds", METRIC_HISTOGRAM, FOLD_SUM, .labels = {{NULL, SET_NONE}},
+		LE_REDIS, .help = "Time until their answer."},
+	[M_RATE_BACKEND] = {"aragora_rate_limit_backend_status", METRIC_GAUGE, FOLD_SUM,
+		.help = "Workers whose rate limits are shared through Redis; the others count for their node alone."},
+	[M_RATE_BREAKER] = {"aragora_rate_limit_circuit_breaker_state", METRIC_GAUGE, FOLD_MAX,
+		.help = "Circuit breaker of Redis for rate limits: 0 closed, 1 half open, 2 open."},
+	[M_RATE_FALLBACK] = {"aragora_rate_limit_fallback_requests_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "Counts that were not shared because Redis was away: the node's own limit held."},
+	[M_RATE_DISTRIBUTED] = {"aragora_rate_limit_distributed_rejections_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "Requests that the node would have let through and the count of the whole cluster refused."},
 };
 /* clang-format on */
 _Static_assert(countof(metric_table) == METRIC_MAX, "one row per metric");
@@ -248,6 +274,8 @@ static struct {
 	    [SET_NODES] = {metric_nodes, countof(metric_nodes) - 1},
 	    [SET_H2_ENDS] = {metric_h2_ends, countof(metric_h2_ends) - 1},
 	    [SET_POOL] = {metric_pool, countof(metric_pool) - 1},
+	    [SET_DECISIONS] = {metric_decisions, countof(metric_decisions) - 1},
+	    [SET_LIMITS] = {metric_limits, countof(metric_limits) - 1},
 	},
 };
 

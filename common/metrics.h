@@ -85,6 +85,16 @@ enum metric_id {
 	M_RETENTION_DELETED,        /* aragora_retention_deleted_total{rule}, rules of worker/retention/rules.c */
 	M_MAINTENANCE,              /* aragora_maintenance_mode, FOLD_LAST */
 	M_TRACES,                   /* aragora_debate_traces_total{result} written failed */
+	M_RATE_DECISIONS,           /* aragora_rate_limit_decisions_total{decision} allowed refused: requests */
+	M_RATE_REJECTIONS,          /* aragora_rate_limit_rejections_total{limit_type} */
+	M_RATE_USAGE,               /* aragora_rate_limit_bucket_usage, set by the clerk, FOLD_LAST */
+	M_RATE_EVICTIONS,           /* aragora_rate_limit_evictions_total, counted by the clerk */
+	M_RATE_REDIS,               /* aragora_rate_limit_redis_operations_total{outcome} */
+	M_RATE_REDIS_LATENCY,       /* aragora_rate_limit_redis_latency_seconds */
+	M_RATE_BACKEND,             /* aragora_rate_limit_backend_status: workers whose counts go to Redis */
+	M_RATE_BREAKER,             /* aragora_rate_limit_circuit_breaker_state 0 closed 1 half-open 2 open, FOLD_MAX */
+	M_RATE_FALLBACK,            /* aragora_rate_limit_fallback_requests_total */
+	M_RATE_DISTRIBUTED,         /* aragora_rate_limit_distributed_rejections_total */
 	METRIC_MAX
 };
 

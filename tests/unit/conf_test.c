@@ -570,6 +570,44 @@ static void test_production(void **state)
 	conf_unref(c);
 }
 
+/* The switch that is meant for tests takes the limits of WebSockets with it, and production takes no such switch. */
+static void test_rate_limits(void **state)
+{
+	struct conf *c;
+
+	(void)state;
+	set_env("ARAGORA_RATE_LIMIT", "90");
+	set_env("ARAGORA_IP_RATE_LIMIT", "300");
+	set_env("ARAGORA_BURST_MULTIPLIER", "1.5");
+	c = good("rate_limit: {rules: ['endpoint.debates/*=100', 'tier.free=0', 'action.export=5/7']}\n");
+	assert_int_equal(c->rate_limit.per_token, 90);
+	assert_int_equal(c->rate_limit.per_address, 300);
+	assert_string_equal(c->rate_limit.burst_multiplier, "1.5");
+	assert_int_equal(c->rate_limit.rules.n, 3);
+	conf_unref(c);
+	bad("rate_limit: {rules: ['x=']}\n",
+	    "FILE:1:21: rate_limit.rules: expected a list of: NAME=RATE or NAME=RATE/BURST, such as "
+	    "endpoint.debates/*=100, found \"x=\"\n");
+	set_env("ARAGORA_BURST_MULTIPLIER", "0.5");
+	bad(NULL,
+	    "ARAGORA_BURST_MULTIPLIER: rate_limit.burst_multiplier: expected a number from 1 to 100 such as 2 or 1.5, "
+	    "found \"0.5\"\n");
+	set_env("ARAGORA_BURST_MULTIPLIER", "");
+	set_env("ARAGORA_DISABLE_ALL_RATE_LIMITS", "1");
+	c = good(NULL);
+	assert_false(c->rate_limit.enabled);
+	assert_int_equal(c->websocket.message_rate, 0);
+	assert_int_equal(c->websocket.connection_rate, 0);
+	assert_int_equal(c->websocket.max_per_ip, 0);
+	conf_unref(c);
+	set_env("ARAGORA_ENV", "production");
+	set_env("ARAGORA_JWT_SECRET", "01234567890123456789012345678901");
+	set_env("ARAGORA_RATE_LIMIT_STRICT", "1");
+	bad(NULL, "ARAGORA_RATE_LIMIT_STRICT: rate_limit.strict: demands Redis in production, but redis.url "
+		  "(ARAGORA_REDIS_URL) is empty\n"
+		  "ARAGORA_DISABLE_ALL_RATE_LIMITS: rate_limit.disable_all: is not allowed in production\n");
+}
+
 /* Naming a server chooses it; a choice that was made stays. */
 static void test_store(void **state)
 {
@@ -876,6 +914,7 @@ int main(void)
 	    cmocka_unit_test_teardown(test_redis_url_of_the_environment, teardown),
 	    cmocka_unit_test_teardown(test_secret_files, teardown),
 	    cmocka_unit_test_teardown(test_production, teardown),
+	    cmocka_unit_test_teardown(test_rate_limits, teardown),
 	    cmocka_unit_test_teardown(test_store, teardown),
 	    cmocka_unit_test_teardown(test_together, teardown),
 	    cmocka_unit_test_teardown(test_reloadable, teardown),
