@@ -132,6 +132,7 @@ struct conf {
 		int required;
 		char *jwt_secret;
 		char *api_token;
+		int64_t password_memory, password_passes, password_threads; /* of Argon2id; bytes */
 	} auth; /* required: enum conf_auto: auto = in production or when a token is set */
 	struct {
 		struct conf_list allowed_origins;

@@ -234,6 +234,12 @@ const struct conf_key conf_table[] = {
 	 .env = "ARAGORA_JWT_SECRET", .help = "Signs session tokens; at least 32 characters in production."},
 	{"auth.api_token", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_SECRET, AT(auth.api_token), .dflt = "",
 	 .env = "ARAGORA_API_TOKEN", .help = "One token for all callers."},
+	{"auth.password_memory", SIZE(64 * 1024, GIB), .flags = CONF_RELOAD, AT(auth.password_memory), .dflt = "19922944",
+	 .env = "", .help = "Memory of one password hash (Argon2id); stored ones that took less are made anew at the next login."},
+	{"auth.password_passes", INT(1, 64), .flags = CONF_RELOAD, AT(auth.password_passes), .dflt = "2", .env = "",
+	 .help = "Passes over that memory."},
+	{"auth.password_threads", INT(1, 8), .flags = CONF_RELOAD, AT(auth.password_threads), .dflt = "1", .env = "",
+	 .help = "Password hashes that one worker computes at a time; bounds their memory on the node together with server.workers."},
 
 	{"cors.allowed_origins", .type = CONF_LIST, FORM(origin, "an origin such as https://example.org, or *"),
 	 .flags = CONF_RELOAD, AT(cors.allowed_origins), .dflt = "http://localhost:3000",

@@ -21,7 +21,7 @@
 #define CRYPTO_PATH_MAX 1024
 #define CRYPTO_KEY_TRIES 3
 
-static const char crypto_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char crypto_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 static const EVP_MD *crypto_sha256_md, *crypto_sha1_md;
 static pthread_once_t crypto_once = PTHREAD_ONCE_INIT;
@@ -106,7 +106,8 @@ bool crypto_unhex(struct str hex, uint8_t *out, size_t n)
 	return true;
 }
 
-size_t crypto_base64(char *out, const uint8_t *p, size_t n)
+/* Both alphabets of RFC 4648, which differ in the last two digits and in padding. Returns the length. */
+static size_t crypto_encode64(char *out, const uint8_t *p, size_t n, const char last[2], bool padded)
 {
 	char *at = out;
 
@@ -118,36 +119,37 @@ size_t crypto_base64(char *out, const uint8_t *p, size_t n)
 			bits |= (uint32_t)p[i + 1] << 8;
 		if (have > 2)
 			bits |= p[i + 2];
-		*at++ = crypto_alphabet[bits >> 18];
-		*at++ = crypto_alphabet[bits >> 12 & 63];
-		*at++ = have > 1 ? crypto_alphabet[bits >> 6 & 63] : '=';
-		*at++ = have > 2 ? crypto_alphabet[bits & 63] : '=';
+		for (size_t k = 0; k < (padded ? 4 : have + 1); k++) {
+			uint32_t digit = bits >> (18 - 6 * k) & 63;
+
+			*at++ = k > have ? '=' : digit < 62 ? crypto_alphabet[digit] : last[digit - 62];
+		}
 	}
 	*at = '\0';
 	return (size_t)(at - out);
 }
 
-static int crypto_base64_digit(char c)
+static int crypto_digit64(char c, const char last[2])
 {
-	const char *hit = c != '\0' ? strchr(crypto_alphabet, c) : NULL;
-
-	return hit != NULL ? (int)(hit - crypto_alphabet) : -1;
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == last[0] ? 62 : c == last[1] ? 63 : -1;
 }
 
-bool crypto_unbase64(struct str text, uint8_t *out, size_t *n)
+/* Digits without padding; one left over, or bits that no byte takes, would be a second spelling and are refused. */
+static bool crypto_decode64(struct str digits, const char last[2], uint8_t *out, size_t *n)
 {
-	size_t padding = 0, len, done = 0;
+	size_t len = digits.n / 4 * 3 + (digits.n % 4 != 0 ? digits.n % 4 - 1 : 0), done = 0;
 	uint32_t bits = 0;
 
-	if (text.n % 4 != 0)
+	if (digits.n % 4 == 1 || len > *n)
 		return false;
-	while (padding < 2 && padding < text.n && text.p[text.n - 1 - padding] == '=')
-		padding++;
-	len = text.n / 4 * 3 - padding;
-	if (len > *n)
-		return false;
-	for (size_t i = 0; i < text.n - padding; i++) {
-		int digit = crypto_base64_digit(text.p[i]);
+	for (size_t i = 0; i < digits.n; i++) {
+		int digit = crypto_digit64(digits.p[i], last);
 
 		if (digit < 0)
 			return false;
@@ -156,11 +158,36 @@ bool crypto_unbase64(struct str text, uint8_t *out, size_t *n)
 		if (i % 4 != 0)
 			out[done++] = (uint8_t)(bits >> (6 - 2 * (i % 4)));
 	}
-	/* A second spelling of the same bytes is refused. */
-	if (padding != 0 && (bits & (padding == 1 ? 3 : 15)) != 0)
+	if (digits.n % 4 != 0 && (bits & (digits.n % 4 == 3 ? 3 : 15)) != 0)
 		return false;
 	*n = len;
 	return true;
+}
+
+size_t crypto_base64(char *out, const uint8_t *p, size_t n)
+{
+	return crypto_encode64(out, p, n, "+/", true);
+}
+
+bool crypto_unbase64(struct str text, uint8_t *out, size_t *n)
+{
+	size_t padding = 0;
+
+	if (text.n % 4 != 0)
+		return false;
+	while (padding < 2 && padding < text.n && text.p[text.n - 1 - padding] == '=')
+		padding++;
+	return crypto_decode64(str_sub(text, 0, text.n - padding), "+/", out, n);
+}
+
+size_t crypto_base64url(char *out, const uint8_t *p, size_t n)
+{
+	return crypto_encode64(out, p, n, "-_", false);
+}
+
+bool crypto_unbase64url(struct str text, uint8_t *out, size_t *n)
+{
+	return crypto_decode64(text, "-_", out, n);
 }
 
 bool crypto_equal(struct str a, struct str b)

@@ -22,6 +22,9 @@ bool crypto_unhex(struct str hex, uint8_t *out, size_t n) MUST_CHECK;
 size_t crypto_base64(char *out, const uint8_t *p, size_t n);
 /* Strict; *n is the capacity of out on entry and the decoded length on return. */
 bool crypto_unbase64(struct str text, uint8_t *out, size_t *n) MUST_CHECK;
+/* The same with the alphabet of URLs and without padding, RFC 4648 5. */
+size_t crypto_base64url(char *out, const uint8_t *p, size_t n);
+bool crypto_unbase64url(struct str text, uint8_t *out, size_t *n) MUST_CHECK;
 /* Constant time for equal lengths. */
 bool crypto_equal(struct str a, struct str b);
 /*
