@@ -196,9 +196,13 @@ struct conf {
 	} deliveries;
 	struct {
 		int64_t receipt_days, receipt_interval_hours, interval;
-		int64_t event_days, journal_days, usage_days, idempotency_days, delivery_days,
+		int64_t audit_days, event_days, journal_days, usage_days, idempotency_days, delivery_days,
 		    dead_letter_days; /* 0: ever */
 	} retention;
+	struct {
+		char *signing_key; /* secret; "" = data_dir/keys/audit.key */
+		int64_t buffer, anchor_interval;
+	} audit;
 	struct {
 		char *url;
 		char *from;

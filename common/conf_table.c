@@ -70,6 +70,7 @@ const struct conf_section conf_sections[] = {
 	{"debates", "How debates run."},
 	{"deliveries", "What is sent to URLs that clients name (callback_url)."},
 	{"retention", "How long rows are kept, in days; 0: for ever."},
+	{"audit", "The audit log: who did what, in a chain of hashes."},
 	{"smtp", "Outgoing mail."},
 	{"metrics", "Prometheus metrics."},
 	{"providers", "Where models are asked. A provider without key (where it needs one) is not used."},
@@ -411,6 +412,8 @@ const struct conf_key conf_table[] = {
 	 .env = "ARAGORA_RECEIPT_CLEANUP_INTERVAL_HOURS", .help = "Hours between two looks for expired receipts."},
 	{"retention.interval", DURATION(SEC, 365 * DAY), .flags = CONF_RELOAD, AT(retention.interval), .dflt = "1h", .env = "",
 	 .help = "Time between two looks for the rest of this section."},
+	{"retention.audit_days", INT(0, MANY), .flags = CONF_RELOAD, AT(retention.audit_days), .dflt = "2555",
+	 .env = "ARAGORA_AUDIT_RETENTION_DAYS", .help = "The audit log (seven years); what goes, goes up to a signed anchor."},
 	{"retention.event_days", INT(0, MANY), .flags = CONF_RELOAD, AT(retention.event_days), .dflt = "0", .env = "",
 	 .help = "Event logs of ended debates; without them a stream of the debate cannot be replayed."},
 	{"retention.journal_days", INT(0, MANY), .flags = CONF_RELOAD, AT(retention.journal_days), .dflt = "0", .env = "",
@@ -423,6 +426,15 @@ const struct conf_key conf_table[] = {
 	 .help = "Deliveries that arrived."},
 	{"retention.dead_letter_days", INT(0, MANY), .flags = CONF_RELOAD, AT(retention.dead_letter_days), .dflt = "30", .env = "",
 	 .help = "Deliveries that were given up."},
+
+	{"audit.signing_key", .type = CONF_TEXT, .flags = CONF_SECRET, AT(audit.signing_key), .dflt = "",
+	 .env = "ARAGORA_AUDIT_SIGNING_KEY",
+	 .help = "Signs events and anchors, 32 bytes or more in hex or base64; empty: made in data_dir/keys/audit.key. "
+		 "Nodes of one service need the same."},
+	{"audit.buffer", INT(1, 100000), .flags = CONF_RELOAD, AT(audit.buffer), .dflt = "1000", .env = "",
+	 .help = "Events that may wait in a worker to be written (refusals and the like); more are counted and told."},
+	{"audit.anchor_interval", DURATION(SEC, 30 * DAY), .flags = CONF_RELOAD, AT(audit.anchor_interval), .dflt = "1h", .env = "",
+	 .help = "Time after which the end of the chain is signed again when events have come; also every 1000 events."},
 
 	{"smtp.url", .type = CONF_TEXT, FORM(mail_url, "an smtp:// or smtps:// URL"), .flags = CONF_RELOAD | CONF_SECRET,
 	 AT(smtp.url), .dflt = "", .env = "", .help = "Mail server, smtp://user:password@host:587; empty: no mail."},

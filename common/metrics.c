@@ -42,6 +42,8 @@ enum metric_set {
 	SET_POOL,
 	SET_DECISIONS,
 	SET_LIMITS,
+	SET_AUDIT,
+	SET_AUDIT_OUTCOMES,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
@@ -88,6 +90,9 @@ static const char *const metric_records[] = {"migrated", "skipped", "failed", NU
 static const char *const metric_redis[] = {"ok", "error", "abandoned", NULL};
 static const char *const metric_nodes[] = {"in", "out", "lost", NULL};
 static const char *const metric_h2_ends[] = {"protocol", "resets", "control", "head", "timeout", NULL};
+static const char *const metric_audit[] = {"auth",   "access", "data",     "admin",  "billing",
+					   "debate", "api",    "security", "system", NULL};
+static const char *const metric_audit_outcomes[] = {"success", "failure", "denied", "error", NULL};
 static const char *const metric_pool[] = {"idle", "busy", "waiting", NULL};
 static const char *const metric_decisions[] = {"allowed", "refused", NULL};
 /* As limits_kind_name() spells them. */
@@ -169,6 +174,11 @@ static const struct metric_desc metric_table[] = {
 		.help = "Fields that could not be encrypted or decrypted."},
 	[M_MIGRATION_RECORDS] = {"aragora_migration_records_total", METRIC_COUNTER, FOLD_SUM, {{"store", SET_STORES}, {"status", SET_RECORDS}},
 		.help = "Records that `aragorad encrypt --execute` has seen, by outcome."},
+	[M_AUDIT_EVENTS] = {"aragora_audit_events_total", METRIC_COUNTER, FOLD_SUM, {{"category", SET_AUDIT}, {"outcome", SET_AUDIT_OUTCOMES}},
+		.help = "Events that this node has put into the chain of the audit log."},
+	[M_AUDIT_PENDING] = {"aragora_audit_pending", METRIC_GAUGE, FOLD_LAST, .help = "Audit events that are written and not yet chained (at most 100 are counted)."},
+	[M_AUDIT_DROPPED] = {"aragora_audit_dropped_total", METRIC_COUNTER, FOLD_SUM, .help = "Audit events lost because audit.buffer was full."},
+	[M_AUDIT_FAILURES] = {"aragora_audit_failures_total", METRIC_COUNTER, FOLD_SUM, .help = "Audit events that could not be written, or were changed before they were chained."},
 	[M_TRACES] = {"aragora_debate_traces_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_TRACES}}, .help = "Traces of debates written to storage.traces."},
 	[M_MIGRATION_ERRORS] = {"aragora_migration_errors_total", METRIC_COUNTER, FOLD_SUM, {{"store", SET_STORES}, {"error_type", SET_CIPHER_ERRORS}},
 		.help = "Records that `aragorad encrypt --execute` could not change."},
@@ -273,6 +283,8 @@ static struct {
 	    [SET_REDIS] = {metric_redis, countof(metric_redis) - 1},
 	    [SET_NODES] = {metric_nodes, countof(metric_nodes) - 1},
 	    [SET_H2_ENDS] = {metric_h2_ends, countof(metric_h2_ends) - 1},
+	    [SET_AUDIT] = {metric_audit, countof(metric_audit) - 1},
+	    [SET_AUDIT_OUTCOMES] = {metric_audit_outcomes, countof(metric_audit_outcomes) - 1},
 	    [SET_POOL] = {metric_pool, countof(metric_pool) - 1},
 	    [SET_DECISIONS] = {metric_decisions, countof(metric_decisions) - 1},
 	    [SET_LIMITS] = {metric_limits, countof(metric_limits) - 1},

@@ -84,6 +84,10 @@ enum metric_id {
 	M_RECEIPTS_DELETED,         /* aragora_receipts_deleted_total */
 	M_RETENTION_DELETED,        /* aragora_retention_deleted_total{rule}, rules of worker/retention/rules.c */
 	M_MAINTENANCE,              /* aragora_maintenance_mode, FOLD_LAST */
+	M_AUDIT_EVENTS,             /* aragora_audit_events_total{category,outcome}: chained by this node */
+	M_AUDIT_PENDING,            /* aragora_audit_pending: written, not yet chained, FOLD_LAST */
+	M_AUDIT_DROPPED,            /* aragora_audit_dropped_total */
+	M_AUDIT_FAILURES,           /* aragora_audit_failures_total */
 	M_TRACES,                   /* aragora_debate_traces_total{result} written failed */
 	M_RATE_DECISIONS,           /* aragora_rate_limit_decisions_total{decision} allowed refused: requests */
 	M_RATE_REJECTIONS,          /* aragora_rate_limit_rejections_total{limit_type} */

@@ -235,11 +235,51 @@ static const char down_identity[] =
     " DROP TABLE workspace_members; DROP TABLE members; DROP TABLE workspaces; DROP TABLE organizations;"
     " DROP TABLE users;";
 
+static const char up_audit[] =
+    /* Written with the act, not yet in the chain, see worker/audit. */
+    "CREATE TABLE audit_inbox ("
+    " id TEXT PRIMARY KEY NOT NULL, created_at INTEGER NOT NULL, category TEXT NOT NULL, action TEXT NOT NULL,"
+    " outcome TEXT NOT NULL, actor_id TEXT NOT NULL, actor_kind TEXT NOT NULL, impersonator TEXT NOT NULL,"
+    " org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, resource_type TEXT NOT NULL, resource_id TEXT NOT NULL,"
+    " ip_address TEXT NOT NULL, user_agent TEXT NOT NULL, correlation_id TEXT NOT NULL, reason TEXT NOT NULL,"
+    " details TEXT NOT NULL, key_id TEXT NOT NULL, signature TEXT NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    /* The chain: dense seq; event_hash is over all other columns. */
+    "CREATE TABLE audit_events ("
+    " seq INTEGER PRIMARY KEY NOT NULL, id TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL,"
+    " category TEXT NOT NULL, action TEXT NOT NULL, outcome TEXT NOT NULL, actor_id TEXT NOT NULL,"
+    " actor_kind TEXT NOT NULL, impersonator TEXT NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " resource_type TEXT NOT NULL, resource_id TEXT NOT NULL, ip_address TEXT NOT NULL, user_agent TEXT NOT NULL,"
+    " correlation_id TEXT NOT NULL, reason TEXT NOT NULL, details TEXT NOT NULL, key_id TEXT NOT NULL,"
+    " signature TEXT NOT NULL, previous_hash TEXT NOT NULL, event_hash TEXT NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX audit_events_org ON audit_events(org_id, created_at);"
+    "CREATE INDEX audit_events_time ON audit_events(created_at);"
+    "CREATE INDEX audit_events_actor ON audit_events(actor_id, seq);"
+    "CREATE INDEX audit_events_resource ON audit_events(resource_id, seq);"
+    "CREATE INDEX audit_events_outcome ON audit_events(outcome, seq);"
+    /* Signed statements that event seq had this hash. */
+    "CREATE TABLE audit_anchors ("
+    " seq INTEGER PRIMARY KEY NOT NULL, hash TEXT NOT NULL, made_at INTEGER NOT NULL, key_id TEXT NOT NULL,"
+    " signature TEXT NOT NULL"
+    ") STRICT;"
+    /* One row: the end of the chain. */
+    "CREATE TABLE audit_head ("
+    " id INTEGER PRIMARY KEY NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL, anchor_seq INTEGER NOT NULL,"
+    " anchor_at INTEGER NOT NULL, made_at INTEGER NOT NULL, key_id TEXT NOT NULL, signature TEXT NOT NULL"
+    ") STRICT;"
+    "INSERT INTO audit_head (id, seq, hash, anchor_seq, anchor_at, made_at, key_id, signature)"
+    " VALUES (1, 0, '', 0, 0, 0, '', '');";
+
+static const char down_audit[] =
+    "DROP TABLE audit_head; DROP TABLE audit_anchors; DROP TABLE audit_events; DROP TABLE audit_inbox;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
     {3, "jobs, settings, retention", up_jobs, down_jobs},
     {4, "traces to be written", up_traces, down_traces},
     {5, "users, organizations, sessions", up_identity, down_identity},
+    {6, "audit log", up_audit, down_audit},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

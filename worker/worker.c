@@ -21,6 +21,7 @@
 #include "common/startup.h"
 #include "common/title.h"
 #include "worker/agents/agent.h"
+#include "worker/audit/audit.h"
 #include "worker/debate/debate.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/http.h"
@@ -117,7 +118,8 @@ static void worker_measure(struct worker_process *p)
 
 static void worker_exit_if_done(struct worker_process *p)
 {
-	if (p->end == END_NONE || !p->debates_left || http_server_connections(p->w.http) > 0)
+	if (p->end == END_NONE || !p->debates_left || http_server_connections(p->w.http) > 0 ||
+	    !audit_settled(p->w.audit))
 		return;
 	loop_stop(p->w.loop);
 }
@@ -316,6 +318,9 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->receipt_keys = receipt_keys_open(w->conf, err);
 	if (w->receipt_keys == NULL)
 		return false;
+	w->audit = audit_open(w, err);
+	if (w->audit == NULL)
+		return false;
 	worker_lap(w, &since, STARTUP_SECURITY, "keys are loaded");
 	w->bus = bus_open(w->loop, w->shm, p->start->mailboxes, w->slot);
 	worker_open_redis(w);
@@ -360,6 +365,7 @@ static void worker_close_parts(struct worker *w)
 	jobs_close(w->jobs);
 	traces_close(w->traces);
 	receipt_keys_close(w->receipt_keys);
+	audit_close(w->audit);
 	db_close(w->db);
 	redis_close(w->redis);
 	bus_redis_close(w->bus_link);
@@ -477,6 +483,7 @@ int worker_main(const struct worker_start *start)
 	worker_show_title(p, "serving");
 	worker_say(start->ready_fd, "1");
 	maintenance_start(p->w.maintenance);
+	audit_start(p->w.audit);
 	if (start->conf->server.role != ROLE_WEB) {
 		runner_start(p->w.runner);
 		deliveries_start(p->w.deliveries);

@@ -16,6 +16,7 @@
 #include "common/shm.h"
 
 struct agents;
+struct audit;
 struct files;
 struct bus_redis;
 struct deliveries;
@@ -52,6 +53,7 @@ struct worker {
 	struct maintenance *maintenance;
 	struct traces *traces;
 	struct receipt_keys *receipt_keys;
+	struct audit *audit;
 	struct files *files; /* of the web application */
 	struct router *router;
 	struct http_server *http;

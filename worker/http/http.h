@@ -65,6 +65,7 @@ struct http_request {
 	struct context ctx;                 /* who asks; filled by the authentication middleware */
 	struct str request_id;              /* X-Request-ID or made here */
 	struct str client;                  /* address after trusted proxies */
+	bool audited;                       /* the audit log has an event of it, see audit_noted */
 	bool https;                         /* by TLS or by X-Forwarded-Proto from a trusted proxy */
 	int64_t start_us;
 	int64_t end_us; /* the answer was handed over; set before the `finished` hook */

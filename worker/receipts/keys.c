@@ -13,47 +13,13 @@
 
 #define KEYS_VARIABLE "ARAGORA_RECEIPT_SIGNING_KEY"
 #define KEYS_TEXT_MAX 512
-
-static void keys_name(struct receipt_keys *k)
-{
-	uint8_t digest[SHA256_LEN];
-	char hex[9];
-
-	crypto_sha256((struct str){(const char *)k->key, k->n}, digest);
-	crypto_hex(hex, digest, 4);
-	snprintf(k->id, sizeof(k->id), "durable-%s", hex);
-}
-
-/* base64url to base64 with padding. */
-static size_t keys_plain_base64(struct str text, char out[KEYS_TEXT_MAX])
-{
-	size_t i;
-
-	for (i = 0; i < text.n; i++)
-		out[i] = text.p[i] == '-' ? '+' : text.p[i] == '_' ? '/' : text.p[i];
-	while (i % 4 != 0)
-		out[i++] = '=';
-	return i;
-}
+#define KEYS_PREFIX "durable-"
 
 bool receipt_key_parse(struct str text, struct receipt_keys *out)
 {
-	char plain[KEYS_TEXT_MAX];
-	bool ok;
-
-	text = str_trim(text);
-	if (text.n == 0 || text.n > sizeof(plain) - 4)
+	if (!sign_key_parse(text, out->key, &out->n))
 		return false;
-	out->n = text.n / 2;
-	ok = text.n % 2 == 0 && out->n <= sizeof(out->key) && crypto_unhex(text, out->key, out->n);
-	if (!ok) {
-		out->n = sizeof(out->key);
-		ok = crypto_unbase64((struct str){plain, keys_plain_base64(text, plain)}, out->key, &out->n);
-		explicit_bzero(plain, sizeof(plain));
-	}
-	if (!ok || out->n < RECEIPT_KEY_MIN)
-		return false;
-	keys_name(out);
+	sign_key_name(KEYS_PREFIX, out->key, out->n, out->id);
 	return true;
 }
 
@@ -84,7 +50,7 @@ static bool keys_from_data_dir(const struct conf *c, struct receipt_keys *k, str
 	ok = crypto_key_file(path.p, k->key, err);
 	buf_free(&path);
 	k->n = 32;
-	keys_name(k);
+	sign_key_name(KEYS_PREFIX, k->key, k->n, k->id);
 	return ok;
 }
 

@@ -11,23 +11,23 @@
 #define WORKER_RECEIPTS_RECEIPT_DOC_H
 
 #include "common/crypto.h"
+#include "common/sign_key.h"
 #include "common/str.h"
 #include "worker/receipts/receipt.h"
 
 #define RECEIPT_SCHEMA "2.0"
 #define RECEIPT_ALGORITHM "HMAC-SHA256"
-#define RECEIPT_KEY_MIN 32
-#define RECEIPT_KEY_MAX 128
+#define RECEIPT_KEY_MIN SIGN_KEY_MIN
 #define RECEIPT_ID_LEN 37  /* "rcpt_" and 32 hex digits */
 #define RECEIPT_SIG_LEN 44 /* base64 of 32 bytes */
 
 struct receipt_keys {
-	uint8_t key[RECEIPT_KEY_MAX];
+	uint8_t key[SIGN_KEY_MAX];
 	size_t n;
-	char id[24]; /* "durable-" and 8 hex digits */
+	char id[SIGN_KEY_ID]; /* "durable-" and 8 hex digits */
 };
 
-/* Hexadecimal, base64 or base64url text of RECEIPT_KEY_MIN to RECEIPT_KEY_MAX bytes. */
+/* Hexadecimal, base64 or base64url text of RECEIPT_KEY_MIN to SIGN_KEY_MAX bytes. */
 bool receipt_key_parse(struct str text, struct receipt_keys *out) MUST_CHECK;
 
 /* The document without its hashes and signature. New reference. */

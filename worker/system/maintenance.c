@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "worker/audit/audit.h"
 #include "worker/http/route.h"
 #include "worker/system/system.h"
 #include "worker/worker.h"
@@ -154,6 +155,12 @@ CO_FN static bool maintenance_write(struct http_request *req, struct maintenance
 		     "INSERT INTO settings (key, value, updated_at) VALUES ('maintenance', $1, $2)"
 		     " ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
 		     DB_ARGS(DB_S(json_text(req->arena, o)), DB_I(clock_wall_ms())), 1);
+	audit_add(b, req,
+		  &(struct audit_event){.category = "admin",
+					.action = row->since_ms != 0 ? "admin.maintenance_enabled"
+								     : "admin.maintenance_disabled",
+					.resource_type = STR("service"),
+					.reason = row->reason});
 	if (!db_commit(w->db, b, err))
 		return false;
 	maintenance_show(w, row->since_ms);
