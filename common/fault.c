@@ -104,6 +104,19 @@ static bool fault_passes(const char *name, enum fault_kind kind)
 	return false;
 }
 
+/* One of the files "0" to "9" in the folder, if one is left. The path has room for two more characters. */
+static bool fault_ticket(char *path)
+{
+	size_t n = strlen(path);
+
+	path[n] = '/';
+	path[n + 2] = '\0';
+	for (path[n + 1] = '0'; path[n + 1] <= '9'; path[n + 1]++)
+		if (unlink(path) == 0)
+			return true;
+	return false;
+}
+
 /* The signal that the test has laid out for whoever passes first, or 0. Only one process can remove the file. */
 static int fault_armed(const char *name)
 {
@@ -112,8 +125,12 @@ static int fault_armed(const char *name)
 
 	if (fault_self.arm_dir == NULL || fault_self.arm_dir[0] == '\0')
 		return 0;
-	BUG_ON((size_t)snprintf(path, sizeof(path), "%s/%s", fault_self.arm_dir, name) >= sizeof(path));
-	if (stat(path, &st) != 0 || unlink(path) != 0)
+	BUG_ON((size_t)snprintf(path, sizeof(path), "%s/%s", fault_self.arm_dir, name) >= sizeof(path) - 2);
+	if (stat(path, &st) != 0)
+		return 0;
+	if (S_ISDIR(st.st_mode))
+		return fault_ticket(path) ? SIGKILL : 0;
+	if (unlink(path) != 0)
 		return 0;
 	return st.st_size > 0 ? SIGSTOP : SIGKILL;
 }

@@ -7,7 +7,8 @@
  * ARAGORA_FAULT_ONCE=path a fault fires only if it can create that file, so that it happens once per node and not
  * again after the restart. With ARAGORA_FAULT_ARM=dir a process that passes `name` and can remove the file dir/name
  * dies: a test arms a running server at the moment of its choice. If the file is not empty, it stops itself (SIGSTOP)
- * instead, as a process does that hangs.
+ * instead, as a process does that hangs. If it is a folder, whoever passes dies as long as there is one of the files
+ * "0" to "9" in it to be removed: deaths that follow each other faster than a test could arm them.
  */
 #ifndef COMMON_FAULT_H
 #define COMMON_FAULT_H

@@ -7,8 +7,8 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 seconds=${1:-20}
 out=build/fuzz
-status=0
 mkdir -p "$out"
+rm -f "$out/failed"
 
 # Coverage is collected from the library's own files, so the whole library is built for fuzzing.
 make --no-print-directory -j"$(nproc)" CC=clang-14 MODE=debug BUILD=$out \
@@ -37,7 +37,7 @@ report() {
 run() {
 	local work=$out/corpus-$1
 	mkdir -p "$work"
-	if "$out/$1_fuzz" -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	if "$out/$1_fuzz" -max_total_time="$seconds" -max_len=65536 -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
 		-artifact_prefix="$out/$1-" "$work" "tests/fuzz/corpus/$1" >"$out/$1.log" 2>&1; then
 		report "$1"
 	else
@@ -61,12 +61,21 @@ merge() {
 	cp -r "$new" "$old"
 }
 
-for target in ${FUZZ_TARGETS:-$(find tests/fuzz -name '*_fuzz.c' -printf '%f\n' | sort | sed 's/_fuzz.c$//')}; do
-	build "$target" || { status=1; continue; }
+one() {
+	build "$1" || { echo "FAIL  $1 does not build"; return 1; }
 	if [ "$seconds" = merge ]; then
-		merge "$target" || status=1
+		merge "$1"
 	else
-		run "$target" || status=1
+		run "$1"
 	fi
+}
+
+# One on each processor.
+for target in ${FUZZ_TARGETS:-$(find tests/fuzz -name '*_fuzz.c' -printf '%f\n' | sort | sed 's/_fuzz.c$//')}; do
+	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+		wait -n
+	done
+	{ one "$target" || touch "$out/failed"; } &
 done
-exit $status
+wait
+[ ! -e "$out/failed" ]

@@ -70,14 +70,21 @@ class Node(Server):
         self.env["ARAGORA_FAULT_ARM"] = str(self.arms)
         self.kills = []  # (not before, not after), wall clock
 
-    def arm(self, point, stop=False):
-        """Whoever passes the point next dies there, or stops as one that hangs."""
+    def arm(self, point, stop=False, times=1):
+        """Whoever passes the point next dies there, or stops as one that hangs; with `times` (to 10) as many do."""
         new = self.arms / ("." + point)
-        new.write_text("stop" if stop else "")
+        if times > 1:
+            new.mkdir()
+            for i in range(times):
+                (new / str(i)).touch()
+        else:
+            new.write_text("stop" if stop else "")
         new.rename(self.arms / point)
 
     def armed(self, point):
-        return (self.arms / point).exists()
+        """How many are still to die there."""
+        path = self.arms / point
+        return len(list(path.iterdir())) if path.is_dir() else int(path.exists())
 
     def wait_fired(self, point, over=lambda: False, timeout=20):
         """Waits for the death at an armed point; False when it is over without."""

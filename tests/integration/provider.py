@@ -12,7 +12,8 @@ request, and misbehaves on command.
 Modes: ok, delay, rate (429), 500, 529, auth (401), quota (403), filter, cut, garbage, silent, empty, drop, plain.
 `delay` (seconds per chunk) and `first_delay` go with any mode; `after` is the number of chunks before a cut, garbage or
 silence begins. `times` counts requests (-1: for ever); rules are tried in order, the first that fits is used.
-refuse(seconds) closes the listening socket for a while.
+refuse(seconds) closes the listening socket for a while; hold(n) lets every answer wait, from the n-th request counted
+from now, until release().
 
 Run alone: provider.py --port 9999 --log requests.jsonl
 """
@@ -280,6 +281,8 @@ class Provider:
         self.records = []
         self.site = self.runner = None
         self.port = 0
+        self.hold_from = 0  # number of the first request that waits; 0: none does
+        self.released = asyncio.Event()
 
     def record(self, **kw):
         kw["time"] = time.time()
@@ -318,6 +321,8 @@ class Provider:
                     parameters={k: v for k, v in body.items() if k not in ("messages", "system")})
         status, complete = 0, False
         try:
+            if 0 < self.hold_from <= number:
+                await self.released.wait()
             status, complete, response = await self.respond(request, wire, body, system, prompt, model, phase, rule)
             return response
         finally:
@@ -372,16 +377,26 @@ class Provider:
     async def control(self, request):
         if request.method == "DELETE":
             self.rules = []
+            self.release()
         elif request.method == "POST":
             wanted = await request.json()
-            unknown = set(wanted) - set(RULE_DEFAULTS) - {"refuse"}
+            unknown = set(wanted) - set(RULE_DEFAULTS) - {"refuse", "hold", "release"}
             if unknown or wanted.get("mode", "ok") not in MODES:
                 return web.json_response({"error": f"unknown: {sorted(unknown) or wanted['mode']}"}, status=400)
             if "refuse" in wanted:
                 asyncio.get_running_loop().create_task(self.refuse(float(wanted["refuse"])))
+            elif "hold" in wanted:
+                self.hold_from = self.count + int(wanted["hold"])
+            elif "release" in wanted:
+                self.release()
             else:
                 self.rules.append({**RULE_DEFAULTS, **wanted})
         return web.json_response({"rules": self.rules, "count": self.count})
+
+    def release(self):
+        self.hold_from = 0
+        self.released.set()
+        self.released = asyncio.Event()
 
     async def refuse(self, seconds):
         await self.site.stop()
@@ -467,8 +482,15 @@ class ProviderServer:
     def refuse(self, seconds):
         return self._control("POST", refuse=seconds)
 
+    def hold(self, n):
+        """Of the requests from now on the n-th and all later ones wait for release(), so that nothing runs away."""
+        return self._control("POST", hold=n)
+
+    def release(self):
+        return self._control("POST", release=True)
+
     def reset(self):
-        """Forgets the rules; the log stays."""
+        """Forgets the rules and holds nobody; the log stays."""
         return self._control("DELETE")
 
     def log(self):

@@ -66,6 +66,8 @@ def test_points_are_found():
 def test_kill_at_point(node, provider, point, moment):
     if MOMENTS[moment] == 0:
         node.arm(point)
+    else:
+        provider.hold(MOMENTS[moment])  # the debate goes no further before the point is armed
     debate = node.create()
     followers = follow(node, debate)
     wait_until(lambda: called(provider, debate) >= MOMENTS[moment], what="call %d" % MOMENTS[moment], interval=0.003)
@@ -75,6 +77,7 @@ def test_kill_at_point(node, provider, point, moment):
         PROVOKED.get(point, lambda node: node.kill(node.runners()))(node)
     elif moment != "start":
         node.arm(point)
+    provider.release()
     # Near the end of a debate nothing may pass the point any more.
     if node.wait_fired(point, lambda: moment == "end" and not node.debate(debate)["in_progress"]):
         fired.add(point)
@@ -151,6 +154,7 @@ def test_kill_of_master_and_workers(make_node, provider):
 
 def test_stopped_worker_is_taken_over(make_node, provider):
     pace(provider, 0.04)
+    provider.hold(4)
     node = make_node(node_config(provider, server={"stall_timeout": "1s"}))
     debate = node.create()
     followers = follow(node, debate)
@@ -160,6 +164,7 @@ def test_stopped_worker_is_taken_over(make_node, provider):
     os.kill(victim, SIGSTOP)
     gone([victim])
     node.kills.append((begin, time.time()))
+    provider.release()
     check_debate(node, provider, debate, followers)
 
 
@@ -167,19 +172,23 @@ def test_a_poison_debate_ends_and_hurts_nobody(make_node, provider):
     """It kills whoever runs it: takeovers back off, at the fifth death it fails with its reason; others go on."""
     pace(provider)
     node = make_node(node_config(provider, server={"workers": 2}))
-    deaths = []
+    node.arm("step.before_call", times=6)
     poison = node.create("This question is poison.")
-    while node.debate(poison)["in_progress"]:
-        if not node.armed("step.before_call") and len(deaths) < 5:
-            node.arm("step.before_call")
-            node.wait_fired("step.before_call")
-            deaths.append(time.time())
+    deaths, before = [], time.time()  # of each: not before, not after
+    while len(deaths) < 4:
+        now = time.time()
+        while len(deaths) < 6 - node.armed("step.before_call"):
+            deaths.append((before, now))
+        before = now
         time.sleep(0.01)
+    gaps = [b[1] - a[0] for a, b in zip(deaths, deaths[1:])]
+    assert gaps[1] >= 1 and gaps[2] >= 2, gaps
+    pauses, _ = end_impatiently(node, poison)
+    assert pauses[4] == 4000 and pauses[5] == 8000, pauses
     ended = node.debate(poison)
     assert ended["status"] == "failed" and "five times" in ended["error"], ended
-    assert len(deaths) == 5
-    gaps = [b - a for a, b in zip(deaths, deaths[1:])]
-    assert gaps[1] >= 1 and gaps[2] >= 2 and gaps[3] >= 4, gaps
+    assert node.armed("step.before_call") == 1
+    (node.arms / "step.before_call" / "5").unlink()
     log = node.events(poison)
     assert [e["seq"] for e in log] == list(range(1, len(log) + 1))
     assert log[-1]["type"] == "debate_end" and log[-2]["type"] == "error"

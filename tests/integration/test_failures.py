@@ -187,19 +187,26 @@ def renamed_back(node):
 
 def degraded(node, reason):
     """Every worker says so, with the reason, and takes no work; none dies of it."""
-    wait_until(lambda: node.get("/readyz").status_code == 503, what="readiness fails")
     wait_until(lambda: all(node.get("/readyz").status_code == 503 for _ in range(8)), what="all workers notice")
-    health = node.get("/api/health")
-    assert health.status_code == 503 and health.json()["status"] == "degraded" and reason in health.json()["reason"], health.text
+    health = wait_until(lambda: (r := node.get("/api/health")).status_code == 503 and r.json(), what="health tells")
+    assert health["status"] == "degraded" and reason in health["reason"], health
     assert node.get("/healthz").status_code == 200
     for _ in range(4):
         r = node.post("/api/debates", {"task": "Will this be stored?"})
         assert r.status_code == 503 and reason in r.json()["error"], r.text
 
 
+def troubled(node):
+    """Processes whose last word on their store is that it is unusable."""
+    words = {x["pid"]: x["message"] for x in node.log_lines() if x["message"].startswith("the store is ")}
+    return {w["pid"] for w in node.workers(None)} & {pid for pid, word in words.items() if word.endswith("unusable")}
+
+
 def recovered(node):
-    wait_until(lambda: all(node.get("/readyz").status_code == 200 for _ in range(8)), what="recovery")
-    assert node.get("/api/health").json()["status"] == "healthy"
+    """Each worker finds out by itself, and which of them answers is chance: all have said so."""
+    wait_until(lambda: not troubled(node) and all(node.get("/readyz").status_code == 200 for _ in range(8)), what="recovery")
+    health = node.get("/api/health").json()
+    assert health["status"] == "healthy", health
 
 
 def outage(node, provider, begin, end, reason, long=0.0):

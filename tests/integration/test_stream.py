@@ -610,7 +610,15 @@ def test_long_texts_arrive_at_once_and_whole(make_server, provider):  # noqa: F8
         provider.script(phase="revise", model=model, text=long_text(n))
     provider.script(phase="critique", first_delay=2.0)  # until all sockets are there
     provider.script(phase="vote", first_delay=2.0)
-    s, came = wordy(make_server, provider, 3, token_merge="300ms"), {}
+    s, came, busy = wordy(make_server, provider, 3, token_merge="300ms"), {}, [0.0]
+
+    async def canary():
+        """How long the machine itself makes everybody wait."""
+        while True:
+            begun = time.monotonic()
+            await call(s.get, "/healthz")
+            busy.append(time.monotonic() - begun)
+            await asyncio.sleep(0.05)
 
     async def watch(k, i):
         while (f := await k.next(40))["type"] != "debate_end" or f["debate_id"] != i:
@@ -621,7 +629,9 @@ def test_long_texts_arrive_at_once_and_whole(make_server, provider):  # noqa: F8
         ids = [await call(create, s, "Long %d?" % n, 1, agents=AGENTS) for n in range(3)]
         sockets = [socket(s, "?debate_id=" + ids[n % 3], max_size=None) for n in range(6)]
         await asyncio.gather(*(k.__aenter__() for k in sockets))
+        bird = asyncio.create_task(canary())
         await asyncio.gather(*(watch(k, ids[n % 3]) for n, k in enumerate(sockets)))
+        bird.cancel()
         await asyncio.gather(*(k.__aexit__(None, None, None) for k in sockets))
         return ids, sockets
     ids, sockets = run(main())
@@ -646,7 +656,7 @@ def test_long_texts_arrive_at_once_and_whole(make_server, provider):  # noqa: F8
                 assert f["data"]["full_response"] == ("" if f["data"]["truncated"] else text)
                 whole.append((key[0], len(text)))
     assert sum(size > 50000 for _, size in whole) >= 6
-    assert max(came.values()) < 0.8, sorted(came.values())[-10:]
+    assert max(came.values()) < 0.8 + 3 * max(busy), (sorted(came.values())[-10:], max(busy))
 
 
 def test_token_streams_after_many_long_ones(make_server, provider):  # noqa: F811
@@ -697,6 +707,14 @@ def test_firehose_of_a_worker_that_slept(make_server, provider):  # noqa: F811
     def ended(session, debate):
         return session.get(s.url + "/api/debates/%s/status" % debate, timeout=5).json()["status"] == "completed"
 
+    def full(session, more):
+        """Has the sleeper's mailbox lost anything? If not, somebody goes on talking."""
+        if lost(session) > 0:
+            return True
+        if all(ended(session, i) for i in more):
+            more.append(begin(session, 100 + len(more)))
+        return False
+
     def put_to_sleep(pid, sessions):
         """Stops the worker, but not while it holds the lock of the store; returns a session with the other one."""
         for _ in range(20):
@@ -719,19 +737,20 @@ def test_firehose_of_a_worker_that_slept(make_server, provider):  # noqa: F811
             for x in sessions:
                 assert x.get(s.url + "/healthz", timeout=5).status_code == 200
             sleeper = next(w["pid"] for w in await call(s.workers) if w["sockets"] == 1)
-            ids = [await call(begin, sessions[0], n) for n in range(8)]
+            ids, more = [await call(begin, sessions[0], n) for n in range(8)], []
             await call(wait_until, lambda: all(w["debates"] > 2 for w in s.workers()), 10, "debates everywhere")
             try:
                 awake = await call(put_to_sleep, sleeper, sessions)
-                await call(wait_until, lambda: lost(awake) > 0, 30, "a full mailbox", 0.1)
+                await call(wait_until, lambda: full(awake, more), 120, "a full mailbox", 0.1)
                 unseen = [await call(begin, awake, n) for n in range(2)]
                 await call(wait_until, lambda: all(ended(awake, i) for i in unseen), 30, "ends", 0.1)
             finally:
                 os.kill(sleeper, SIGCONT)
-            while not {f["debate_id"] for f in k.frames if f["type"] == "debate_end"} >= set(ids + unseen):
-                await k.next(20)
+            ids += unseen + more
+            while not {f["debate_id"] for f in k.frames if f["type"] == "debate_end"} >= set(ids):
+                await k.next(60)
             await k.quiet(0.8)
-            return ids + unseen, k.frames
+            return ids, k.frames
     ids, frames = run(main())
     for i in ids:
         assert durable(frames, i) == log(s, i)

@@ -255,6 +255,8 @@ static void test_deadline(void **state)
 	set_up_lane(1, 1);
 	r.deadline = loop_now(loop) + 5000;
 	spawn(run_job, &r);
+	loop_turn(loop, false);
+	sem_wait(&entered); /* else a slow thread would find the lane freed and the job not begun */
 	run_all();
 	assert_int_equal(r.end, CO_TIMEOUT);
 	assert_false(r.dropped);
