@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "master/slots.h"
 #include "master/supervisor.h"
+#include "master/upgrade.h"
 
 static void signal_term(struct master *m)
 {
@@ -107,6 +108,9 @@ static void signals_on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		/* They are read in the order of their numbers: a process may have ended before the signal came. */
+		slots_reap(m);
+		upgrade_look(m);
 		for (size_t i = 0; i < countof(signal_table); i++) {
 			if (signal_table[i].sig != (int)info.ssi_signo)
 				continue;

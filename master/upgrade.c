@@ -246,6 +246,12 @@ static void upgrade_succeed(struct master *m)
 	upgrade_forget_peer(m);
 }
 
+void upgrade_look(struct master *m)
+{
+	if (m->upgrade.peer != 0 && m->upgrade.heir && kill(m->upgrade.peer, 0) == -1 && errno == ESRCH)
+		upgrade_succeed(m);
+}
+
 static void upgrade_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct master *m = arg;

@@ -42,6 +42,8 @@ void upgrade_watch(struct master *m);
 void upgrade_on_serving(struct master *m);
 /* USR2. */
 void upgrade_request(struct master *m);
+/* Notices a former master that has ended before its channel tells. */
+void upgrade_look(struct master *m);
 /* Once per tick: an upgrade that had to wait. */
 void upgrade_tick(struct master *m);
 /* A child of the master has ended; false if it is not the new master. */
