@@ -19,6 +19,7 @@
 	X(ERR_AUTH_REQUIRED, 401, "AUTH_REQUIRED")                                                       \
 	X(ERR_INVALID_TOKEN, 401, "INVALID_TOKEN")                                                       \
 	X(ERR_FORBIDDEN, 403, "FORBIDDEN")                                                               \
+	X(ERR_PERMISSION_DENIED, 403, "PERMISSION_DENIED")                                               \
 	X(ERR_NOT_FOUND, 404, "NOT_FOUND")                                                               \
 	X(ERR_METHOD_NOT_ALLOWED, 405, "METHOD_NOT_ALLOWED")                                             \
 	X(ERR_REQUEST_TIMEOUT, 408, "REQUEST_TIMEOUT")                                                   \

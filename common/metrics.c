@@ -44,9 +44,12 @@ enum metric_set {
 	SET_LIMITS,
 	SET_AUDIT,
 	SET_AUDIT_OUTCOMES,
+	SET_RESULTS,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
+	SET_PERMISSIONS,
+	SET_HANDLERS,
 	SET_MAX
 };
 
@@ -93,6 +96,7 @@ static const char *const metric_h2_ends[] = {"protocol", "resets", "control", "h
 static const char *const metric_audit[] = {"auth",   "access", "data",     "admin",  "billing",
 					   "debate", "api",    "security", "system", NULL};
 static const char *const metric_audit_outcomes[] = {"success", "failure", "denied", "error", NULL};
+static const char *const metric_results[] = {"allowed", "denied", NULL};
 static const char *const metric_pool[] = {"idle", "busy", "waiting", NULL};
 static const char *const metric_decisions[] = {"allowed", "refused", NULL};
 /* As limits_kind_name() spells them. */
@@ -104,6 +108,7 @@ static const char *const metric_limits[] = {"address",  "token", "tenant", "user
 #define LE_REQUEST .buckets = {.001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5, 10}
 #define LE_CIPHER .buckets = {.00001, .00005, .0001, .0005, .001, .01, .1}
 #define LE_REDIS .buckets = {.0001, .00025, .0005, .001, .0025, .005, .01, .05, .1, .5, 1}
+#define LE_CHECK .buckets = {.0001, .0005, .001, .005, .01, .025}
 #define LE_COMMIT .buckets = {.0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1}
 
 /* clang-format off */
@@ -164,6 +169,11 @@ static const struct metric_desc metric_table[] = {
 		.help = "Reads and transactions repeated on PostgreSQL after a lost connection or a conflict."},
 	[M_LOG_DROPPED] = {"aragora_log_lines_dropped_total", METRIC_COUNTER, FOLD_SUM, .help = "Log lines dropped because of a slow reader."},
 	[M_AUTH_FAILURES] = {"aragora_auth_failures_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_REASONS}}, .help = "Refused credentials."},
+	[M_RBAC_CHECKS] = {"aragora_rbac_permission_checks_total", METRIC_COUNTER, FOLD_SUM, {{"permission", SET_PERMISSIONS}, {"result", SET_RESULTS}},
+		.help = "Checks of a request's permission."},
+	[M_RBAC_DENIED] = {"aragora_rbac_permission_denied_total", METRIC_COUNTER, FOLD_SUM, {{"permission", SET_PERMISSIONS}, {"handler", SET_HANDLERS}},
+		.help = "Requests refused for want of a permission."},
+	[M_RBAC_LATENCY] = {"aragora_rbac_check_latency_seconds", METRIC_HISTOGRAM, FOLD_SUM, LE_CHECK, .help = "Time of a check of permission."},
 	[M_WORKER_RESTARTS] = {"aragora_worker_restarts_total", METRIC_COUNTER, FOLD_SUM, .help = "Workers replaced after an unexpected end."},
 	[M_CO_COUNT] = {"aragora_coroutines", METRIC_GAUGE, FOLD_SUM, .help = "Live coroutines."},
 	[M_ENCRYPTIONS] = {"aragora_encryption_operations_total", METRIC_COUNTER, FOLD_SUM, {{"operation", SET_CIPHER}, {"store", SET_STORES}},
@@ -285,6 +295,7 @@ static struct {
 	    [SET_H2_ENDS] = {metric_h2_ends, countof(metric_h2_ends) - 1},
 	    [SET_AUDIT] = {metric_audit, countof(metric_audit) - 1},
 	    [SET_AUDIT_OUTCOMES] = {metric_audit_outcomes, countof(metric_audit_outcomes) - 1},
+	    [SET_RESULTS] = {metric_results, countof(metric_results) - 1},
 	    [SET_POOL] = {metric_pool, countof(metric_pool) - 1},
 	    [SET_DECISIONS] = {metric_decisions, countof(metric_decisions) - 1},
 	    [SET_LIMITS] = {metric_limits, countof(metric_limits) - 1},
@@ -341,14 +352,20 @@ static void metric_lay(enum metric_id id)
 	metric_state.used += l->series * l->stride;
 }
 
-void metrics_register(const char *const *agents, const char *const *providers)
+void metrics_register(const struct metric_labels *known)
 {
+	const char *const *const lists[] = {
+	    [SET_AGENTS] = known->agents,
+	    [SET_PROVIDERS] = known->providers,
+	    [SET_PERMISSIONS] = known->permissions,
+	    [SET_HANDLERS] = known->handlers,
+	};
 	int id;
 
-	metric_forget(&metric_state.sets[SET_AGENTS]);
-	metric_forget(&metric_state.sets[SET_PROVIDERS]);
-	metric_state.sets[SET_AGENTS] = metric_copy(agents);
-	metric_state.sets[SET_PROVIDERS] = metric_copy(providers);
+	for (id = SET_FIXED; id < SET_MAX; id++) {
+		metric_forget(&metric_state.sets[id]);
+		metric_state.sets[id] = metric_copy(lists[id]);
+	}
 	metric_state.used = 0;
 	metric_state.master = getpid();
 	for (id = 0; id < METRIC_MAX; id++)

@@ -55,6 +55,9 @@ enum metric_id {
 	M_DB_RETRIES,         /* aragora_db_retries_total */
 	M_LOG_DROPPED,        /* aragora_log_lines_dropped_total */
 	M_AUTH_FAILURES,      /* aragora_auth_failures_total{reason} missing invalid expired forbidden */
+	M_RBAC_CHECKS,        /* aragora_rbac_permission_checks_total{permission,result} allowed denied */
+	M_RBAC_DENIED,        /* aragora_rbac_permission_denied_total{permission,handler} */
+	M_RBAC_LATENCY,       /* aragora_rbac_check_latency_seconds histogram .0001 .0005 .001 .005 .01 .025 */
 	M_WORKER_RESTARTS,    /* aragora_worker_restarts_total, written by the master in slot 0's row */
 	M_CO_COUNT,           /* aragora_coroutines */
 	M_ENCRYPTIONS,        /* aragora_encryption_operations_total{operation,store} encrypt decrypt */
@@ -103,10 +106,15 @@ enum metric_id {
 };
 
 /*
- * Fixes the layout of the cells: before the first fork, and never again for this segment. `agents` and `providers` are
- * NULL-terminated lists of the label values known.
+ * Fixes the layout of the cells: before the first fork, and never again for this segment. The label values known are
+ * NULL-terminated lists; NULL: none.
  */
-void metrics_register(const char *const *agents, const char *const *providers);
+struct metric_labels {
+	const char *const *agents, *const *providers;
+	const char *const *permissions; /* of routes */
+	const char *const *handlers;    /* what routes are about: the first word of their paths */
+};
+void metrics_register(const struct metric_labels *known);
 /* Hash of what metrics_register has laid out: equal numbers mean that equal cells mean the same. */
 uint64_t metrics_layout(void);
 /*

@@ -15,7 +15,7 @@
 #define SHM_SLOTS_MAX 256
 #define SHM_HEADS 4096       /* cells bumped at commit, by hash of the topic */
 #define SHM_DEBATES_MAX 1024 /* upper bound of debates.max_concurrent */
-#define SHM_METRICS_MAX 4096 /* metric cells per slot */
+#define SHM_METRICS_MAX 8192 /* metric cells per slot */
 #define SHM_PEERS 8192       /* client addresses that one process can tell apart */
 #define SHM_ACTION 96
 

@@ -265,10 +265,17 @@ static bool start_pidfile(struct master *m, struct error *err)
 static bool start_shared(struct master *m, struct error *err)
 {
 	const char *providers[PROVIDER_MAX + 1] = {NULL};
+	struct route_labels routes;
 
 	for (int i = 0; i < PROVIDER_MAX; i++)
 		providers[i] = conf_provider_name((enum conf_provider_id)i);
-	metrics_register(agents_known(), providers);
+	if (!worker_route_labels(m->current->conf, &routes, err))
+		return false;
+	metrics_register(&(struct metric_labels){.agents = agents_known(),
+						 .providers = providers,
+						 .permissions = routes.permissions,
+						 .handlers = routes.handlers});
+	route_labels_free(&routes);
 	if (!upgrade_take_shared(m)) {
 		m->shm = shm_create_fd(&m->shm_fd);
 		m->shm->metrics_layout = metrics_layout();

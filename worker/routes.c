@@ -2,6 +2,8 @@
 /*
  * All route tables of the product in one list. An area adds its table here and nowhere else.
  */
+#include "worker/access/access.h"
+#include "worker/access/permission.h"
 #include "worker/agents/agent.h"
 #include "worker/debate/debate.h"
 #include "worker/delivery/delivery.h"
@@ -34,4 +36,57 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	};
 
 	return router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);
+}
+
+/* ---- labels of metrics ---- */
+
+static void labels_add(const char ***list, struct str label)
+{
+	size_t n = 0;
+
+	while (*list != NULL && (*list)[n] != NULL)
+		if (str_eqz(label, (*list)[n++]))
+			return;
+	*list = xrealloc(*list, (n + 2) * sizeof(const char *));
+	(*list)[n] = str_dupz(label);
+	(*list)[n + 1] = NULL;
+}
+
+static void labels_on_route(void *arg, const struct route *r, const char *chain, bool waits)
+{
+	struct route_labels *l = arg;
+
+	(void)chain;
+	(void)waits;
+	if (r->permission == NULL)
+		return;
+	labels_add(&l->permissions, str_of(permission_key(permission_find(str_of(r->permission)))));
+	labels_add(&l->handlers, access_handler(r));
+}
+
+bool worker_route_labels(const struct conf *c, struct route_labels *out, struct error *err)
+{
+	struct router *r = worker_routes(c, err);
+
+	*out = (struct route_labels){NULL, NULL};
+	if (r == NULL)
+		return false;
+	router_each(r, labels_on_route, out);
+	router_free(r);
+	return true;
+}
+
+static void labels_free(const char **list)
+{
+	size_t i;
+
+	for (i = 0; list != NULL && list[i] != NULL; i++)
+		free((char *)(uintptr_t)list[i]);
+	free(list);
+}
+
+void route_labels_free(struct route_labels *l)
+{
+	labels_free(l->permissions);
+	labels_free(l->handlers);
 }

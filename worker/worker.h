@@ -97,4 +97,13 @@ int worker_main(const struct worker_start *start);
 /* All route tables of the product, for the router and `aragorad routes`. */
 struct router *worker_routes(const struct conf *c, struct error *err) MUST_CHECK;
 
+/* What metrics may be labelled with: NULL-terminated, each once, in order of the routes. */
+struct route_labels {
+	const char **permissions; /* canonical keys */
+	const char **handlers;    /* first words of the paths after /api/: "debates" */
+};
+/* False: a mistake in the tables. The master finds it before it starts a worker. */
+bool worker_route_labels(const struct conf *c, struct route_labels *out, struct error *err) MUST_CHECK;
+void route_labels_free(struct route_labels *l);
+
 #endif

@@ -411,7 +411,7 @@ int main(void)
 	int failures;
 
 	/* Before the threads: metrics fix their layout once. */
-	metrics_register(agents_known(), providers);
+	metrics_register(&(struct metric_labels){.agents = agents_known(), .providers = providers});
 	failures = cmocka_run_group_tests_name("agent_call", tests, setup, teardown);
 	arena_free(the.arena);
 	buf_free(&the.heard);

@@ -23,7 +23,7 @@ static int setup(void **state)
 	shm = shm_create();
 	atomic_store(&shm->started_ms, clock_wall_ms() - 5000);
 	atomic_store(&shm->slots_used, 3);
-	metrics_register(agents, providers);
+	metrics_register(&(struct metric_labels){.agents = agents, .providers = providers});
 	metrics_attach(shm, 0);
 	return 0;
 }

@@ -10,6 +10,7 @@
 
 #define PERMISSION_KEY_MAX 64
 #define ROLE_NAME_MAX 40
+#define ROLES_MAX 16
 
 /* ---- names ---- */
 
@@ -218,15 +219,27 @@ static void role_collect(const struct role *role, struct permissions *out)
 		role_collect(role_find(str_of(role->parents[i])), out);
 }
 
+const struct permissions *role_set(struct str role)
+{
+	static struct permissions sets[ROLES_MAX];
+	const struct role *r = role_find(role);
+	struct permissions *set;
+
+	if (r == NULL)
+		return NULL;
+	BUG_ON(permission_roles_count > ROLES_MAX);
+	set = &sets[r - permission_roles];
+	if (permissions_count(set) == 0)
+		role_collect(r, set);
+	return set;
+}
+
 bool role_permissions(struct str role, struct permissions *out)
 {
-	const struct role *r = role_find(role);
+	const struct permissions *set = role_set(role);
 
-	memset(out, 0, sizeof(*out));
-	if (r == NULL)
-		return false;
-	role_collect(r, out);
-	return true;
+	*out = set != NULL ? *set : (struct permissions){{0}};
+	return set != NULL;
 }
 
 bool role_custom_name_valid(struct str role)

@@ -66,6 +66,8 @@ const struct role *role_find(struct str name);
 const struct role *role_at(size_t i);
 /* What a system role may, with what it inherits; false (and an empty set): no such role. */
 bool role_permissions(struct str role, struct permissions *out);
+/* The same for reading, for as long as the process lives; NULL: no such role. */
+const struct permissions *role_set(struct str role);
 /*
  * May somebody with role `actor` take `from` (empty: none yet) away from a member and give `to`? Owners: every role but
  * owner, custom ones too; admins: among member, analyst and viewer; nobody else. Whether `to` exists is not asked.

@@ -366,11 +366,16 @@ void reply_problem(struct http_request *req, int status, const char *code, const
 
 void http_reply_error(struct http_request *req, const struct error *err)
 {
+	http_reply_problem(req, err, NULL);
+}
+
+void http_reply_problem(struct http_request *req, const struct error *err, json_t *extra)
+{
 	int status = err_status(err->code);
 
 	if (status == 401 && !http_reply_has(req, "WWW-Authenticate"))
 		http_reply_value(req, "WWW-Authenticate", STR("Bearer"));
 	if (status == 503 && !http_reply_has(req, "Retry-After"))
 		http_reply_field(req, "Retry-After", "%d", 5);
-	reply_problem(req, status, err_wire(err->code), err->msg, err->field, NULL);
+	reply_problem(req, status, err_wire(err->code), err->msg, err->field, extra);
 }

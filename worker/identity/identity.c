@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/db_admin.h"
+#include "worker/access/permission.h"
 
 static const struct identity identity_of_nobody = {
     .kind = IDENTITY_ANONYMOUS,
@@ -18,7 +19,7 @@ static const struct identity identity_of_nobody = {
     .tier = STR("enterprise"),
 };
 
-static const struct identity identity_of_token = {
+static struct identity identity_of_token = {
     .kind = IDENTITY_TOKEN,
     .user_id = STR("api-token"),
     .name = STR("api-token"),
@@ -36,6 +37,7 @@ const struct identity *identity_anonymous(void)
 
 const struct identity *identity_api_token(void)
 {
+	identity_of_token.permissions = role_set(identity_of_token.role);
 	return &identity_of_token;
 }
 

@@ -12,9 +12,9 @@
  * processing, resilience, observability, caching; then how the answer travels.
  */
 const struct middleware *const pipeline_chain[] = {
-    &middleware_correlation, &middleware_security_headers, &middleware_cors,        &middleware_authentication,
-    &middleware_body_limit,  &middleware_content_type,     &middleware_timeout,     &middleware_metrics,
-    &middleware_request_log, &middleware_entity_tag,       &middleware_compression,
+    &middleware_correlation, &middleware_security_headers, &middleware_cors,         &middleware_authentication,
+    &middleware_rbac,        &middleware_body_limit,       &middleware_content_type, &middleware_timeout,
+    &middleware_metrics,     &middleware_request_log,      &middleware_entity_tag,   &middleware_compression,
 };
 const size_t pipeline_chain_count = countof(pipeline_chain);
 

@@ -19,6 +19,7 @@ extern const struct middleware middleware_security_headers;
 extern const struct middleware middleware_cors;
 extern const struct middleware middleware_correlation;
 extern const struct middleware middleware_authentication;
+extern const struct middleware middleware_rbac;
 extern const struct middleware middleware_body_limit;
 extern const struct middleware middleware_content_type;
 extern const struct middleware middleware_timeout;
