@@ -346,9 +346,15 @@ class Service:
         return repeated
 
     def lost(self, ended, at):
-        """May an answer that the provider has finished at `ended` have gone with the owner who lost the debate at `at`?"""
+        """May an answer that the provider has finished at `ended` have gone with the owner who lost the debate at `at`?
+        While something is broken nobody is held to a lease's time: those seconds do not count."""
         return ended + COMMIT_SLACK >= at or any(
-            early <= ended + COMMIT_SLACK and early <= at <= late + LEASE + PATIENCE for early, late in self.excuses)
+            early <= ended + COMMIT_SLACK and early <= at <= late + LEASE + PATIENCE + self.broken(late, at)
+            for early, late in self.excuses)
+
+    def broken(self, begin, end):
+        """Seconds between two moments during which something was broken."""
+        return sum(max(0, min(end, late) - max(begin, early)) for early, late in self.excuses)
 
     def read_takeovers(self):
         """debate -> when it was resumed by a new owner, wall clock."""
