@@ -672,11 +672,50 @@ static void test_standing_disagreement(void **state)
 	fake_free(d);
 }
 
-static const char *script_converging(const struct step_call *c, int attempt)
+static const char *script_hollow(const struct step_call *c, int attempt)
 {
 	if (strcmp(c->phase, "revise") == 0)
 		return script_agreeing(&(struct step_call){.phase = "propose"}, attempt);
 	return script_plain(c, attempt);
+}
+
+static const char *script_converging(const struct step_call *c, int attempt)
+{
+	if (strcmp(c->phase, "revise") == 0)
+		return "POSITION: We should use Redis for caching.\nAccording to the report [1] the p99 fell from 9 ms "
+		       "to 2 "
+		       "ms, because all processes share one cache; therefore it pays within 3 months.";
+	return script_plain(c, attempt);
+}
+
+static struct str fake_prompt(const struct debate *d, const char *key)
+{
+	return json_get_str(json_get_obj(d->prompts, key), "prompt", STR(""));
+}
+
+/* Agreement without evidence: in the next round each is asked for what it lacks; what stands then may end. */
+static void test_hollow_agreement(void **state)
+{
+	struct debate *d = fake_new(3, "majority", script_hollow);
+	struct str asked;
+
+	(void)state;
+	d->plan.rounds = 5;
+	assert_true(fake_run(d));
+	assert_int_equal(fake_count(d, "hollow_consensus"), 1);
+	assert_int_equal(fake_count(d, "trickster_intervention"), 1);
+	assert_int_equal(fake_count(d, "round_start"), 2);
+	asked = fake_prompt(d, "r2.revise.alpha");
+	assert_true(str_find(asked, STR("Agreement is no evidence")) >= 0 && str_find(asked, STR("sources")) >= 0);
+	assert_true(str_find(fake_prompt(d, "r1.revise.alpha"), STR("Agreement is no evidence")) < 0);
+	fake_free(d);
+	d = fake_new(3, "majority", script_hollow); /* what gives no evidence anyway is not asked for it */
+	d->plan.rounds = 5;
+	d->plan.demo = true;
+	assert_true(fake_run(d));
+	assert_int_equal(fake_count(d, "hollow_consensus"), 0);
+	assert_int_equal(fake_count(d, "round_start"), 2);
+	fake_free(d);
 }
 
 static void test_convergence(void **state)
@@ -953,15 +992,25 @@ static void test_cancelled(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_majority),         cmocka_unit_test(test_dies_everywhere),
-	    cmocka_unit_test(test_order_of_arrival), cmocka_unit_test(test_no_coroutines),
-	    cmocka_unit_test(test_failures),         cmocka_unit_test(test_too_few),
-	    cmocka_unit_test(test_agreement_gate),   cmocka_unit_test(test_standing_disagreement),
-	    cmocka_unit_test(test_convergence),      cmocka_unit_test(test_no_quorum),
-	    cmocka_unit_test(test_unanimous),        cmocka_unit_test(test_judge),
-	    cmocka_unit_test(test_hybrid),           cmocka_unit_test(test_weighted),
-	    cmocka_unit_test(test_judges_fail),      cmocka_unit_test(test_none),
-	    cmocka_unit_test(test_prompts),          cmocka_unit_test(test_babble),
+	    cmocka_unit_test(test_majority),
+	    cmocka_unit_test(test_dies_everywhere),
+	    cmocka_unit_test(test_order_of_arrival),
+	    cmocka_unit_test(test_no_coroutines),
+	    cmocka_unit_test(test_failures),
+	    cmocka_unit_test(test_too_few),
+	    cmocka_unit_test(test_agreement_gate),
+	    cmocka_unit_test(test_standing_disagreement),
+	    cmocka_unit_test(test_convergence),
+	    cmocka_unit_test(test_no_quorum),
+	    cmocka_unit_test(test_unanimous),
+	    cmocka_unit_test(test_judge),
+	    cmocka_unit_test(test_hybrid),
+	    cmocka_unit_test(test_hollow_agreement),
+	    cmocka_unit_test(test_weighted),
+	    cmocka_unit_test(test_judges_fail),
+	    cmocka_unit_test(test_none),
+	    cmocka_unit_test(test_prompts),
+	    cmocka_unit_test(test_babble),
 	    cmocka_unit_test(test_cancelled),
 	};
 

@@ -19,6 +19,8 @@ struct engine {
 	struct seat *seats;
 	size_t n;
 	int round;                /* that has begun; 0: drafts */
+	int challenged_round;     /* after which evidence was asked for last; 0: never */
+	const json_t *evidence;   /* of the last round's convergence */
 	const json_t *ratings;    /* of the participants, once the decision begins */
 	const struct seat *judge; /* who ruled, or NULL */
 	json_t *notes;            /* remarks of people so far; of the arena */

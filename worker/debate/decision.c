@@ -6,6 +6,7 @@
 #include "worker/debate/decision.h"
 
 #include "common/json.h"
+#include "worker/debate/evidence.h"
 #include "worker/debate/mode.h"
 #include "worker/debate/similarity.h"
 
@@ -114,6 +115,50 @@ json_t *decision_convergence(const struct seat *seats, size_t n)
 	json_put_int(o, "agreement_ppm", alike.mean);
 	json_object_set_new(o, "per_agent", per_agent);
 	json_object_set_new(o, "flips", flips);
+	return o;
+}
+
+/* ---- hollow agreement ---- */
+
+static json_t *decision_lacks(const struct evidence *v)
+{
+	json_t *lacks = json_array();
+
+	if (v->citation < EVIDENCE_UNCITED_PPM)
+		json_array_append_new(lacks, json_string("sources"));
+	if (v->specificity < EVIDENCE_VAGUE_PPM)
+		json_array_append_new(lacks, json_string("figures"));
+	if (v->reasoning < EVIDENCE_UNREASONED_PPM)
+		json_array_append_new(lacks, json_string("reasons"));
+	return lacks;
+}
+
+json_t *decision_hollow(const struct debate_plan *plan, const struct seat *seats, size_t n, int64_t agreement_ppm)
+{
+	json_t *o = json_object(), *weak = json_array(), *one;
+	bool applies = agreement_ppm >= EVIDENCE_AGREE_PPM && str_ieqz(plan->language, "English");
+	struct evidence v[CONSENSUS_MAX];
+	int64_t severity = 0;
+	size_t i, k = 0;
+
+	BUG_ON(n > CONSENSUS_MAX);
+	for (i = 0; applies && i < n; i++) {
+		if (!seats[i].in)
+			continue;
+		v[k] = evidence_of(seats[i].text);
+		one = json_object();
+		json_put_str(one, "agent", str_of(seats[i].name));
+		json_object_set_new(one, "lacks", decision_lacks(&v[k]));
+		if (json_array_size(json_object_get(one, "lacks")) > 0)
+			json_array_append(weak, one);
+		json_decref(one);
+		k++;
+	}
+	if (applies)
+		severity = evidence_hollowness(v, k);
+	json_put_int(o, "severity_ppm", severity);
+	json_object_set_new(o, "hollow", json_boolean(severity > EVIDENCE_HOLLOW_PPM));
+	json_object_set_new(o, "weak", weak);
 	return o;
 }
 

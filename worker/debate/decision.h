@@ -28,6 +28,12 @@ json_t *decision_agreement(const struct debate_plan *plan, const struct seat *se
  */
 json_t *decision_convergence(const struct seat *seats, size_t n);
 
+/*
+ * Is the agreement hollow? {severity_ppm, hollow, weak [{agent, lacks [sources|figures|reasons]}]}. Only of English
+ * texts that agree: elsewhere nothing is weak.
+ */
+json_t *decision_hollow(const struct debate_plan *plan, const struct seat *seats, size_t n, int64_t agreement_ppm);
+
 /* Decisions: {winner, status, reason, verdict, consensus {…}, dissents []}, the inner ones as in debate.h. */
 json_t *decision_by_vote(const struct debate_plan *plan, const struct mode *mode, const struct seat *seats, size_t n);
 /* value: {choice, confidence_ppm, …} of the judge. */

@@ -19,6 +19,7 @@
 #define ENGINE_NOTES_MAX 20  /* remarks of people in one prompt */
 #define ENGINE_NOTE_MAX 1000 /* bytes of one */
 #define ENGINE_OBJECTIONS_MAX 8
+#define ENGINE_CHALLENGE "the texts agree, but offer little evidence: sources, figures or reasons are asked for"
 
 /* ---- drafts and revisions ---- */
 
@@ -239,6 +240,24 @@ CO_FN static bool engine_critiques(struct engine *e)
 	return ask_run(&ph, arena_printf(e->a, "r%d.critique.close", e->round).p, engine_receive);
 }
 
+/* "sources, reasons" if the last round's challenge was for this seat, else empty. */
+static struct str engine_lacks(const struct engine *e, const struct seat *seat)
+{
+	const json_t *weak = json_get_arr(e->evidence, "weak"), *lacks;
+	struct str text = STR("");
+	size_t i, k;
+
+	for (i = 0; e->challenged_round > 0 && e->challenged_round + 1 == e->round && i < json_array_size(weak); i++) {
+		if (!str_eqz(json_get_str(json_array_get(weak, i), "agent", STR("")), seat->name))
+			continue;
+		lacks = json_get_arr(json_array_get(weak, i), "lacks");
+		for (k = 0; k < json_array_size(lacks); k++)
+			text = arena_printf(e->a, "%.*s%s%s", STR_ARG(text), k > 0 ? ", " : "",
+					    json_string_value(json_array_get(lacks, k)));
+	}
+	return text;
+}
+
 /* Authors answer the critiques of this round only; who fails keeps his text. */
 CO_FN static bool engine_revisions(struct engine *e)
 {
@@ -254,11 +273,25 @@ CO_FN static bool engine_revisions(struct engine *e)
 		if (!seat->in || json_array_size(seat->received) == 0)
 			continue;
 		own = ask_hidden(e, seat->text, PROMPT_TEXT_MAX);
-		prompt_revise(e->a, e->plan, seat->agent, own, seat->received, e->notes, &p);
+		prompt_revise(e->a, e->plan, seat->agent, own, seat->received, e->notes, engine_lacks(e, seat), &p);
 		ask_add(&ph, seat, NULL, &p,
 			json_pack("{s:s%, s:O}", "own", own.p, own.n, "critiques", seat->received));
 	}
 	return ask_run(&ph, arena_printf(e->a, "r%d.revise.close", e->round).p, engine_adopt);
+}
+
+/*
+ * Agreement without evidence does not end a debate while rounds are left: each text is asked for what it lacks. Not in
+ * two rounds running, for an answer takes one; demo agents have no evidence to give.
+ */
+static json_t *engine_hollow(const struct engine *e, int64_t agreement_ppm)
+{
+	json_t *o = decision_hollow(e->plan, e->seats, e->n, agreement_ppm);
+	bool challenged = json_get_bool(o, "hollow", false) && !e->plan->demo && e->round < e->plan->rounds &&
+			  (e->challenged_round == 0 || e->challenged_round + 1 != e->round);
+
+	json_object_set_new(o, "challenged", json_boolean(challenged));
+	return o;
 }
 
 static json_t *engine_convergence_step(struct step *s, void *arg)
@@ -267,10 +300,14 @@ static json_t *engine_convergence_step(struct step *s, void *arg)
 	struct event_at at = ask_at(e, s, NULL);
 	json_t *value = decision_convergence(e->seats, e->n);
 	const json_t *flips = json_get_arr(value, "flips");
-	bool stop = str_eqz(json_get_str(value, "status", STR("")), "converged") && e->round < e->plan->rounds;
+	json_t *hollow = engine_hollow(e, json_get_int(value, "agreement_ppm", 0));
+	bool challenged = json_get_bool(hollow, "challenged", false);
+	bool stop =
+	    str_eqz(json_get_str(value, "status", STR("")), "converged") && e->round < e->plan->rounds && !challenged;
 	size_t i, k;
 
 	json_object_set_new(value, "stop", json_boolean(stop));
+	json_object_set_new(value, "evidence", hollow);
 	event_convergence(&at, value);
 	for (i = 0; i < json_array_size(flips); i++)
 		for (k = 0; k < e->n; k++)
@@ -280,6 +317,8 @@ static json_t *engine_convergence_step(struct step *s, void *arg)
 					   json_get_int(json_array_get(flips, i), "similarity_ppm", 0));
 			}
 	at.agent = NULL;
+	if (challenged)
+		event_hollow(&at, hollow, ENGINE_CHALLENGE);
 	if (stop)
 		event_early_stop(&at, "convergence", "the texts are stable and agree");
 	return value;
@@ -298,6 +337,9 @@ CO_FN static bool engine_convergence(struct engine *e, bool *settled)
 	for (i = 0; i < json_array_size(flips); i++)
 		result_flip(&e->result, json_get_str(json_array_get(flips, i), "agent", STR("")), e->round);
 	e->convergence = json_get_str(value, "status", STR(""));
+	e->evidence = json_get_obj(value, "evidence");
+	if (json_get_bool(e->evidence, "challenged", false))
+		e->challenged_round = e->round;
 	*settled = json_get_bool(value, "stop", false);
 	if (*settled)
 		result_early_stop(&e->result, e->a, "convergence", e->round, "the texts are stable and agree");

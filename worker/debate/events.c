@@ -170,6 +170,35 @@ void event_early_stop(const struct event_at *at, const char *source, const char 
 	event_emit(at, "debate_early_terminated", o);
 }
 
+void event_hollow(const struct event_at *at, const json_t *value, const char *challenge)
+{
+	const json_t *weak = json_get_arr(value, "weak");
+	json_t *o = event_data(at), *indicators = json_array(), *targets = json_array();
+	size_t i;
+
+	for (i = 0; i < json_array_size(weak); i++) {
+		const json_t *one = json_array_get(weak, i), *lacks = json_get_arr(one, "lacks");
+		struct str agent = json_get_str(one, "agent", STR(""));
+		json_t *sign = json_object();
+
+		json_put_str(sign, "type", STR("weak_evidence"));
+		json_put_str(sign, "agent", agent);
+		json_object_set(sign, "lacks", json_get_arr(one, "lacks"));
+		json_object_set_new(sign, "severity", json_real((double)json_array_size(lacks) / 3));
+		json_array_append_new(indicators, sign);
+		json_array_append_new(targets, json_str(agent));
+	}
+	json_object_set_new(o, "confidence", event_real(json_get_int(value, "severity_ppm", 0)));
+	json_object_set_new(o, "indicators", indicators);
+	json_put_str(o, "recommendation", str_of(challenge));
+	event_emit(at, "hollow_consensus", o);
+	o = event_data(at);
+	json_put_str(o, "intervention_type", STR("challenge_prompt"));
+	json_object_set_new(o, "targets", targets);
+	json_put_str(o, "challenge", str_of(challenge));
+	event_emit(at, "trickster_intervention", o);
+}
+
 void event_flip(const struct event_at *at, struct str before, struct str after, int64_t similarity_ppm)
 {
 	json_t *o = event_data(at);

@@ -267,7 +267,7 @@ static void prompt_received(struct prompt_writer *w, struct arena *a, const stru
 }
 
 void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent, struct str own,
-		   const json_t *critiques, const json_t *notes, struct prompt *out)
+		   const json_t *critiques, const json_t *notes, struct str lacks, struct prompt *out)
 {
 	struct prompt_writer w;
 
@@ -277,6 +277,13 @@ void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct
 	prompt_material(&w, STR("your proposal"), own);
 	prompt_received(&w, a, plan, critiques);
 	prompt_notes(&w, notes);
+	if (lacks.n > 0)
+		buf_printf(
+		    &w.buf,
+		    "The proposals agree, yet yours offers few %.*s. Agreement is no evidence. Give what you know: "
+		    "sources that you can name, figures with units, cases, the chain of reasons. Invent nothing; "
+		    "if you have nothing, say so, lower your confidence, or withdraw the claim.\n\n",
+		    STR_ARG(lacks));
 	buf_addz(&w.buf,
 		 "Improve your proposal in the light of these critiques, each on its merit.\n"
 		 "- Keep your position unless a critique gives a checkable reason against it: an error, a fact, a case "

@@ -34,9 +34,12 @@ void prompt_propose(struct arena *a, const struct debate_plan *plan, const struc
 		    struct prompt *out);
 void prompt_critique(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
 		     struct str proposal, const json_t *notes, struct prompt *out);
-/* critiques: [{issues[], suggestions[], severity_milli, reasoning}] of this round; made anonymous here. */
+/*
+ * critiques: [{issues[], suggestions[], severity_milli, reasoning}] of this round; made anonymous here. lacks: what the
+ * text is short of in a hollow agreement ("sources, reasons"), or empty.
+ */
 void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent, struct str own,
-		   const json_t *critiques, const json_t *notes, struct prompt *out);
+		   const json_t *critiques, const json_t *notes, struct str lacks, struct prompt *out);
 void prompt_vote(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
 		 const struct prompt_item *items, size_t n, const json_t *notes, struct prompt *out);
 void prompt_judge(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
