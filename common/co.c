@@ -47,6 +47,7 @@ struct co {
 	struct co *run_next;
 	struct co *lock_next;
 	unsigned locks_held;
+	const struct context *tenant;
 	/* Scopes: `base` hangs in the creator's scope and is where this coroutine's own chain begins. */
 	struct co_scope base;
 	struct co_scope *scope;
@@ -620,6 +621,17 @@ void co_set_log(const struct log_ctx *ctx)
 	BUG_ON(co_current == NULL);
 	/* co_resume() takes it up when the coroutine waits. */
 	log_context(ctx);
+}
+
+void co_set_tenant(const struct context *ctx)
+{
+	if (co_current != NULL)
+		co_current->tenant = ctx;
+}
+
+const struct context *co_tenant(void)
+{
+	return co_current != NULL ? co_current->tenant : NULL;
 }
 
 /* -- groups ------------------------------------------------------------------------------------------------------ */

@@ -13,6 +13,7 @@
 #include "common/log.h"
 
 struct co;
+struct context;
 struct loop;
 
 enum co_end {
@@ -101,6 +102,13 @@ void co_unshield(struct co_shield *s);
 
 /* Log context of the running coroutine (copied by reference; lives as long as the coroutine runs). */
 void co_set_log(const struct log_ctx *ctx);
+
+/*
+ * On whose behalf the running coroutine acts: what it asks of the store is held to that (tenant.h). NULL: the server
+ * itself, which a new coroutine is. *ctx lives until the next call; outside of coroutines nothing happens.
+ */
+void co_set_tenant(const struct context *ctx);
+const struct context *co_tenant(void);
 
 /* Children that must all have ended before the parent goes on. */
 struct co_group {

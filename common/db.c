@@ -7,6 +7,7 @@
 
 #include "common/conf.h"
 #include "common/db_store.h"
+#include "common/tenant.h"
 
 /* By storage.backend. */
 static const struct db_ops *const db_stores[] = {&db_sqlite_ops, &db_pg_ops};
@@ -150,13 +151,19 @@ CO_FN bool db_query(struct db *db, struct arena *a, const char *sql, const struc
 		    struct db_rows *rows, struct error *err)
 {
 	*rows = (struct db_rows){0, 0, NULL};
+	if (!tenant_admits(&sql, args, n, err))
+		return false;
 	return db->ops->query(db, a, sql, db_clean_all(a, args, n), n, rows, err);
 }
 
 CO_FN bool db_commit(struct db *db, struct db_batch *b, struct error *err)
 {
-	bool ok = b->n == 0 || db->ops->commit(db, b, err);
+	bool ok = true;
+	size_t i;
 
+	for (i = 0; ok && i < b->n; i++)
+		ok = tenant_admits(&b->v[i].sql, b->v[i].args, b->v[i].n, err);
+	ok = ok && (b->n == 0 || db->ops->commit(db, b, err));
 	db_batch_free(b);
 	return ok;
 }

@@ -168,6 +168,8 @@ static const struct metric_desc metric_table[] = {
 	[M_DB_RETRIES] = {"aragora_db_retries_total", METRIC_COUNTER, FOLD_SUM,
 		.help = "Reads and transactions repeated on PostgreSQL after a lost connection or a conflict."},
 	[M_LOG_DROPPED] = {"aragora_log_lines_dropped_total", METRIC_COUNTER, FOLD_SUM, .help = "Log lines dropped because of a slow reader."},
+	[M_TENANT_REFUSED] = {"aragora_tenant_refused_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "Statements refused because they did not keep to their tenant: mistakes of the program."},
 	[M_AUTH_FAILURES] = {"aragora_auth_failures_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_REASONS}}, .help = "Refused credentials."},
 	[M_RBAC_CHECKS] = {"aragora_rbac_permission_checks_total", METRIC_COUNTER, FOLD_SUM, {{"permission", SET_PERMISSIONS}, {"result", SET_RESULTS}},
 		.help = "Checks of a request's permission."},

@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/startup.h"
+#include "common/tenant.h"
 #include "common/title.h"
 #include "worker/agents/agent.h"
 #include "worker/audit/audit.h"
@@ -28,6 +29,7 @@
 #include "worker/jobs/jobs.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/receipts/receipt.h"
+#include "worker/schema.h"
 #include "worker/stream/stream.h"
 #include "worker/system/maintenance.h"
 #include "worker/traces/traces.h"
@@ -311,6 +313,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->slow = lane_new(w->loop, "slow", WORKER_SLOW_THREADS, WORKER_LANE_DEPTH);
 	w->names = lane_new(w->loop, "names", WORKER_NAME_THREADS, WORKER_LANE_DEPTH);
 	w->guarded = lane_new(w->loop, "guarded", WORKER_NAME_THREADS, WORKER_GUARDED_DEPTH);
+	tenant_learn(schema_migrations, schema_migrations_count);
 	w->db = db_open(w->loop, w->conf, err);
 	if (w->db == NULL)
 		return false;

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/ids.h"
 #include "common/json.h"
+#include "common/tenant.h"
 #include "worker/debate/run.h"
 #include "worker/delivery/delivery.h"
 #include "worker/stream/stream.h"
@@ -119,12 +120,21 @@ CO_FN static bool store_queue_has_room(struct worker *w, struct arena *a, struct
 {
 	struct db_rows rows;
 
-	if (!db_query(w->db, a, "SELECT COUNT(*) FROM debates WHERE status = 'queued'", DB_NO_ARGS, &rows, err))
+	if (!db_query(
+		w->db, a,
+		SQL_ANYBODY(
+		    "the queue is one for all; no row is shown") "SELECT COUNT(*) FROM debates WHERE status = 'queued'",
+		DB_NO_ARGS, &rows, err))
 		return false;
 	if (db_int(&rows, 0, 0) >= w->conf->debates.max_queued)
-		return error_set(err, ERR_UNAVAILABLE, "%lld debates are waiting already; try again later",
-				 (long long)db_int(&rows, 0, 0));
+		return error_set(err, ERR_UNAVAILABLE, "too many debates are waiting already; try again later");
 	return true;
+}
+
+/* A key means something in one workspace: in another the same one begins anew. */
+static struct str store_key_route(struct arena *a, const struct context *ctx)
+{
+	return arena_printf(a, "debates %.*s", STR_ARG(ctx->workspace_id));
 }
 
 /* A creation under this key exists: the same body gives its debate, another body is an error. */
@@ -135,8 +145,9 @@ CO_FN static bool store_replayed(struct worker *w, struct arena *a, const struct
 
 	if (!db_query(w->db, a,
 		      "SELECT body_hash, object_id FROM idempotency_keys"
-		      " WHERE org_id = $1 AND principal = $2 AND route = 'debates' AND key = $3",
-		      DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(key)), &rows, err))
+		      " WHERE org_id = $1 AND principal = $2 AND route = $3 AND key = $4",
+		      DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(store_key_route(a, ctx)), DB_S(key)), &rows,
+		      err))
 		return false;
 	*replayed = rows.count > 0;
 	if (!*replayed)
@@ -199,9 +210,9 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 		db_batch_add(
 		    b,
 		    "INSERT INTO idempotency_keys (org_id, principal, route, key, body_hash, object_id, created_at)"
-		    " VALUES ($1, $2, 'debates', $3, $4, $5, $6)",
-		    DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(idempotency_key), DB_S(body_hash), DB_S(*id),
-			    DB_I(now)),
+		    " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		    DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(store_key_route(a, ctx)),
+			    DB_S(idempotency_key), DB_S(body_hash), DB_S(*id), DB_I(now)),
 		    1);
 	if (!db_commit(w->db, b, err)) {
 		/* Two requests with one key at the same time: the second gets the first's debate. */
@@ -317,20 +328,25 @@ CO_FN bool debate_update(struct db *db, const struct context *ctx, struct str id
 
 CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id, struct error *err)
 {
-	static const char *const rest[] = {
-	    "DELETE FROM debate_events WHERE debate_id = $1", "DELETE FROM debate_steps WHERE debate_id = $1",
-	    "DELETE FROM debate_inbox WHERE debate_id = $1", "DELETE FROM idempotency_keys WHERE object_id = $1",
-	    "DELETE FROM receipts WHERE debate_id = $1"};
+#define STORE_ITS(table) \
+	"DELETE FROM " table " WHERE debate_id IN (SELECT id FROM debates WHERE id = $1 AND workspace_id = $2)"
+#define STORE_OURS(table, key) "DELETE FROM " table " WHERE " key " = $1 AND workspace_id = $2"
+	static const char *const parts[] = {STORE_OURS("debate_events", "debate_id"), STORE_ITS("debate_steps"),
+					    STORE_ITS("debate_inbox"), STORE_OURS("receipts", "debate_id")};
+	const struct db_val args[] = {DB_S(id), DB_S(ctx->workspace_id)};
 	struct db_batch *b = db_batch_new(db);
 	size_t i;
 
+	/* Parts first: whose they are, the debate's row says. Its own statement decides about the whole batch. */
+	for (i = 0; i < countof(parts); i++)
+		db_batch_add(b, parts[i], args, countof(args), DB_ANY);
+	callback_forget(b, ctx, id);
+	db_batch_add(b, "DELETE FROM idempotency_keys WHERE object_id = $1 AND org_id = $2",
+		     DB_ARGS(DB_S(id), DB_S(ctx->org_id)), DB_ANY);
 	db_batch_add(b,
 		     "DELETE FROM debates WHERE id = $1 AND org_id = $2 AND workspace_id = $3 AND status NOT IN "
 		     "('queued', 'running')",
 		     DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id)), 1);
-	for (i = 0; i < countof(rest); i++)
-		db_batch_add(b, rest[i], DB_ARGS(DB_S(id)), DB_ANY);
-	callback_forget(b, id);
 	if (db_commit(db, b, err))
 		return true;
 	if (err->code == ERR_FENCED)

@@ -93,11 +93,10 @@ CO_FN static bool api_add_detail(struct http_request *req, const struct delivery
 	json_object_set_new(o, "tries", attempts);
 	payload = json_parse(req->arena, d->payload, &err);
 	json_object_set(o, "payload", payload != NULL ? payload : json_null());
-	if (!db_query(
-		api_worker(req)->db, req->arena,
-		"SELECT n, state, status, error, started_at, ended_at FROM delivery_attempts WHERE delivery_id = $1"
-		" ORDER BY n LIMIT 1000",
-		DB_ARGS(DB_S(d->id)), &rows, &err)) {
+	if (!db_query(api_worker(req)->db, req->arena,
+		      "SELECT n, state, status, error, started_at, ended_at FROM delivery_attempts WHERE delivery_id IN"
+		      " (SELECT id FROM deliveries WHERE id = $1 AND workspace_id = $2) ORDER BY n LIMIT 1000",
+		      DB_ARGS(DB_S(d->id), DB_S(req->ctx.workspace_id)), &rows, &err)) {
 		http_reply_error(req, &err);
 		return false;
 	}

@@ -9,6 +9,7 @@
 #include "common/guard.h"
 #include "common/ids.h"
 #include "common/json.h"
+#include "common/tenant.h"
 #include "worker/delivery/outbox.h"
 #include "worker/delivery/secret.h"
 #include "worker/worker.h"
@@ -97,8 +98,11 @@ CO_FN bool callback_secret(struct worker *w, struct arena *a, struct str debate_
 	struct envelope_place place = callback_place(debate_id);
 	struct db_rows rows;
 
-	if (!db_query(w->db, a, "SELECT secret FROM debate_callbacks WHERE debate_id = $1", DB_ARGS(DB_S(debate_id)),
-		      &rows, err))
+	if (!db_query(
+		w->db, a,
+		SQL_ANYBODY(
+		    "the sender signs what it has claimed") "SELECT secret FROM debate_callbacks WHERE debate_id = $1",
+		DB_ARGS(DB_S(debate_id)), &rows, err))
 		return false;
 	if (rows.count == 1 && db_str(&rows, 0, 0).n > 0)
 		return envelope_open(deliveries_keys(w->deliveries), &place, db_str(&rows, 0, 0), out, err);
@@ -133,11 +137,16 @@ void callback_ended(struct db_batch *b, struct str debate_id, const json_t *data
 	/* The place in the endpoint's order is the next after all that are there. */
 	db_batch_add(
 	    b,
-	    "INSERT INTO deliveries (id, org_id, workspace_id, debate_id, format, event, endpoint, target,"
-	    " payload, state, position, since, next_at, created_at, updated_at)"
-	    " SELECT $2, c.org_id, c.workspace_id, c.debate_id, 'webhook', 'debate_end', c.endpoint, c.url, $3,"
-	    " 'pending', COALESCE((SELECT MAX(o.position) FROM deliveries o WHERE o.endpoint = c.endpoint), 0)"
-	    " + 1, $4, $4, $4, $4 FROM debate_callbacks c WHERE c.debate_id = $1",
+	    SQL_ANYBODY("the engine ends a debate that it owns") "INSERT INTO deliveries (id, org_id, workspace_id, "
+								 "debate_id, format, event, endpoint, target,"
+								 " payload, state, position, since, next_at, "
+								 "created_at, updated_at)"
+								 " SELECT $2, c.org_id, c.workspace_id, c.debate_id, "
+								 "'webhook', 'debate_end', c.endpoint, c.url, $3,"
+								 " 'pending', COALESCE((SELECT MAX(o.position) FROM "
+								 "deliveries o WHERE o.endpoint = c.endpoint), 0)"
+								 " + 1, $4, $4, $4, $4 FROM debate_callbacks c WHERE "
+								 "c.debate_id = $1",
 	    DB_ARGS(DB_S(debate_id), DB_Z(id), DB_S(callback_payload(a, id, data, now_ms)), DB_I(now_ms)), DB_ANY);
 	arena_free(a);
 }
@@ -168,13 +177,15 @@ CO_FN json_t *callback_view(struct worker *w, struct arena *a, const struct cont
 	return o;
 }
 
-void callback_forget(struct db_batch *b, struct str debate_id)
+void callback_forget(struct db_batch *b, const struct context *ctx, struct str debate_id)
 {
 	static const char *const statements[] = {
-	    "DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE debate_id = $1)",
-	    "DELETE FROM deliveries WHERE debate_id = $1", "DELETE FROM debate_callbacks WHERE debate_id = $1"};
+	    "DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE debate_id = $1"
+	    " AND workspace_id = $2)",
+	    "DELETE FROM deliveries WHERE debate_id = $1 AND workspace_id = $2",
+	    "DELETE FROM debate_callbacks WHERE debate_id = $1 AND workspace_id = $2"};
 	size_t i;
 
 	for (i = 0; i < countof(statements); i++)
-		db_batch_add(b, statements[i], DB_ARGS(DB_S(debate_id)), DB_ANY);
+		db_batch_add(b, statements[i], DB_ARGS(DB_S(debate_id), DB_S(ctx->workspace_id)), DB_ANY);
 }

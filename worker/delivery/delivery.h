@@ -49,7 +49,7 @@ void callback_ended(struct db_batch *b, struct str debate_id, const json_t *data
 CO_FN json_t *callback_view(struct worker *w, struct arena *a, const struct context *ctx, struct str debate_id,
 			    struct error *err);
 /* Everything about the debate's deliveries goes with it. */
-void callback_forget(struct db_batch *b, struct str debate_id);
+void callback_forget(struct db_batch *b, const struct context *ctx, struct str debate_id);
 
 /* ---- sending (sender.c) ---- */
 

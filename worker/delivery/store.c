@@ -8,12 +8,16 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/json.h"
+#include "common/tenant.h"
 
 #define OUTBOX_COLUMNS                                                                                        \
 	"d.id, d.org_id, d.workspace_id, d.debate_id, d.format, d.event, d.endpoint, d.target, d.payload, "   \
 	"d.state, d.last_error, d.epoch, d.crashes, d.attempts, d.tries, d.since, d.next_at, d.last_status, " \
 	"d.created_at, d.updated_at, d.delivered_at, d.dead_at, e.open_until FROM deliveries d LEFT JOIN "    \
 	"delivery_endpoints e ON e.endpoint = d.endpoint"
+
+/* The sender works for every workspace: what it claims it owns. */
+#define OUTBOX_SENDER SQL_ANYBODY("the sender works for everybody")
 
 static const size_t outbox_text[] = {
     offsetof(struct delivery_row, id),           offsetof(struct delivery_row, org_id),
@@ -67,6 +71,7 @@ CO_FN bool outbox_due(struct db *db, struct arena *a, int64_t now_ms, struct del
 
 	if (!db_query(
 		db, a,
+		OUTBOX_SENDER
 		"SELECT " OUTBOX_COLUMNS " WHERE d.state IN ('pending', 'retrying') AND d.next_at <= $1"
 		" AND (e.open_until IS NULL OR e.open_until <= $1) AND NOT EXISTS (SELECT 1 FROM deliveries s"
 		" WHERE s.endpoint = d.endpoint AND s.state = 'sending') AND NOT EXISTS (SELECT 1 FROM deliveries o"
@@ -86,14 +91,15 @@ CO_FN bool outbox_claim(struct db *db, const char *owner, struct delivery_row *d
 	struct db_batch *b = db_batch_new(db);
 
 	db_batch_add(b,
+		     OUTBOX_SENDER
 		     "UPDATE deliveries SET state = 'sending', owner = $3, epoch = epoch + 1, attempts = attempts + 1,"
 		     " tries = tries + 1, updated_at = $4,"
 		     " blocks_until = CASE WHEN blocks_until = 0 THEN $5 ELSE blocks_until END"
 		     " WHERE id = $1 AND epoch = $2 AND state IN ('pending', 'retrying')",
 		     DB_ARGS(DB_S(d->id), DB_I(d->epoch), DB_Z(owner), DB_I(now_ms), DB_I(now_ms + block_ms)), 1);
 	db_batch_add(b,
-		     "INSERT INTO delivery_attempts (delivery_id, n, owner, state, started_at)"
-		     " VALUES ($1, $2, $3, 'sending', $4)",
+		     OUTBOX_SENDER "INSERT INTO delivery_attempts (delivery_id, n, owner, state, started_at)"
+				   " VALUES ($1, $2, $3, 'sending', $4)",
 		     DB_ARGS(DB_S(d->id), DB_I(d->tries + 1), DB_Z(owner), DB_I(now_ms)), 1);
 	FAULT("delivery.before_claim");
 	if (!db_commit(db, b, err))
@@ -133,6 +139,7 @@ CO_FN bool outbox_settle(struct db *db, struct str owner, const struct delivery_
 	enum delivery_state state = o->next.state;
 
 	db_batch_add(b,
+		     OUTBOX_SENDER
 		     "UPDATE deliveries SET state = $4, owner = '', crashes = CASE WHEN $5 = 1 THEN crashes + 1 ELSE 0"
 		     " END, next_at = $6, last_error = $7, last_status = $8, updated_at = $9, delivered_at = $10,"
 		     " dead_at = $11 WHERE id = $1 AND epoch = $2 AND owner = $3 AND state = 'sending'",
@@ -143,8 +150,8 @@ CO_FN bool outbox_settle(struct db *db, struct str owner, const struct delivery_
 		     1);
 	db_batch_add(
 	    b,
-	    "UPDATE delivery_attempts SET state = $3, status = $4, error = $5, ended_at = $6"
-	    " WHERE delivery_id = $1 AND n = $2 AND state = 'sending'",
+	    OUTBOX_SENDER "UPDATE delivery_attempts SET state = $3, status = $4, error = $5, ended_at = $6"
+			  " WHERE delivery_id = $1 AND n = $2 AND state = 'sending'",
 	    DB_ARGS(DB_S(d->id), DB_I(d->tries), DB_Z(ends[o->end]), DB_I(o->status), DB_S(o->error), DB_I(o->now_ms)),
 	    1);
 	if (o->judged)
@@ -157,7 +164,8 @@ CO_FN bool outbox_owned(struct db *db, struct arena *a, struct str owner, struct
 {
 	struct db_rows r;
 
-	if (!db_query(db, a, "SELECT " OUTBOX_COLUMNS " WHERE d.owner = $1 AND d.state = 'sending' LIMIT 200",
+	if (!db_query(db, a,
+		      OUTBOX_SENDER "SELECT " OUTBOX_COLUMNS " WHERE d.owner = $1 AND d.state = 'sending' LIMIT 200",
 		      DB_ARGS(DB_S(owner)), &r, err))
 		return false;
 	outbox_decode(a, &r, rows, n);
@@ -227,9 +235,12 @@ CO_FN bool outbox_delete(struct db *db, const struct context *ctx, struct str id
 {
 	struct db_batch *b = db_batch_new(db);
 
+	db_batch_add(b,
+		     "DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE id = $1"
+		     " AND workspace_id = $2)",
+		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
 	db_batch_add(b, "DELETE FROM deliveries WHERE id = $1 AND org_id = $2 AND workspace_id = $3 AND state = 'dead'",
 		     DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id)), 1);
-	db_batch_add(b, "DELETE FROM delivery_attempts WHERE delivery_id = $1", DB_ARGS(DB_S(id)), DB_ANY);
 	if (db_commit(db, b, err))
 		return true;
 	return err->code == ERR_FENCED ? outbox_missing(err, id, " or not in dead-letter queue") : false;
@@ -241,10 +252,12 @@ CO_FN bool outbox_totals(struct db *db, int64_t now_ms, struct outbox_totals *t,
 	struct db_rows r;
 	bool ok = db_query(
 	    db, a,
-	    "SELECT COUNT(*), COALESCE(MIN(since), 0), (SELECT COUNT(*) FROM deliveries o WHERE o.next_at <= $1"
-	    " AND o.state IN ('pending', 'retrying')), (SELECT COUNT(*) FROM deliveries WHERE state = 'dead'),"
-	    " (SELECT COUNT(*) FROM delivery_endpoints WHERE open_until > $1)"
-	    " FROM deliveries WHERE state IN ('pending', 'retrying')",
+	    SQL_ANYBODY("gauges of the node") "SELECT COUNT(*), COALESCE(MIN(since), 0), (SELECT COUNT(*) FROM "
+					      "deliveries o WHERE o.next_at <= $1"
+					      " AND o.state IN ('pending', 'retrying')), (SELECT COUNT(*) FROM "
+					      "deliveries WHERE state = 'dead'),"
+					      " (SELECT COUNT(*) FROM delivery_endpoints WHERE open_until > $1)"
+					      " FROM deliveries WHERE state IN ('pending', 'retrying')",
 	    DB_ARGS(DB_I(now_ms)), &r, err);
 
 	if (ok)

@@ -425,8 +425,13 @@ static void router_steps(const struct router_entry *e, struct http_request *req)
 		if (!e->before.v[i]->before(req))
 			return;
 	/* The time limit may have answered while a step waited. */
-	if (!http_replied(req))
-		e->route->handler(req);
+	if (http_replied(req))
+		return;
+	/* Who may be anybody acts for nobody; everybody else keeps to his own. */
+	if (!(e->route->flags & ROUTE_PUBLIC))
+		co_set_tenant(&req->ctx);
+	e->route->handler(req);
+	co_set_tenant(NULL);
 }
 
 struct router_run {

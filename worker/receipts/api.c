@@ -38,8 +38,9 @@ CO_FN static json_t *api_load(struct http_request *req, struct str ref, struct e
 	return json_parse(req->arena, db_str(&r, 0, 0), err);
 }
 
-#define API_WHERE                                                                                                \
-	" FROM receipts r LEFT JOIN debates d ON d.id = r.debate_id WHERE r.org_id = $1 AND r.workspace_id = $2" \
+#define API_WHERE                                                                                               \
+	" FROM receipts r LEFT JOIN debates d ON d.id = r.debate_id AND d.workspace_id = r.workspace_id WHERE " \
+	"r.org_id = $1 AND r.workspace_id = $2"                                                                 \
 	" AND ($3 = '' OR r.verdict = $3) AND ($4 = '' OR r.risk_level = $4) AND ($5 = '' OR r.debate_id = $5)"
 
 static json_t *api_summary(const struct db_rows *r, size_t i)

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/metrics.h"
+#include "common/tenant.h"
 #include "worker/retention/retention.h"
 #include "worker/retention_sql.h"
 #include "worker/worker.h"
@@ -26,10 +27,13 @@ struct retention_rule {
 	const char *remove[RULE_STATEMENTS];
 };
 
-#define RULE(word, of, field, rows, page, first, second)                                                          \
-	{                                                                                                         \
-		.name = (word), .job = (of), .days = offsetof(struct conf, retention.field), .page_rows = (rows), \
-		.count = "SELECT COUNT(*) FROM (" page ") p", .remove = {first, second},                          \
+#define RULE(word, of, field, rows, page, first, second)                                                             \
+	{                                                                                                            \
+		.name = (word), .job = (of), .days = offsetof(struct conf, retention.field), .page_rows = (rows),    \
+		.count =                                                                                             \
+		    SQL_ANYBODY("retention is the operator's; only a number is shown") "SELECT COUNT(*) FROM (" page \
+										       ") p",                        \
+		.remove = {first, second},                                                                           \
 	}
 
 #define PAGE_RECEIPTS "SELECT id FROM receipts WHERE created_at < $1 ORDER BY created_at, id LIMIT $2"

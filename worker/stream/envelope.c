@@ -41,8 +41,8 @@ CO_FN bool stream_log_gone(struct db *db, struct arena *a, const struct debate_r
 	struct db_rows rows;
 
 	return row->completed_at != 0 && after < row->last_seq &&
-	       db_query(db, a, "SELECT 1 FROM debate_events WHERE debate_id = $1 AND seq = $2",
-			DB_ARGS(DB_S(row->id), DB_I(after + 1)), &rows, &err) &&
+	       db_query(db, a, "SELECT 1 FROM debate_events WHERE debate_id = $1 AND seq = $2 AND workspace_id = $3",
+			DB_ARGS(DB_S(row->id), DB_I(after + 1), DB_S(row->workspace_id)), &rows, &err) &&
 	       rows.count == 0;
 }
 

@@ -143,12 +143,12 @@ void source_compare(struct source *h, bool death)
 	stream_look_for_sources(h->s);
 }
 
-static struct source *source_get(struct stream *s, struct str workspace)
+static struct source *source_get(struct stream *s, const struct context *ctx)
 {
 	struct source *h;
 	char text[sizeof(h->workspace)], name[STREAM_NAME_MAX];
 
-	(void)snprintf(text, sizeof(text), "%.*s", STR_ARG(str_sub(workspace, 0, sizeof(text) - 1)));
+	(void)snprintf(text, sizeof(text), "%.*s", STR_ARG(str_sub(ctx->workspace_id, 0, sizeof(text) - 1)));
 	h = source_find(s, text);
 	if (h != NULL)
 		return h;
@@ -156,8 +156,9 @@ static struct source *source_get(struct stream *s, struct str workspace)
 	h->s = s;
 	h->joined_ms = h->sound_ms = clock_wall_ms();
 	memcpy(h->workspace, text, sizeof(text));
-	h->ctx = (struct context){STR_NONE, STR("default"), str_of(h->workspace), STR_NONE, NULL};
-	h->sub = bus_subscribe(s->w->bus, stream_workspace_name(name, workspace), source_on_message, h);
+	(void)snprintf(h->org, sizeof(h->org), "%.*s", STR_ARG(str_sub(ctx->org_id, 0, sizeof(h->org) - 1)));
+	h->ctx = (struct context){.org_id = str_of(h->org), .workspace_id = str_of(h->workspace)};
+	h->sub = bus_subscribe(s->w->bus, stream_workspace_name(name, ctx->workspace_id), source_on_message, h);
 	h->head = bus_head(s->w->bus, str_of(name));
 	h->next = s->sources;
 	s->sources = h;
@@ -183,7 +184,7 @@ struct firehose *firehose_new(struct stream *s, const struct context *ctx, const
 
 	h->ops = ops;
 	h->arg = arg;
-	h->source = source_get(s, ctx->workspace_id);
+	h->source = source_get(s, ctx);
 	h->next = h->source->carriers;
 	if (h->next != NULL)
 		h->next->link = &h->next;

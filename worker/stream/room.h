@@ -64,7 +64,7 @@ struct source {
 	struct firehose *carriers;
 	struct stream *s;
 	struct context ctx;
-	char workspace[128];
+	char workspace[128], org[128];
 	struct bus_sub *sub;
 	int64_t joined_ms;
 	int64_t sound_ms; /* the last time that every hint had come */
@@ -87,6 +87,7 @@ struct topic {
 	int64_t fired;  /* newest seq that the workspace's firehose has had */
 	uint64_t head;  /* cell value accounted for by messages and reads */
 	bool suspicious, reading, firehose;
+	bool foreign;     /* the workspace has no such debate: nothing that comes is for it */
 	bool look;        /* it may have moved on another node: to be compared with the log */
 	bool ended;       /* its last event is in the tail */
 	int64_t moved_us; /* when an event came last */

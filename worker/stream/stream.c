@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/metrics.h"
+#include "common/tenant.h"
 #include "worker/worker.h"
 
 #define STREAM_LOG_TICKS 4 /* of them between looks at the log for silent topics */
@@ -113,10 +114,16 @@ CO_FN static void stream_compare_log(void *arg)
 	for (i = n; i < n + STREAM_LOG_PAGE && n > 0; i++)
 		ids[i] = ids[0];
 	for (i = 0; i < n && !s->closing; i += STREAM_LOG_PAGE) {
-		if (!db_query(s->w->db, a,
-			      "SELECT id, last_seq, completed_at FROM debates WHERE id IN"
-			      " ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-			      &ids[i], STREAM_LOG_PAGE, &rows, &err))
+		if (!db_query(
+			s->w->db, a,
+			SQL_ANYBODY(
+			    "how far topics are that were opened for their workspaces") "SELECT id, last_seq, "
+											"completed_at FROM debates "
+											"WHERE id IN"
+											" ($1, $2, $3, $4, $5, $6, $7, "
+											"$8, $9, $10, $11, $12, $13, "
+											"$14, $15, $16)",
+			&ids[i], STREAM_LOG_PAGE, &rows, &err))
 			break; /* the next look is in a second */
 		stream_heads(s, &rows);
 	}

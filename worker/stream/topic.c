@@ -211,6 +211,7 @@ CO_FN static bool topic_first_look(struct topic *t, struct arena *a, struct erro
 		return false;
 	/* The firehose starts before the event that woke it; others start at the head and reach back by their cursors.
 	 */
+	t->foreign = rows.count == 0;
 	if (t->tail < 0)
 		t->tail = rows.count > 0 ? db_int(&rows, 0, 0) : 0;
 	return true;
@@ -218,7 +219,7 @@ CO_FN static bool topic_first_look(struct topic *t, struct arena *a, struct erro
 
 CO_FN static bool topic_read_some(struct topic *t, struct error *err)
 {
-	struct context ctx = {STR_NONE, str_of(t->org), str_of(t->workspace), STR_NONE, NULL};
+	struct context ctx = {.org_id = str_of(t->org), .workspace_id = str_of(t->workspace)};
 	struct arena *a = arena_new(16384);
 	struct stream_event *events;
 	size_t n;
@@ -306,7 +307,7 @@ static void topic_on_message(void *arg, struct str name, struct str message)
 	(void)name;
 	if (message.n == 0)
 		t->look = true; /* the link to other nodes hears the topic from now on: at the next tick */
-	if (message.n < sizeof(m))
+	if (message.n < sizeof(m) || t->foreign)
 		return;
 	memcpy(&m, message.p, sizeof(m));
 	rest = str_sub(message, sizeof(m), message.n);
@@ -329,11 +330,12 @@ struct topic *topic_find(const struct stream *s, struct str debate_id)
 
 struct topic *topic_get(struct stream *s, const struct context *ctx, struct str debate_id)
 {
-	struct topic *t = topic_find(s, debate_id);
 	char name[STREAM_NAME_MAX];
+	struct topic *t;
 
-	if (t != NULL)
-		return t;
+	for (t = s->topics; t != NULL; t = t->next)
+		if (str_eqz(debate_id, t->id) && str_eqz(ctx->workspace_id, t->workspace))
+			return t;
 	t = xcalloc(1, sizeof(*t));
 	t->s = s;
 	t->tail = -1;
@@ -442,8 +444,8 @@ void follower_free(struct follower *f)
 	free(f);
 }
 
-void stream_each_topic(const struct stream *s, void (*fn)(void *arg, const char *debate_id, unsigned followers),
-		       void *arg)
+void stream_each_topic(const struct stream *s, const struct context *ctx,
+		       void (*fn)(void *arg, const char *debate_id, unsigned followers), void *arg)
 {
 	const struct topic *t;
 	const struct follower *f;
@@ -452,7 +454,7 @@ void stream_each_topic(const struct stream *s, void (*fn)(void *arg, const char 
 	for (t = s->topics; t != NULL; t = t->next) {
 		for (n = 0, f = t->followers; f != NULL; f = f->next)
 			n++;
-		if (n > 0)
+		if (n > 0 && str_eqz(ctx->workspace_id, t->workspace))
 			fn(arg, t->id, n);
 	}
 }

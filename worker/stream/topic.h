@@ -54,9 +54,9 @@ struct str follower_debate(const struct follower *f);
 void follower_drained(struct follower *f);
 void follower_free(struct follower *f);
 
-/* Calls fn for each debate that somebody on this worker follows by name. */
-void stream_each_topic(const struct stream *s, void (*fn)(void *arg, const char *debate_id, unsigned followers),
-		       void *arg);
+/* Calls fn for each debate of ctx's workspace that somebody on this worker follows by name. */
+void stream_each_topic(const struct stream *s, const struct context *ctx,
+		       void (*fn)(void *arg, const char *debate_id, unsigned followers), void *arg);
 
 /* Follows every debate of a workspace from now on, without holes; a carrier that falls behind is ended. */
 struct firehose;

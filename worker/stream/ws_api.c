@@ -647,7 +647,9 @@ CO_FN static void socket_work(void *arg)
 		if (k->pending == NULL)
 			k->pending_tail = &k->pending;
 		k->pending_count--;
+		co_set_tenant(&k->ctx);
 		socket_handle(k, (struct str){m->text, m->n});
+		co_set_tenant(NULL);
 		free(m);
 	}
 	k->working = false;

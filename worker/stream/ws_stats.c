@@ -89,7 +89,7 @@ void stream_stats(struct http_request *req)
 		json_array_append_new(workers, one);
 	}
 	/* Which debates are followed here; how many subscriptions the node has is in subscription_count. */
-	stream_each_topic(w->stream, stats_topic, topics);
+	stream_each_topic(w->stream, &req->ctx, stats_topic, topics);
 	o = stats_json(&all);
 	json_put_int(o, "active_connections", all.open);
 	json_put_int(o, "clients", all.open);
