@@ -42,7 +42,8 @@ static const char *const tenant_elsewhere[] = {"users",
 					       "emergencies",
 					       "impersonations",
 					       "audit_events",
-					       "audit_anchors"};
+					       "audit_anchors",
+					       "audit_inbox"};
 
 static struct {
 	struct sql_table v[TENANT_TABLES];
