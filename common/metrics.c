@@ -80,7 +80,7 @@ static const char *const metric_lookups[] = {"hit", "loaded", "missing", "failed
 static const char *const metric_reasons[] = {"missing", "invalid", "expired", "forbidden", NULL};
 static const char *const metric_cipher[] = {"encrypt", "decrypt", NULL};
 /* The stores of worker/secrets.c that keep secret fields, and what else is encrypted. */
-static const char *const metric_stores[] = {"deliveries", "backup", NULL};
+static const char *const metric_stores[] = {"deliveries", "backup", "mfa", NULL};
 static const char *const metric_deliveries[] = {"delivered", "retrying", "dead", "uncertain", NULL};
 static const char *const metric_events[] = {"debate_end", NULL};
 static const char *const metric_rules[] = {"receipts",   "events",       "journals",  "usage", "idempotency_keys",

@@ -274,6 +274,71 @@ static const char up_audit[] =
 static const char down_audit[] =
     "DROP TABLE audit_head; DROP TABLE audit_anchors; DROP TABLE audit_events; DROP TABLE audit_inbox;";
 
+static const char up_credentials[] =
+    /* hash: SHA-256 of the key; prefix: what of it may be shown. scopes and networks: JSON arrays of text. */
+    "CREATE TABLE api_keys ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, user_id TEXT NOT NULL, hash TEXT NOT NULL UNIQUE,"
+    " prefix TEXT NOT NULL, name TEXT NOT NULL, scopes TEXT NOT NULL DEFAULT '[]',"
+    " networks TEXT NOT NULL DEFAULT '[]', created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,"
+    " last_used_at INTEGER NOT NULL DEFAULT 0, last_used_ip TEXT NOT NULL DEFAULT '', revoked_at INTEGER"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX api_keys_user ON api_keys(user_id, created_at);"
+    /*
+     * Second factors. kind: totp, hotp; secret: an envelope; counter: the next one (hotp) or the last step that was
+     * used (totp), which only ever ascends. enabled 0: set up, not yet proved.
+     */
+    "CREATE TABLE mfa ("
+    " user_id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, kind TEXT NOT NULL, secret TEXT NOT NULL,"
+    " counter INTEGER NOT NULL, enabled INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    /* A row is a code that has not been used. */
+    "CREATE TABLE mfa_backup_codes ("
+    " user_id TEXT NOT NULL, hash TEXT NOT NULL, org_id TEXT NOT NULL, created_at INTEGER NOT NULL,"
+    " PRIMARY KEY (user_id, hash)"
+    ") STRICT, WITHOUT ROWID;"
+    /* Attempts with a token that waits for the second factor; id: its jti. */
+    "CREATE TABLE mfa_pending ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, user_id TEXT NOT NULL, attempts INTEGER NOT NULL,"
+    " used_at INTEGER, expires_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX mfa_pending_end ON mfa_pending(expires_at);"
+    /* Service accounts that act as administrators without a second factor, for a time. */
+    "CREATE TABLE mfa_bypasses ("
+    " user_id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, approved_by TEXT NOT NULL, reason TEXT NOT NULL,"
+    " created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    /* What was sent by mail; id: SHA-256 of the token. purpose: reset, verify. */
+    "CREATE TABLE one_time_tokens ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, user_id TEXT NOT NULL, purpose TEXT NOT NULL,"
+    " email TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, used_at INTEGER"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX one_time_tokens_user ON one_time_tokens(user_id, purpose, created_at);"
+    "CREATE INDEX one_time_tokens_end ON one_time_tokens(expires_at);"
+    /* Failures in a row of an account ('email:' and a hash), an address ('ip:') or a second factor ('mfa:'). */
+    "CREATE TABLE lockouts ("
+    " id TEXT PRIMARY KEY NOT NULL, failures INTEGER NOT NULL, locked_until INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX lockouts_age ON lockouts(updated_at);"
+    /* Logins under way elsewhere; id: SHA-256 of the state. user_id: who links an account, or empty. */
+    "CREATE TABLE oauth_states ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, user_id TEXT NOT NULL, provider TEXT NOT NULL,"
+    " redirect_url TEXT NOT NULL, browser TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX oauth_states_end ON oauth_states(expires_at);"
+    "CREATE TABLE oauth_links ("
+    " provider TEXT NOT NULL, subject TEXT NOT NULL, org_id TEXT NOT NULL, user_id TEXT NOT NULL,"
+    " email TEXT NOT NULL, created_at INTEGER NOT NULL, last_login_at INTEGER NOT NULL,"
+    " PRIMARY KEY (provider, subject)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE UNIQUE INDEX oauth_links_user ON oauth_links(user_id, provider);";
+
+static const char down_credentials[] =
+    "DROP TABLE oauth_links; DROP TABLE oauth_states; DROP TABLE lockouts; DROP TABLE one_time_tokens;"
+    " DROP TABLE mfa_bypasses; DROP TABLE mfa_pending; DROP TABLE mfa_backup_codes; DROP TABLE mfa;"
+    " DROP TABLE api_keys;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -281,5 +346,6 @@ const struct migration schema_migrations[] = {
     {4, "traces to be written", up_traces, down_traces},
     {5, "users, organizations, sessions", up_identity, down_identity},
     {6, "audit log", up_audit, down_audit},
+    {7, "API keys, second factors, one-time tokens, lockouts, single sign-on", up_credentials, down_credentials},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

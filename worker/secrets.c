@@ -14,6 +14,7 @@
 
 const struct secret_store secret_stores[] = {
     {"deliveries", "debate_callbacks", {"secret", NULL}},
+    {"mfa", "mfa", {"secret", NULL}},
 };
 const size_t secret_stores_count = countof(secret_stores);
 

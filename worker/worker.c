@@ -26,7 +26,9 @@
 #include "worker/debate/debate.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/http.h"
+#include "worker/identity/lockout.h"
 #include "worker/jobs/jobs.h"
+#include "worker/mail/mail.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/receipts/receipt.h"
 #include "worker/schema.h"
@@ -327,6 +329,8 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	worker_lap(w, &since, STARTUP_SECURITY, "keys are loaded");
 	w->bus = bus_open(w->loop, w->shm, p->start->mailboxes, w->slot);
 	worker_open_redis(w);
+	w->lockouts = lockouts_open(w->conf);
+	w->mail = mail_open(w->loop, w->conf);
 	w->fetch = fetch_open(w->loop, w->names, w->guarded);
 	worker_lap(w, &since, STARTUP_BACKENDS, NULL);
 	w->agents = agents_open(w);
@@ -373,6 +377,8 @@ static void worker_close_parts(struct worker *w)
 	redis_close(w->redis);
 	bus_redis_close(w->bus_link);
 	bus_close(w->bus);
+	lockouts_close(w->lockouts);
+	mail_close(w->mail);
 	lane_free(w->names);
 	lane_free(w->slow);
 	lane_free(w->cpu);

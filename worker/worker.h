@@ -21,6 +21,8 @@ struct files;
 struct bus_redis;
 struct deliveries;
 struct jobs;
+struct lockouts;
+struct mail;
 struct maintenance;
 struct receipt_keys;
 struct redis;
@@ -53,6 +55,8 @@ struct worker {
 	struct maintenance *maintenance;
 	struct traces *traces;
 	struct receipt_keys *receipt_keys;
+	struct lockouts *lockouts;
+	struct mail *mail;
 	struct audit *audit;
 	struct files *files; /* of the web application */
 	struct router *router;
