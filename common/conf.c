@@ -303,6 +303,11 @@ bool conf_reloadable(const struct conf *before, const struct conf *after, struct
 	return same;
 }
 
+bool conf_csrf(const struct conf *c)
+{
+	return c->csrf.enabled == AUTO_ON || (c->csrf.enabled == AUTO_AUTO && c->server.env == CONF_PRODUCTION);
+}
+
 bool conf_auth_required(const struct conf *c)
 {
 	if (c->auth.required != AUTO_AUTO)

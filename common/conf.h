@@ -23,6 +23,10 @@ enum conf_store { STORE_SQLITE, STORE_POSTGRES };
 enum conf_umask { UMASK_INHERIT, UMASK_002, UMASK_007, UMASK_022, UMASK_027, UMASK_077 };
 enum conf_auto { AUTO_OFF, AUTO_ON, AUTO_AUTO };
 enum conf_client_auth { TLS_CLIENT_OFF, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRED };
+/* How strict the Content-Security-Policy of pages is: by the kind of answer, as for the API, or loose for development.
+ */
+enum conf_csp_mode { CSP_STANDARD, CSP_API, CSP_DEV };
+enum conf_same_site { SAME_SITE_LAX, SAME_SITE_STRICT, SAME_SITE_NONE };
 enum conf_tls_version { TLS_MIN_12, TLS_MIN_13 };
 
 /* Marks before an address in server.bind and server.ws_bind: "tls:", "proxy:" (the PROXY protocol), or both. */
@@ -66,9 +70,11 @@ struct conf {
 		int64_t timeout;
 		int64_t stall_timeout;
 		int64_t request_timeout;
-		int64_t graceful_timeout; /* 30 s production, 10 s development when not set */
-		int strict_startup;       /* a degraded phase ends the start */
-		int64_t boot_timeout;     /* a worker not serving by then failed to boot; 30 s */
+		int64_t slow_timeout;           /* of routes that create or export; 120 s */
+		struct conf_list allowed_hosts; /* none: any */
+		int64_t graceful_timeout;       /* 30 s production, 10 s development when not set */
+		int strict_startup;             /* a degraded phase ends the start */
+		int64_t boot_timeout;           /* a worker not serving by then failed to boot; 30 s */
 		int64_t keepalive;
 		int64_t head_timeout;  /* 10 s */
 		int64_t body_timeout;  /* longest silence inside a body, 30 s */
@@ -137,6 +143,33 @@ struct conf {
 	struct {
 		struct conf_list allowed_origins;
 	} cors;
+	struct {
+		int enabled, hsts;
+		char *frame_options, *content_type_options, *xss_protection, *referrer_policy, *permissions_policy,
+		    *transport_security; /* "" = not sent */
+		char *policy;            /* Content-Security-Policy of every answer; "" = by kind */
+		int csp;
+		int csp_mode; /* enum conf_csp_mode */
+		char *csp_report_uri;
+		int csp_report_only;
+		int cookie_secure; /* enum conf_auto: auto = to clients that came by TLS */
+		int cookie_http_only;
+		int cookie_same_site; /* enum conf_same_site */
+	} headers;
+	struct {
+		int enabled;  /* enum conf_auto: auto = in production */
+		char *secret; /* secret; "" = derived from auth.jwt_secret */
+		struct conf_list exempt;
+	} csrf;
+	struct {
+		int64_t availability; /* parts per million of requests that must not fail */
+		int64_t latency;      /* parts per million of requests that must be as fast as their class says */
+		int64_t probe, read, write, create, export;
+	} slo;
+	struct {
+		int enabled;
+		int64_t entries, bytes, ttl;
+	} cache;
 	struct {
 		int64_t body_bytes, head_bytes, connections_per_ip;
 		struct conf_list exempt;
@@ -245,6 +278,8 @@ bool conf_reloadable(const struct conf *before, const struct conf *after, struct
 unsigned conf_workers(const struct conf *c);
 /* Is authentication demanded? */
 bool conf_auth_required(const struct conf *c);
+/* Must changes that a session cookie authenticates bring a token? */
+bool conf_csrf(const struct conf *c);
 /* Are answers compressed for clients that ask? */
 bool conf_compression(const struct conf *c);
 /* "anthropic", "openai", … */

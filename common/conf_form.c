@@ -164,6 +164,31 @@ bool conf_form_origin(struct str s)
 	return conf_form_scheme(s, STR("http://"), STR("https://"), &rest) && conf_form_authority(rest, false);
 }
 
+/* What may stand in a header of an answer (RFC 9110 5.5), without bytes outside ASCII. */
+bool conf_form_header(struct str s)
+{
+	size_t i;
+
+	for (i = 0; i < s.n; i++)
+		if (s.p[i] < ' ' || s.p[i] > '~')
+			return false;
+	return true;
+}
+
+bool conf_form_host_pattern(struct str s)
+{
+	struct in6_addr six;
+
+	if (s.n > 2 && s.p[0] == '[')
+		return s.p[s.n - 1] == ']' && conf_form_ip(str_sub(s, 1, s.n - 1), AF_INET6, &six);
+	return conf_form_host(s);
+}
+
+bool conf_form_path(struct str s)
+{
+	return s.n > 0 && s.p[0] == '/' && str_chr(s, ' ') < 0 && str_chr(s, '?') < 0;
+}
+
 bool conf_form_mail_url(struct str s)
 {
 	struct str rest;

@@ -8,8 +8,8 @@
 
 #include "common/conf.h"
 
-#define CONF_KEYS_MAX 256
-#define CONF_SECTIONS_MAX 40     /* rows of the sections */
+#define CONF_KEYS_MAX 512
+#define CONF_SECTIONS_MAX 80     /* rows of the sections */
 #define CONF_FILE_MAX (1u << 20) /* bytes of a configuration file */
 #define CONF_TEXT_MAX 4096       /* bytes of one string or list element */
 #define CONF_LIST_MAX 256        /* elements of a list */
@@ -139,6 +139,9 @@ bool conf_form_net(struct str s);
 bool conf_form_url(struct str s);
 bool conf_form_origin(struct str s);
 bool conf_form_mail_url(struct str s);
+bool conf_form_header(struct str s);
+bool conf_form_host_pattern(struct str s);
+bool conf_form_path(struct str s);
 bool conf_form_name(struct str s);
 bool conf_form_folder(struct str s);
 bool conf_form_multiplier(struct str s);

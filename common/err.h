@@ -36,6 +36,7 @@
 	X(ERR_INTERNAL, 500, "INTERNAL_ERROR")                                                           \
 	X(ERR_NOT_IMPLEMENTED, 501, "NOT_IMPLEMENTED")                                                   \
 	X(ERR_UNAVAILABLE, 503, "SERVICE_UNAVAILABLE")                                                   \
+	X(ERR_MAINTENANCE, 503, "MAINTENANCE")                                                           \
 	X(ERR_TIMEOUT, 504, "GATEWAY_TIMEOUT")                                                           \
 	X(ERR_HTTP_VERSION, 505, "HTTP_VERSION_NOT_SUPPORTED")                                           \
 	/* Not for the wire: conditions between modules. */                                              \

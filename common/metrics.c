@@ -45,6 +45,11 @@ enum metric_set {
 	SET_AUDIT,
 	SET_AUDIT_OUTCOMES,
 	SET_RESULTS,
+	SET_STAGES,
+	SET_STEPS,
+	SET_CLASSES,
+	SET_SLO,
+	SET_CACHE,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
@@ -97,6 +102,12 @@ static const char *const metric_audit[] = {"auth",   "access", "data",     "admi
 					   "debate", "api",    "security", "system", NULL};
 static const char *const metric_audit_outcomes[] = {"success", "failure", "denied", "error", NULL};
 static const char *const metric_results[] = {"allowed", "denied", NULL};
+static const char *const metric_stages[] = {"receive", "chain", "handler", NULL};
+static const char *const metric_steps[] = {"security",   "host",        "method_override", "csrf",
+					   "validation", "idempotency", "maintenance",     NULL};
+static const char *const metric_classes[] = {"probe", "read", "write", "create", "export", NULL};
+static const char *const metric_slo[] = {"good", "slow", "failed", NULL};
+static const char *const metric_cache[] = {"hit", "miss", "stale", "dropped", NULL};
 static const char *const metric_pool[] = {"idle", "busy", "waiting", NULL};
 static const char *const metric_decisions[] = {"allowed", "refused", NULL};
 /* As limits_kind_name() spells them. */
@@ -227,6 +238,14 @@ static const struct metric_desc metric_table[] = {
 	[M_RECEIPTS_DELETED] = {"aragora_receipts_deleted_total", METRIC_COUNTER, FOLD_SUM, .help = "Receipts removed after their retention."},
 	[M_RETENTION_DELETED] = {"aragora_retention_deleted_total", METRIC_COUNTER, FOLD_SUM, {{"rule", SET_RULES}},
 		.help = "What retention has removed: rows, of event logs and journals debates."},
+	[M_HTTP_STAGE] = {"aragora_http_stage_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"stage", SET_STAGES}}, LE_REQUEST,
+		.help = "Time of requests that may wait, by stage."},
+	[M_HTTP_REFUSED] = {"aragora_http_refused_total", METRIC_COUNTER, FOLD_SUM, {{"step", SET_STEPS}},
+		.help = "Requests that a step of the pipeline refused."},
+	[M_SLO] = {"aragora_slo_requests_total", METRIC_COUNTER, FOLD_SUM, {{"class", SET_CLASSES}, {"outcome", SET_SLO}},
+		.help = "Requests measured against the objective of their kind."},
+	[M_RESPONSE_CACHE] = {"aragora_response_cache_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_CACHE}},
+		.help = "Look-ups in the cache of answers."},
 	[M_MAINTENANCE] = {"aragora_maintenance_mode", METRIC_GAUGE, FOLD_LAST, .help = "1 while new debates are refused for maintenance."},
 	[M_RATE_DECISIONS] = {"aragora_rate_limit_decisions_total", METRIC_COUNTER, FOLD_SUM, {{"decision", SET_DECISIONS}},
 		.help = "Requests that rate limits have let through or refused."},
@@ -301,6 +320,11 @@ static struct {
 	    [SET_POOL] = {metric_pool, countof(metric_pool) - 1},
 	    [SET_DECISIONS] = {metric_decisions, countof(metric_decisions) - 1},
 	    [SET_LIMITS] = {metric_limits, countof(metric_limits) - 1},
+	    [SET_STAGES] = {metric_stages, countof(metric_stages) - 1},
+	    [SET_STEPS] = {metric_steps, countof(metric_steps) - 1},
+	    [SET_CLASSES] = {metric_classes, countof(metric_classes) - 1},
+	    [SET_SLO] = {metric_slo, countof(metric_slo) - 1},
+	    [SET_CACHE] = {metric_cache, countof(metric_cache) - 1},
 	},
 };
 
@@ -601,6 +625,11 @@ static double metric_rate(const struct shm *shm)
 	if (completed == 0)
 		return 0;
 	return (double)metric_sum(shm, M_CONSENSUS_REACHED) / (double)completed;
+}
+
+int64_t metric_series_total(size_t series)
+{
+	return metric_state.shm != NULL ? metric_fold(metric_state.shm, FOLD_SUM, series) : 0;
 }
 
 double metric_total(enum metric_id id)

@@ -103,6 +103,10 @@ enum metric_id {
 	M_RATE_BREAKER,             /* aragora_rate_limit_circuit_breaker_state 0 closed 1 half-open 2 open, FOLD_MAX */
 	M_RATE_FALLBACK,            /* aragora_rate_limit_fallback_requests_total */
 	M_RATE_DISTRIBUTED,         /* aragora_rate_limit_distributed_rejections_total */
+	M_HTTP_STAGE,               /* aragora_http_stage_seconds{stage} receive chain handler */
+	M_HTTP_REFUSED,             /* aragora_http_refused_total{step}, names of steps of the pipeline */
+	M_SLO,                      /* aragora_slo_requests_total{class,outcome} good slow failed */
+	M_RESPONSE_CACHE,           /* aragora_response_cache_total{result} hit miss stale dropped */
 	METRIC_MAX
 };
 
@@ -124,6 +128,8 @@ uint64_t metrics_layout(void);
  */
 size_t metric_series(enum metric_id id, ...);
 void metric_series_add(size_t series, int64_t n);
+/* Of a counter, over all slots. */
+int64_t metric_series_total(size_t series);
 void metric_series_observe(enum metric_id id, size_t series, double seconds);
 /* Makes this process write into the slot's row. Before it, counting does nothing. */
 void metrics_attach(struct shm *shm, unsigned slot);

@@ -24,6 +24,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    c->site.root[0] != '\0' ? site_routes : root_routes,
 	    system_routes,
 	    openapi_routes,
+	    browser_routes,
 	    debate_routes,
 	    stream_routes,
 	    ws_routes,

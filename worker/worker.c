@@ -29,6 +29,7 @@
 #include "worker/identity/lockout.h"
 #include "worker/jobs/jobs.h"
 #include "worker/mail/mail.h"
+#include "worker/middleware/csrf.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/receipts/receipt.h"
 #include "worker/schema.h"
@@ -324,7 +325,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	if (w->receipt_keys == NULL)
 		return false;
 	w->audit = audit_open(w, err);
-	if (w->audit == NULL)
+	if (w->audit == NULL || !csrf_open(w->conf, err))
 		return false;
 	worker_lap(w, &since, STARTUP_SECURITY, "keys are loaded");
 	w->bus = bus_open(w->loop, w->shm, p->start->mailboxes, w->slot);

@@ -623,7 +623,7 @@ def test_search(api):
     assert api.get("/api/search", params={"q": word + " 10_%"}).json()["total"] == 0
     assert api.get("/api/search", params={"q": "safeXfor"}).json()["total"] == 0
     assert api.get("/api/search", params={"q": "nothing-has-this-" + word}).json()["results"] == []
-    envelope(api.get("/api/search", params={"q": "x" * 1001}), 400, "INVALID_VALUE", "query")
+    envelope(api.get("/api/search", params={"q": "x" * 1001}), 400, "INVALID_VALUE", "q")
     envelope(api.request("POST", "/api/search", data="[]"), 400, "INVALID_JSON")
     envelope(api.get("/api/search", params={"q": word, "since": "yesterday"}), 400, "INVALID_VALUE", "since")
     assert wait_end(api, first)["status"] == "completed"

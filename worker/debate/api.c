@@ -18,7 +18,6 @@
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
-#define API_KEY_MAX 255        /* of Idempotency-Key */
 #define API_METADATA_MAX 65536 /* bytes, as at creation */
 #define API_REASON_MAX 500     /* of a cancellation; it is part of an event */
 #define API_EXPORT_PAGE 100
@@ -151,16 +150,11 @@ CO_FN static void api_create(struct http_request *req)
 
 	if (body == NULL)
 		return;
-	if (key.n > API_KEY_MAX) {
-		error_field(&err, ERR_INVALID_VALUE, "Idempotency-Key", "must be at most %d bytes", API_KEY_MAX);
-		http_reply_error(req, &err);
-		return;
-	}
 	if (!api_resolve(req, body, &plan, &callback))
 		return;
 	if (!debate_create(w, req->arena, &req->ctx, plan, json_get_obj(body, "metadata"), &callback, key,
 			   api_body_hash(req), &id, &replayed, &err)) {
-		if (err.code == ERR_UNAVAILABLE)
+		if (err.code == ERR_UNAVAILABLE || err.code == ERR_MAINTENANCE)
 			http_reply_field(req, "Retry-After", "30");
 		http_reply_error(req, &err);
 		return;
@@ -218,9 +212,8 @@ CO_FN static void api_list_as(struct http_request *req, const struct debate_filt
 	http_reply_json(req, 200, page);
 }
 
-static bool api_filter(struct http_request *req, struct debate_filter *f, int limit_default, int limit_max)
+static void api_filter(struct http_request *req, struct debate_filter *f, int limit_default, int limit_max)
 {
-	struct error err = ERROR_INIT;
 	struct str status = http_query(req, "status");
 
 	*f = (struct debate_filter){.limit = (int)http_query_int(req, "limit", 1, limit_max, limit_default),
@@ -229,27 +222,21 @@ static bool api_filter(struct http_request *req, struct debate_filter *f, int li
 	f->only_archived = str_eqz(status, "archived");
 	if (f->only_archived)
 		f->status = STR_NONE;
-	if (status.n <= 50)
-		return true;
-	error_field(&err, ERR_INVALID_VALUE, "status", "must be at most 50 characters");
-	http_reply_error(req, &err);
-	return false;
 }
 
 CO_FN static void api_list(struct http_request *req)
 {
 	struct debate_filter f;
 
-	if (api_filter(req, &f, 20, 100))
-		api_list_as(req, &f, "debates");
+	api_filter(req, &f, 20, 100);
+	api_list_as(req, &f, "debates");
 }
 
 CO_FN static void api_history(struct http_request *req)
 {
 	struct debate_filter f;
 
-	if (!api_filter(req, &f, 50, 200))
-		return;
+	api_filter(req, &f, 50, 200);
 	f.include_archived = true;
 	api_list_as(req, &f, "debates");
 }
@@ -309,7 +296,8 @@ CO_FN static void api_search(struct http_request *req)
 	struct debate_filter f;
 	const json_t *body = req->method == HTTP_POST ? api_body(req) : NULL;
 
-	if ((req->method == HTTP_POST && body == NULL) || !api_filter(req, &f, 20, 100) || !api_period(req, body, &f))
+	api_filter(req, &f, 20, 100);
+	if ((req->method == HTTP_POST && body == NULL) || !api_period(req, body, &f))
 		return;
 	f.query = http_query(req, "q").n > 0 ? http_query(req, "q") : http_query(req, "query");
 	f.query = json_get_str(body, "query", json_get_str(body, "q", f.query));
@@ -661,8 +649,7 @@ CO_FN static void api_export_all(struct http_request *req)
 		(void)api_problem(req, "format", "must be json or csv");
 		return;
 	}
-	if (!api_filter(req, &f, API_EXPORT_PAGE, API_EXPORT_MAX))
-		return;
+	api_filter(req, &f, API_EXPORT_PAGE, API_EXPORT_MAX);
 	f.include_archived = true;
 	if (!csv)
 		buf_addz(&out, "{\"debates\":[");
@@ -699,10 +686,20 @@ CO_FN static void api_export_all(struct http_request *req)
 		.flags = ROUTE_ETAG, .summary = (s), .response = (out)                                   \
 	}
 
+/* The path in the singular, from the beginning of 2026 on; without an end. */
+static const struct route_deprecation api_singular = {.since = 1767225600, .successor = "/api/debates"};
+
 static const struct route debate_rows[] = {
     ROW(POST, "/api/debates", api_create, "debates:create", CREATE, "Start a debate", "DebateCreate", "DebateCreated"),
-    ROW(POST, "/api/debate", api_create, "debates:create", CREATE, "Start a debate (former path)", "DebateCreate",
-	"DebateCreated"),
+    {.method = HTTP_POST,
+     .path = "/api/debate",
+     .handler = api_create,
+     .permission = "debates:create",
+     .rate = RATE_CREATE,
+     .summary = "Start a debate (former path)",
+     .request = "DebateCreate",
+     .response = "DebateCreated",
+     .deprecated = &api_singular},
     ROW(GET, "/api/debates", api_list, "debates:read", READ, "List debates, newest first", NULL, "DebateList"),
     ROW(GET, "/api/history/debates", api_history, "debates:read", READ, "List debates with archived ones", NULL,
 	"DebateList"),

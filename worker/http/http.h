@@ -14,6 +14,7 @@
 #include "common/context.h"
 #include "common/err.h"
 #include "common/rbuf.h"
+#include "common/trace_context.h"
 
 struct conf;
 struct http_conn;
@@ -67,8 +68,10 @@ struct http_request {
 	struct str client;                  /* address after trusted proxies */
 	bool audited;                       /* the audit log has an event of it, see audit_noted */
 	bool https;                         /* by TLS or by X-Forwarded-Proto from a trusted proxy */
+	struct trace_context trace;         /* filled by the tracing middleware, on where it applies */
 	int64_t start_us;
-	int64_t end_us; /* the answer was handed over; set before the `finished` hook */
+	int64_t chain_us, handler_us; /* begin of the chain and of the handler, of routes that may wait; else 0 */
+	int64_t end_us;               /* the answer was handed over; set before the `finished` hook */
 	/* The answer so far. */
 	int status;
 	uint64_t bytes_out;
@@ -95,6 +98,8 @@ static inline struct str http_field(const struct http_request *req, const char *
 
 /* First value of a query parameter, decoded, in the arena; STR_NONE when absent. An empty value has p != NULL. */
 struct str http_query(const struct http_request *req, const char *name);
+/* Text of a query with %XX and '+' decoded, in the arena; a bad escape is kept as it stands. */
+struct str http_decoded(struct arena *a, struct str s);
 /* Query parameter as a number clamped to [min, max]; dflt when absent or not a number. */
 int64_t http_query_int(const struct http_request *req, const char *name, int64_t min, int64_t max, int64_t dflt);
 

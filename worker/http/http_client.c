@@ -155,15 +155,32 @@ struct http_addr http_forwarded_for(const struct http_cidrs *trusted, const stru
 	return found;
 }
 
+bool http_origin_listed(const struct conf *c, struct str origin)
+{
+	size_t i;
+
+	for (i = 0; i < c->cors.allowed_origins.n; i++)
+		if (str_ieqz(origin, c->cors.allowed_origins.v[i]))
+			return true;
+	return false;
+}
+
+/* "null" is what many origins call themselves: sandboxed pages, files, redirects. */
 bool http_origin_allowed(const struct conf *c, struct str origin)
 {
 	size_t i;
 
-	for (i = 0; i < c->cors.allowed_origins.n; i++) {
-		struct str o = str_of(c->cors.allowed_origins.v[i]);
-
-		if (str_eqz(o, "*") || str_ieq(o, origin))
+	if (str_eqz(origin, "null"))
+		return false;
+	for (i = 0; i < c->cors.allowed_origins.n; i++)
+		if (strcmp(c->cors.allowed_origins.v[i], "*") == 0)
 			return true;
-	}
-	return false;
+	return http_origin_listed(c, origin);
+}
+
+bool http_origin_same(const struct http_request *req, struct str origin)
+{
+	ptrdiff_t at = str_find(origin, STR("://"));
+
+	return at > 0 && str_ieq(str_sub(origin, (size_t)at + 3, origin.n), http_field(req, "host"));
 }

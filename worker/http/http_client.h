@@ -43,8 +43,12 @@ void http_addr_text(const struct http_addr *a, char out[HTTP_ADDR_TEXT]);
 struct http_addr http_forwarded_for(const struct http_cidrs *trusted, const struct http_field *fields, size_t n,
 				    struct http_addr peer);
 
-/* May pages of that origin use this server? ('*' in cors.allowed_origins allows all.) */
+/* Is the origin itself in cors.allowed_origins? Only then may a browser send what it holds of the user. */
+bool http_origin_listed(const struct conf *c, struct str origin);
+/* May pages of that origin use this server? ('*' in cors.allowed_origins allows all but "null".) */
 bool http_origin_allowed(const struct conf *c, struct str origin);
+/* Is it a page of this very server? It needs no entry. */
+bool http_origin_same(const struct http_request *req, struct str origin);
 
 /*
  * Counts per client address (IPv6 by /64) over all workers of the node: how many connections and WebSockets are open,

@@ -158,7 +158,7 @@ struct http_carrier {
 };
 extern const struct http_carrier http1_carrier;
 
-#define REPLY_BLOCKS_MAX 8
+#define REPLY_BLOCKS_MAX 12
 
 struct reply_field {
 	struct str name, value;

@@ -189,6 +189,8 @@ void request_identify(struct http_reply *h)
 	struct http_conn *c = h->req.conn;
 
 	h->req.request_id = http_field(&h->req, "x-request-id");
+	if (h->req.request_id.p == NULL)
+		h->req.request_id = http_field(&h->req, "x-correlation-id");
 	if (!request_id_ok(h->req.request_id))
 		h->req.request_id = request_make_id(h);
 	h->log.request_id = h->req.request_id;
@@ -240,6 +242,7 @@ void request_expired(struct http_reply *h)
 	http_request_hold(req);
 	http_reply_field(req, "Retry-After", "%d", 5);
 	http_reply_field(req, "X-Timeout-Seconds", "%g", seconds);
+	http_reply_field(req, "X-Timeout", "%g", seconds);
 	/* The client has its answer; the handler has not replied yet and may do so, in vain. */
 	reply_problem(req, 504, "request_timeout", "The request took longer than its time limit", "",
 		      json_pack("{s:f, s:o}", "timeout_seconds", seconds, "path",

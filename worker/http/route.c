@@ -5,11 +5,12 @@
  */
 #include "worker/http/route.h"
 
+#include "common/clock.h"
 #include "common/co.h"
 #include "common/conf.h"
 #include "worker/access/permission.h"
 
-#define ROUTER_CHAIN_MAX 32
+#define ROUTER_CHAIN_MAX 64
 
 /* The steps of a chain that have something to do at one point of a request. */
 struct router_steps {
@@ -20,7 +21,7 @@ struct router_steps {
 struct router_entry {
 	const struct route *route;
 	int permission; /* number of the route's; -1: public */
-	struct router_steps head, before, body, after;
+	struct router_steps head, before, body, reply, after;
 	bool waits;
 	char *text; /* names of the steps that apply */
 };
@@ -46,7 +47,7 @@ struct router {
 	const struct conf *conf;
 	const struct middleware *chain[ROUTER_CHAIN_MAX];
 	size_t chain_n;
-	struct router_steps after; /* of requests without a route */
+	struct router_steps reply, after; /* of requests without a route */
 	struct router_entry *entries;
 	size_t count;
 	struct router_path **exact; /* hash */
@@ -127,6 +128,7 @@ static void router_compile_chain(const struct router *r, struct router_entry *e)
 		router_add_step(&e->head, m, m->head != NULL);
 		router_add_step(&e->before, m, m->before != NULL);
 		router_add_step(&e->body, m, m->body != NULL);
+		router_add_step(&e->reply, m, m->reply != NULL);
 		router_add_step(&e->after, m, m->after != NULL);
 		e->waits |= m->waits;
 		if (text.n > 0)
@@ -240,6 +242,7 @@ struct router *router_new(const struct route_table *tables, size_t n, const stru
 	r->chain_n = chain_n;
 	for (i = 0; i < chain_n; i++) {
 		r->chain[i] = chain[i];
+		router_add_step(&r->reply, chain[i], chain[i]->reply != NULL && chain[i]->applies == NULL);
 		router_add_step(&r->after, chain[i], chain[i]->after != NULL && chain[i]->applies == NULL);
 	}
 	for (i = 0; i < n; i++)
@@ -311,8 +314,10 @@ void router_free(struct router *r)
 		free(r->entries[i].head.v);
 		free(r->entries[i].before.v);
 		free(r->entries[i].body.v);
+		free(r->entries[i].reply.v);
 		free(r->entries[i].after.v);
 	}
+	free(r->reply.v);
 	free(r->after.v);
 	free(r->entries);
 	free(r->exact);
@@ -421,9 +426,13 @@ static void router_steps(const struct router_entry *e, struct http_request *req)
 {
 	size_t i;
 
+	if (e->waits)
+		req->chain_us = clock_mono_us();
 	for (i = 0; i < e->before.n; i++)
 		if (!e->before.v[i]->before(req))
 			return;
+	if (e->waits)
+		req->handler_us = clock_mono_us();
 	/* The time limit may have answered while a step waited. */
 	if (http_replied(req))
 		return;
@@ -494,6 +503,15 @@ bool router_body(struct http_request *req, int *status, const char *content_type
 		if (e->body.v[i]->body(req, status, content_type, body))
 			return true;
 	return false;
+}
+
+void router_reply(const struct router *r, struct http_request *req)
+{
+	const struct router_steps *reply = req->entry != NULL ? &req->entry->reply : &r->reply;
+	size_t i;
+
+	for (i = 0; i < reply->n; i++)
+		reply->v[i]->reply(req);
 }
 
 void router_finished(const struct router *r, struct http_request *req)

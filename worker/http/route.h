@@ -23,6 +23,13 @@ enum route_flags {
 
 enum route_rate { RATE_NONE, RATE_READ, RATE_WRITE, RATE_CREATE, RATE_EXPORT };
 
+/* A route that has a successor. */
+struct route_deprecation {
+	int64_t since;         /* seconds since 1970 */
+	const char *successor; /* path */
+	const char *sunset;    /* HTTP date of its end, or NULL */
+};
+
 struct route {
 	enum http_method method;
 	/*
@@ -35,10 +42,11 @@ struct route {
 	    *permission; /* one of worker/access/permission_table.c: "debates:read"; NULL only with ROUTE_PUBLIC */
 	enum route_rate rate;
 	unsigned flags;
-	size_t body_limit;    /* 0: limits.body_bytes for methods with a body */
-	const char *summary;  /* one line for the API description */
-	const char *request;  /* name of the body schema, or NULL */
-	const char *response; /* name of the 200 schema, or NULL */
+	size_t body_limit;                          /* 0: limits.body_bytes for methods with a body */
+	const char *summary;                        /* one line for the API description */
+	const char *request;                        /* name of the body schema, or NULL */
+	const char *response;                       /* name of the 200 schema, or NULL */
+	const struct route_deprecation *deprecated; /* NULL: it is not */
 };
 
 struct route_table {
@@ -59,7 +67,8 @@ struct middleware {
 	 * NULL.
 	 */
 	bool (*body)(struct http_request *req, int *status, const char *content_type, struct str *body);
-	void (*reply)(struct http_request *req); /* adds headers to any reply, routed or not, or NULL */
+	/* Adds headers to any reply of its routes; one that always applies also to those without a route. Or NULL. */
+	void (*reply)(struct http_request *req);
 	void (*after)(struct http_request *req); /* when the reply is on its way, or NULL */
 	bool waits;
 };
@@ -86,6 +95,8 @@ int router_permission(const struct http_request *req);
 void router_run(struct http_request *req);
 /* Runs the body-steps of req->route, as the server's hook demands. */
 bool router_body(struct http_request *req, int *status, const char *content_type, struct str *body);
+/* Runs the reply-steps, before the head of the answer is made; without a route those that apply to all. */
+void router_reply(const struct router *r, struct http_request *req);
 /* Runs the after-steps; without a route those that apply to all. */
 void router_finished(const struct router *r, struct http_request *req);
 /* Calls fn for each route in table order, with its chain as text ("correlation auth body_limit"). */

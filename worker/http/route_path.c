@@ -99,8 +99,7 @@ bool route_normalise(struct str raw, struct arena *a, struct str *out, struct er
 	return true;
 }
 
-/* Decodes %XX and '+'; a bad escape is kept as it stands. */
-static struct str query_decode(struct arena *a, struct str s)
+struct str http_decoded(struct arena *a, struct str s)
 {
 	char *buf = arena_alloc(a, s.n + 1);
 	size_t i, n = 0;
@@ -130,9 +129,9 @@ struct str http_query(const struct http_request *req, const char *name)
 		if (key.n == 0)
 			continue;
 		if (memchr(key.p, '%', key.n) != NULL)
-			key = query_decode(req->arena, key);
+			key = http_decoded(req->arena, key);
 		if (str_eqz(key, name))
-			return query_decode(req->arena, eq < 0 ? STR("") : str_sub(pair, (size_t)eq + 1, pair.n));
+			return http_decoded(req->arena, eq < 0 ? STR("") : str_sub(pair, (size_t)eq + 1, pair.n));
 	}
 	return STR_NONE;
 }

@@ -65,7 +65,8 @@ static const struct {
 };
 
 /* Names of query parameters whose values never reach a log. */
-static const char *const access_secrets[] = {"token", "access_token", "api_key", "key", "password", "secret", "code"};
+static const char *const access_secrets[] = {"token", "access_token", "refresh_token", "api_key", "apikey",
+					     "key",   "password",     "secret",        "code",    "client_secret"};
 
 /* ---- compiling ---- */
 

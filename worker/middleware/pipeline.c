@@ -8,14 +8,29 @@
 #include "worker/worker.h"
 
 /*
- * Order: what every later step logs and answers under (correlation), security, authentication, rate limits, request
- * processing, resilience, observability, caching; then how the answer travels.
+ * Order: what every later step logs and answers under (correlation, tracing), security, authentication and
+ * authorization, rate limits, request processing, resilience, observability, caching; then how the answer travels.
  */
+/* clang-format off */
 const struct middleware *const pipeline_chain[] = {
-    &middleware_correlation, &middleware_security_headers, &middleware_cors,         &middleware_authentication,
-    &middleware_rbac,        &middleware_body_limit,       &middleware_content_type, &middleware_timeout,
-    &middleware_metrics,     &middleware_request_log,      &middleware_entity_tag,   &middleware_compression,
+    &middleware_correlation, &middleware_tracing,
+    /* security */
+    &middleware_security, &middleware_host, &middleware_method_override, &middleware_security_headers,
+    &middleware_xss_protection, &middleware_cors, &middleware_csrf,
+    /* who asks, and may they? */
+    &middleware_authentication, &middleware_rbac,
+    /* rate limits, tiers, budgets */
+    /* request processing */
+    &middleware_body_limit, &middleware_content_type, &middleware_timeout, &middleware_versioning,
+    &middleware_deprecation, &middleware_idempotency,
+    /* resilience */
+    &middleware_maintenance,
+    /* observability */
+    &middleware_metrics, &middleware_slo_tracking, &middleware_request_log, &middleware_error_handler,
+    /* caching, and the way of the answer */
+    &middleware_entity_tag, &middleware_compression,
 };
+/* clang-format on */
 const size_t pipeline_chain_count = countof(pipeline_chain);
 
 const struct conf *middleware_conf(const struct http_request *req)
@@ -63,11 +78,7 @@ static void pipeline_finished(struct http_request *req)
 
 static void pipeline_headers(struct http_request *req)
 {
-	size_t i;
-
-	for (i = 0; i < countof(pipeline_chain); i++)
-		if (pipeline_chain[i]->reply != NULL)
-			pipeline_chain[i]->reply(req);
+	router_reply(pipeline_router(req), req);
 }
 
 const struct http_hooks pipeline_hooks = {

@@ -27,12 +27,36 @@ extern const struct middleware middleware_metrics;
 extern const struct middleware middleware_request_log;
 extern const struct middleware middleware_entity_tag;
 extern const struct middleware middleware_compression;
+extern const struct middleware middleware_error_handler;
+extern const struct middleware middleware_slo_tracking;
+extern const struct middleware middleware_maintenance;
+extern const struct middleware middleware_idempotency;
+extern const struct middleware middleware_deprecation;
+extern const struct middleware middleware_versioning;
+extern const struct middleware middleware_csrf;
+extern const struct middleware middleware_xss_protection;
+extern const struct middleware middleware_method_override;
+extern const struct middleware middleware_host;
+extern const struct middleware middleware_security;
+extern const struct middleware middleware_tracing;
 
 /* Is it the token that may call the API? */
 bool authentication_token_ok(const struct conf *c, struct str token);
 
 /* The configuration behind a request. */
 const struct conf *middleware_conf(const struct http_request *req);
+
+/* May the server be called by that name (server.allowed_hosts)? `host` is a Host header, its port is not looked at. */
+bool host_allowed(const struct conf *c, struct str host);
+
+enum cookie_flags {
+	COOKIE_STRICT = 1,  /* SameSite=Strict whatever headers.cookie_same_site says */
+	COOKIE_READABLE = 2 /* by scripts of the page */
+};
+/* Sets a cookie for all paths with the attributes that headers.cookie_* demand; max_age_s 0 removes it. */
+void cookie_set(struct http_request *req, const char *name, struct str value, int64_t max_age_s, unsigned flags);
+/* The value of a cookie of the request; STR_NONE when absent. */
+struct str cookie_get(const struct http_request *req, const char *name);
 
 /* An access line format, compiled (see request_log.c for the fields); unknown fields print "-". */
 struct access_format;

@@ -60,7 +60,7 @@ CO_FN bool maintenance_allows(struct worker *w, struct arena *a, struct error *e
 	maintenance_show(w, row.since_ms);
 	if (row.since_ms == 0)
 		return true;
-	return error_set(err, ERR_UNAVAILABLE, "the service is in maintenance and takes no new debates%s%.*s",
+	return error_set(err, ERR_MAINTENANCE, "the service is in maintenance and takes no new debates%s%.*s",
 			 row.reason.n > 0 ? ": " : "", STR_ARG(str_utf8_cut(row.reason, 150)));
 }
 

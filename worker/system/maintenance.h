@@ -17,7 +17,7 @@ struct maintenance *maintenance_open(struct worker *w);
 void maintenance_start(struct maintenance *m);
 /* No coroutine may be left. */
 void maintenance_close(struct maintenance *m);
-/* May something new be begun? False: ERR_UNAVAILABLE with the reason, or ERR_STORAGE. */
+/* May something new be begun? False: ERR_MAINTENANCE with the reason, or ERR_STORAGE. */
 CO_FN bool maintenance_allows(struct worker *w, struct arena *a, struct error *err) MUST_CHECK;
 /* Wall clock of its beginning as this node knows it, 0: off. Never waits. */
 int64_t maintenance_since_ms(const struct worker *w);

@@ -190,6 +190,8 @@ static void openapi_route(void *arg, const struct route *r, const char *chain, b
 		       openapi_content(r->response), "default", error);
 	if (r->request != NULL)
 		json_object_set_new(op, "requestBody", json_pack("{s:o}", "content", openapi_content(r->request)));
+	if (r->deprecated != NULL)
+		json_object_set_new(op, "deprecated", json_true());
 	if ((r->flags & ROUTE_PUBLIC) != 0)
 		json_object_set_new(op, "security", json_array());
 	else

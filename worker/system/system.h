@@ -10,6 +10,7 @@
 extern const struct route_table maintenance_routes; /* /api/admin/maintenance */
 extern const struct route_table system_routes;      /* health.c: probes, health, metrics */
 extern const struct route_table root_routes;        /* health.c: what is at "/" when no web application is */
+extern const struct route_table browser_routes;     /* browser.c: /api/auth/csrf, /api/system/slo */
 extern const struct route_table openapi_routes;     /* openapi.c: /api/openapi.json */
 
 #endif

@@ -56,20 +56,12 @@ struct str ws_offered_token(const struct http_request *req)
 	return token;
 }
 
-/* A page of this very server needs no entry in cors.allowed_origins. */
-static bool handshake_same_origin(const struct http_request *req, struct str origin)
-{
-	ptrdiff_t at = str_find(origin, STR("://"));
-
-	return at > 0 && str_ieq(str_sub(origin, (size_t)at + 3, origin.n), http_field(req, "host"));
-}
-
 static bool handshake_origin_ok(const struct http_request *req)
 {
 	const struct http_field *origin = http_head_find(req->fields, req->field_count, "origin");
 
 	return origin == NULL || http_origin_allowed(req->reply->server->conf, origin->value) ||
-	       handshake_same_origin(req, origin->value);
+	       http_origin_same(req, origin->value);
 }
 
 static bool handshake_key_ok(const struct http_request *req, struct str *key)
