@@ -433,6 +433,8 @@ const struct conf_key conf_table[] = {
 	 .help = "A debate that has not finished so long after its creation is ended."},
 	{"debates.lease", DURATION(100 * MS, DAY), AT(debates.lease), .dflt = "15", .env = "",
 	 .help = "A debate whose owner shows no sign of life for so long is taken over."},
+	{"debates.budget_cents", INT(0, 10000), .flags = CONF_RELOAD, AT(debates.budget_cents), .dflt = "0", .env = "",
+	 .help = "Most that one debate may cost, in US cents; 0: no limit but its budget_limit_usd."},
 	{"debates.max_queued", INT(0, MANY), .flags = CONF_RELOAD, AT(debates.max_queued), .dflt = "1000", .env = "",
 	 .help = "Waiting debates beyond which new ones are refused with 503."},
 	{"debates.max_agents", INT(2, 32), .flags = CONF_RELOAD, AT(debates.max_agents), .dflt = "10",

@@ -190,3 +190,33 @@ def test_attempts_that_failed_after_text_are_paid(node, provider, pause):  # noq
     assert round(doc["total_cost_usd"] * 1e6) == sum(r[3] for r in rows) > 0
     assert doc["tokens_in"] == sum(r[1] for r in rows) and doc["tokens_out"] == sum(r[2] for r in rows)
     assert sum(a["cost_micro"] for a in doc["per_agent"].values()) == sum(r[3] for r in rows)
+
+
+# ---- budgets ----
+
+def spent(server, ident):
+    return server.sql("SELECT coalesce(sum(cost_micro), 0) FROM usage_ledger WHERE debate_id = ?", ident)[0][0]
+
+
+def test_a_debate_never_costs_more_than_its_budget(node, provider):  # noqa: F811
+    s = node()
+    free = debate(s, rounds=3)
+    cost = spent(s, free["id"])
+    assert cost > 0 and free["rounds_used"] == 3
+    # Enough for a decision, not for all rounds: the rounds end, the decision is made.
+    short = debate(s, rounds=3, budget_limit_usd=cost * 0.7 / 1e6)
+    assert short["status"] in ("completed", "consensus_reached") and short["rounds_used"] < 3, short
+    assert 0 < spent(s, short["id"]) <= cost * 0.7
+    events = s.get("/api/debates/%s/events" % short["id"]).json()["events"]
+    alert = next(e["data"] for e in events if e["type"] == "budget_alert")
+    assert alert["current_spend"] <= alert["limit"] == pytest.approx(cost * 0.7 / 1e6, abs=1e-6)
+    assert next(e["data"]["source"] for e in events if e["type"] == "debate_early_terminated") == "budget"
+
+
+def test_a_budget_that_covers_nothing(node, provider):  # noqa: F811
+    s = node()
+    doc = debate(s, agents=["gpt-4o", "claude-opus-4-6"], budget_limit_usd=0.000001)
+    assert doc["status"] == "failed" and "fewer than two agents" in doc["error"], doc
+    assert not provider.requests() and spent(s, doc["id"]) == 0
+    errors = [e["data"] for e in s.get("/api/debates/%s/events" % doc["id"]).json()["events"] if e["type"] == "agent_error"]
+    assert len(errors) == 2 and all(e["error_type"] == "budget" and "0.000001" in e["message"] for e in errors)

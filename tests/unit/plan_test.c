@@ -98,7 +98,7 @@ static void test_each_refusal_names_its_field(void **state)
 	    {"{\"task\": \"x\", \"context\": {}}", "context", "INVALID_VALUE"},
 	    {"{\"task\": \"x\", \"protocol\": \"fast\"}", "protocol", "INVALID_VALUE"},
 	    {"{\"task\": \"x\", \"metadata\": []}", "metadata", "INVALID_VALUE"},
-	    {"{\"task\": \"x\", \"budget_limit_usd\": 1.5}", "budget_limit_usd", "INVALID_VALUE"},
+	    {"{\"task\": \"x\", \"budget_limit_usd\": 100.5}", "budget_limit_usd", "INVALID_VALUE"},
 	    {"{\"task\": \"x\", \"agents\": [\"demo\"]}", "agents", "INVALID_VALUE"},
 	};
 	struct fixture *f = *state;
@@ -124,14 +124,14 @@ static void test_each_refusal_names_its_field(void **state)
 
 static void test_several_problems_at_once(void **state)
 {
-	static const char *const fields[] = {"rounds",   "consensus",        "context", "protocol",
-					     "metadata", "budget_limit_usd", "agents"};
+	static const char *const fields[] = {"rounds",   "consensus", "budget_limit_usd", "context", "protocol",
+					     "metadata", "agents"};
 	struct fixture *f = *state;
 	size_t i;
 
 	assert_false(resolve(f,
 			     "{\"rounds\": 0, \"consensus\": \"x\", \"context\": 1, \"protocol\": 1, \"metadata\": 1,"
-			     " \"budget_limit_usd\": 1, \"agents\": [\"nobody at all\"]}"));
+			     " \"budget_limit_usd\": -1, \"agents\": [\"nobody at all\"]}"));
 	assert_int_equal(json_array_size(f->problems), countof(fields) + 1);
 	shows(json_array_get(f->problems, 0), "field", "task");
 	for (i = 0; i < countof(fields); i++)
@@ -230,6 +230,22 @@ static void test_protocol_is_merged_and_the_top_wins(void **state)
 		assert_int_equal(json_get_int(f->plan, "rounds", 0), cases[i].rounds);
 		shows(f->plan, "consensus", cases[i].consensus);
 	}
+}
+
+static void test_budget(void **state)
+{
+	struct fixture *f = *state;
+	struct debate_plan p = {0};
+
+	assert_true(resolve(f, "{\"task\": \"x\"}"));
+	assert_int_equal(json_get_int(f->plan, "budget_micro", -1), 0);
+	assert_true(resolve(f, "{\"task\": \"x\", \"protocol\": {\"budget_limit_usd\": 1.5}}"));
+	assert_true(plan_decode(f->a, f->plan, &p, &f->err));
+	assert_int_equal(p.budget_micro, 1500000);
+	assert_false(resolve(f, "{\"task\": \"x\", \"budget_limit_usd\": 0}"));
+	assert_false(resolve(f, "{\"task\": \"x\", \"budget_limit_usd\": \"1\"}"));
+	assert_true(resolve(f, "{\"task\": \"x\", \"budget_limit_usd\": 1e-9}"));
+	assert_int_equal(json_get_int(f->plan, "budget_micro", -1), 1);
 }
 
 static void test_modes(void **state)
@@ -363,6 +379,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_three_names_and_the_first_counts, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_protocol_is_merged_and_the_top_wins, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_modes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_seeds_differ, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_seats_of_a_stored_plan, setup, teardown),

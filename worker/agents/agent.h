@@ -16,6 +16,7 @@ struct agents;
 struct worker;
 
 #define AGENT_OUTPUT_MAX (256 * 1024)
+#define AGENT_MAX_TOKENS 4096 /* of an answer, when the caller does not say */
 #define AGENT_NAME_MAX 32
 
 /* One seat of a debate, resolved at creation and stored in its plan. */
@@ -41,6 +42,7 @@ enum agent_fail {
 	AGENT_FAIL_EMPTY,      /* no text: retried once */
 	AGENT_FAIL_FILTER,     /* refused by a content filter */
 	AGENT_FAIL_BREAKER,    /* the breaker is open: not even tried */
+	AGENT_FAIL_BUDGET,     /* the debate may not spend as much: not even tried */
 	AGENT_FAIL_CANCELLED,  /* debate cancelled or worker draining */
 	AGENT_FAIL_MAX
 };
@@ -53,7 +55,7 @@ struct agent_request {
 	const struct agent_spec *agent;
 	struct str system;
 	struct str prompt;
-	int max_tokens;             /* 0: 4096 */
+	int max_tokens;             /* 0: AGENT_MAX_TOKENS */
 	int temperature_ppm;        /* 700000 = 0.7; -1 = the provider's default */
 	struct str idempotency_key; /* the step key; sent as Idempotency-Key */
 	/* For demo agents, which have no model to understand the prompt: what is asked, and about what. */

@@ -22,6 +22,7 @@ static const char *const agents_fail_names[AGENT_FAIL_MAX] = {
     [AGENT_FAIL_EMPTY] = "empty",
     [AGENT_FAIL_FILTER] = "filter",
     [AGENT_FAIL_BREAKER] = "circuit_open",
+    [AGENT_FAIL_BUDGET] = "budget",
     [AGENT_FAIL_CANCELLED] = "cancelled",
 };
 

@@ -318,7 +318,7 @@ CO_FN static void call_provider(struct agents *ag, struct arena *a, const struct
 				 .system = req->system,
 				 .prompt = req->prompt,
 				 .temperature_ppm = req->temperature_ppm,
-				 .max_tokens = req->max_tokens > 0 ? req->max_tokens : WIRE_MAX_TOKENS};
+				 .max_tokens = req->max_tokens > 0 ? req->max_tokens : AGENT_MAX_TOKENS};
 	struct fetch_header headers[WIRE_HEADERS_MAX];
 	struct fetch_request fr = {
 	    .method = "POST", .headers = headers, .max_body = CALL_BODY_MAX, .on_data = call_on_data};

@@ -10,7 +10,6 @@
 #include "worker/agents/agent.h"
 
 #define WIRE_HEADERS_MAX 8
-#define WIRE_MAX_TOKENS 4096 /* when the caller does not say */
 
 struct wire_call {
 	enum conf_provider_id provider;

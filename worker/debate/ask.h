@@ -19,6 +19,7 @@ struct engine {
 	struct seat *seats;
 	size_t n;
 	int round;                /* that has begun; 0: drafts */
+	int64_t spent_micro;      /* when the last round began */
 	int challenged_round;     /* after which evidence was asked for last; 0: never */
 	const json_t *evidence;   /* of the last round's convergence */
 	const json_t *ratings;    /* of the participants, once the decision begins */

@@ -170,6 +170,18 @@ void event_early_stop(const struct event_at *at, const char *source, const char 
 	event_emit(at, "debate_early_terminated", o);
 }
 
+void event_budget(const struct event_at *at, int64_t spent_micro)
+{
+	json_t *o = event_data(at);
+
+	json_put_str(o, "budget_id", at->plan->debate_id);
+	json_put_str(o, "level", STR("critical"));
+	json_object_set_new(o, "percentage", json_real(100.0 * (double)spent_micro / (double)at->plan->budget_micro));
+	json_object_set_new(o, "current_spend", json_real((double)spent_micro / 1e6));
+	json_object_set_new(o, "limit", json_real((double)at->plan->budget_micro / 1e6));
+	event_emit(at, "budget_alert", o);
+}
+
 void event_hollow(const struct event_at *at, const json_t *value, const char *challenge)
 {
 	const json_t *weak = json_get_arr(value, "weak");

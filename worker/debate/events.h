@@ -29,6 +29,8 @@ void event_phase(const struct event_at *at, const char *phase, size_t completed,
 /* value: {status, similarity_ppm, agreement_ppm, per_agent}. */
 void event_convergence(const struct event_at *at, const json_t *value);
 void event_early_stop(const struct event_at *at, const char *source, const char *reason);
+/* budget_alert: the debate ends its rounds to keep within its budget. */
+void event_budget(const struct event_at *at, int64_t spent_micro);
 /* value: of decision_hollow(); told as hollow_consensus and as trickster_intervention. */
 void event_hollow(const struct event_at *at, const json_t *value, const char *challenge);
 void event_flip(const struct event_at *at, struct str before, struct str after, int64_t similarity_ppm);

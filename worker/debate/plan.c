@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/ids.h"
 #include "common/json.h"
+#include "worker/debate/budget.h"
 #include "worker/debate/mode.h"
 #include "worker/debate/topology.h"
 
@@ -188,6 +189,23 @@ static struct str plan_text(struct plan_problems *p, const json_t *body, const c
 	return s;
 }
 
+/* Micro-dollars; 0: no limit but the configured one. */
+static int64_t plan_budget(struct plan_problems *p, const struct conf *c, const json_t *body)
+{
+	const json_t *v = plan_member(body, "budget_limit_usd");
+	int64_t most = c->debates.budget_cents * 10000, wanted;
+
+	if (v == NULL || json_is_null(v))
+		return most;
+	if (!json_is_number(v) || json_number_value(v) <= 0 || json_number_value(v) > BUDGET_USD_MAX) {
+		plan_problem(p, ERR_INVALID_VALUE, "budget_limit_usd", "must be a number above 0 and at most %d",
+			     BUDGET_USD_MAX);
+		return most;
+	}
+	wanted = (int64_t)(json_number_value(v) * 1e6 + 0.5);
+	return most > 0 && most < wanted ? most : wanted > 0 ? wanted : 1;
+}
+
 static void plan_check_rest(struct plan_problems *p, const json_t *body)
 {
 	const json_t *metadata = json_object_get(body, "metadata");
@@ -201,10 +219,6 @@ static void plan_check_rest(struct plan_problems *p, const json_t *body)
 			plan_problem(p, ERR_INVALID_VALUE, "metadata", "must be at most %d bytes of JSON",
 				     PLAN_METADATA_MAX);
 	}
-	/* A limit on money that is silently ignored would be a lie; refused until budgets are enforced. */
-	if (json_is_number(json_object_get(body, "budget_limit_usd")))
-		plan_problem(p, ERR_INVALID_VALUE, "budget_limit_usd",
-			     "budgets are not enforced by this version; leave it out");
 }
 
 static json_t *plan_agents(const struct agent_spec *specs, size_t n)
@@ -244,7 +258,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	const struct plan_format *format;
 	const struct mode *mode;
 	enum topology topology;
-	int64_t rounds, threshold, timeout_ms = c->debates.timeout / MS_US;
+	int64_t rounds, threshold, budget, timeout_ms = c->debates.timeout / MS_US;
 	struct str task, context;
 	size_t n = 0;
 	bool demo = false;
@@ -257,6 +271,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	topology = plan_topology(&p, body);
 	mode = plan_mode(&p, c, body);
 	threshold = plan_threshold(&p, mode, body);
+	budget = plan_budget(&p, c, body);
 	context = plan_text(&p, body, "context", PLAN_CONTEXT_MAX);
 	plan_check_rest(&p, body);
 	if (!agents_resolve(c, a, json_object_get(body, "agents"), &specs, &n, &demo, &agent_err))
@@ -282,6 +297,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	json_put_int(doc, "early_agree_ppm", format->early_agree_ppm);
 	if (format->timeout_ms > 0 && format->timeout_ms < timeout_ms)
 		timeout_ms = format->timeout_ms;
+	json_put_int(doc, "budget_micro", budget);
 	json_put_int(doc, "timeout_ms", timeout_ms);
 	json_put_int(doc, "agent_timeout_ms", c->debates.agent_timeout / MS_US);
 	json_put_int(doc, "seed", plan_seed());
@@ -330,6 +346,7 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 		return error_set(err, ERR_INTERNAL, "the plan has a topology that is unknown here");
 	out->threshold_ppm = json_get_int(plan, "threshold_ppm", mode_threshold(out->mode, 0));
 	out->early_agree_ppm = json_get_int(plan, "early_agree_ppm", plan_formats[0].early_agree_ppm);
+	out->budget_micro = json_get_int(plan, "budget_micro", 0);
 	out->timeout_ms = json_get_int(plan, "timeout_ms", 900000);
 	out->agent_timeout_ms = json_get_int(plan, "agent_timeout_ms", 240000);
 	out->seed = (uint64_t)json_get_int(plan, "seed", 0);

@@ -225,6 +225,16 @@ static void result_put_sums(json_t *doc, const struct result *r)
 	json_object_set_new(doc, "per_agent", per_agent);
 }
 
+int64_t result_spent(const struct result *r)
+{
+	const char *agent;
+	json_t *o;
+	int64_t sum = 0;
+
+	json_object_foreach(r->per_agent, agent, o) sum += json_get_int(o, "cost_micro", 0);
+	return sum;
+}
+
 json_t *result_document(const struct result *r, const struct result_end *end)
 {
 	json_t *doc = json_object();
@@ -241,6 +251,8 @@ json_t *result_document(const struct result *r, const struct result_end *end)
 		json_object_set(doc, "early_stop", r->early_stop);
 	json_object_set(doc, "convergence", r->convergence);
 	result_put_sums(doc, r);
+	if (r->plan->budget_micro > 0)
+		json_put_int(doc, "budget_micro", r->plan->budget_micro);
 	if (end->started_at_ms != 0)
 		json_put_int(doc, "started_at_ms", end->started_at_ms);
 	if (end->ended_at_ms != 0)

@@ -18,6 +18,8 @@ struct result {
 void result_open(struct result *r, struct arena *a, const struct debate_plan *plan);
 /* Adds a call's tokens, cost and failure. `call` is the result of step_call(). */
 void result_call(struct result *r, const struct agent_spec *agent, const char *phase, const json_t *call);
+/* Micro-dollars so far. */
+int64_t result_spent(const struct result *r);
 /* A proposal or revision; it replaces the agent's former text in "proposals". */
 void result_message(struct result *r, struct str agent, struct str content, int round, int64_t at_ms);
 /* value: {issues[], suggestions[], severity_milli, reasoning}. */

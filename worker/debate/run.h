@@ -26,6 +26,7 @@ struct debate {
 	int64_t current_round;
 	int64_t created_ms;
 	int64_t crashes;
+	int64_t reserved_micro;  /* what calls in flight may cost, budget.h */
 	int64_t running_base_ms; /* before this run */
 	int64_t run_started_us;
 	int cell; /* max_concurrent cell, -1 = none needed */

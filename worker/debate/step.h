@@ -34,6 +34,7 @@ struct debate_plan {
 	enum topology topology;  /* who criticises whom */
 	int64_t threshold_ppm;   /* of the weighted share; 600000 */
 	int64_t early_agree_ppm; /* round-0 agreement that skips the debate: 850000 */
+	int64_t budget_micro;    /* micro-dollars; 0: no limit */
 	int64_t timeout_ms, agent_timeout_ms;
 	uint64_t seed; /* all shuffling comes from it */
 	bool demo;

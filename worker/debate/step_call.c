@@ -11,6 +11,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/metrics.h"
+#include "worker/debate/budget.h"
 #include "worker/debate/journal.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
@@ -129,12 +130,13 @@ static bool step_started(struct debate *d, const char *key, const struct step_ca
 
 /* One attempt at the provider, streamed. */
 CO_FN static void step_attempt(struct debate *d, const char *key, const struct step_call *c,
-			       const struct step_attempts *at, struct arena *a, struct agent_reply *reply)
+			       const struct step_attempts *at, int max_tokens, struct arena *a,
+			       struct agent_reply *reply)
 {
 	struct agent_request req = {.agent = c->agent,
 				    .system = c->system,
 				    .prompt = c->prompt,
-				    .max_tokens = c->max_tokens,
+				    .max_tokens = max_tokens,
 				    .temperature_ppm = c->temperature_ppm,
 				    .phase = str_of(c->phase),
 				    .task = d->plan.task,
@@ -301,9 +303,18 @@ static bool step_interrupted(struct debate *d, const struct agent_reply *reply)
 	return d->stop != STOP_NONE;
 }
 
+/* What the debate may still spend does not cover the call: the agent has nothing to say from here on. */
+CO_FN static bool step_unpaid(struct debate *d, const char *key, const struct step_call *c, struct step_attempts *at)
+{
+	at->last = AGENT_FAIL_BUDGET;
+	(void)snprintf(at->message, sizeof(at->message), "the debate's budget of %.6f USD does not cover the call",
+		       (double)d->plan.budget_micro / 1e6);
+	return step_gave_up(d, key, c, at, NULL);
+}
+
 /* One round of start, call, store. *again: a further attempt is wanted. */
 CO_FN static bool step_call_once(struct debate *d, const char *key, const struct step_call *c, struct step_attempts *at,
-				 int64_t deadline, bool *again)
+				 int max_tokens, int64_t deadline, bool *again)
 {
 	struct arena *a = arena_new(8192);
 	struct co_scope scope = {.kind = SCOPE_AGENT, .deadline = deadline};
@@ -318,7 +329,7 @@ CO_FN static bool step_call_once(struct debate *d, const char *key, const struct
 	if (!ok)
 		goto out;
 	co_scope_enter(&scope);
-	step_attempt(d, key, c, at, a, &reply);
+	step_attempt(d, key, c, at, max_tokens, a, &reply);
 	co_scope_leave(&scope);
 	if (reply.fail == AGENT_OK) {
 		ok = step_succeeded(d, key, c, at, &reply, &done);
@@ -350,7 +361,7 @@ CO_FN bool step_call(struct debate *d, const char *key, const struct step_call *
 {
 	int64_t deadline = clock_mono_us() + d->plan.agent_timeout_ms * MS_US;
 	struct step_attempts at;
-	bool again = true;
+	bool again = true, ok = true;
 
 	*result = step_done(d, key);
 	if (*result != NULL)
@@ -358,9 +369,22 @@ CO_FN bool step_call(struct debate *d, const char *key, const struct step_call *
 	step_attempts_load(d, key, &at);
 	if (at.starts > at.failed + at.repairs)
 		metric_add(M_STEPS_ABANDONED, 1, NULL);
-	while (again)
-		if (!step_may_start(d, key) || !step_call_once(d, key, c, &at, deadline, &again))
+	while (again && ok) {
+		int max_tokens = c->max_tokens > 0 ? c->max_tokens : AGENT_MAX_TOKENS;
+		int64_t taken = 0;
+
+		if (!step_may_start(d, key))
 			return false;
+		if (!budget_reserve(d, c, &max_tokens, &taken)) {
+			again = false;
+			ok = step_unpaid(d, key, c, &at);
+			continue;
+		}
+		ok = step_call_once(d, key, c, &at, max_tokens, deadline, &again);
+		budget_release(d, taken); /* what it has cost is journalled now */
+	}
+	if (!ok)
+		return false;
 	*result = step_done(d, key);
 	return *result != NULL;
 }

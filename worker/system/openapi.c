@@ -35,6 +35,7 @@ static const struct openapi_field openapi_fields[] = {
     {"DebateCreate", "debate_format", "string",
      "light: one round, stops early; full: stops only if all agree; default between them", false},
     {"DebateCreate", "context", "string", "Background for the agents, at most 100000 characters", false},
+    {"DebateCreate", "budget_limit_usd", "number", "What it may cost, to 100; it never costs more", false},
     {"DebateCreate", "metadata", "{}", "Kept and given back", false},
     {"DebateCreate", "callback_url", "string", "Is told of the end by a signed POST; public and https", false},
     {"DebateCreate", "callback_secret", "string", "Signs it (HMAC-SHA256), 16 to 256 characters", false},
