@@ -11,6 +11,8 @@
 #include "common/metrics.h"
 #include "common/redis_conn.h"
 
+#define REDIS_SMALL 64 /* integers of an answer that need no memory */
+
 struct redis {
 	struct loop *loop;
 	struct lane *slow;
@@ -204,6 +206,44 @@ CO_FN bool redis_command(struct redis *r, struct arena *a, const struct str *wor
 	ok = call->ok;
 	free(call);
 	return ok;
+}
+
+/* ---- integers ---- */
+
+struct redis_question {
+	redis_integers fn;
+	void *arg;
+};
+
+static void redis_on_integers(void *arg, const redisReply *reply)
+{
+	struct redis_question q = *(struct redis_question *)arg;
+	int64_t small[REDIS_SMALL], *v = small;
+	size_t n = 0, i;
+
+	free(arg);
+	if (reply != NULL && reply->type == REDIS_REPLY_INTEGER)
+		small[n++] = reply->integer;
+	else if (reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements > REDIS_SMALL)
+		v = xcalloc(reply->elements, sizeof(*v));
+	for (i = 0; reply != NULL && reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++)
+		if (reply->element[i]->type == REDIS_REPLY_INTEGER)
+			v[n++] = reply->element[i]->integer;
+	q.fn(q.arg, v, n,
+	     reply != NULL && reply->type == REDIS_REPLY_ERROR ? (struct str){reply->str, reply->len} : STR_NONE);
+	if (v != small)
+		free(v);
+}
+
+bool redis_ask(struct redis *r, const struct str *words, size_t n, redis_integers fn, void *arg)
+{
+	struct redis_question *q = xcalloc(1, sizeof(*q));
+
+	*q = (struct redis_question){fn, arg};
+	if (redis_conn_send(r->commands, words, n, redis_on_integers, q))
+		return true;
+	free(q);
+	return false;
 }
 
 /* ---- life ---- */

@@ -72,6 +72,14 @@ CO_FN bool redis_command(struct redis *r, struct arena *a, const struct str *wor
 #define REDIS_WORDS(...) \
 	(const struct str[]){__VA_ARGS__}, sizeof((const struct str[]){__VA_ARGS__}) / sizeof(struct str)
 
+/*
+ * The answer to redis_ask: integers, one alone or those of an array. n 0: it is none; `error` is what the server said,
+ * or empty when the connection was lost before. Valid during the call only.
+ */
+typedef void (*redis_integers)(void *arg, const int64_t *v, size_t n, struct str error);
+/* Sends without waiting; fn comes exactly once. False: not connected or too much is queued; nothing was sent. */
+bool redis_ask(struct redis *r, const struct str *words, size_t n, redis_integers fn, void *arg);
+
 /* Sends without waiting, with the others of this turn. False: not connected or too much is queued; nothing was sent. */
 bool redis_publish(struct redis *r, struct str channel, struct str text);
 /* On the connection for subscriptions; false when it is not up (then up() follows). */

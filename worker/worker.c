@@ -28,6 +28,7 @@
 #include "worker/http/http.h"
 #include "worker/identity/lockout.h"
 #include "worker/jobs/jobs.h"
+#include "worker/limits/limits.h"
 #include "worker/mail/mail.h"
 #include "worker/middleware/csrf.h"
 #include "worker/middleware/pipeline.h"
@@ -332,6 +333,9 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	worker_open_redis(w);
 	w->lockouts = lockouts_open(w->conf);
 	w->mail = mail_open(w->loop, w->conf);
+	w->limits = limits_open(w, err);
+	if (w->limits == NULL)
+		return false;
 	w->fetch = fetch_open(w->loop, w->names, w->guarded);
 	worker_lap(w, &since, STARTUP_BACKENDS, NULL);
 	w->agents = agents_open(w);
@@ -376,6 +380,7 @@ static void worker_close_parts(struct worker *w)
 	audit_close(w->audit);
 	db_close(w->db);
 	redis_close(w->redis);
+	limits_close(w->limits); /* answers of Redis come until it is closed */
 	bus_redis_close(w->bus_link);
 	bus_close(w->bus);
 	lockouts_close(w->lockouts);
@@ -493,6 +498,7 @@ int worker_main(const struct worker_start *start)
 	worker_show_title(p, "serving");
 	worker_say(start->ready_fd, "1");
 	maintenance_start(p->w.maintenance);
+	limits_start(p->w.limits);
 	audit_start(p->w.audit);
 	if (start->conf->server.role != ROLE_WEB) {
 		runner_start(p->w.runner);

@@ -21,6 +21,7 @@ struct files;
 struct bus_redis;
 struct deliveries;
 struct jobs;
+struct limits;
 struct lockouts;
 struct mail;
 struct maintenance;
@@ -52,6 +53,7 @@ struct worker {
 	struct runner *runner;
 	struct deliveries *deliveries;
 	struct jobs *jobs;
+	struct limits *limits;
 	struct maintenance *maintenance;
 	struct traces *traces;
 	struct receipt_keys *receipt_keys;

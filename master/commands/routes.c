@@ -8,15 +8,12 @@
 #include "master/commands/table.h"
 #include "worker/access/permission.h"
 #include "worker/http/route.h"
+#include "worker/limits/limits.h"
 #include "worker/worker.h"
 
 struct routes_list {
 	const struct conf *conf;
 	struct table *table;
-};
-
-static const char *const routes_rates[] = {
-    [RATE_NONE] = "-", [RATE_READ] = "read", [RATE_WRITE] = "write", [RATE_CREATE] = "create", [RATE_EXPORT] = "export",
 };
 
 /* "64KiB" when it comes out even, else bytes. */
@@ -40,9 +37,10 @@ static bool routes_has_body(const struct route *r)
 static void routes_on_route(void *arg, const struct route *r, const char *chain, bool waits)
 {
 	struct routes_list *l = arg;
-	struct buf text = BUF_INIT;
+	struct buf text = BUF_INIT, rates = BUF_INIT;
 	char body[32] = "-";
 
+	limits_describe(r, &rates);
 	if (routes_has_body(r) || r->body_limit != 0)
 		routes_size(body, r->body_limit != 0 ? r->body_limit : (size_t)l->conf->limits.body_bytes);
 	buf_printf(&text, "%s%s", chain, waits ? " (waits)" : " (inline)");
@@ -50,10 +48,11 @@ static void routes_on_route(void *arg, const struct route *r, const char *chain,
 	table_cell(l->table, "%s", r->path);
 	table_cell(l->table, "%s",
 		   (r->flags & ROUTE_PUBLIC) != 0 ? "public" : permission_key(permission_find(str_of(r->permission))));
-	table_cell(l->table, "%s", routes_rates[r->rate]);
+	table_cell(l->table, "%s", rates.n > 0 ? rates.p : limits_apply(r) ? "caller" : "-");
 	table_cell(l->table, "%s", body);
 	table_cell(l->table, "%s", text.p);
 	buf_free(&text);
+	buf_free(&rates);
 }
 
 static int routes_show(const struct args *a)
