@@ -8,6 +8,7 @@
 #include "worker/debate/debate.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
+#include "worker/limits/limits.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/ranking/ranking.h"
 #include "worker/receipts/receipt.h"
@@ -34,6 +35,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    delivery_routes,
 	    retention_routes,
 	    maintenance_routes,
+	    limits_routes,
 	};
 
 	return router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);

@@ -68,8 +68,7 @@ bool limits_strict(const struct route *r)
 	return at.address >= 0 && (limit_rows[at.address].flags & LIMIT_STRICT) != 0;
 }
 
-/* One customer has a /64 of IPv6. */
-static struct http_addr limits_net(struct http_addr a)
+struct http_addr limits_net(struct http_addr a)
 {
 	static const uint8_t none[8];
 
@@ -200,7 +199,7 @@ static void limits_refuse(struct limits_pass *p, const struct limit *m, int64_t 
 
 /* ---- taking ---- */
 
-static uint64_t limits_key(const struct limits *l, const struct limit *m, const struct limits_who *who)
+uint64_t limits_key(const struct limits *l, const struct limit *m, const struct limits_who *who)
 {
 	return ratelimit_key(l->table, (unsigned)(m - l->v) + 1, who->key, STR_NONE);
 }
@@ -290,8 +289,7 @@ static int limits_tier(const struct limits *l, const struct identity *who)
 	return limits_find(str_of(name));
 }
 
-/* The credential that a program shows; a user who is logged in is counted as a user. */
-static struct str limits_credential(const struct identity *who)
+struct str limits_credential(const struct identity *who)
 {
 	return who->kind == IDENTITY_API_KEY                                  ? who->key_id
 	       : who->kind == IDENTITY_TOKEN || who->kind == IDENTITY_SERVICE ? who->user_id

@@ -25,6 +25,7 @@ struct limits_who {
 	struct str text;
 };
 
+struct identity;
 struct limits_cluster;
 
 struct limits {
@@ -56,7 +57,13 @@ CO_FN enum limits_answer limits_cluster_take(struct limits_cluster *c, struct ar
 /* "redis" or "memory", and the state of the breaker. */
 const char *limits_cluster_backend(const struct limits_cluster *c);
 const char *limits_cluster_breaker(const struct limits_cluster *c);
-/* Has the configuration a strict row for this route? */
+/* Has the table a strict row for this route? */
 bool limits_strict(const struct route *r);
+
+/* limits.c: the network that is counted as one client (of IPv6 a customer has a /64) */
+struct http_addr limits_net(struct http_addr a);
+/* The credential that a program shows; empty: a user who is logged in is counted as a user. */
+struct str limits_credential(const struct identity *who);
+uint64_t limits_key(const struct limits *l, const struct limit *m, const struct limits_who *who);
 
 #endif
