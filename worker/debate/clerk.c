@@ -44,7 +44,8 @@ struct clerk {
 	int64_t looked_us; /* when the owners were last read */
 	bool registered;   /* the row of this process is there: who looks for its death will find it */
 	bool beating, working, resigned;
-	bool again; /* somebody died while the work was under way */
+	struct co *resigning; /* waits for the beat under way, or NULL */
+	bool again;           /* somebody died while the work was under way */
 	struct clerk_seen seen[CLERK_OWNERS_MAX];
 	size_t seen_count;
 };
@@ -351,6 +352,8 @@ CO_FN static void clerk_beat(void *arg)
 		runner_registered(c->w->runner);
 	}
 	c->beating = false;
+	if (c->resigning != NULL)
+		co_wake(c->resigning);
 }
 
 void clerk_tick(struct clerk *c, bool death)
@@ -382,6 +385,10 @@ CO_FN void clerk_resign(struct clerk *c)
 	struct error err = ERROR_INIT;
 
 	c->resigned = true;
+	c->resigning = co_self();
+	while (c->beating && co_wait(0) == CO_DONE)
+		; /* it would bring the row back behind its deletion */
+	c->resigning = NULL;
 	db_batch_add(b, "DELETE FROM processes WHERE incarnation = $1", DB_ARGS(DB_Z(c->w->incarnation)), DB_ANY);
 	if (!db_commit(c->w->db, b, &err))
 		log_debug("debate", "the lease row stays until it expires", KV_S("reason", err.msg));
