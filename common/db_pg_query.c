@@ -111,8 +111,8 @@ static enum pg_fault pg_read_ended(struct pg_read *r, enum pg_io io, const char 
 
 	switch (io) {
 	case PG_IO_TIMEOUT:
-		error_set(&r->error, ERR_STORAGE, "the statement took longer than storage.statement_timeout: %.120s",
-			  r->sql);
+		log_warn("db", "a statement took longer than storage.statement_timeout", KV_S("sql", r->sql));
+		error_set(&r->error, ERR_STORAGE, "the database took longer than storage.statement_timeout");
 		return PG_STORAGE;
 	case PG_IO_ENDED:
 		scope = co_ended_by();

@@ -37,6 +37,7 @@ def _demote():
 
 
 _shared = []
+_template = []  # a folder as initdb leaves it, copied for every further cluster: initdb takes seconds
 
 
 def shared():
@@ -67,11 +68,9 @@ class Cluster:
                 path.chmod(path.stat().st_mode | 0o055)
         if self.user:
             os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
-        secret = self.folder / "password"
-        secret.write_text(PASSWORD)
-        os.chmod(secret, 0o644)
-        self._run(BIN / "initdb", "-D", self.data, "-U", ADMIN, "--pwfile", secret, "-A", "scram-sha-256", "-E", "UTF8",
-                  "--locale=C.UTF-8", "--no-sync", cwd="/")
+        if not _template:
+            _template.append(self.make_template())
+        self._run("cp", "-a", _template[0] / "data", self.data)
         with open(self.data / "postgresql.conf", "a") as f:
             f.write("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = '%s'\nmax_connections = 200\n"
                     "shared_buffers = 32MB\nlog_min_messages = warning\n" % (self.port, self.sockets))
@@ -79,6 +78,18 @@ class Cluster:
                 f.write("fsync = off\nsynchronous_commit = on\nfull_page_writes = off\n")
             f.writelines(line + "\n" for line in self.conf)
         return self
+
+    def make_template(self):
+        folder = Path(tempfile.mkdtemp(prefix="aragora-pg-template-", dir="/tmp"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        if self.user:
+            os.chown(folder, self.user.pw_uid, self.user.pw_gid)
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        os.chmod(secret, 0o644)
+        self._run(BIN / "initdb", "-D", folder / "data", "-U", ADMIN, "--pwfile", secret, "-A", "scram-sha-256", "-E", "UTF8",
+                  "--locale=C.UTF-8", "--no-sync", cwd="/")
+        return folder
 
     def start(self):
         if not self.data.exists():
@@ -115,6 +126,12 @@ class Cluster:
     def close(self):
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *exc):
+        self.close()
 
     # ---- using it ----
 

@@ -112,7 +112,7 @@ def test_without_secret_nothing_is_signed(server, receiver):
 def test_a_missing_key_is_not_the_receivers_fault(make_server, receiver):
     """Fields were brought under a new key before the servers knew it: that costs neither attempts nor the endpoint."""
     old, new = (os.urandom(32).hex() for _ in range(2))
-    server = make_server(merged(FAST, {"deliveries": {"max_retries": 0, "breaker_failures": 1}, "providers": {"demo": {"delay_ms": 500}}}),
+    server = make_server(merged(FAST, {"deliveries": {"max_retries": 0, "breaker_failures": 1}, "providers": {"demo": {"delay_ms": 1500}}}),
                          env={"ARAGORA_ENCRYPTION_KEY": old})
     d = debate(server, receiver.url())
     server.env["ARAGORA_ENCRYPTION_KEY"] = new + "," + old

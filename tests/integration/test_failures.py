@@ -13,9 +13,11 @@ import pytest
 
 from conftest import REPORT, Server, binary, wait_until
 from crash import Node, asked, check_debate, follow, node_config, pace
+from pgkit import Cluster
 from provider import ProviderServer
 
 DATABASE = "aragora.db"
+OWN_FILE = {"backend": "sqlite"}  # whatever store the other tests run on
 NOBODY = 65534
 
 
@@ -23,6 +25,10 @@ NOBODY = 65534
 def provider():
     with ProviderServer() as p:
         yield p
+
+
+def file_config(provider, storage=None, **sections):
+    return node_config(provider, storage={**OWN_FILE, **(storage or {})}, **sections)
 
 
 @pytest.fixture
@@ -102,7 +108,7 @@ def test_folder_without_permission(mode, folder):
         root.chmod(0o755)
         program = root / "aragorad"
         shutil.copy2(binary(), program)
-        s = Server(root / "node", {"server": {"workers": 1}})
+        s = Server(root / "node", {"server": {"workers": 1}, "storage": OWN_FILE})
         for sub in ("", "keys", "run"):
             (s.data_dir / sub).mkdir()
         for path in (s.folder, *s.folder.rglob("*")):
@@ -120,14 +126,14 @@ def test_folder_without_permission(mode, folder):
 
 
 def test_disk_without_room(make_node, make_disk, provider):
-    node = make_node(node_config(provider), start=False)
+    node = make_node(file_config(provider), start=False)
     make_disk(node.data_dir, "8m")
     line = refused(node)
     assert "storage.min_free_bytes" in line and str(node.data_dir) in line
 
 
 def test_disk_that_is_full(make_node, make_disk, provider):
-    node = make_node(node_config(provider, storage={"min_free_bytes": 0}), start=False)
+    node = make_node(file_config(provider, storage={"min_free_bytes": 0}), start=False)
     disk = make_disk(node.data_dir, "64k")
     disk.fill()
     assert "No space left on device" in (line := refused(node)) or "disk full" in line
@@ -136,7 +142,7 @@ def test_disk_that_is_full(make_node, make_disk, provider):
 
 def test_damaged_database(make_node, provider):
     pace(provider)
-    node = make_node(node_config(provider))
+    node = make_node(file_config(provider))
     node.wait_ended(node.create())
     assert node.stop() == 0
     path = node.data_dir / DATABASE
@@ -152,7 +158,7 @@ def test_damaged_database(make_node, provider):
 
 
 def test_newer_schema(make_node, provider):
-    node = make_node(node_config(provider))
+    node = make_node(file_config(provider))
     assert node.stop() == 0
     db = sqlite3.connect(node.data_dir / DATABASE)
     db.execute("INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES (9999, 'flying cars', 'x', 1)")
@@ -198,8 +204,10 @@ def degraded(node, reason):
 
 def troubled(node):
     """Processes whose last word on their store is that it is unusable."""
-    words = {x["pid"]: x["message"] for x in node.log_lines() if x["message"].startswith("the store is ")}
-    return {w["pid"] for w in node.workers(None)} & {pid for pid, word in words.items() if word.endswith("unusable")}
+    bad = {"the store is unusable": True, "the store is usable again": False,
+           "the database is not usable": True, "the database is usable": False}
+    words = {x["pid"]: bad[x["message"]] for x in node.log_lines() if x["message"] in bad}
+    return {w["pid"] for w in node.workers(None)} & {pid for pid, word in words.items() if word}
 
 
 def recovered(node):
@@ -234,7 +242,7 @@ def outage(node, provider, begin, end, reason, long=0.0):
 @pytest.mark.parametrize("begin,end", [(renamed, renamed_back), (moved, moved_back)], ids=["renamed", "moved-with-log"])
 def test_database_file_goes_and_comes_back(make_node, provider, begin, end):
     pace(provider, 0.7)
-    node = make_node(node_config(provider))
+    node = make_node(file_config(provider))
     outage(node, provider, begin, end, "gone")
 
 
@@ -242,7 +250,7 @@ def test_database_file_goes_and_comes_back(make_node, provider, begin, end):
 @pytest.mark.parametrize("reserve", ["2MiB", "0"])
 def test_disk_fills_up_and_is_freed(make_node, make_disk, provider, reserve):
     pace(provider, 0.7)
-    node = make_node(node_config(provider, storage={"min_free_bytes": reserve}), start=False)
+    node = make_node(file_config(provider, storage={"min_free_bytes": reserve}), start=False)
     disk = make_disk(node.data_dir, "24m")
     node.start()
     outage(node, provider, lambda n: disk.fill(), lambda n: disk.free(), "disk full")
@@ -251,14 +259,14 @@ def test_disk_fills_up_and_is_freed(make_node, make_disk, provider, reserve):
 def test_long_outage_gives_up_nothing(make_node, provider):
     """Longer than any lease: what was paid for is still there."""
     pace(provider, 0.7)
-    node = make_node(node_config(provider, debates={"lease": "500ms"}))
+    node = make_node(file_config(provider, debates={"lease": "500ms"}))
     outage(node, provider, renamed, renamed_back, "gone", long=5)
 
 
 def test_reload_during_an_outage(make_node, provider):
     """The new workers cannot boot, so the old ones stay: their answers are kept."""
     pace(provider, 0.7)
-    node = make_node(node_config(provider))
+    node = make_node(file_config(provider))
 
     def begin(node):
         renamed(node)
@@ -269,8 +277,16 @@ def test_reload_during_an_outage(make_node, provider):
     assert node.status()["generation"] == 1
 
 
+def test_database_server_goes_and_comes_back(make_node, provider):
+    """The same with PostgreSQL: what was paid for is kept until it is back."""
+    with Cluster() as cluster:
+        pace(provider, 0.7)
+        node = make_node(node_config(provider, storage={"dsn": cluster.database(), "pool_timeout": "300ms"}))
+        outage(node, provider, lambda n: cluster.stop(), lambda n: cluster.start(), "connect")
+
+
 def test_removed_database_is_not_made_anew(make_node, provider):
-    node = make_node(node_config(provider))
+    node = make_node(file_config(provider))
     for name in (DATABASE, DATABASE + "-wal", DATABASE + "-shm"):
         (node.data_dir / name).unlink(missing_ok=True)
     degraded(node, "gone")
@@ -282,7 +298,7 @@ def test_store_that_fails_now_and_then(make_node, provider):
     """Single commits are refused with "disk full"; each is tried again."""
     pace(provider, 0.02)
     faults = ",".join("db.full=fail@%d" % n for n in (6, 7, 12, 13, 14, 22, 30, 41))
-    node = make_node(node_config(provider, server={"workers": 1}), env={"ARAGORA_FAULT": faults})
+    node = make_node(file_config(provider, server={"workers": 1}), env={"ARAGORA_FAULT": faults})
     debate = node.create()
     followers = follow(node, debate)
     assert check_debate(node, provider, debate, followers) == 0

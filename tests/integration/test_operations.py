@@ -250,7 +250,7 @@ def test_restore_resumes_what_was_running(make_server):
     s = make_server({"providers": {"demo": {"delay_ms": 300}}})
     done = ask(s)
     finished(s, done)
-    running = ask(s)
+    running = ask(s, rounds=6)
     wait_until(lambda: s.get("/api/debates/" + running[0]).json()["status"] == "running", what="a running debate")
     path = json.loads(run(s, "backup", "--json"))["path"]
     later = ask(s)

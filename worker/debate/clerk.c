@@ -222,7 +222,7 @@ CO_FN static bool clerk_orphan(struct clerk *c, struct str owner, int64_t beat)
 		     "UPDATE debates SET owner = '', crashes = crashes + 1, updated_at = $2,"
 		     " claim_after = CASE WHEN crashes >= 1 THEN $2 + 500 * (CAST(1 AS BIGINT) << CAST(crashes AS "
 		     "INTEGER)) ELSE 0 END"
-		     " WHERE owner = $1 AND status = 'running' AND crashes < 32",
+		     " WHERE owner = $1 AND " DEBATES_RUNNING " AND crashes < 32",
 		     DB_ARGS(DB_S(owner), DB_I(now)), DB_ANY);
 	db_batch_add(b, "DELETE FROM processes WHERE incarnation = $1", DB_ARGS(DB_S(owner)), DB_ANY);
 	jobs_take_over(b, owner, now);
@@ -257,7 +257,7 @@ CO_FN static void clerk_leases(struct clerk *c)
 	size_t i;
 
 	if (db_query(c->w->db, a,
-		     "SELECT o.owner, p.node_id, p.beat FROM (SELECT owner FROM debates WHERE status = 'running'"
+		     "SELECT o.owner, p.node_id, p.beat FROM (SELECT owner FROM debates WHERE " DEBATES_RUNNING
 		     " AND owner <> '' UNION SELECT owner FROM deliveries WHERE state = 'sending'"
 		     " UNION SELECT owner FROM jobs WHERE owner <> ''"
 		     " UNION SELECT incarnation FROM processes WHERE seen_at < $1) o"

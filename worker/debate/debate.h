@@ -45,6 +45,14 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 /* Decodes a stored plan. Strings live in the arena. */
 bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, struct error *err) MUST_CHECK;
 
+/*
+ * Conditions on `debates` for which the partial index debates_open is used: SQLite takes it only for statements that
+ * repeat its condition word for word.
+ */
+#define DEBATES_OPEN "status IN ('queued', 'running')"
+#define DEBATES_QUEUED DEBATES_OPEN " AND status = 'queued'"
+#define DEBATES_RUNNING DEBATES_OPEN " AND status = 'running'"
+
 struct debate_row {
 	struct str id, org_id, workspace_id, user_id, slug, task, context, title, tags, metadata, status, plan, owner,
 	    cancel_reason;

@@ -477,7 +477,10 @@ CO_FN static bool runner_launch(struct runner *r, const struct debate_row *row, 
 	return true;
 }
 
-/* The next claimable debates: of the workspace with the fewest running ones first, then the oldest. */
+/*
+ * The next claimable debates: of the workspace with the fewest running ones first, then the oldest. Those that run are
+ * far fewer than all of a workspace: the concatenation keeps SQLite from counting by the index of the latter.
+ */
 CO_FN static bool runner_candidates(struct runner *r, struct arena *a, struct str only, struct db_rows *rows,
 				    struct error *err)
 {
@@ -487,8 +490,8 @@ CO_FN static bool runner_candidates(struct runner *r, struct arena *a, struct st
 	    " current_round, created_at, crashes, running_ms FROM debates d"
 	    " WHERE status IN ('queued', 'running') AND owner = '' AND claim_after <= $1 AND engine_version <= $2"
 	    " AND ($3 = '' OR id = $3)"
-	    " ORDER BY (SELECT COUNT(*) FROM debates o WHERE o.status = 'running' AND o.owner <> ''"
-	    " AND o.workspace_id = d.workspace_id), created_at, id LIMIT 8",
+	    " ORDER BY (SELECT COUNT(*) FROM debates o WHERE o.status IN ('queued', 'running') AND o.status = 'running'"
+	    " AND o.owner <> '' AND o.workspace_id || '' = d.workspace_id), created_at, id LIMIT 8",
 	    DB_ARGS(DB_I(clock_wall_ms()), DB_I(ENGINE_VERSION), DB_S(only.n > 0 ? only : STR(""))), rows, err);
 }
 
@@ -687,7 +690,7 @@ CO_FN static void runner_check_owned(void *arg)
 	size_t i;
 
 	if (db_query(r->w->db, a,
-		     "SELECT id, cancel_reason, epoch FROM debates WHERE status = 'running' AND owner = $1",
+		     "SELECT id, cancel_reason, epoch FROM debates WHERE " DEBATES_RUNNING " AND owner = $1",
 		     DB_ARGS(DB_Z(r->w->incarnation)), &rows, &err)) {
 		doubt = doubt && r->taking == 0 && r->takes == takes;
 		r->doubt = r->doubt && !doubt;

@@ -123,7 +123,7 @@ CO_FN static bool store_queue_has_room(struct worker *w, struct arena *a, struct
 	if (!db_query(
 		w->db, a,
 		SQL_ANYBODY(
-		    "the queue is one for all; no row is shown") "SELECT COUNT(*) FROM debates WHERE status = 'queued'",
+		    "the queue is one for all; no row is shown") "SELECT COUNT(*) FROM debates WHERE " DEBATES_QUEUED,
 		DB_NO_ARGS, &rows, err))
 		return false;
 	if (db_int(&rows, 0, 0) >= w->conf->debates.max_queued)
