@@ -28,7 +28,7 @@ ALLOWED = [
 # Of tools that work on tables of their own, which no server has.
 ELSEWHERE = re.compile(r"\b_(backup_info|backup_tables|export)\b|\bpg_|\bpragma_|\bsqlite_schema\b|information_schema")
 LITERALS = re.compile(r'(?:"(?:[^"\\\n]|\\.)*"\s*)+')
-STATEMENT = re.compile(r"(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) .*\b(FROM|VALUES|SET) \S", re.S)
+STATEMENT = re.compile(r"(?:/\*.*?\*/ )?(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) .*\b(FROM|VALUES|SET) \S", re.S)
 
 
 @pytest.fixture(scope="module")
