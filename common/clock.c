@@ -82,6 +82,45 @@ const char *clock_iso(char out[CLOCK_ISO_MAX], int64_t wall_ms)
 	return out;
 }
 
+/* What follows the seconds: a fraction, then Z or an offset. */
+static bool clock_parse_rest(const char *rest, int64_t *ms)
+{
+	int hours, minutes, unit = 100;
+
+	if (*rest == '.') {
+		for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10)
+			*ms += (*rest - '0') * unit;
+	}
+	if (sscanf(rest, "%3d:%2d", &hours, &minutes) == 2 && (*rest == '+' || *rest == '-'))
+		*ms -= (hours * 60 + (*rest == '-' ? -minutes : minutes)) * INT64_C(60000);
+	else if (*rest != '\0' && strcmp(rest, "Z") != 0)
+		return false;
+	return true;
+}
+
+bool clock_parse(struct str s, int64_t *wall_ms)
+{
+	char text[CLOCK_ISO_MAX + 8];
+	struct tm tm = {0};
+	const char *rest;
+	uint64_t seconds;
+
+	if (str_to_u64(s, INT32_MAX * UINT64_C(100), &seconds)) {
+		*wall_ms = (int64_t)seconds * 1000;
+		return true;
+	}
+	if (s.n >= sizeof(text))
+		return false;
+	(void)snprintf(text, sizeof(text), "%.*s", STR_ARG(s));
+	rest = strptime(text, "%Y-%m-%d", &tm);
+	if (rest != NULL && *rest != '\0')
+		rest = strptime(rest + 1, "%H:%M:%S", &tm);
+	if (rest == NULL)
+		return false;
+	*wall_ms = (int64_t)timegm(&tm) * 1000;
+	return clock_parse_rest(rest, wall_ms);
+}
+
 static const struct {
 	const char *name;
 	int64_t us;

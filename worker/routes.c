@@ -5,6 +5,7 @@
 #include "worker/access/access.h"
 #include "worker/access/permission.h"
 #include "worker/agents/agent.h"
+#include "worker/audit/audit.h"
 #include "worker/debate/debate.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
@@ -36,6 +37,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    retention_routes,
 	    maintenance_routes,
 	    limits_routes,
+	    audit_routes,
 	};
 
 	return router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);

@@ -20,6 +20,7 @@ extern const struct command command_export;
 extern const struct command command_cleanup;
 extern const struct command command_encrypt;
 extern const struct command command_db;
+extern const struct command command_audit;
 extern const struct command command_backup;
 extern const struct command command_restore;
 

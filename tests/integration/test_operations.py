@@ -149,7 +149,7 @@ def test_migrate_new_prints_what_compiles(make_server, tmp_path):
 def test_every_command_explains_itself():
     help_text = subprocess.run([binary(), "--help"], capture_output=True, text=True).stdout
     manual = (ROOT / "man/aragorad.8").read_text()
-    for name in ("migrate", "init-db", "db", "backup", "restore", "export", "cleanup", "encrypt", "keygen", "check", "routes", "status", "ask"):
+    for name in ("migrate", "init-db", "db", "backup", "restore", "export", "cleanup", "encrypt", "audit", "keygen", "check", "routes", "status", "ask"):
         out = subprocess.run([binary(), name, "--help"], capture_output=True, text=True)
         assert out.returncode == 0 and out.stdout.startswith("Usage: aragorad %s" % name), out
         assert max(map(len, out.stdout.splitlines())) <= 80, out.stdout

@@ -111,7 +111,7 @@ def test_the_rest(server):
         "INSERT INTO delivery_endpoints VALUES ('webhook:gone', 1, 0, 1000)")
     before = {d: rows(server, "debate_events", "debate_id = '%s'" % d) for d in (undelivered, fresh)}
     due = status(server, "retention")["due_now"]
-    assert due == {"events": 2, "journals": 2, "usage": 1, "idempotency_keys": 1, "deliveries": 1, "dead_letters": 0, "endpoints": 1}
+    assert due == {"events": 2, "journals": 2, "usage": 1, "idempotency_keys": 1, "deliveries": 1, "dead_letters": 0, "endpoints": 1, "audit": 0}
     r = server.post(CLEANUP % "retention").json()
     assert r["success"] is True and {k: r[k] for k in due} == due
     for d in (old, delivered):

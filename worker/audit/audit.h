@@ -54,9 +54,29 @@ void audit_note_request(struct http_request *req, const struct audit_event *e);
 /* Has an event been written or noted for this request? Then the pipeline adds none for its refusal. */
 bool audit_noted(const struct http_request *req);
 
+/* ---- retention ---- */
+
+/* How many events are older than a time and lie before an anchor that is older too. */
+CO_FN bool audit_retention_due(struct worker *w, int64_t before_ms, int64_t *n, struct error *err) MUST_CHECK;
+/*
+ * Removes the next stretch of them, up to an anchor, and leaves an event that says so, without which the chain would
+ * not verify. *n: how many; 0: none are left.
+ */
+CO_FN bool audit_retention_step(struct worker *w, int64_t before_ms, int64_t *n, struct error *err) MUST_CHECK;
+
+/* ---- for subcommands: blocking, through a session of their own ---- */
+
+/*
+ * Writes that an operator's command was carried out: actor_kind "command", actor the user of the system. A store that
+ * has no audit log yet (before its migration) is left alone.
+ */
+bool audit_command(const struct conf *c, const struct audit_event *e, struct error *err) MUST_CHECK;
+
 /* ---- the part of a worker ---- */
 
 /* Loads or makes the signing key. NULL with err. */
+extern const struct route_table audit_routes; /* /api/audit/… */
+
 struct audit *audit_open(struct worker *w, struct error *err);
 void audit_start(struct audit *a);
 /* Is nothing left to be written by this process? */

@@ -104,6 +104,54 @@ struct audit_source {
 /* Of a worker; waits. */
 struct audit_source audit_source_db(struct db *db);
 
+/* ---- asking (query.c) ---- */
+
+/* An empty text or 0 does not narrow. */
+struct audit_filter {
+	int64_t from_ms, until_ms; /* from <= created_at < until */
+	int64_t after_seq, before_seq;
+	struct str category, action, outcome, actor, org, workspace, resource_type, resource, text;
+	bool only_org; /* an empty org means events of no organization, not of all */
+};
+/* " WHERE …" with the parameters from $1 on, whose values it adds: room for AUDIT_FILTER_ARGS, n how many there are. */
+#define AUDIT_FILTER_ARGS 16
+void audit_filter_where(const struct audit_filter *f, struct arena *a, struct buf *sql,
+			struct db_val args[AUDIT_FILTER_ARGS], size_t *n);
+/* Is the filter's category or outcome one that does not exist? False with err. */
+bool audit_filter_ok(const struct audit_filter *f, struct error *err) MUST_CHECK;
+/* Newest first, and how many there are in all. */
+bool audit_list(const struct audit_source *src, struct arena *a, const struct audit_filter *f, int64_t limit,
+		int64_t offset, struct db_rows *rows, int64_t *total, struct error *err) MUST_CHECK;
+/* Calls fn for each event, oldest first, until it returns false. */
+bool audit_each(const struct audit_source *src, const struct audit_filter *f,
+		bool (*fn)(void *arg, struct arena *a, const struct audit_record *r), void *arg,
+		struct error *err) MUST_CHECK;
+/* {name: count} by a column: category, outcome, action. New reference; NULL with err. */
+json_t *audit_count_by(const struct audit_source *src, struct arena *a, const struct audit_filter *f,
+		       const char *column, struct error *err);
+/* Times of the oldest and the newest event, 0: none. */
+bool audit_bounds(const struct audit_source *src, struct arena *a, const struct audit_filter *f, int64_t *oldest_ms,
+		  int64_t *newest_ms, struct error *err) MUST_CHECK;
+
+/* ---- showing (format.c) ---- */
+
+/* The event as clients see it: times as ISO texts, details as an object. New reference. */
+json_t *audit_show(struct arena *a, const struct audit_record *r);
+
+enum audit_format { AUDIT_JSON, AUDIT_JSONL, AUDIT_CSV, AUDIT_CEF, AUDIT_SYSLOG, AUDIT_FORMATS };
+/* False: there is none of this name. */
+bool audit_format_find(struct str name, enum audit_format *out) MUST_CHECK;
+const char *audit_format_type(enum audit_format f);      /* media type */
+const char *audit_format_extension(enum audit_format f); /* of a file */
+/* An export: begin, events, end with their number. */
+void audit_format_begin(enum audit_format f, struct buf *out);
+void audit_format_add(enum audit_format f, struct arena *a, const struct audit_record *r, bool first, struct buf *out);
+void audit_format_end(enum audit_format f, int64_t count, struct buf *out);
+
+/* The document that an auditor for SOC 2 starts from: period, integrity, summary, evidence by criterion. */
+json_t *audit_report(const struct audit_source *src, const struct audit_key *k, struct arena *a,
+		     const struct audit_filter *f, struct error *err);
+
 /* ---- checking (check.c) ---- */
 
 #define AUDIT_ERRORS_MAX 20
@@ -133,6 +181,11 @@ bool audit_check_run(const struct audit_source *src, const struct audit_key *k, 
 		     struct error *err) MUST_CHECK;
 /* {valid, errors, …} for people and programs. New reference. */
 json_t *audit_check_json(const struct audit_check *c);
+
+/* ---- blocking, for subcommands (command.c) ---- */
+
+struct dba;
+struct audit_source audit_source_dba(struct dba *d);
 
 /* ---- the moving part (notes.c, seal.c) ---- */
 

@@ -11,6 +11,7 @@
 #include "common/json.h"
 #include "common/mask.h"
 #include "worker/http/http.h"
+#include "worker/identity/identity.h"
 
 #define RECORD_NAME_MAX 256
 #define RECORD_TEXT_MAX 512
@@ -78,13 +79,10 @@ struct str audit_statement(struct arena *a, const char *kind, int64_t seq, struc
 
 /* ---- who ---- */
 
-/* The kind follows from the principal alone where nothing better is known. */
-static struct str who_kind(struct str principal)
-{
-	if (str_eqz(principal, "anonymous"))
-		return STR("anonymous");
-	return str_eqz(principal, "api-token") ? STR("token") : STR("user");
-}
+static const struct str who_kinds[] = {
+    [IDENTITY_ANONYMOUS] = STR("anonymous"), [IDENTITY_USER] = STR("user"),       [IDENTITY_API_KEY] = STR("api_key"),
+    [IDENTITY_TOKEN] = STR("token"),         [IDENTITY_SERVICE] = STR("service"),
+};
 
 struct audit_who audit_who_context(const struct context *ctx)
 {
@@ -92,7 +90,8 @@ struct audit_who audit_who_context(const struct context *ctx)
 		return (struct audit_who){.actor_id = STR("system"), .actor_kind = STR("system")};
 	return (struct audit_who){
 	    .actor_id = ctx->principal,
-	    .actor_kind = who_kind(ctx->principal),
+	    .actor_kind = ctx->who != NULL ? who_kinds[ctx->who->kind] : STR("user"),
+	    .impersonator = ctx->who != NULL ? ctx->who->impersonator : STR_NONE,
 	    .org_id = ctx->org_id,
 	    .workspace_id = ctx->workspace_id,
 	    .correlation = ctx->request_id,
@@ -102,7 +101,7 @@ struct audit_who audit_who_context(const struct context *ctx)
 struct audit_who audit_who_request(const struct http_request *req)
 {
 	/* Who was refused before he was known is nobody, of no organization. */
-	static const struct context nobody = {.principal = {"anonymous", 9}};
+	const struct context nobody = {.principal = STR("anonymous"), .who = identity_anonymous()};
 	struct audit_who who = audit_who_context(req->ctx.principal.n > 0 ? &req->ctx : &nobody);
 
 	who.ip = req->client;

@@ -15,7 +15,8 @@
 #define SEAL_TICK_US (250 * MS_US)
 #define SEAL_BATCH 100
 #define SEAL_ANCHOR_EVENTS 1000 /* at most so many, and a batch, between two anchors */
-#define SEAL_IDLE_TICKS 40      /* between looks for an anchor that is due by time */
+#define SEAL_LOOK_TICKS 4       /* between looks for an anchor that is due by time */
+#define SEAL_IDLE_TICKS 8       /* of rest, and between complaints, when it cannot work */
 #define SEAL_BEATEN_TICKS 3     /* another node is at it: leave it alone */
 
 struct audit_seal {
@@ -68,8 +69,8 @@ static void seal_move_head(struct audit_seal *s, struct arena *a, struct db_batc
 		     1);
 }
 
-static void seal_add_event(struct audit_seal *s, struct arena *a, struct db_batch *b, struct audit_record *r,
-			   struct seal_head *h)
+/* Gives it its place behind the head. */
+static void seal_place(struct audit_seal *s, struct arena *a, struct audit_record *r, struct seal_head *h)
 {
 	char *hash = arena_alloc(a, SHA256_HEX);
 
@@ -81,11 +82,16 @@ static void seal_add_event(struct audit_seal *s, struct arena *a, struct db_batc
 	r->seq = ++h->seq;
 	r->v[AUDIT_PREVIOUS] = h->hash;
 	audit_record_hash(a, r, hash);
-	h->hash = str_of(hash);
+	r->v[AUDIT_HASH] = h->hash = str_of(hash);
+}
+
+static void seal_add_event(struct db_batch *b, const struct audit_record *r)
+{
 	db_batch_add(b,
 		     "INSERT INTO audit_events (seq, previous_hash, event_hash, " AUDIT_INBOX_LIST ")"
 		     " SELECT $1, $2, $3, " AUDIT_INBOX_LIST " FROM audit_inbox WHERE id = $4",
-		     DB_ARGS(DB_I(r->seq), DB_S(r->v[AUDIT_PREVIOUS]), DB_S(h->hash), DB_S(r->v[AUDIT_ID])), 1);
+		     DB_ARGS(DB_I(r->seq), DB_S(r->v[AUDIT_PREVIOUS]), DB_S(r->v[AUDIT_HASH]), DB_S(r->v[AUDIT_ID])),
+		     1);
 	db_batch_add(b, "DELETE FROM audit_inbox WHERE id = $1", DB_ARGS(DB_S(r->v[AUDIT_ID])), 1);
 }
 
@@ -97,14 +103,13 @@ static bool seal_anchor_due(const struct audit_seal *s, const struct seal_head *
 	       now - h->anchor_at >= s->w->conf->audit.anchor_interval / MS_US;
 }
 
-static void seal_add_anchor(struct audit_seal *s, struct arena *a, struct db_batch *b, struct seal_head *h, int64_t now)
+static void seal_add_anchor(struct audit_seal *s, struct arena *a, struct db_batch *b, const struct seal_head *h,
+			    int64_t now)
 {
 	db_batch_add(
 	    b, "INSERT INTO audit_anchors (seq, hash, made_at, key_id, signature) VALUES ($1, $2, $3, $4, $5)",
 	    DB_ARGS(DB_I(h->seq), DB_S(h->hash), DB_I(now), DB_Z(s->key->id), DB_S(seal_sign(s, a, "anchor", h, now))),
 	    1);
-	h->anchor_seq = h->seq;
-	h->anchor_at = now;
 }
 
 static void seal_count(const struct db_rows *rows)
@@ -120,42 +125,71 @@ static void seal_count(const struct db_rows *rows)
 	}
 }
 
-/* One batch: the events of `rows`, and an anchor when one is due. */
-CO_FN static bool seal_batch(struct audit_seal *s, struct arena *a, const struct db_rows *rows, struct error *err)
+/* The head moves first: of several nodes that seal at once all but one are fenced there. */
+CO_FN static bool seal_commit(struct audit_seal *s, struct arena *a, const struct audit_record *v, size_t n,
+			      const struct seal_head *from, struct seal_head *to, struct error *err)
 {
 	struct db_batch *b = db_batch_new(s->w->db);
 	int64_t now = clock_wall_ms();
-	struct seal_head from, to;
-	bool anchored;
+	bool anchored = seal_anchor_due(s, to, now);
 
-	if (!seal_read_head(s, a, &from, err)) {
-		db_batch_free(b);
-		return false;
-	}
-	to = from;
-	for (size_t i = 0; i < rows->count; i++) {
-		struct audit_record r;
-
-		audit_record_read(rows, i, false, &r);
-		seal_add_event(s, a, b, &r, &to);
-	}
-	anchored = seal_anchor_due(s, &to, now);
-	if (anchored)
-		seal_add_anchor(s, a, b, &to, now);
-	if (rows->count == 0 && !anchored) {
+	if (n == 0 && !anchored) {
 		db_batch_free(b);
 		return true;
 	}
-	seal_move_head(s, a, b, &from, &to, now);
+	if (anchored) {
+		to->anchor_seq = to->seq;
+		to->anchor_at = now;
+	}
+	seal_move_head(s, a, b, from, to, now);
+	for (size_t i = 0; i < n; i++)
+		seal_add_event(b, &v[i]);
+	if (anchored)
+		seal_add_anchor(s, a, b, to, now);
 	FAULT("audit.before_seal");
 	if (!db_commit(s->w->db, b, err))
 		return false;
 	FAULT("audit.sealed");
-	seal_count(rows);
 	/* What was in the log of the server cannot be rewritten in the database. */
 	if (anchored)
-		log_info("audit", "anchor", KV_I("seq", to.seq), KV_STR("hash", to.hash));
+		log_info("audit", "anchor", KV_I("seq", to->seq), KV_STR("hash", to->hash));
 	return true;
+}
+
+/* One batch: the events of `rows`, and an anchor when one is due. */
+CO_FN static bool seal_batch(struct audit_seal *s, struct arena *a, const struct db_rows *rows, struct error *err)
+{
+	struct audit_record *v = arena_zalloc(a, (rows->count + 1) * sizeof(*v));
+	struct seal_head from, to;
+
+	if (!seal_read_head(s, a, &from, err))
+		return false;
+	to = from;
+	for (size_t i = 0; i < rows->count; i++) {
+		audit_record_read(rows, i, false, &v[i]);
+		seal_place(s, a, &v[i], &to);
+	}
+	if (!seal_commit(s, a, v, rows->count, &from, &to, err))
+		return false;
+	seal_count(rows);
+	return true;
+}
+
+/* What keeps the events in the inbox. */
+static void seal_failed(struct audit_seal *s, const struct error *err)
+{
+	if (err->code == ERR_FENCED) {
+		s->rest = SEAL_BEATEN_TICKS;
+		return;
+	}
+	if (err->code == ERR_DUPLICATE)
+		log_error("audit", "the chain holds an event where its next one belongs: somebody has changed it");
+	else if (s->ticks % SEAL_IDLE_TICKS == 0 || err->code != ERR_STORAGE)
+		log_warn("audit", "events cannot be chained", KV_S("reason", err->msg));
+	else
+		return;
+	metric_add(M_AUDIT_FAILURES, 1, NULL);
+	s->rest = SEAL_IDLE_TICKS;
 }
 
 /* Until nothing is left; a coroutine of the timer. */
@@ -164,7 +198,7 @@ CO_FN static void seal_work(void *arg)
 	struct audit_seal *s = arg;
 	struct error err = ERROR_INIT;
 	struct db_rows rows = {.count = SEAL_BATCH};
-	bool ok = true, look = s->ticks % SEAL_IDLE_TICKS == 0;
+	bool ok = true, look = s->ticks % SEAL_LOOK_TICKS == 0;
 
 	while (ok && rows.count == SEAL_BATCH) {
 		struct arena *a = arena_new(0);
@@ -179,10 +213,8 @@ CO_FN static void seal_work(void *arg)
 	}
 	if (ok)
 		metric_set(M_AUDIT_PENDING, 0, NULL);
-	else if (err.code == ERR_FENCED || err.code == ERR_DUPLICATE)
-		s->rest = SEAL_BEATEN_TICKS;
-	else if (s->ticks % SEAL_IDLE_TICKS == 0 || err.code != ERR_STORAGE)
-		log_warn("audit", "events cannot be chained", KV_S("reason", err.msg));
+	else
+		seal_failed(s, &err);
 	s->busy = false;
 }
 

@@ -241,37 +241,6 @@ CO_FN static void api_history(struct http_request *req)
 	api_list_as(req, &f, "debates");
 }
 
-/* "2026-01-04", "2026-01-04T12:00:00Z", with fraction or offset, or seconds since the epoch. False: none of these. */
-static bool api_time(struct str s, int64_t *ms)
-{
-	char text[CLOCK_ISO_MAX + 8];
-	struct tm tm = {0};
-	const char *rest;
-	int hours, minutes;
-	uint64_t seconds;
-
-	if (str_to_u64(s, INT32_MAX * UINT64_C(100), &seconds)) {
-		*ms = (int64_t)seconds * 1000;
-		return true;
-	}
-	if (s.n >= sizeof(text))
-		return false;
-	(void)snprintf(text, sizeof(text), "%.*s", STR_ARG(s));
-	rest = strptime(text, "%Y-%m-%d", &tm);
-	if (rest != NULL && *rest != '\0')
-		rest = strptime(rest + 1, "%H:%M:%S", &tm);
-	if (rest != NULL && *rest == '.')
-		rest += 1 + strspn(rest + 1, "0123456789");
-	if (rest == NULL)
-		return false;
-	*ms = (int64_t)timegm(&tm) * 1000;
-	if (sscanf(rest, "%3d:%2d", &hours, &minutes) == 2 && (*rest == '+' || *rest == '-'))
-		*ms -= (hours * 60 + (*rest == '-' ? -minutes : minutes)) * INT64_C(60000);
-	else if (*rest != '\0' && strcmp(rest, "Z") != 0)
-		return false;
-	return true;
-}
-
 /* since and until, in the query or the body. False after having replied. */
 static bool api_period(struct http_request *req, const json_t *body, struct debate_filter *f)
 {
@@ -284,7 +253,7 @@ static bool api_period(struct http_request *req, const json_t *body, struct deba
 	for (i = 0; i < countof(bounds); i++) {
 		struct str s = json_get_str(body, bounds[i].name, http_query(req, bounds[i].name));
 
-		if (s.n > 0 && !api_time(s, bounds[i].ms))
+		if (s.n > 0 && !clock_parse(s, bounds[i].ms))
 			return api_problem(req, bounds[i].name, "must be a time such as 2026-01-04T12:00:00Z");
 	}
 	return true;

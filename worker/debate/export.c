@@ -4,6 +4,7 @@
  */
 #include "worker/debate/export.h"
 
+#include "common/csv.h"
 #include "common/json.h"
 
 static struct str export_str(const json_t *o, const char *key)
@@ -163,22 +164,7 @@ static bool export_html(struct buf *b, const json_t *d)
 	return true;
 }
 
-/* ---- CSV (RFC 4180) ---- */
-
-static void export_cell(struct buf *b, struct str s, bool last)
-{
-	size_t i;
-
-	buf_addc(b, '"');
-	if (s.n > 0 && memchr("=+-@\t\r", s.p[0], 6) != NULL)
-		buf_addc(b, '\''); /* a spreadsheet would run it (rest-core 4.7) */
-	for (i = 0; i < s.n; i++) {
-		if (s.p[i] == '"')
-			buf_addc(b, '"');
-		buf_addc(b, s.p[i]);
-	}
-	buf_addz(b, last ? "\"\r\n" : "\",");
-}
+/* ---- CSV ---- */
 
 /* Any JSON value as the text of a cell; a list as its length. */
 static void export_value(struct buf *b, const json_t *v, bool last)
@@ -186,9 +172,9 @@ static void export_value(struct buf *b, const json_t *v, bool last)
 	char number[64] = "";
 
 	if (json_is_string(v))
-		export_cell(b, (struct str){json_string_value(v), json_string_length(v)}, last);
+		csv_cell(b, (struct str){json_string_value(v), json_string_length(v)}, last);
 	else if (json_is_boolean(v))
-		export_cell(b, json_is_true(v) ? STR("true") : STR("false"), last);
+		csv_cell(b, json_is_true(v) ? STR("true") : STR("false"), last);
 	else {
 		if (json_is_array(v))
 			(void)snprintf(number, sizeof(number), "%zu", json_array_size(v));

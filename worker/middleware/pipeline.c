@@ -27,7 +27,7 @@ const struct middleware *const pipeline_chain[] = {
     /* resilience */
     &middleware_maintenance,
     /* observability */
-    &middleware_metrics, &middleware_slo_tracking, &middleware_request_log, &middleware_error_handler,
+    &middleware_metrics, &middleware_slo_tracking, &middleware_audit, &middleware_request_log, &middleware_error_handler,
     /* caching, and the way of the answer */
     &middleware_entity_tag, &middleware_compression,
 };

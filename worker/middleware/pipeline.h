@@ -27,6 +27,7 @@ extern const struct middleware middleware_body_limit;
 extern const struct middleware middleware_content_type;
 extern const struct middleware middleware_timeout;
 extern const struct middleware middleware_metrics;
+extern const struct middleware middleware_audit;
 extern const struct middleware middleware_request_log;
 extern const struct middleware middleware_entity_tag;
 extern const struct middleware middleware_compression;

@@ -7,6 +7,7 @@
 #include "common/json.h"
 #include "common/metrics.h"
 #include "common/tenant.h"
+#include "worker/audit/audit.h"
 #include "worker/retention/retention.h"
 #include "worker/retention_sql.h"
 #include "worker/worker.h"
@@ -15,8 +16,8 @@
 #define RULE_STATEMENTS 2
 
 /*
- * `page` selects what goes next: $1 the time before which it may go, $2 how many. The statements remove what is in the
- * page, in one batch; the last one takes the page's own rows.
+ * `page` selects what goes next: $1 the time before which it may go, $2 how many. The statements remove what is in
+ * the page, in one batch; the last one takes the page's own rows.
  */
 struct retention_rule {
 	const char *name;
@@ -25,6 +26,9 @@ struct retention_rule {
 	int64_t page_rows;
 	const char *count;
 	const char *remove[RULE_STATEMENTS];
+	/* In the place of the above where SQL alone does not do: how many are due; removes the next, *n of them. */
+	bool (*due)(struct worker *w, int64_t before_ms, int64_t *n, struct error *err);
+	bool (*step)(struct worker *w, int64_t before_ms, int64_t *n, struct error *err);
 };
 
 #define RULE(word, of, field, rows, page, first, second)                                                             \
@@ -76,6 +80,11 @@ static const struct retention_rule rules[] = {
 	 "DELETE FROM deliveries WHERE id IN (" PAGE_DEAD ")"),
     RULE("endpoints", &retention_job, delivery_days, 200, PAGE_ENDPOINTS, NULL,
 	 "DELETE FROM delivery_endpoints WHERE endpoint IN (" PAGE_ENDPOINTS ")"),
+    {.name = "audit",
+     .job = &retention_job,
+     .days = offsetof(struct conf, retention.audit_days),
+     .due = audit_retention_due,
+     .step = audit_retention_step},
 };
 
 static int64_t rule_days(const struct conf *c, const struct retention_rule *r)
@@ -86,9 +95,14 @@ static int64_t rule_days(const struct conf *c, const struct retention_rule *r)
 CO_FN static bool rule_count(struct worker *w, const struct retention_rule *r, int64_t before, int64_t limit,
 			     int64_t *n, struct error *err)
 {
-	struct arena *a = arena_new(0);
+	struct arena *a;
 	struct db_rows rows;
-	bool ok = db_query(w->db, a, r->count, DB_ARGS(DB_I(before), DB_I(limit)), &rows, err);
+	bool ok;
+
+	if (r->due != NULL)
+		return r->due(w, before, n, err);
+	a = arena_new(0);
+	ok = db_query(w->db, a, r->count, DB_ARGS(DB_I(before), DB_I(limit)), &rows, err);
 
 	if (ok)
 		*n = db_int(&rows, 0, 0);
@@ -96,30 +110,49 @@ CO_FN static bool rule_count(struct worker *w, const struct retention_rule *r, i
 	return ok;
 }
 
-/* Only the owner of the job removes, and nothing grows older than a fixed time: the page is what was counted. */
-CO_FN static bool rule_remove(struct worker *w, const struct retention_rule *r, int64_t before, struct error *err)
+/*
+ * The next page, *n rows of it. Only the owner of the job removes, and nothing grows older than a fixed time: the page
+ * is what was counted. What goes leaves an event in the audit log.
+ */
+CO_FN static bool rule_step(struct worker *w, const struct retention_rule *r, int64_t before, int64_t *n,
+			    struct error *err)
 {
-	struct db_batch *b = db_batch_new(w->db);
+	struct db_batch *b;
+	json_t *details;
 	size_t i;
 
+	if (r->step != NULL)
+		return r->step(w, before, n, err);
+	if (!rule_count(w, r, before, r->page_rows, n, err))
+		return false;
+	if (*n == 0)
+		return true;
+	b = db_batch_new(w->db);
 	for (i = 0; i < RULE_STATEMENTS; i++)
 		if (r->remove[i] != NULL)
 			db_batch_add(b, r->remove[i],
 				     (const struct db_val[]){DB_I(before), DB_I(r->page_rows), DB_I(clock_wall_ms())},
 				     strstr(r->remove[i], "$3") != NULL ? 3 : 2, DB_ANY);
+	details = json_pack("{s:s, s:I}", "rule", r->name, "rows", (json_int_t)*n);
+	audit_add_as(
+	    b, w, NULL,
+	    &(struct audit_event){
+		.category = "data", .action = "data.expired", .resource_type = str_of(r->name), .details = details});
+	json_decref(details);
 	return db_commit(w->db, b, err);
 }
 
 CO_FN static bool rule_apply(struct worker *w, const struct retention_rule *r, int64_t *count, struct error *err)
 {
-	int64_t before = clock_wall_ms() - rule_days(w->conf, r) * RULE_DAY_MS, n = r->page_rows;
+	int64_t before = clock_wall_ms() - rule_days(w->conf, r) * RULE_DAY_MS, n = r->step != NULL ? 1 : r->page_rows;
 
 	if (rule_days(w->conf, r) == 0)
 		return true;
-	while (n == r->page_rows) {
+	/* A page that was not full was the last; who removes by steps says 0. */
+	while (n > 0 && (r->step != NULL || n == r->page_rows)) {
 		if (jobs_stopping(w->jobs))
 			return error_set(err, ERR_CANCELLED, "the server is stopping; the next run goes on");
-		if (!rule_count(w, r, before, r->page_rows, &n, err) || (n > 0 && !rule_remove(w, r, before, err)))
+		if (!rule_step(w, r, before, &n, err))
 			return false;
 		*count += n;
 		metric_add(M_RETENTION_DELETED, n, r->name, NULL);
