@@ -98,6 +98,65 @@ static void test_proposals_are_about_the_question_and_differ(void **state)
 	assert_true(str_find(say("pragmatist", "propose", "How do we teach Latin?", NULL), STR("teach Latin")) >= 0);
 }
 
+/* What is said must read as a sentence, whatever shape the question has. */
+static void test_positions_read_well(void **state)
+{
+	static const char *const personas[] = {"analyst", "skeptic", "pragmatist"};
+	static const struct {
+		const char *task, *says[3];
+	} rows[] = {
+	    {"Should a small team build its first product as a monolith or as microservices?",
+	     {"Microservices rather than a monolith, to be decided again after a measured trial.",
+	      "A monolith for now; microservices only if a test says so.",
+	      "Microservices, starting now, with a monolith as the way back."}},
+	    {"Should the team keep sessions in Redis or in Postgres?",
+	     {"Postgres rather than Redis, to be", "Redis for now; Postgres only if",
+	      "Postgres, starting now, with Redis as"}},
+	    {"Should we use microservices or a monolith?", {"Microservices rather than a monolith,", NULL, NULL}},
+	    {"Which language should beginners learn first: Python or JavaScript?",
+	     {"Python rather than JavaScript", NULL, NULL}},
+	    {"Is it better to rent or to buy an office?", {"Buy an office rather than rent,", NULL, NULL}},
+	    {"Should we hire a senior engineer or two juniors?",
+	     {"Two juniors rather than a senior engineer", NULL, NULL}},
+	    {"Python vs Go for a new backend", {"Python rather than Go,", NULL, NULL}},
+	    {"PostgreSQL or MySQL?", {NULL, "MySQL for now; PostgreSQL only if", NULL}},
+	    {"What should we have for lunch, pizza or sushi?", {"Sushi rather than pizza,", NULL, NULL}},
+	    {"Should we rewrite the billing service in Rust?",
+	     {"Yes, in stages: rewrite the billing service in Rust.",
+	      "Not yet: first prove on a small scale that it is safe to rewrite the billing service in Rust.", NULL}},
+	    {"Should our company move to a four-day week?",
+	     {"Yes, in stages, is the answer to \"Should our company move to a four-day week?\"", NULL, NULL}},
+	    {"How do we reduce the latency of our API?",
+	     {"Measure first, then change one thing at a time, to reduce the latency of our API.", NULL, NULL}},
+	    {"How should a startup price its first product?",
+	     {"Treat \"How should a startup price its first product?\" as a decision in stages,",
+	      "Limit the damage first: before answering \"How should a startup", NULL}},
+	    {"Design a rate limiter for a public API",
+	     {"Treat \"Design a rate limiter for a public API\" as", NULL, NULL}},
+	    {"What is the best database for time series?",
+	     {"The short answer to \"What is the best database for time series?\": it depends", NULL, NULL}},
+	    {"Why do projects fail?", {NULL, NULL, "The useful answer to \"Why do projects fail?\" is the one"}},
+	    {"Will remote work last?",
+	     {NULL, NULL, "Begin with the smallest answer to \"Will remote work last?\" now,"}},
+	};
+	struct buf want = BUF_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < countof(rows); i++) {
+		for (size_t p = 0; p < countof(personas); p++) {
+			struct str said = first_line(say(personas[p], "propose", rows[i].task, NULL));
+
+			if (rows[i].says[p] == NULL)
+				continue;
+			buf_clear(&want);
+			buf_printf(&want, "POSITION: %s", rows[i].says[p]);
+			if (!str_starts(said, buf_str(&want)))
+				fail_msg("%s: %.*s", rows[i].task, STR_ARG(said));
+		}
+	}
+	buf_free(&want);
+}
+
 static void test_critique_names_what_is_missing(void **state)
 {
 	struct str thin =
@@ -120,7 +179,7 @@ static void test_critique_names_what_is_missing(void **state)
 static json_t *critiques(int severity)
 {
 	return json_pack("{s:s, s:[{s:[s], s:[s, s], s:i}, {s:[s], s:[s], s:i}]}", "own",
-			 "Memcached for now, until a test speaks for Redis.\n\nOld body.", "critiques", "issues",
+			 "Memcached for now; Redis only if a test says so.\n\nOld body.", "critiques", "issues",
 			 "It ignores persistence.", "suggestions", "Test a restart.", "Count evictions.",
 			 "severity_milli", severity, "issues", "Too slow.", "suggestions", "Test a restart.",
 			 "severity_milli", 2000);
@@ -131,7 +190,7 @@ static void test_revision_answers_the_critiques(void **state)
 	struct str s = say("skeptic", "revise", QUESTION, critiques(4000));
 
 	(void)state;
-	assert_true(str_starts(s, STR("POSITION: Memcached for now, until a test speaks for Redis.\n")));
+	assert_true(str_starts(s, STR("POSITION: Memcached for now; Redis only if a test says so.\n")));
 	assert_true(str_find(s, STR("Accepted: Test a restart.")) > 0);
 	assert_true(str_find(s, STR("Accepted: Count evictions.")) > 0);
 	assert_true(str_find(s, STR("Old body")) < 0); /* it does not grow from round to round */
@@ -145,7 +204,7 @@ static json_t *ballot(bool turned)
 	return json_pack("{s:[s,s,s], s:{s:s,s:s,s:s}, s:s}", "labels", turned ? "P3" : "P1", "P2",
 			 turned ? "P1" : "P3", "texts", turned ? "P3" : "P1",
 			 "POSITION: Redis rather than Memcached.\n\nMeasure it for a week, undo it if need be.", "P2",
-			 "Memcached for now, until a test speaks for Redis.", turned ? "P1" : "P3", "Flip a coin.",
+			 "Memcached for now; Redis only if a test says so.", turned ? "P1" : "P3", "Flip a coin.",
 			 "own", "P2");
 }
 
@@ -219,6 +278,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_topic),
 	    T(test_proposals_are_about_the_question_and_differ),
+	    T(test_positions_read_well),
 	    T(test_critique_names_what_is_missing),
 	    T(test_revision_answers_the_critiques),
 	    T(test_votes_do_not_depend_on_labels),

@@ -126,28 +126,30 @@ static const struct {
     [TOPIC_HOW] = {{"Measure first, then change one thing at a time, to ", "."},
 		   {"Find out what can go wrong before anything else, to ", "."},
 		   {"Build the thinnest version that works end to end within two weeks, to ", "."}},
-    [TOPIC_WHAT] = {{"The short answer on ",
-		     " is: it depends on one thing, which can be measured, and that comes first."},
-		    {"The safe answer on ",
-		     " is to name what would be harmful to get wrong, and to settle that first."},
-		    {"The useful answer on ", " is the one we can act on this week and correct the week after."}},
-    [TOPIC_OPEN] = {{"Treat ", " as a decision in stages, with one number that says whether to go on."},
-		    {"Limit the damage first: with ", ", decide what must not happen before deciding what should."},
-		    {"Begin with ", " in its smallest form now, and learn from what happens."}},
 };
 
-/* About what somebody else should do, which cannot be repeated as a deed. */
+/* Where nothing of the question can be repeated as a deed, it is quoted whole. */
 static const struct {
 	const char *before, *after;
-} demo_whole[DEMO_STANCES] = {{"Yes, in stages, is the answer to \"", "?\""},
-			      {"Not yet, before a trial on a small scale, is the answer to \"", "?\""},
-			      {"Yes, beginning this month with a small part, is the answer to \"", "?\""}};
+} demo_whole[][DEMO_STANCES] = {
+    [TOPIC_SHOULD] = {{"Yes, in stages, is the answer to \"", "\""},
+		      {"Not yet, before a trial on a small scale, is the answer to \"", "\""},
+		      {"Yes, beginning this month with a small part, is the answer to \"", "\""}},
+    [TOPIC_WHAT] = {{"The short answer to \"",
+		     "\": it depends on one thing, which can be measured, and that comes first."},
+		    {"The safe answer to \"",
+		     "\" is to name what would be harmful to get wrong, and to settle that first."},
+		    {"The useful answer to \"", "\" is the one we can act on this week and correct the week after."}},
+    [TOPIC_OPEN] = {{"Treat \"", "\" as a decision in stages, with one number that says whether to go on."},
+		    {"Limit the damage first: before answering \"", "\", decide what must not happen."},
+		    {"Begin with the smallest answer to \"", "\" now, and learn from what happens."}},
+};
 
 /* After the first option, and after the second. Fits names ("Redis") and deeds ("buy a CRM") alike. */
 static const struct {
 	const char *before, *after;
 } demo_either[DEMO_STANCES] = {{" rather than ", ", to be decided again after a measured trial."},
-			       {" for now, until a test speaks for ", "."},
+			       {" for now; ", " only if a test says so."},
 			       {", starting now, with ", " as the way back."}};
 
 static void demo_capital(struct demo *d, struct str s)
@@ -173,28 +175,33 @@ static void demo_position_either(struct demo *d)
 
 static void demo_position(struct demo *d)
 {
+	enum topic_kind kind = d->t.kind == TOPIC_HOW ? TOPIC_OPEN : d->t.kind;
+
 	buf_addz(d->out, "POSITION: ");
-	if (d->t.kind == TOPIC_EITHER)
+	if (d->t.kind == TOPIC_EITHER) {
 		demo_position_either(d);
-	else if (d->t.kind == TOPIC_SHOULD && d->t.deed.n == 0)
-		demo_add(d, demo_whole[d->stance].before, d->t.question, demo_whole[d->stance].after);
-	else if (d->t.deed.n > 0)
+	} else if (d->t.deed.n > 0) {
 		demo_add(d, demo_positions[d->t.kind][d->stance].before, d->t.deed,
 			 demo_positions[d->t.kind][d->stance].after);
-	else /* nothing in it can be repeated as a deed */
-		demo_add(d, demo_positions[d->t.kind == TOPIC_WHAT ? TOPIC_WHAT : TOPIC_OPEN][d->stance].before,
-			 demo_term(d, 0),
-			 demo_positions[d->t.kind == TOPIC_WHAT ? TOPIC_WHAT : TOPIC_OPEN][d->stance].after);
+	} else {
+		demo_add(d, demo_whole[kind][d->stance].before,
+			 d->t.question.n > 0 ? d->t.question : STR("the question"), d->t.mark);
+		buf_addz(d->out, demo_whole[kind][d->stance].after);
+	}
 }
 
 static void demo_why(struct demo *d)
 {
 	static const char *const openings[DEMO_STANCES][3] = {
-	    {"Two things decide here: what ", "The question turns on what ", "Most of the disagreement is about what "},
-	    {"Before anything else it must be clear what ", "The expensive mistake would be to guess what ",
-	     "What can hurt us is not knowing what "},
-	    {"Nobody can say from a desk what ", "Only use will show what ",
-	     "Time is the scarce thing, and it tells what "}};
+	    {"Two things decide here: what changes in daily work, and what it takes to change it back.",
+	     "The question turns on what changes in daily work.",
+	     "Most of the disagreement is about what would change in daily work."},
+	    {"Before anything else it must be clear what changes in daily work.",
+	     "The expensive mistake would be to guess what changes in daily work.",
+	     "What can hurt us is not knowing what changes in daily work."},
+	    {"Nobody can say from a desk what will change in daily work.",
+	     "Only use will show what changes in daily work.",
+	     "Time is the scarce thing, and it alone tells what changes in daily work."}};
 	static const char *const closings[DEMO_STANCES][2] = {
 	    {" Both sides have a point, and a staged step lets evidence settle what argument cannot.",
 	     " That can be found out at a small price, and nothing forces us to decide everything at once."},
@@ -202,10 +209,11 @@ static void demo_why(struct demo *d)
 	     " As long as that is open, enthusiasm is no argument, and a delay is cheap insurance."},
 	    {" Waiting has a cost too: every month of discussion is a month in which nothing is learnt.",
 	     " A thin version in real hands answers more than the next round of this debate."}};
+	size_t i;
 
-	demo_add(d, openings[d->stance][d->own % 3], demo_term(d, 0), " changes in daily work");
-	if (d->t.term_count > 1)
-		demo_add(d, ", and how it bears on ", demo_term(d, 1), "");
+	demo_add(d, openings[d->stance][d->own % 3], STR(" At stake: "), "");
+	for (i = 0; i < d->t.term_count && i < 3; i++)
+		demo_add(d, i > 0 ? ", " : "", demo_term(d, i), "");
 	demo_add(d, ". The main risk is ", str_of(d->t.domain->risk), ".");
 	buf_addz(d->out, closings[d->stance][d->own / 3 % 2]);
 	buf_addz(d->out, "\n\n");
@@ -222,8 +230,8 @@ static void demo_how(struct demo *d)
 	demo_add(d, "How:\n1. First ", str_of(d->t.domain->test), ".\n");
 	buf_addz(d->out, second[d->stance]);
 	if (d->stance == DEMO_SPEED_FIRST)
-		demo_add(d, "3. Look at the result together, keep what works for ", demo_term(d, 1),
-			 ", and choose the next part.\n\n");
+		demo_add(d, "3. Look at the result together, keep what works (\"", demo_term(d, 1),
+			 "\" above all), and choose the next part.\n\n");
 	else
 		demo_add(d, "3. Measure ", str_of(d->t.domain->measure), "; widen the step only if it holds.\n\n");
 }
@@ -255,7 +263,7 @@ static void demo_body(struct demo *d)
 	demo_how(d);
 	demo_caveat(d);
 	if (d->own % 3 == 1)
-		demo_add(d, " For ", demo_term(d, 2), " the same order holds.");
+		demo_add(d, " With \"", demo_term(d, 2), "\" the same order holds.");
 }
 
 /* The last line that proposals are asked for. */
@@ -305,13 +313,13 @@ static void demo_critique(struct demo *d)
 	    "It would be better shorter and sooner: the first result teaches more than the next paragraph."};
 	static const struct {
 		const char *issue, *after, *suggestion;
-	} firsts[DEMO_STANCES] = {{"- What it says about ", " is asserted; no comparison with doing nothing is made.\n",
-				   "- Add the comparison with doing nothing, over the same period.\n"},
-				  {"- It does not say what happens with ",
-				   " on the worst day, only on an average one.\n",
-				   "- Write down the worst day in five lines, and who is called.\n"},
-				  {"- It could begin with ", " tomorrow, and instead prepares to begin.\n",
-				   "- Cut the first step until it fits into one week.\n"}};
+	} firsts[DEMO_STANCES] = {
+	    {"- What it says about \"", "\" is asserted; no comparison with doing nothing is made.\n",
+	     "- Add the comparison with doing nothing, over the same period.\n"},
+	    {"- It does not say what happens with \"", "\" on the worst day, only on an average one.\n",
+	     "- Write down the worst day in five lines, and who is called.\n"},
+	    {"- It could begin with \"", "\" tomorrow, and instead prepares to begin.\n",
+	     "- Cut the first step until it fits into one week.\n"}};
 	static const int base[DEMO_STANCES] = {30, 42, 25}; /* tenths */
 	struct str text = json_get_str(d->req->facts, "text", STR_NONE);
 	const struct demo_quality *missing[3];
@@ -414,7 +422,7 @@ static void demo_revise(struct demo *d)
 static int64_t demo_worth(const struct demo *d, struct str text, bool own)
 {
 	struct str head = demo_line(text);
-	bool cautious = str_istarts(head, STR("not yet")) || str_find(head, STR(" for now, until ")) >= 0 ||
+	bool cautious = str_istarts(head, STR("not yet")) || str_find(head, STR(" for now; ")) >= 0 ||
 			str_istarts(head, STR("find out")) || str_istarts(head, STR("limit ")) ||
 			str_istarts(head, STR("the safe "));
 	int64_t worth = (int64_t)(topic_hash(d->t.hash, head) % 40); /* the same for all voters: most agree */
@@ -490,7 +498,7 @@ static void demo_judge(struct demo *d)
 		 "\") answers the question that was asked, ");
 	demo_add(d, "takes the main risk (", str_of(d->t.domain->risk),
 		 ") seriously, and says how one would notice an error.\n");
-	demo_add(d, "UNRESOLVED: How large the effect on ", demo_term(d, 0), " will be; only a trial can tell.\n");
+	demo_add(d, "UNRESOLVED: How large the effect on \"", demo_term(d, 0), "\" will be; only a trial can tell.\n");
 	demo_add(d, "ANSWER: ", str_utf8_cut(demo_line(chosen), 400), "\n");
 }
 
@@ -512,8 +520,8 @@ static void demo_synthesis(struct demo *d)
 
 	demo_add(d, "", winner.n > 0 ? str_utf8_cut(demo_line(winner), 400) : STR("No position was preferred."),
 		 "\n\n");
-	demo_add(d, "Why: what has to be learnt about ", demo_term(d, 0),
-		 " can only be learnt by a step that is small enough to take back. ");
+	demo_add(d, "Why: what has to be learnt about \"", demo_term(d, 0),
+		 "\" can only be learnt by a step that is small enough to take back. ");
 	demo_add(d, "The agents agree on the main risk, ", str_of(d->t.domain->risk),
 		 ", and that it can be bounded beforehand.\n\n");
 	demo_add(d, "Next steps:\n1. Before anything else, ", str_of(d->t.domain->test), ".\n");

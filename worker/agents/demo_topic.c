@@ -113,11 +113,16 @@ static const char *const topic_dull[] = {
     "will",    "with",  "within",  "without",  "would", "you",    "your"};
 
 /* Words before an option that do not belong to it, and words that end one. */
-static const char *const topic_verbs[] = {"use",    "adopt", "choose",  "pick",   "prefer", "go",   "with",    "be",
-					  "is",     "are",   "between", "either", "to",     "take", "select",  "should",
-					  "we",     "i",     "it",      "better", "the",    "a",    "an",      "do",
-					  "does",   "our",   "you",     "which",  "what",   ":",    "migrate", "move",
-					  "switch", "start", "deploy",  "run",    "want",   "need", "whether"};
+static const char *const topic_verbs[] = {
+    "use",     "adopt",  "choose", "pick",   "prefer", "go",     "with", "be",     "is",    "are",
+    "between", "either", "to",     "take",   "select", "should", "we",   "i",      "it",    "better",
+    "do",      "does",   "you",    "which",  "what",   "have",   "hire", "buy",    "build", "migrate",
+    "move",    "switch", "start",  "deploy", "run",    "want",   "need", "whether"};
+/* An option may begin with one of them; what stands before does not belong to it. */
+static const char *const topic_articles[] = {"a", "an", "the", "our", "my", "your", "one", "two", "more"};
+/* "as a monolith or as microservices": the word that both options have before them is part of neither. */
+static const char *const topic_particles[] = {"as",  "in",   "to", "on",   "with",  "by",
+					      "for", "from", "at", "into", "within"};
 static const char *const topic_ends[] = {"for",  "in",     "on",    "when", "as",     "to",   "because",
 					 "with", "at",     "given", "if",   "while",  "over", "by",
 					 "and",  "during", "as",    "from", "within", "or",   "than"};
@@ -183,6 +188,7 @@ static void topic_first_sentence(struct topic *t, struct str task)
 		if (task.p[i] == '\n' || (mark && (i + 1 == task.n || task.p[i + 1] == ' ' || task.p[i + 1] == '\n')))
 			break;
 	}
+	t->mark = i < task.n && task.p[i] == '?' ? "?" : "";
 	t->question = str_trim(str_utf8_cut(str_sub(task, 0, i), TOPIC_QUESTION_MAX));
 }
 
@@ -240,6 +246,8 @@ static struct str topic_option_before(struct str left)
 			n = 0;
 			continue;
 		}
+		if (topic_among(word, topic_articles, countof(topic_articles)))
+			n = 0;
 		out = n == 0 ? word : (struct str){out.p, (size_t)(word.p + word.n - out.p)};
 		n++;
 		if (stop && str_trim(left).n > 0) {
@@ -250,8 +258,23 @@ static struct str topic_option_before(struct str left)
 	return out;
 }
 
+/* Takes a particle off the second option; what follows the last one like it is the first option. */
+static void topic_drop_particle(struct str *left, struct str *right)
+{
+	struct str rest = *right, word, again, after;
+	bool stop;
+
+	if (!topic_word(&rest, &word, &stop) || stop || !topic_among(word, topic_particles, countof(topic_particles)))
+		return;
+	*right = rest;
+	for (after = *left; topic_word(&after, &again, &stop);)
+		if (!stop && str_ieq(again, word) && str_trim(after).n > 0)
+			*left = after;
+}
+
 static bool topic_find_options(struct topic *t)
 {
+	struct str left, right;
 	ptrdiff_t at = str_ifind(t->question, STR(" or "));
 	size_t skip = 4;
 
@@ -264,8 +287,11 @@ static bool topic_find_options(struct topic *t)
 	}
 	if (at <= 0)
 		return false;
-	t->a = topic_option_before(str_sub(t->question, 0, (size_t)at));
-	t->b = topic_option_after(str_sub(t->question, (size_t)at + skip, t->question.n));
+	left = str_sub(t->question, 0, (size_t)at);
+	right = str_sub(t->question, (size_t)at + skip, t->question.n);
+	topic_drop_particle(&left, &right);
+	t->a = topic_option_before(left);
+	t->b = topic_option_after(right);
 	if (str_ieqz(t->b, "not")) /* "should we or not" is no pair of options */
 		return false;
 	return t->a.n > 0 && t->b.n > 0 && !str_ieq(t->a, t->b);
@@ -317,7 +343,7 @@ static const struct topic_domain *topic_find_domain(struct str question)
 
 void topic_read(struct arena *a, struct str task, struct topic *t)
 {
-	*t = (struct topic){.kind = TOPIC_OPEN};
+	*t = (struct topic){.kind = TOPIC_OPEN, .mark = ""};
 	topic_first_sentence(t, task);
 	t->question = arena_str(a, t->question);
 	topic_find_kind(t);

@@ -30,6 +30,7 @@ struct topic_domain {
 struct topic {
 	enum topic_kind kind;
 	struct str question;               /* first sentence, trimmed, at most 160 bytes, without its mark */
+	const char *mark;                  /* "?" or "": what stood behind it */
 	struct str a, b;                   /* EITHER */
 	struct str deed;                   /* SHOULD, HOW: what is to be done, or STR_NONE */
 	struct str terms[TOPIC_TERMS_MAX]; /* phrases of the question, at least one */
