@@ -7,7 +7,7 @@ CC := gcc
 BUILD ?= build/$(MODE)
 PYTHON ?= /usr/bin/python3
 
-LIBS := $(shell pkg-config --libs libevent_core libnghttp2 libssl libcrypto jansson libcurl yaml-0.1 sqlite3 libpq zlib hiredis libbrotlienc libargon2 libcrypt 2>/dev/null) -lpthread -lm
+LIBS := $(shell pkg-config --libs libevent_core libnghttp2 libssl libcrypto jansson libcurl yaml-0.1 sqlite3 libpq zlib hiredis libbrotlienc libargon2 libcrypt libseccomp 2>/dev/null) -lpthread -lm
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wpointer-arith \
 	-Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Walloca -Wswitch-enum -Wconversion -Wno-sign-conversion \
 	-Wframe-larger-than=8192 -Wdate-time

@@ -26,6 +26,8 @@ enum conf_client_auth { TLS_CLIENT_OFF, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRED
 /* How strict the Content-Security-Policy of pages is: by the kind of answer, as for the API, or loose for development.
  */
 enum conf_csp_mode { CSP_STANDARD, CSP_API, CSP_DEV };
+/* What a worker's forbidden system call does: nothing is forbidden, fails with EPERM, ends the worker. */
+enum conf_seccomp { SECCOMP_OFF, SECCOMP_ERRNO, SECCOMP_KILL };
 enum conf_same_site { SAME_SITE_LAX, SAME_SITE_STRICT, SAME_SITE_NONE };
 enum conf_tls_version { TLS_MIN_12, TLS_MIN_13 };
 
@@ -87,6 +89,7 @@ struct conf {
 		char *group; /* "" = the user's */
 		int umask;   /* enum conf_umask */
 		int64_t core_size;
+		int seccomp;          /* enum conf_seccomp */
 		int64_t memory_limit; /* 0 = none */
 		char *proc_name;      /* first word of process titles */
 		char *control;        /* path of the control socket; "" = data_dir/control.sock */

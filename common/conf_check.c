@@ -223,6 +223,58 @@ static void conf_check_rates(struct conf_loader *l)
 	c->websocket.message_rate = c->websocket.connection_rate = c->websocket.max_per_ip = 0;
 }
 
+/* Words of samples and guides that somebody was to replace. */
+static bool conf_is_placeholder(const char *secret)
+{
+	static const char *const words[] = {"changeme",    "change-me",       "change_me",        "change this",
+					    "change-this", "your-jwt-secret", "your-secure-pass", "placeholder"};
+	size_t i;
+
+	for (i = 0; i < countof(words); i++)
+		if (str_ifind(str_of(secret), str_of(words[i])) >= 0)
+			return true;
+	return false;
+}
+
+static void conf_check_placeholders(struct conf_loader *l)
+{
+	size_t i;
+
+	for (i = 0; i < conf_table_size; i++)
+		if ((conf_table[i].flags & CONF_SECRET) != 0 &&
+		    conf_is_placeholder(*conf_text_at(l->c, &conf_table[i])))
+			conf_wrong(l, conf_table[i].name, "is still the text of a sample; make a secret of your own");
+}
+
+#define CONF_TOKEN_MIN 16                   /* characters of auth.api_token in production: 64 bits of hex */
+#define CONF_PASSWORD_MEMORY (19 * 1048576) /* OWASP Password Storage: Argon2id with 19 MiB and 2 passes, or more */
+#define CONF_PASSWORD_WORK (CONF_PASSWORD_MEMORY * INT64_C(2))
+
+/* What works, but would be regretted: settings made for development or for tests. */
+static void conf_check_weak(struct conf_loader *l)
+{
+	const struct conf *c = l->c;
+	size_t token = strlen(c->auth.api_token), i;
+
+	conf_check_placeholders(l);
+	if (token > 0 && token < CONF_TOKEN_MIN)
+		conf_wrong(l, "auth.api_token", "must have at least 16 characters in production");
+	if (c->auth.password_memory * c->auth.password_passes < CONF_PASSWORD_WORK)
+		conf_wrong(l, "auth.password_memory",
+			   "times auth.password_passes is too cheap for production: 19 MiB and 2 passes, or more");
+	if (!c->rate_limit.enabled && !c->rate_limit.disable_all)
+		conf_wrong(l, "rate_limit.enabled", "must not be switched off in production");
+	if (c->headers.csp_mode == CSP_DEV)
+		conf_wrong(l, "headers.csp_mode", "\"dev\" lets inline scripts run: not in production");
+	if (c->storage.backend == STORE_SQLITE && c->redis.url[0] != '\0')
+		conf_wrong(l, "redis.url",
+			   "joins several nodes, but each would keep a database file of its own: set storage.dsn");
+	for (i = 0; i < c->server.trusted_proxies.n; i++)
+		if (str_ends(str_of(c->server.trusted_proxies.v[i]), STR("/0")))
+			conf_wrong(l, "server.trusted_proxies",
+				   "trusts everybody to say where a request comes from; name the proxies");
+}
+
 static void conf_check_production(struct conf_loader *l)
 {
 	const struct conf *c = l->c;
@@ -238,6 +290,7 @@ static void conf_check_production(struct conf_loader *l)
 		conf_wrong(l, "auth.jwt_secret", "must have at least 32 characters in production");
 	if (conf_listed(&c->cors.allowed_origins, "*"))
 		conf_wrong(l, "cors.allowed_origins", "\"*\" is not allowed in production; name the origins");
+	conf_check_weak(l);
 }
 
 /* An address is a secret only if a password stands in it. */
@@ -268,10 +321,11 @@ static void conf_check_exposed(struct conf_loader *l)
 		buf_printf(&names, "%s%s", names.n > 0 ? ", " : "", conf_table[i].name);
 	}
 	if (names.n > 0)
-		conf_warn(l, &at, STR_NONE,
-			  "can be read by everybody on this machine and holds %.*s: chmod 640 it, or set them by"
-			  " the environment",
-			  STR_ARG(buf_str(&names)));
+		(l->c->server.env == CONF_PRODUCTION ? conf_complain : conf_warn)(
+		    l, &at, STR_NONE,
+		    "can be read by everybody on this machine and holds %.*s: chmod 640 it, or set them by"
+		    " the environment",
+		    STR_ARG(buf_str(&names)));
 	buf_free(&names);
 }
 

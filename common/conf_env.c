@@ -120,6 +120,24 @@ static bool conf_env_try(struct conf_loader *l, int row, struct str name)
 	return true;
 }
 
+/*
+ * systemd credentials (systemd.exec(5), LoadCredential=): a secret whose file is named as its key, such as
+ * auth.jwt_secret. The folder is this service's alone.
+ */
+static void conf_env_credential(struct conf_loader *l, int row)
+{
+	struct conf_origin at = {.source = CONF_FROM_ENV, .name = STR("CREDENTIALS_DIRECTORY")};
+	struct str folder = conf_env_get(at.name, "");
+	struct buf path = BUF_INIT;
+
+	if (folder.n == 0)
+		return;
+	buf_printf(&path, "%.*s/%s", STR_ARG(folder), conf_table[row].name);
+	if (access(path.p, F_OK) == 0)
+		conf_secret_file(l, row, &at, path.p);
+	buf_free(&path);
+}
+
 /* With OPENAI_BASE_URL the key in OPENAI_API_KEY is for that server, and must not make OpenAI look usable. */
 static int conf_env_target(int row)
 {
@@ -136,6 +154,8 @@ void conf_env_plain(struct conf_loader *l)
 	size_t i;
 
 	for (i = 0; i < conf_table_size; i++) {
+		if ((conf_table[i].flags & CONF_SECRET) != 0)
+			conf_env_credential(l, (int)i);
 		if ((conf_table[i].flags & CONF_RULED) != 0)
 			continue;
 		rest = str_of(conf_table[i].env);

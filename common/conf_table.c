@@ -153,6 +153,8 @@ const struct conf_key conf_table[] = {
 	 .help = "Permissions that new files do not get."},
 	{"server.core_size", SIZE(0, 1024 * GIB), .flags = CONF_RELOAD, AT(server.core_size), .dflt = "0", .env = "",
 	 .help = "Largest core dump; 0: none, for it would hold keys."},
+	{"server.seccomp", CHOICE("off|errno|kill"), .flags = CONF_RELOAD, AT(server.seccomp), .dflt = "errno", .env = "",
+	 .help = "System calls that workers never need (programs, processes, mounts, other users ...) fail, or end the worker."},
 	{"server.memory_limit", SIZE(0, 64 * 1024 * GIB), .flags = CONF_RELOAD, AT(server.memory_limit), .dflt = "0", .env = "",
 	 .help = "Memory that one worker may take (RLIMIT_DATA); 0: no limit."},
 	{"server.control", .type = CONF_TEXT, AT(server.control), .dflt = "", .env = "",

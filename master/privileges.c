@@ -101,7 +101,13 @@ void privileges_limit(const struct conf *c, bool worker)
 	privileges_set_limit(RLIMIT_CORE, c->server.core_size, "server.core_size");
 	if (worker && c->server.memory_limit > 0)
 		privileges_set_limit(RLIMIT_DATA, c->server.memory_limit, "server.memory_limit");
-	/* Only a process that is dumpable can be dumped; a change of user makes it not so. */
-	if (c->server.core_size > 0)
-		(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+		/*
+		 * A process that is not dumpable leaves no core, and no process of its user can read its memory. A
+		 * change of user makes it so, execve undoes it. The leak checker must be able to look.
+		 */
+#ifdef __SANITIZE_ADDRESS__
+	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+#else
+	(void)prctl(PR_SET_DUMPABLE, c->server.core_size > 0 ? 1 : 0, 0, 0, 0);
+#endif
 }

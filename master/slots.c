@@ -15,6 +15,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "master/sandbox.h"
 #include "master/signals.h"
 #include "master/supervisor.h"
 #include "worker/worker.h"
@@ -121,6 +122,15 @@ static void slot_close_foreign(const struct master *m, const struct generation *
 	free(keep);
 }
 
+/* Before the first thread, so that none escapes it. Some containers forbid filters: better to serve and to say so. */
+static void slot_sandbox(const struct conf *c)
+{
+	struct error err = ERROR_INIT;
+
+	if (!sandbox_enter((enum conf_seccomp)c->server.seccomp, &err))
+		log_warn("master", "the worker runs without its filter of system calls", KV_S("reason", err.msg));
+}
+
 static NORETURN void slot_child(const struct slot *s, const struct generation *g, int ready_fd)
 {
 	const struct master *m = s->master;
@@ -151,6 +161,7 @@ static NORETURN void slot_child(const struct slot *s, const struct generation *g
 		_exit(WORKER_EXIT_BOOT);
 	}
 	privileges_limit(g->conf, true);
+	slot_sandbox(g->conf);
 	exit(worker_main(&start));
 }
 

@@ -115,6 +115,8 @@ class Server:
             "log": {"access": str(self.access_path)},
             "storage": {"data_dir": str(self.data_dir)},
         }), config)
+        if self.config["server"].get("env") == "production" and "rate_limit" not in (config or {}):
+            del self.config["rate_limit"]  # production does not start without limits
         self.env, self.args = dict(env or {}), list(args)
         self.process, self.reports_allowed = None, False
         self.stdin = subprocess.DEVNULL
@@ -127,6 +129,7 @@ class Server:
         """Writes the configuration again, with sections merged in: write_config(server={"workers": 3})."""
         self.config = merged(self.config, changes)
         self.conf_path.write_text(yaml.safe_dump(self.config))
+        self.conf_path.chmod(0o600)  # it may hold secrets
 
     def environment(self):
         env = {k: v for k, v in os.environ.items() if not FOREIGN.match(k)}

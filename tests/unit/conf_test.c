@@ -3,6 +3,7 @@
  * The configuration: layers, mistakes with their place, what production demands, the printed forms, and that the
  * generated files in the tree are those of the table. CONF_REGENERATE=1 writes those files instead of comparing them.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -258,7 +259,7 @@ static void test_yaml(void **state)
 	bad("server: &a {env: *a}\n", "FILE:1:9: anchors (&name) are not allowed here\n"
 				      "FILE:1:18: aliases (*name) are not allowed here\n");
 	bad("server: {env: !!str production}\n"
-	    "auth: {api_token: x}\n",
+	    "auth: {api_token: xxxxxxxxxxxxxxxx}\n",
 	    "FILE:1:15: tags (!name) are not allowed here\n");
 	bad("- a\n", "FILE:1:1: expected sections with keys, such as \"server:\"\n");
 	bad("server: {}\n---\nlog: {}\n", "FILE:2:1: a second document begins here; one is expected\n");
@@ -568,6 +569,55 @@ static void test_production(void **state)
 	assert_string_equal(c->server.ws_bind.v[0], "127.0.0.1:1");
 	assert_int_equal(c->server.graceful_timeout, 10 * SEC_US);
 	conf_unref(c);
+}
+
+/* All of what is weak at once. */
+static void test_weak_in_production(void **state)
+{
+	(void)state;
+	set_env("ARAGORA_ENV", "production");
+	set_env("ARAGORA_API_TOKEN", "short");
+	bad("auth: {jwt_secret: your-jwt-secret-minimum-32-characters, password_memory: 64KiB}\n"
+	    "rate_limit: {enabled: false}\n"
+	    "headers: {csp_mode: dev}\n"
+	    "redis: {url: redis://localhost}\n"
+	    "server: {trusted_proxies: [0.0.0.0/0]}\n",
+	    "FILE:1:20: auth.jwt_secret: is still the text of a sample; make a secret of your own\n"
+	    "ARAGORA_API_TOKEN: auth.api_token: must have at least 16 characters in production\n"
+	    "FILE:1:76: auth.password_memory: times auth.password_passes is too cheap for production: 19 MiB and 2 "
+	    "passes, or more\n"
+	    "FILE:2:23: rate_limit.enabled: must not be switched off in production\n"
+	    "FILE:3:21: headers.csp_mode: \"dev\" lets inline scripts run: not in production\n"
+	    "FILE:4:14: redis.url: joins several nodes, but each would keep a database file of its own: set "
+	    "storage.dsn\n"
+	    "FILE:5:27: server.trusted_proxies: trusts everybody to say where a request comes from; name the "
+	    "proxies\n");
+}
+
+/* A secret that systemd hands over; the variable that names it outright has the last word. */
+static void test_credentials(void **state)
+{
+	char folder[] = "/tmp/conf_test.XXXXXX";
+	struct buf path = BUF_INIT;
+	struct conf *c;
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	buf_printf(&path, "%s/auth.jwt_secret", folder);
+	fd = open(path.p, O_WRONLY | O_CREAT | O_CLOEXEC, 0400);
+	assert_true(fd >= 0 && write(fd, "of-systemd-01234567890123456789012\n", 35) == 35 && close(fd) == 0);
+	set_env("CREDENTIALS_DIRECTORY", folder);
+	c = good(NULL);
+	assert_string_equal(c->auth.jwt_secret, "of-systemd-01234567890123456789012");
+	assert_string_equal(c->auth.api_token, "");
+	conf_unref(c);
+	set_env("ARAGORA_JWT_SECRET", "of-the-environment-01234567890123");
+	c = good(NULL);
+	assert_string_equal(c->auth.jwt_secret, "of-the-environment-01234567890123");
+	conf_unref(c);
+	assert_true(unlink(path.p) == 0 && rmdir(folder) == 0);
+	buf_free(&path);
 }
 
 /* The switch that is meant for tests takes the limits of WebSockets with it, and production takes no such switch. */
@@ -914,6 +964,8 @@ int main(void)
 	    cmocka_unit_test_teardown(test_redis_url_of_the_environment, teardown),
 	    cmocka_unit_test_teardown(test_secret_files, teardown),
 	    cmocka_unit_test_teardown(test_production, teardown),
+	    cmocka_unit_test_teardown(test_weak_in_production, teardown),
+	    cmocka_unit_test_teardown(test_credentials, teardown),
 	    cmocka_unit_test_teardown(test_rate_limits, teardown),
 	    cmocka_unit_test_teardown(test_store, teardown),
 	    cmocka_unit_test_teardown(test_together, teardown),
