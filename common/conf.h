@@ -208,7 +208,8 @@ struct conf {
 	} rate_limit;
 	struct {
 		int64_t max_concurrent, timeout, agent_timeout, default_rounds, max_rounds, max_age, lease;
-		int64_t max_queued;   /* further creations get 503; 1000 */
+		int64_t max_queued; /* further creations get 503; 1000 */
+		bool openrouter_fallback;
 		int64_t budget_cents; /* of one debate, US cents; 0: no limit */
 		int64_t max_agents;   /* 10 */
 		struct conf_list default_agents;

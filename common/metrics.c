@@ -77,8 +77,9 @@ static const char *const metric_statuses[] = {"200", "101", "201", "204", "206",
 					      "404", "405", "408", "409", "412", "413", "414", "415", "416", "422",
 					      "426", "429", "431", "500", "501", "503", "504", "505", NULL};
 /* As agent_fail_name() spells them. */
-static const char *const metric_errors[] = {"connection", "timeout", "rate_limit", "auth",         "quota",     "api",
-					    "parse",      "empty",   "filter",     "circuit_open", "cancelled", NULL};
+static const char *const metric_errors[] = {"connection", "timeout", "rate_limit", "auth",   "quota",
+					    "api",        "parse",   "empty",      "filter", "circuit_open",
+					    "cancelled",  "budget",  NULL};
 static const char *const metric_tokens[] = {"input", "output", NULL};
 static const char *const metric_ways[] = {"in", "out", NULL};
 static const char *const metric_lookups[] = {"hit", "loaded", "missing", "failed", NULL};
@@ -137,6 +138,8 @@ static const struct metric_desc metric_table[] = {
 		.help = "Time of agents' successful answers."},
 	[M_AGENT_ERRORS] = {"aragora_agent_errors_total", METRIC_COUNTER, FOLD_SUM, {{"agent", SET_AGENTS}, {"error_type", SET_ERRORS}},
 		.help = "Failed calls of agents."},
+	[M_AGENT_FALLBACKS] = {"aragora_agent_fallbacks_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_ERRORS}},
+		.help = "Calls that OpenRouter was asked to answer instead of a provider."},
 	[M_TOKENS_USED] = {"aragora_tokens_used_total", METRIC_COUNTER, FOLD_SUM, {{"provider", SET_PROVIDERS}, {"direction", SET_TOKENS}},
 		.help = "Tokens sent to and received from models."},
 	[M_COST_MICRO] = {"aragora_debate_cost_usd_total", METRIC_COUNTER, FOLD_SUM, .help = "Cost of finished debates in US dollars."},

@@ -220,3 +220,39 @@ def test_a_budget_that_covers_nothing(node, provider):  # noqa: F811
     assert not provider.requests() and spent(s, doc["id"]) == 0
     errors = [e["data"] for e in s.get("/api/debates/%s/events" % doc["id"]).json()["events"] if e["type"] == "agent_error"]
     assert len(errors) == 2 and all(e["error_type"] == "budget" and "0.000001" in e["message"] for e in errors)
+
+
+# ---- OpenRouter stands in ----
+
+def routed(provider, **debates):  # noqa: F811
+    return {"server": {"workers": 1},
+            "providers": {"anthropic": {"base_url": provider.anthropic_url, "api_key": "sk-ant-test"},
+                          "openrouter": {"base_url": provider.openai_url, "api_key": "sk-or-test"}},
+            "debates": {"retry_base": "20ms", "retry_attempts": 2, "agent_timeout": "20s", **debates}}
+
+
+@pytest.mark.parametrize("mode,reason", [("rate", "rate_limit"), ("quota", "quota"), ("auth", "auth")])
+def test_openrouter_stands_in(make_server, provider, mode, reason):  # noqa: F811
+    s = make_server(routed(provider))
+    provider.script(wire="anthropic", mode=mode)
+    doc = debate(s, agents=["claude-opus-4-6", "claude-sonnet-4-6"])
+    assert doc["status"] in ("completed", "consensus_reached") and not doc.get("agent_failures"), doc
+    answered = [r for r in provider.requests() if r["status"] == 200]
+    assert {r["wire"] for r in answered} == {"openai"}
+    assert {r["model"] for r in answered} == {"anthropic/claude-opus-4.6", "anthropic/claude-sonnet-4.6"}
+    told = [e["data"] for e in s.get("/api/debates/%s/events" % doc["id"]).json()["events"]
+            if e["type"] == "agent_fallback_triggered"]
+    assert len(told) == len(answered)
+    assert {(e["original_provider"], e["fallback_to"], e["reason"]) for e in told} == {("anthropic", "openrouter", reason)}
+    assert {r[0] for r in s.sql("SELECT provider FROM usage_ledger WHERE debate_id = ?", doc["id"])} == {"openrouter"}
+    assert 'aragora_agent_fallbacks_total{reason="%s"} %d' % (reason, len(told)) in s.get("/metrics").text
+
+
+@pytest.mark.parametrize("settings,mode", [({"openrouter_fallback": False}, "quota"), ({}, "filter")])
+def test_openrouter_does_not_stand_in(make_server, provider, settings, mode):  # noqa: F811
+    """Not when told so, and not for what would be refused there too."""
+    provider.script(wire="anthropic", mode=mode)
+    s = make_server(routed(provider, **settings))
+    doc = debate(s, agents=["claude-opus-4-6", "claude-sonnet-4-6"])
+    assert doc["status"] == "failed", doc
+    assert {r["wire"] for r in provider.requests()} == {"anthropic"}

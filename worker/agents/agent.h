@@ -56,6 +56,7 @@ struct agent_request {
 	struct str system;
 	struct str prompt;
 	int max_tokens;             /* 0: AGENT_MAX_TOKENS */
+	bool no_dearer;             /* who stands in may not cost more: there is a budget */
 	int temperature_ppm;        /* 700000 = 0.7; -1 = the provider's default */
 	struct str idempotency_key; /* the step key; sent as Idempotency-Key */
 	/* For demo agents, which have no model to understand the prompt: what is asked, and about what. */
@@ -69,10 +70,12 @@ struct agent_request {
 
 struct agent_reply {
 	enum agent_fail fail;
-	char detail[160]; /* for logs and the failure record; no secrets */
-	struct str text;  /* in the arena; valid UTF-8, no control characters but \n and \t, <= AGENT_OUTPUT_MAX */
-	struct str model; /* that answered */
-	bool truncated;   /* ended by the token limit or the cap */
+	char detail[160];    /* for logs and the failure record; no secrets */
+	struct str text;     /* in the arena; valid UTF-8, no control characters but \n and \t, <= AGENT_OUTPUT_MAX */
+	struct str provider; /* that answered, and its model */
+	struct str model;
+	enum agent_fail replaced; /* why OpenRouter stood in for the agent's own provider; AGENT_OK: it did not */
+	bool truncated;           /* ended by the token limit or the cap */
 	int64_t tokens_in;
 	int64_t tokens_out;
 	bool tokens_estimated; /* the provider gave no usage: characters / 4 */
@@ -85,7 +88,11 @@ struct agent_reply {
 struct agents *agents_open(struct worker *w);
 void agents_close(struct agents *a);
 
-/* One attempt. Returns true when reply->fail is AGENT_OK. Counts metrics, feeds the breaker, logs time and tokens. */
+/*
+ * One attempt. Where the provider refuses for its limits, its bill, its key or an open breaker, and OpenRouter is
+ * configured, the same model is asked there at once (debates.openrouter_fallback); if that fails too, the reply is the
+ * provider's own. Returns true when reply->fail is AGENT_OK. Counts metrics, feeds the breaker, logs time and tokens.
+ */
 CO_FN bool agent_call(struct agents *a, struct arena *arena, const struct agent_request *req,
 		      struct agent_reply *reply);
 

@@ -442,8 +442,9 @@ static bool call_possible(const struct conf *c, const struct agent_request *req,
 	return false;
 }
 
-CO_FN bool agent_call(struct agents *ag, struct arena *arena, const struct agent_request *req,
-		      struct agent_reply *reply)
+/* One attempt at one provider. */
+CO_FN static void call_one(struct agents *ag, struct arena *arena, const struct agent_request *req,
+			   struct agent_reply *reply)
 {
 	enum conf_provider_id provider = registry_provider(req->agent->provider);
 	size_t label = registry_label(req->agent);
@@ -451,7 +452,8 @@ CO_FN bool agent_call(struct agents *ag, struct arena *arena, const struct agent
 	struct breaker_pass pass = {NULL, 0, false};
 	int64_t start = clock_mono_us();
 
-	*reply = (struct agent_reply){.model = req->agent->model, .retry_after_us = -1};
+	*reply =
+	    (struct agent_reply){.provider = req->agent->provider, .model = req->agent->model, .retry_after_us = -1};
 	if (provider != PROVIDER_DEMO)
 		b = breaker_get(&ag->breakers, req->agent->provider, req->agent->model);
 	if (!call_possible(ag->w->conf, req, provider, reply)) {
@@ -473,5 +475,35 @@ CO_FN bool agent_call(struct agents *ag, struct arena *arena, const struct agent
 	}
 	call_count(req, agents_known()[label], reply);
 	call_log(req, reply);
+}
+
+/* Would another door to the same model help? (debate.md 6.3) */
+static bool call_replaceable(enum agent_fail fail)
+{
+	return fail == AGENT_FAIL_RATE || fail == AGENT_FAIL_QUOTA || fail == AGENT_FAIL_AUTH ||
+	       fail == AGENT_FAIL_BREAKER;
+}
+
+CO_FN bool agent_call(struct agents *ag, struct arena *arena, const struct agent_request *req,
+		      struct agent_reply *reply)
+{
+	const struct conf *c = ag->w->conf;
+	struct agent_request again = *req;
+	struct agent_spec other;
+	struct agent_reply second;
+
+	call_one(ag, arena, req, reply);
+	if (!call_replaceable(reply->fail) || !c->debates.openrouter_fallback ||
+	    !registry_stand_in(c, arena, req->agent, &other))
+		return reply->fail == AGENT_OK;
+	if (req->no_dearer && (other.price_in > req->agent->price_in || other.price_out > req->agent->price_out))
+		return false;
+	again.agent = &other;
+	call_one(ag, arena, &again, &second);
+	metric_add(M_AGENT_FALLBACKS, 1, agent_fail_name(reply->fail), NULL);
+	if (second.fail != AGENT_OK && second.fail != AGENT_FAIL_CANCELLED)
+		return false;
+	second.replaced = reply->fail;
+	*reply = second;
 	return reply->fail == AGENT_OK;
 }

@@ -154,6 +154,26 @@ static struct str known_router_model(struct arena *a, const struct known_agent *
 	return arena_printf(a, "%s%.*s", provider_defaults[k->provider].vendor, STR_ARG(model));
 }
 
+bool registry_stand_in(const struct conf *c, struct arena *a, const struct agent_spec *spec, struct agent_spec *out)
+{
+	enum conf_provider_id id = registry_provider(spec->provider);
+	const struct known_agent *k = NULL;
+	size_t i;
+
+	if (id == PROVIDER_MAX || provider_defaults[id].vendor == NULL || !registry_usable(c, PROVIDER_OPENROUTER))
+		return false;
+	for (i = 0; i < countof(known); i++)
+		if (known[i].provider == id &&
+		    (k == NULL || (known[i].model != NULL && str_eqz(spec->model, known[i].model))))
+			k = &known[i];
+	BUG_ON(k == NULL); /* each provider has an agent of its own */
+	*out = *spec;
+	out->provider = str_of(conf_provider_name(PROVIDER_OPENROUTER));
+	out->model = known_router_model(a, k, spec->model);
+	agents_price(out->provider, out->model, &out->price_in, &out->price_out);
+	return true;
+}
+
 static bool known_refuse(const struct known_agent *k, struct error *err)
 {
 	const char *provider = conf_provider_name(k->provider);

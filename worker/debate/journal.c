@@ -108,8 +108,8 @@ static void step_batch_usage(struct db_batch *b, struct arena *a, const struct s
 	    "$12) ON CONFLICT (debate_id, step_key) DO NOTHING", /* a batch of unknown outcome may be tried again */
 	    DB_ARGS(DB_S(d->plan.debate_id), DB_S(arena_printf(a, "%s#%lld", s->key, (long long)w->starts)),
 		    DB_S(d->ctx.org_id), DB_S(d->ctx.workspace_id), DB_S(d->ctx.principal), DB_S(w->call->agent->name),
-		    DB_S(w->call->agent->provider), DB_S(u->model.n > 0 ? u->model : w->call->agent->model),
-		    DB_I(u->tokens_in), DB_I(u->tokens_out), DB_I(u->cost_micro), DB_I(clock_wall_ms())),
+		    DB_S(u->provider), DB_S(u->model.n > 0 ? u->model : w->call->agent->model), DB_I(u->tokens_in),
+		    DB_I(u->tokens_out), DB_I(u->cost_micro), DB_I(clock_wall_ms())),
 	    DB_ANY);
 }
 

@@ -137,6 +137,7 @@ CO_FN static void step_attempt(struct debate *d, const char *key, const struct s
 				    .system = c->system,
 				    .prompt = c->prompt,
 				    .max_tokens = max_tokens,
+				    .no_dearer = d->plan.budget_micro > 0,
 				    .temperature_ppm = c->temperature_ppm,
 				    .phase = str_of(c->phase),
 				    .task = d->plan.task,
@@ -191,6 +192,22 @@ static json_t *step_value(const struct agent_reply *r, json_t *value, struct ste
 	return o;
 }
 
+static void step_tell_stand_in(struct step *s, const struct step_call *c, const struct agent_reply *r)
+{
+	const char *name = arena_str(s->d->arena, c->agent->name).p;
+	json_t *o = json_object();
+
+	json_put_str(o, "debate_id", s->d->plan.debate_id);
+	json_put_str(o, "agent", c->agent->name);
+	json_put_str(o, "original_agent", c->agent->name);
+	json_put_str(o, "original_provider", c->agent->provider);
+	json_put_str(o, "fallback_to", r->provider);
+	json_put_str(o, "fallback_agent", r->provider);
+	json_put_str(o, "model", r->model);
+	json_put_str(o, "reason", str_of(agent_fail_name(r->replaced)));
+	step_emit(s, "agent_fallback_triggered", name, c->round, o);
+}
+
 /* The reply is usable: result, events and usage in one batch. *done is false when it cannot be decoded. */
 CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct step_call *c, struct step_attempts *at,
 				 const struct agent_reply *reply, bool *done)
@@ -203,6 +220,8 @@ CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct
 	value = c->decode(&s, c->arg, reply->text);
 	*done = value != NULL;
 	if (value != NULL) {
+		if (reply->replaced != AGENT_OK)
+			step_tell_stand_in(&s, c, reply);
 		result = step_value(reply, value, at);
 		ok = step_commit_call(&s, c, at, reply, "done", result);
 	} else {
