@@ -20,9 +20,24 @@ struct export
 {
 	struct dba *from, *to;
 	const char *source;
+	const struct migration *m;
+	size_t n;
 	export_told told;
 	void *arg;
 };
+
+/* Do the migrations themselves put rows there? */
+static bool export_seeded(const struct export *x, struct str name)
+{
+	struct buf insert = BUF_INIT;
+	bool found = false;
+
+	buf_printf(&insert, "INSERT INTO %.*s (", STR_ARG(name));
+	for (size_t i = 0; i < x->n && !found; i++)
+		found = strstr(x->m[i].up, insert.p) != NULL;
+	buf_free(&insert);
+	return found;
+}
 
 static const char export_notes[] =
     "CREATE TABLE IF NOT EXISTS _export (name TEXT PRIMARY KEY NOT NULL, copied INTEGER NOT NULL,"
@@ -126,22 +141,15 @@ static bool export_one(const struct export *x, const struct dba_table *t, struct
 
 /* ---- before and after ---- */
 
-/* Another run of the same source, or a database without a row. */
-static bool export_may(const struct export *x, const struct dba_catalog *tables, struct error *err)
+/* A database without a row, but for those that migrations put there: these go, ours come. */
+static bool export_empty(const struct export *x, const struct dba_catalog *tables, struct error *err)
 {
-	struct arena *a = arena_new(0);
 	struct buf sql = BUF_INIT;
-	struct db_rows rows;
 	int64_t n = 0;
-	bool ok;
+	bool ok = true;
 
-	ok = dba_define(x->to, export_notes, err) &&
-	     dba_query(x->to, a, "SELECT last FROM _export WHERE name = ''", DB_NO_ARGS, &rows, err);
-	if (ok && rows.count > 0 && !str_eqz(db_str(&rows, 0, 0), x->source))
-		ok = error_set(err, ERR_CONFLICT, "the database holds a part of another export, of %.*s",
-			       STR_ARG(db_str(&rows, 0, 0)));
-	for (size_t i = 0; ok && rows.count == 0 && i < tables->n; i++) {
-		if (export_skips(tables->v[i].name))
+	for (size_t i = 0; ok && i < tables->n; i++) {
+		if (export_skips(tables->v[i].name) || export_seeded(x, tables->v[i].name))
 			continue;
 		buf_clear(&sql);
 		buf_addz(&sql, "SELECT COUNT(*) FROM ");
@@ -151,10 +159,34 @@ static bool export_may(const struct export *x, const struct dba_catalog *tables,
 			ok = error_set(err, ERR_CONFLICT, "the database is not empty: table %.*s has %lld rows",
 				       STR_ARG(tables->v[i].name), (long long)n);
 	}
-	if (ok && rows.count == 0)
-		ok = dba_run(x->to, "INSERT INTO _export (name, copied, last) VALUES ('', 0, $1)",
-			     DB_ARGS(DB_Z(x->source)), NULL, err);
+	for (size_t i = 0; ok && i < tables->n; i++) {
+		if (!export_seeded(x, tables->v[i].name))
+			continue;
+		buf_clear(&sql);
+		buf_addz(&sql, "DELETE FROM ");
+		dba_quote(&sql, tables->v[i].name);
+		ok = dba_run(x->to, sql.p, DB_NO_ARGS, NULL, err);
+	}
 	buf_free(&sql);
+	return ok;
+}
+
+/* Another run of the same source, or an empty database. */
+static bool export_may(const struct export *x, const struct dba_catalog *tables, struct error *err)
+{
+	struct arena *a = arena_new(0);
+	struct db_rows rows;
+	bool ok;
+
+	ok = dba_define(x->to, export_notes, err) &&
+	     dba_query(x->to, a, "SELECT last FROM _export WHERE name = ''", DB_NO_ARGS, &rows, err);
+	if (ok && rows.count > 0 && !str_eqz(db_str(&rows, 0, 0), x->source))
+		ok = error_set(err, ERR_CONFLICT, "the database holds a part of another export, of %.*s",
+			       STR_ARG(db_str(&rows, 0, 0)));
+	if (ok && rows.count == 0)
+		ok = export_empty(x, tables, err) &&
+		     dba_run(x->to, "INSERT INTO _export (name, copied, last) VALUES ('', 0, $1)",
+			     DB_ARGS(DB_Z(x->source)), NULL, err);
 	arena_free(a);
 	return ok;
 }
@@ -189,9 +221,10 @@ static bool export_compare(const struct export *x, const struct dba_table *t, st
 	       error_set(err, ERR_STORAGE, "table %.*s has another content there", STR_ARG(t->name));
 }
 
-bool export_copy(struct dba *from, struct dba *to, const char *source, export_told told, void *arg, struct error *err)
+bool export_copy(struct dba *from, struct dba *to, const char *source, const struct migration *m, size_t n,
+		 export_told told, void *arg, struct error *err)
 {
-	const struct export x = {from, to, source, told, arg};
+	const struct export x = {from, to, source, m, n, told, arg};
 	struct arena *a = arena_new(0);
 	struct dba_catalog here, there;
 	bool ok;

@@ -33,7 +33,7 @@ bool export_sql(struct dba *from, const char *path, const struct migration *m, s
  * table are compared. Nobody may use either store meanwhile. `source` names where the rows come from: a run with
  * another name is refused.
  */
-bool export_copy(struct dba *from, struct dba *to, const char *source, export_told told, void *arg,
-		 struct error *err) MUST_CHECK;
+bool export_copy(struct dba *from, struct dba *to, const char *source, const struct migration *m, size_t n,
+		 export_told told, void *arg, struct error *err) MUST_CHECK;
 
 #endif

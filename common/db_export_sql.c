@@ -42,8 +42,11 @@ static bool file_table(struct export_file *f, struct dba *from, const struct dba
 	struct db_rows rows;
 	bool ok = walk != NULL && content_hash(from, t, told->hash, &told->rows, err);
 
-	buf_printf(&head, "\n-- %.*s: %lld rows, sha256 %s\nCOPY ", STR_ARG(t->name), (long long)told->rows,
+	/* Migrations may have put rows there. */
+	buf_printf(&head, "\n-- %.*s: %lld rows, sha256 %s\nDELETE FROM ", STR_ARG(t->name), (long long)told->rows,
 		   told->hash);
+	dba_quote(&head, t->name);
+	buf_addz(&head, ";\nCOPY ");
 	dba_quote(&head, t->name);
 	for (size_t i = 0; i < t->n; i++) {
 		buf_addz(&head, i > 0 ? ", " : " (");

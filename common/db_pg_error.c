@@ -90,6 +90,8 @@ bool pg_fault_error(enum pg_fault fault, const char *text, struct error *err)
 {
 	char line[sizeof(err->msg)];
 
+	if (fault == PG_STORAGE && strstr(text, "due to statement timeout") != NULL)
+		text = PG_TOO_LONG; /* whose clock runs out first, the server's or ours, is chance */
 	pg_message(text, line, sizeof(line));
 	return error_set(err, pg_errors[fault], "%s", line);
 }

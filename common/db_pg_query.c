@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/conf.h"
+#include "common/log.h"
 #include "common/metrics.h"
 
 #define QUERY_PAUSE_US (20 * MS_US)
@@ -112,7 +113,7 @@ static enum pg_fault pg_read_ended(struct pg_read *r, enum pg_io io, const char 
 	switch (io) {
 	case PG_IO_TIMEOUT:
 		log_warn("db", "a statement took longer than storage.statement_timeout", KV_S("sql", r->sql));
-		error_set(&r->error, ERR_STORAGE, "the database took longer than storage.statement_timeout");
+		error_set(&r->error, ERR_STORAGE, "%s", PG_TOO_LONG);
 		return PG_STORAGE;
 	case PG_IO_ENDED:
 		scope = co_ended_by();

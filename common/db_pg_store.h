@@ -29,6 +29,8 @@ enum pg_fault {
 	PG_STORAGE     /* the server cannot do it now */
 };
 
+#define PG_TOO_LONG "the database took longer than storage.statement_timeout"
+
 /* NULL: the connection broke. */
 enum pg_fault pg_fault_of(const PGresult *r);
 /* A message of libpq in one line of at most n bytes with the NUL. */

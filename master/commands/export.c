@@ -100,7 +100,8 @@ static bool export_to_server(struct export_command *o, const struct conf *c, str
 	if (ok) {
 		from = dba_open(c, DBA_READ, err);
 		to = from != NULL ? dba_open(target, DBA_WRITE, err) : NULL;
-		ok = to != NULL && export_copy(from, to, source, export_told_of, o, err);
+		ok = to != NULL &&
+		     export_copy(from, to, source, schema_migrations, schema_migrations_count, export_told_of, o, err);
 	}
 	dba_close(from);
 	dba_close(to);

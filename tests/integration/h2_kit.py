@@ -102,17 +102,23 @@ class H2:
         self.note(kind, flags, stream, payload)
         return kind, flags, stream, payload
 
+    def confirm(self, data):
+        try:
+            self.send(data)
+        except OSError:
+            pass  # the server has closed; what it said before is still to be read
+
     def note(self, kind, flags, stream, payload):
         a = self.answers.setdefault(stream, Answer()) if stream else None
         if kind == SETTINGS and not flags & ACK:
             self.settings.update(struct.unpack_from("!HI", payload, i) for i in range(0, len(payload), 6))
-            self.send(frame(SETTINGS, ACK, 0))
+            self.confirm(frame(SETTINGS, ACK, 0))
         elif kind == SETTINGS:
             self.acks += 1
         elif kind == PING and flags & ACK:
             self.pongs.append(payload)
         elif kind == PING:
-            self.send(frame(PING, ACK, 0, payload))
+            self.confirm(frame(PING, ACK, 0, payload))
         elif kind == GOAWAY:
             self.goaways.append(struct.unpack("!II", payload[:8]))
         elif kind == HEADERS:

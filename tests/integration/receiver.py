@@ -86,14 +86,16 @@ class Receiver:
             self.answer(handler, answer)
         except OSError:
             pass
-        finally:
-            with self.lock:
-                self.together[handler.path] -= 1
+
+    def leave(self, handler):
+        with self.lock:
+            self.together[handler.path] -= 1
 
     def answer(self, handler, answer):
         if answer == "hold":
             self.gate.wait(60)
             answer = 200
+        self.leave(handler)  # before the answer: who has it may be here again before this thread goes on
         if answer == "cut":
             handler.close_connection = True
             return

@@ -281,7 +281,7 @@ def test_database_server_goes_and_comes_back(make_node, provider):
     """The same with PostgreSQL: what was paid for is kept until it is back."""
     with Cluster() as cluster:
         pace(provider, 0.7)
-        node = make_node(node_config(provider, storage={"dsn": cluster.database(), "pool_timeout": "300ms"}))
+        node = make_node(node_config(provider, storage={"dsn": cluster.database(), "pool_timeout": "1500ms"}))
         outage(node, provider, lambda n: cluster.stop(), lambda n: cluster.start(), "connect")
 
 

@@ -325,7 +325,7 @@ def test_web_and_worker_nodes(cluster):
     i = create(web)
     time.sleep(1)
     assert status(web, i)["status"] in ("created", "queued") and cluster.owner(i) is None
-    first = cluster.node(200, role="worker", start=False).spawn()
+    first = cluster.node(1500, role="worker", start=False).spawn()  # time enough to start the second one
     second = cluster.node(200, role="worker", start=False)
 
     async def main():

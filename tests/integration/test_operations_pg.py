@@ -201,9 +201,9 @@ def test_export_to_postgres_killed_and_again(full, pg_server):
 def test_export_is_compared(full, pg_server):
     target = pg_server(start=False)
     run(full, "export", "--to", "postgres", target.dsn, code=-SIGKILL, env={"ARAGORA_FAULT": "export.before_commit=kill@5"})
-    name, n = target.sql("SELECT name, copied FROM _export WHERE copied > 0 ORDER BY name LIMIT 1")[0]
-    key = "workspace_id" if n else ""
-    target.sql("UPDATE %s SET %s = 'other'" % (name, key))
+    name = target.sql("SELECT e.name FROM _export e JOIN information_schema.columns c ON c.table_name = e.name"
+                      " WHERE e.copied > 0 AND c.column_name = 'workspace_id' ORDER BY e.name LIMIT 1")[0][0]
+    target.sql("UPDATE %s SET workspace_id = 'other'" % name)
     run(full, "export", "--to", "postgres", target.dsn, code=1)
     assert "table %s has another content there" % name in run.stderr
 

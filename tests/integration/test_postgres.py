@@ -93,7 +93,8 @@ def test_nodes_start_at_the_same_time_on_an_empty_database(postgres, make_server
 
 def test_text_that_postgresql_cannot_hold(postgres, make_server):
     s = make_server({"storage": {"dsn": postgres.database()}})
-    assert s.get("/api/debates/search?q=%00%ff").status_code == 200
+    assert s.get("/api/debates/search?q=%00%ff").status_code in (200, 400)
+    assert s.post("/api/debates", {"task": "What holds \0 and \ud800?"}).status_code in (200, 400)
     d = wait_end(s, ask(s))
     assert s.get("/api/debates/search?q=REDIS").json()["total"] == 1, "the search does not look at case"
     assert s.get("/api/debates/search?q=re_is").json()["total"] == 0
@@ -258,7 +259,6 @@ def test_locks_and_long_statements_end(cluster, make_server):
         said = Counter(a.json()["error"] for a in refused)
         assert said == {"all 2 database connections were busy for 1000 ms": 6,
                         "the database took longer than storage.statement_timeout": 2}
-        s.wait_log("a statement took longer than storage.statement_timeout.*SELECT")  # which one is not for callers
     locker.rollback()
     locker.close()
     wait_until(lambda: s.get("/api/debates").status_code == 200, what="answers again")
