@@ -79,6 +79,8 @@ static struct log_state log_self = {
 static pthread_once_t log_once = PTHREAD_ONCE_INIT;
 static _Thread_local const struct log_ctx *log_current;
 static _Thread_local bool log_locked;
+static void (*log_listener)(enum log_level level, const char *component, const char *msg, const struct log_kv *kv,
+			    const struct log_ctx *ctx);
 
 static const struct {
 	const char *json;
@@ -673,6 +675,14 @@ void log_emit(enum log_level level, const char *component, const char *msg, cons
 	(log_self.json ? log_build_json : log_build_text)(&line, level, component, msg, kv != NULL ? kv : none);
 	log_commit(ch, line.n);
 	log_unlock();
+	if (level == LOG_ERROR && log_listener != NULL)
+		log_listener(level, component, msg, kv != NULL ? kv : none, log_current);
+}
+
+void log_listen(void (*fn)(enum log_level level, const char *component, const char *msg, const struct log_kv *kv,
+			   const struct log_ctx *ctx))
+{
+	log_listener = fn;
 }
 
 /* A line break of a client would forge a line. */

@@ -79,6 +79,13 @@ bool log_enabled(enum log_level level);
 /* Lines dropped because the reader was too slow. */
 uint64_t log_dropped(void);
 
+/*
+ * Who hears every error that is logged, whatever the level of the log, on the thread that logs it; it may not log. One
+ * per process, set before threads begin.
+ */
+void log_listen(void (*fn)(enum log_level level, const char *component, const char *msg, const struct log_kv *kv,
+			   const struct log_ctx *ctx));
+
 /* kv ends with an element whose kind is LOG_END. Strings are escaped; nothing is kept. */
 void log_emit(enum log_level level, const char *component, const char *msg, const struct log_kv *kv);
 /* Most bytes of an access line, without the newline. */

@@ -36,6 +36,7 @@ static uint64_t shm_layout(void)
 	    offsetof(struct shm, heads),
 	    offsetof(struct shm, debate_cells),
 	    offsetof(struct shm, limits),
+	    offsetof(struct shm, errors),
 	    offsetof(struct ratelimit_table, words),
 	    offsetof(struct shm, slots),
 	    offsetof(struct shm_slot, beat),
@@ -45,6 +46,7 @@ static uint64_t shm_layout(void)
 	    offsetof(struct shm_slot, action),
 	    offsetof(struct shm_slot, interest),
 	    offsetof(struct shm_slot, metrics),
+	    offsetof(struct shm_slot, breakers),
 	    offsetof(struct shm_slot, peers),
 	};
 

@@ -11,6 +11,7 @@
 
 #include "common/compat.h"
 #include "common/ratelimit.h"
+#include "common/recent.h"
 
 #define SHM_SLOTS_MAX 256
 #define SHM_HEADS 4096       /* cells bumped at commit, by hash of the topic */
@@ -26,6 +27,17 @@
 struct shm_peer {
 	_Atomic uint64_t held; /* tag of the address (32 bits), connections (16), WebSockets (16); 0: free */
 	_Atomic uint64_t came; /* begin of the minute in ms (40 bits), new WebSockets in it (24) */
+};
+
+/* A circuit breaker of one process, as others see it. */
+#define SHM_BREAKERS 32
+#define SHM_BREAKER_KEY 96
+struct shm_breaker {
+	char key[SHM_BREAKER_KEY]; /* written before breakers_used tells of it, never changed */
+	_Atomic uint32_t state;    /* as the metric: 0 closed, 1 half-open, 2 open */
+	_Atomic uint32_t failures, successes;
+	_Atomic int64_t opened_us;                        /* monotonic */
+	_Atomic int64_t failed_ms, succeeded_ms, used_ms; /* wall clock */
 };
 
 enum slot_state { SLOT_FREE, SLOT_BOOTING, SLOT_SERVING, SLOT_DRAINING, SLOT_EXITING };
@@ -52,7 +64,9 @@ struct shm_slot {
 	char action[SHM_ACTION]; /* what the loop is doing, for the stall report; racy text, NUL at the end */
 	_Atomic uint16_t interest[SHM_HEADS];      /* subscriptions per topic hash; written by the owner only */
 	_Atomic uint64_t metrics[SHM_METRICS_MAX]; /* see metrics.h; counters are never zeroed, the next owner adds */
-	_Atomic uint32_t peers_used;               /* there is something in: */
+	_Atomic uint32_t breakers_used;
+	struct shm_breaker breakers[SHM_BREAKERS];
+	_Atomic uint32_t peers_used; /* there is something in: */
 	struct shm_peer peers[SHM_PEERS];
 };
 
@@ -84,6 +98,7 @@ struct shm {
 	_Atomic uint64_t heads[SHM_HEADS];
 	_Atomic uint64_t debate_cells[SHM_DEBATES_MAX]; /* 0 = free, else slot + 1 of the worker that runs one */
 	struct ratelimit_table limits;                  /* of the whole node: outlives workers and reloads */
+	struct recent errors;                           /* what was logged as an error, see worker/system/errors.h */
 	struct shm_slot slots[SHM_SLOTS_MAX];
 };
 

@@ -25,6 +25,7 @@
 #include "worker/agents/agent.h"
 #include "worker/http/tls.h"
 #include "worker/schema.h"
+#include "worker/system/errors.h"
 #include "worker/worker.h"
 
 #define MASTER_TICK (100 * MS_US)
@@ -288,6 +289,7 @@ static bool start_shared(struct master *m, struct error *err)
 		     m->current->conf->metrics.enabled ? "Prometheus at /metrics; OpenTelemetry not configured"
 						       : "metrics are switched off");
 	metrics_attach(m->shm, 0);
+	errors_keep(m->shm);
 	if (m->mailboxes.count == 0 &&
 	    !bus_mailboxes_create(&m->mailboxes, (unsigned)m->current->conf->server.max_slots))
 		return error_set(err, ERR_UNAVAILABLE, "cannot make %lld mailboxes: %s (server.max_slots, ulimit -n)",

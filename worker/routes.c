@@ -15,6 +15,7 @@
 #include "worker/receipts/receipt.h"
 #include "worker/retention/retention.h"
 #include "worker/stream/stream.h"
+#include "worker/system/errors.h"
 #include "worker/system/system.h"
 #include "worker/web/site.h"
 #include "worker/worker.h"
@@ -38,6 +39,9 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    maintenance_routes,
 	    limits_routes,
 	    audit_routes,
+	    errors_routes,
+	    breakers_routes,
+	    stats_routes,
 	};
 
 	return router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);

@@ -35,6 +35,7 @@
 #include "worker/receipts/receipt.h"
 #include "worker/schema.h"
 #include "worker/stream/stream.h"
+#include "worker/system/errors.h"
 #include "worker/system/maintenance.h"
 #include "worker/traces/traces.h"
 #include "worker/web/files.h"
@@ -339,6 +340,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->fetch = fetch_open(w->loop, w->names, w->guarded);
 	worker_lap(w, &since, STARTUP_BACKENDS, NULL);
 	w->agents = agents_open(w);
+	agents_start(w->agents);
 	worker_lap_agents(w, &since);
 	w->stream = stream_open(w);
 	w->jobs = jobs_open(w);
@@ -485,6 +487,7 @@ int worker_main(const struct worker_start *start)
 	(void)signal(SIGPIPE, SIG_IGN);
 	worker_name(p);
 	metrics_attach(start->shm, start->slot);
+	errors_keep(start->shm);
 	if (!worker_open_parts(p, &err)) {
 		log_drain(SEC_US);
 		return worker_refuse(start, &err);

@@ -86,6 +86,8 @@ struct agent_reply {
 };
 
 struct agents *agents_open(struct worker *w);
+/* Shows its breakers to the node, and hears of resets. */
+void agents_start(struct agents *a);
 void agents_close(struct agents *a);
 
 /*
@@ -117,6 +119,8 @@ struct str agents_persona(struct str persona);
  * available}} */
 json_t *agents_health(struct agents *a);
 json_t *agents_breakers(struct agents *a);
+/* On the bus: every worker closes the breaker of that key, "*": all. */
+#define AGENTS_RESET_TOPIC "agents:reset"
 /* Number of agent types that can be used now. */
 unsigned agents_available(const struct conf *c);
 

@@ -80,9 +80,58 @@ static void agents_cooled(void *arg)
 	agents_watch(a);
 }
 
+/* The row of the breaker in shared memory; NULL: there are more than anybody looks at. */
+static struct shm_breaker *agents_row(struct shm_slot *slot, const char *key)
+{
+	uint32_t n = atomic_load(&slot->breakers_used), i;
+	struct shm_breaker *row;
+
+	for (i = 0; i < n; i++)
+		if (strncmp(slot->breakers[i].key, key, SHM_BREAKER_KEY - 1) == 0)
+			return &slot->breakers[i];
+	if (n == SHM_BREAKERS)
+		return NULL;
+	row = &slot->breakers[n];
+	(void)snprintf(row->key, sizeof(row->key), "%s", key);
+	atomic_store(&slot->breakers_used, n + 1);
+	return row;
+}
+
+/* For whoever shows the breakers of the node. */
+static void agents_show(const struct agents *a, const struct breaker *b)
+{
+	struct shm_breaker *row = a->resets != NULL ? agents_row(&a->w->shm->slots[a->w->slot], b->key) : NULL;
+
+	if (row == NULL)
+		return;
+	atomic_store(&row->opened_us, b->opened_us);
+	atomic_store(&row->failures, b->failures);
+	atomic_store(&row->successes, b->succeeded);
+	atomic_store(&row->failed_ms, b->failed_wall_ms);
+	atomic_store(&row->succeeded_ms, b->succeeded_wall_ms);
+	atomic_store(&row->used_ms, clock_wall_ms());
+	atomic_store(&row->state, b->state);
+}
+
+static void agents_on_reset(void *arg, struct str topic, struct str key)
+{
+	struct agents *a = arg;
+	struct breaker *b;
+
+	(void)topic;
+	for (b = a->breakers.head; b != NULL; b = b->next) {
+		if (!str_eqz(key, "*") && !str_eqz(key, b->key))
+			continue;
+		breaker_reset(b);
+		agents_gauges(a, b->labels);
+		agents_show(a, b);
+	}
+}
+
 void agents_breaker_changed(struct agents *a, const struct breaker *b)
 {
 	agents_gauges(a, b->labels);
+	agents_show(a, b);
 	if (b->state == BREAKER_OPEN)
 		agents_watch(a);
 }
@@ -97,10 +146,18 @@ struct agents *agents_open(struct worker *w)
 	return a;
 }
 
+void agents_start(struct agents *a)
+{
+	atomic_store(&a->w->shm->slots[a->w->slot].breakers_used, 0);
+	a->resets = bus_subscribe(a->w->bus, STR(AGENTS_RESET_TOPIC), agents_on_reset, a);
+}
+
 void agents_close(struct agents *a)
 {
 	if (a == NULL)
 		return;
+	if (a->resets != NULL)
+		bus_unsubscribe(a->w->bus, a->resets);
 	loop_timer_stop(&a->cooldown);
 	breakers_free(&a->breakers);
 	free(a);

@@ -13,6 +13,7 @@
 struct agents {
 	struct worker *w;
 	struct breakers breakers;
+	struct bus_sub *resets;
 	struct loop_timer cooldown; /* an open breaker becomes half-open without anybody calling */
 };
 

@@ -89,6 +89,10 @@ void breaker_report(const struct breakers *bs, const struct breaker_pass *pass, 
 
 	if (o == BREAKER_FAILURE)
 		b->failed_wall_ms = wall_ms;
+	if (o == BREAKER_SUCCESS) {
+		b->succeeded++;
+		b->succeeded_wall_ms = wall_ms;
+	}
 	if (pass->epoch != b->epoch)
 		return;
 	if (pass->trial)
@@ -104,6 +108,11 @@ void breaker_report(const struct breakers *bs, const struct breaker_pass *pass, 
 	} else if (++b->successes >= BREAKER_TRIALS) {
 		breaker_move(b, BREAKER_CLOSED, now_us);
 	}
+}
+
+void breaker_reset(struct breaker *b)
+{
+	breaker_move(b, BREAKER_CLOSED, 0);
 }
 
 const char *breaker_state_name(enum breaker_state s)

@@ -25,8 +25,9 @@ struct breaker {
 	unsigned trials;    /* under way while half-open */
 	uint64_t epoch;     /* bumped at each change of state: late outcomes of an earlier state count for nothing */
 	int64_t opened_us;
-	int64_t failed_wall_ms; /* 0 = never */
-	uint64_t labels;        /* agents that used it, as bits of agents_known() */
+	int64_t failed_wall_ms, succeeded_wall_ms; /* 0 = never */
+	uint32_t succeeded;                        /* calls, ever */
+	uint64_t labels;                           /* agents that used it, as bits of agents_known() */
 };
 
 struct breakers {
@@ -52,6 +53,8 @@ struct breaker *breaker_get(struct breakers *bs, struct str provider, struct str
 bool breaker_allow(const struct breakers *bs, struct breaker *b, int64_t now_us, struct breaker_pass *pass) MUST_CHECK;
 void breaker_report(const struct breakers *bs, const struct breaker_pass *pass, enum breaker_outcome o, int64_t now_us,
 		    int64_t wall_ms);
+/* Closed, with nothing remembered; calls under way count for nothing any more. */
+void breaker_reset(struct breaker *b);
 /* State as of now: an open breaker whose cooldown is over counts as half-open. */
 enum breaker_state breaker_state(const struct breakers *bs, const struct breaker *b, int64_t now_us);
 /* "closed", "half_open", "open" */

@@ -41,6 +41,12 @@ const struct identity *identity_api_token(void)
 	return &identity_of_token;
 }
 
+bool identity_operates(const struct identity *who)
+{
+	return who != NULL && str_eqz(who->org_id, IDENTITY_DEFAULT) &&
+	       (who->kind == IDENTITY_ANONYMOUS || str_eqz(who->role, "owner") || str_eqz(who->role, "admin"));
+}
+
 void identity_apply(const struct identity *who, struct context *ctx)
 {
 	ctx->principal = who->user_id;

@@ -51,6 +51,12 @@ bool identity_prepare(const struct conf *c, struct error *err) MUST_CHECK;
 const struct identity *identity_anonymous(void);
 /* Of a caller with auth.api_token. */
 const struct identity *identity_api_token(void);
+/*
+ * Of a caller who has the permission for it: is it the operator of the server? Owners and admins of the default
+ * organization, the API token, and everybody where nobody has to authenticate (anonymous callers have no permission
+ * elsewhere). What concerns all tenants is theirs alone.
+ */
+bool identity_operates(const struct identity *who);
 /* Fills ctx: on whose behalf, and for which organization and workspace. `who` outlives ctx. */
 void identity_apply(const struct identity *who, struct context *ctx);
 

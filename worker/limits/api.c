@@ -9,6 +9,7 @@
 #include "common/metrics.h"
 #include "worker/identity/identity.h"
 #include "worker/limits/limits_internal.h"
+#include "worker/system/system.h"
 #include "worker/worker.h"
 
 /* Whose buckets are shown. */
@@ -103,6 +104,8 @@ static void limits_view_show(struct http_request *req)
 	struct error err = ERROR_INIT;
 	char text[HTTP_ADDR_TEXT];
 
+	if (!system_for_operator(req))
+		return;
 	if (!http_addr_parse(client.n > 0 ? client : req->client, &v.addr)) {
 		if (client.n > 0)
 			error_field(&err, ERR_INVALID_VALUE, "client", "must be an IP address");

@@ -8,9 +8,14 @@
 #include "worker/http/route.h"
 
 extern const struct route_table maintenance_routes; /* /api/admin/maintenance */
+extern const struct route_table breakers_routes;    /* breakers.c: circuit breakers and their reset */
+extern const struct route_table stats_routes;       /* stats.c: figures for admins */
 extern const struct route_table system_routes;      /* health.c: probes, health, metrics */
 extern const struct route_table root_routes;        /* health.c: what is at "/" when no web application is */
 extern const struct route_table browser_routes;     /* browser.c: /api/auth/csrf, /api/system/slo */
 extern const struct route_table openapi_routes;     /* openapi.c: /api/openapi.json */
+
+/* Is it the operator who asks (identity_operates)? If not, it has been answered with 403. */
+bool system_for_operator(struct http_request *req) MUST_CHECK;
 
 #endif
