@@ -5,6 +5,7 @@ import sys
 import traceback
 
 import bench
+import chain_bench
 import debates_bench
 import durable_bench
 import growth_bench
@@ -16,7 +17,7 @@ import store_bench
 import tls_bench
 import ws_bench
 
-ALL = {"requests": http_bench.requests, "static": http_bench.static_files, "http2": h2_bench.http2, "tls": tls_bench.tls, "broadcast": ws_bench.broadcast, "across": ws_bench.across,
+ALL = {"requests": http_bench.requests, "pipeline": chain_bench.pipeline, "static": http_bench.static_files, "http2": h2_bench.http2, "tls": tls_bench.tls, "broadcast": ws_bench.broadcast, "across": ws_bench.across,
        "nodes": nodes_bench.broadcast, "takeover": nodes_bench.takeover,
        "sockets": ws_bench.idle, "idle": http_bench.idle, "routes": http_bench.routes, "start": http_bench.start,
        "reload": reload_bench.storm, "debates": debates_bench.main,

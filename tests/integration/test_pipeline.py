@@ -141,6 +141,25 @@ def test_headers_can_be_left_to_a_proxy(make_server):
     assert checked.returncode == 4 and "headers.frame_options" in checked.stderr
 
 
+def test_inline_scripts_carry_a_nonce(make_server, tmp_path):
+    web = tmp_path / "web"
+    web.mkdir()
+    (web / "index.html").write_text('<script nonce="{{CSP_NONCE}}">a()</script><style nonce="{{CSP_NONCE}}">b{}</style>')
+    (web / "plain.html").write_text("<script>a()</script>")
+    s = make_server({"server": {"workers": 1}, "static": {"root": str(web)}})
+    seen = set()
+    for _ in range(3):
+        r = s.get("/")
+        nonce = re.fullmatch(r'<script nonce="([A-Za-z0-9+/]{22}==)">a\(\)</script><style nonce="\1">b{}</style>', r.text).group(1)
+        policy = r.headers["Content-Security-Policy"]
+        assert "script-src 'self' 'nonce-%s';" % nonce in policy and "style-src 'self' 'nonce-%s';" % nonce in policy
+        assert "unsafe" not in policy and r.headers["Cache-Control"] == "no-store" and "ETag" not in r.headers
+        seen.add(nonce)
+    assert len(seen) == 3
+    policy = s.get("/plain.html").headers["Content-Security-Policy"]
+    assert "script-src 'self';" in policy and "nonce" not in policy
+
+
 # ---- cors ----
 
 def test_everybody_may_read_but_not_as_somebody(make_server):
@@ -266,6 +285,44 @@ def test_maintenance_has_its_code(make_server):
     s.post("/api/admin/maintenance/enable", {"reason": "new disks"})
     body = refused(s.post("/api/debates", TASK), 503)
     assert body["code"] == "MAINTENANCE" and "new disks" in body["error"]
+
+
+def test_bodies_of_declared_schemas(api):
+    d = api.post("/api/debates", TASK).json()["id"]
+    body = refused(api.request("PATCH", "/api/debates/" + d, json={"title": 5, "tags": ["a", 1], "metadata": "x"}))
+    assert {e["field"] for e in body["errors"]} == {"title", "tags", "metadata"}
+    body = refused(api.request("PATCH", "/api/debates/" + d, json={"title": "ä" * 501, "tags": ["t"] * 21}))
+    assert {e["field"] for e in body["errors"]} == {"title", "tags"}
+    assert api.request("PATCH", "/api/debates/" + d, json={"title": "x" * 500, "tags": ["t"]}).status_code == 200
+    for bad in ("[]", "{", "5"):
+        r = api.request("PATCH", "/api/debates/" + d, data=bad, headers={"Content-Type": "application/json"})
+        assert refused(r)["code"] == "INVALID_JSON"
+
+
+# ---- answers that are kept ----
+
+def test_answers_are_kept_until_their_source_changes(make_server):
+    s = make_server({"server": {"workers": 2}, "cache": {"ttl": "1h"}})
+    name = 'aragora_response_cache_total{result="%s"}'
+
+    def ask(path="/api/leaderboard?limit=5&domain=x", **headers):
+        return s.get(path, headers=headers)
+    first = ask()
+    wait_until(lambda: ask().headers.get("X-Cache") == "hit")
+    assert ask().json() == first.json() and ask().headers["ETag" if "ETag" in first.headers else "X-Request-ID"]
+    # The order of parameters does not matter; others, another path and a client that wants a fresh one do.
+    wait_until(lambda: ask("/api/leaderboard?domain=x&limit=5").headers.get("X-Cache") == "hit")
+    assert "X-Cache" not in ask(**{"Cache-Control": "no-cache"}).headers
+    assert "X-Cache" not in ask("/api/leaderboard?limit=5&limit=6").headers
+    assert "X-Cache" not in s.get("/api/debates").headers
+    before = metric(s, name % "hit")
+    d = s.post("/api/debates", TASK).json()["id"]
+    wait_until(lambda: s.get("/api/debates/%s/status" % d).json()["status"] == "completed")
+    # Every worker has let go of what it kept.
+    for _ in range(6):
+        assert "X-Cache" not in s.get("/api/leaderboard?limit=5&domain=x&fresh=%d" % _).headers
+    wait_until(lambda: metric(s, name % "stale") > 0 or not ask() or False)
+    assert metric(s, name % "hit") >= before > 0
 
 
 # ---- objectives ----

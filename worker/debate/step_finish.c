@@ -12,6 +12,7 @@
 #include "worker/debate/effects.h"
 #include "worker/debate/journal.h"
 #include "worker/delivery/delivery.h"
+#include "worker/middleware/response_cache.h"
 #include "worker/traces/traces.h"
 #include "worker/worker.h"
 
@@ -223,6 +224,7 @@ CO_FN bool debate_finish(struct debate *d, json_t *result)
 	ok = step_finish_commit(d, result, &f, &e);
 	if (ok) {
 		d->finished = true;
+		response_cache_changed(d->w->shm, "ratings");
 		deliveries_hint(d->w->deliveries);
 		traces_hint(d->w->traces, d->plan.debate_id);
 		step_count_end(d, result, f.end);

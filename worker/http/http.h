@@ -68,6 +68,8 @@ struct http_request {
 	struct str client;                  /* address after trusted proxies */
 	bool audited;                       /* the audit log has an event of it, see audit_noted */
 	bool https;                         /* by TLS or by X-Forwarded-Proto from a trusted proxy */
+	struct str cache_key;               /* under which the answer may be kept; of the cache step */
+	uint64_t cache_versions;            /* of its sources, before the handler ran */
 	struct trace_context trace;         /* filled by the tracing middleware, on where it applies */
 	int64_t start_us;
 	int64_t chain_us, handler_us; /* begin of the chain and of the handler, of routes that may wait; else 0 */

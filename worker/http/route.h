@@ -47,6 +47,11 @@ struct route {
 	const char *request;                        /* name of the body schema, or NULL */
 	const char *response;                       /* name of the 200 schema, or NULL */
 	const struct route_deprecation *deprecated; /* NULL: it is not */
+	/*
+	 * What a GET's answer is made from, by blanks ("ratings"): it is the same for all who have the same tenant and
+	 * permissions, and is kept until one of these changes. NULL: it is made anew.
+	 */
+	const char *sources;
 };
 
 struct route_table {

@@ -22,14 +22,15 @@ const struct middleware *const pipeline_chain[] = {
     /* rate limits, tiers, budgets */
     &middleware_rate_limit,
     /* request processing */
-    &middleware_body_limit, &middleware_content_type, &middleware_timeout, &middleware_versioning,
+    &middleware_body_limit, &middleware_content_type, &middleware_timeout, &middleware_validation,
+    &middleware_versioning,
     &middleware_deprecation, &middleware_idempotency,
     /* resilience */
     &middleware_maintenance,
     /* observability */
     &middleware_metrics, &middleware_slo_tracking, &middleware_audit, &middleware_request_log, &middleware_error_handler,
     /* caching, and the way of the answer */
-    &middleware_entity_tag, &middleware_compression,
+    &middleware_response_cache, &middleware_entity_tag, &middleware_compression,
 };
 /* clang-format on */
 const size_t pipeline_chain_count = countof(pipeline_chain);

@@ -31,6 +31,8 @@ extern const struct middleware middleware_audit;
 extern const struct middleware middleware_request_log;
 extern const struct middleware middleware_entity_tag;
 extern const struct middleware middleware_compression;
+extern const struct middleware middleware_validation;
+extern const struct middleware middleware_response_cache;
 extern const struct middleware middleware_error_handler;
 extern const struct middleware middleware_slo_tracking;
 extern const struct middleware middleware_maintenance;
@@ -52,6 +54,9 @@ const struct conf *middleware_conf(const struct http_request *req);
 
 /* May the server be called by that name (server.allowed_hosts)? `host` is a Host header, its port is not looked at. */
 bool host_allowed(const struct conf *c, struct str host);
+
+/* The policy of a page whose own inline scripts and styles carry this nonce; nothing else runs inline. */
+void security_headers_nonce(struct http_request *req, struct str nonce);
 
 enum cookie_flags {
 	COOKIE_STRICT = 1,  /* SameSite=Strict whatever headers.cookie_same_site says */

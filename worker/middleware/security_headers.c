@@ -12,6 +12,11 @@
 	"default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: https:;" \
 	" connect-src 'self' wss: https:; font-src 'self' data:; object-src 'none'; base-uri 'self';"           \
 	" form-action 'self'; frame-ancestors 'none'"
+#define SECURITY_POLICY_NONCE                                                                                      \
+	"default-src 'self'; script-src 'self' 'nonce-%.*s'; style-src 'self' 'nonce-%.*s'; img-src 'self' data: " \
+	"https:;"                                                                                                  \
+	" connect-src 'self' wss: https:; font-src 'self' data:; object-src 'none'; base-uri 'self';"              \
+	" form-action 'self'; frame-ancestors 'none'"
 #define SECURITY_POLICY_DEV                                                                                      \
 	"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline';" \
 	" img-src * data: blob:; connect-src *; font-src 'self' data:; frame-ancestors 'none'"
@@ -76,6 +81,19 @@ static void security_compile(const struct conf *c)
 	security_text.conf = c;
 }
 
+void security_headers_nonce(struct http_request *req, struct str nonce)
+{
+	const struct conf *c = middleware_conf(req);
+
+	if (!c->headers.enabled || !c->headers.csp || c->headers.policy[0] != '\0' ||
+	    c->headers.csp_mode != CSP_STANDARD)
+		return;
+	http_reply_field(req,
+			 c->headers.csp_report_only ? "Content-Security-Policy-Report-Only" : "Content-Security-Policy",
+			 SECURITY_POLICY_NONCE "%s%s", STR_ARG(nonce), STR_ARG(nonce),
+			 c->headers.csp_report_uri[0] != '\0' ? "; report-uri " : "", c->headers.csp_report_uri);
+}
+
 static void security_headers_reply(struct http_request *req)
 {
 	const struct conf *c = middleware_conf(req);
@@ -84,7 +102,8 @@ static void security_headers_reply(struct http_request *req)
 	if (security_text.conf != c)
 		security_compile(c);
 	http_reply_block(req, req->https ? security_text.secure : security_text.plain);
-	if (!http_reply_has(req, "Content-Security-Policy"))
+	if (!http_reply_has(req, "Content-Security-Policy") &&
+	    !http_reply_has(req, "Content-Security-Policy-Report-Only"))
 		http_reply_block(req, security_text.policy[page]);
 }
 

@@ -321,7 +321,7 @@ CO_FN static void api_history(struct http_request *req)
 #define READ(p, fn, text, schema)                                                                                 \
 	{                                                                                                         \
 		.method = HTTP_GET, .path = (p), .handler = (fn), .permission = "agents:read", .rate = RATE_READ, \
-		.summary = (text), .response = (schema)                                                           \
+		.summary = (text), .response = (schema), .sources = "ratings"                                     \
 	}
 
 static const struct route ranking_rows[] = {

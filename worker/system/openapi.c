@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /api/openapi.json: the description of the API (OpenAPI 3.1), made from the route tables and the schema table below.
+ * /api/openapi.json: the description of the API (OpenAPI 3.1), made from the route tables and the schema table.
  * Cheap enough to be made anew for each request.
  */
 #include "worker/system/system.h"
@@ -8,89 +8,8 @@
 #include <ctype.h>
 
 #include "common/json.h"
+#include "worker/system/schema.h"
 #include "worker/worker.h"
-
-/* One property of a schema; `type` is a JSON type, "[]x" an array of x, "{}" a free object, "#Name" another schema. */
-struct openapi_field {
-	const char *schema, *name, *type, *help;
-	bool required;
-};
-
-static const struct openapi_field openapi_fields[] = {
-    {"Error", "error", "string", "What is wrong, as a sentence", true},
-    {"Error", "code", "string", "Stable code, for example MISSING_FIELD", true},
-    {"Error", "trace_id", "string", "The request's X-Request-ID", true},
-    {"Error", "field", "string", "The offending field", false},
-    {"Error", "errors", "[]{}", "Every bad field, on 400", false},
-    {"DebateCreate", "task", "string", "The question, 1 to 10000 characters; topic and question are accepted names too",
-     true},
-    {"DebateCreate", "rounds", "integer", "Debate rounds after the independent drafts, 1 to 12", false},
-    {"DebateCreate", "agents", "[]{}", "Names, specs provider|model|persona|role, or objects; 2 to 10", false},
-    {"DebateCreate", "consensus", "string",
-     "majority, weighted, supermajority, unanimous, semantic, any, byzantine, judge, hybrid or none", false},
-    {"DebateCreate", "consensus_threshold", "number", "The weighted share that decides, 0.5 to 1; 0.6 by default",
-     false},
-    {"DebateCreate", "topology", "string",
-     "Who criticises whom: auto, all-to-all, ring, round-robin, sparse, star or adaptive", false},
-    {"DebateCreate", "debate_format", "string",
-     "light: one round, stops early; full: stops only if all agree; default between them", false},
-    {"DebateCreate", "context", "string", "Background for the agents, at most 100000 characters", false},
-    {"DebateCreate", "budget_limit_usd", "number", "What it may cost, to 100; it never costs more", false},
-    {"DebateCreate", "metadata", "{}", "Kept and given back", false},
-    {"DebateCreate", "callback_url", "string", "Is told of the end by a signed POST; public and https", false},
-    {"DebateCreate", "callback_secret", "string", "Signs it (HMAC-SHA256), 16 to 256 characters", false},
-    {"DebateCreated", "id", "string", "The debate's id", true},
-    {"DebateCreated", "debate_id", "string", "The same", true},
-    {"DebateCreated", "status", "string", "created", true},
-    {"DebateCreated", "success", "boolean", "true", true},
-    {"DebateCreated", "task", "string", "The question", true},
-    {"DebateCreated", "agents", "[]string", "Names of the agents", true},
-    {"DebateCreated", "websocket_url", "string", "Where its events are", true},
-    {"DebateCreated", "demo", "boolean", "Built-in demo agents play", true},
-    {"Debate", "id", "string", "Id", true},
-    {"Debate", "debate_id", "string", "The same", true},
-    {"Debate", "slug", "string", "Readable name, unique in the workspace", true},
-    {"Debate", "task", "string", "The question", true},
-    {"Debate", "status", "string", "created, running, completed, failed, cancelled or archived", true},
-    {"Debate", "agents", "[]string", "Who takes part", true},
-    {"Debate", "consensus_reached", "boolean", "Was the threshold met?", true},
-    {"Debate", "confidence", "number", "0 to 1: the winning position's weighted share of the vote", true},
-    {"Debate", "final_answer", "string", "The decision", false},
-    {"Debate", "messages", "[]#Message", "What was said", false},
-    {"Debate", "critiques", "[]{}", "Issues, suggestions, severity 0 to 10", false},
-    {"Debate", "votes", "[]{}", "Choice, confidence, weight, reasoning", false},
-    {"Debate", "consensus", "{}", "share, weighted_share, margin, strength, supporting and dissenting agents", false},
-    {"Debate", "total_cost_usd", "number", "Cost", false},
-    {"Debate", "receipt_id", "string", "The decision receipt", false},
-    {"Debate", "callback", "{}", "How the delivery to callback_url stands", false},
-    {"Debate", "created_at", "string", "ISO 8601, UTC", true},
-    {"DebateList", "debates", "[]#Debate", "Newest first", true},
-    {"DebateList", "total", "integer", "All that match", true},
-    {"DebateList", "has_more", "boolean", "Is there a next page?", true},
-    {"SearchResult", "results", "[]#Debate", "Newest first", true},
-    {"SearchResult", "total", "integer", "All that match", true},
-    {"Search", "query", "string", "Text to find in task, title and answer", true},
-    {"DebateUpdate", "title", "string", "At most 500 characters", false},
-    {"DebateUpdate", "tags", "[]string", "At most 20", false},
-    {"DebateUpdate", "metadata", "{}", "Replaces the former", false},
-    {"DebateUpdate", "status", "string", "archived, or active to take it back", false},
-    {"DebateUpdated", "success", "boolean", "true", true},
-    {"DebateUpdated", "updated_fields", "[]string", "What was changed", true},
-    {"Deleted", "deleted", "boolean", "true", true},
-    {"DebateStatus", "status", "string", "As in Debate", true},
-    {"DebateStatus", "current_round", "integer", "0 while drafts are written", true},
-    {"DebateStatus", "last_seq", "integer", "Number of its newest event", true},
-    {"Message", "role", "string", "Role of the speaker", true},
-    {"Message", "agent", "string", "Name of the speaker", true},
-    {"Message", "content", "string", "The text", true},
-    {"Message", "round", "integer", "0 for independent drafts", true},
-    {"MessagePage", "messages", "[]#Message", "In order", true},
-    {"MessagePage", "total", "integer", "All messages", true},
-    {"Cancel", "reason", "string", "Shown with the result", false},
-    {"Cancelled", "status", "string", "cancelled", true},
-    {"EventPage", "events", "[]{}", "Envelopes {type, data, seq, timestamp, round, agent, debate_id}", true},
-    {"EventPage", "next_seq", "integer", "Give it as after_seq to go on", true},
-};
 
 static json_t *openapi_type(const char *type)
 {
@@ -106,8 +25,8 @@ static json_t *openapi_schemas(void)
 	json_t *all = json_object();
 	size_t i;
 
-	for (i = 0; i < countof(openapi_fields); i++) {
-		const struct openapi_field *f = &openapi_fields[i];
+	for (i = 0; i < schema_fields_count; i++) {
+		const struct schema_field *f = &schema_fields[i];
 		json_t *s = json_object_get(all, f->schema), *p = openapi_type(f->type);
 
 		if (s == NULL) {
@@ -126,8 +45,8 @@ static bool openapi_has_schema(const char *name)
 {
 	size_t i;
 
-	for (i = 0; name != NULL && i < countof(openapi_fields); i++)
-		if (strcmp(openapi_fields[i].schema, name) == 0)
+	for (i = 0; name != NULL && i < schema_fields_count; i++)
+		if (strcmp(schema_fields[i].schema, name) == 0)
 			return true;
 	return false;
 }

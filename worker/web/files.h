@@ -16,6 +16,7 @@ struct lane;
 struct loop;
 
 #define FILES_ETAG_MAX 64
+#define FILES_NONCE "{{CSP_NONCE}}" /* in HTML: replaced in each answer by what its policy names */
 
 /* One form of a file: as it is, or compressed beforehand. */
 struct files_form {
@@ -31,6 +32,7 @@ struct files_file {
 	bool folder; /* the path is a folder's, and this its index */
 	bool hashed; /* the name holds a hash of the content */
 	bool html;
+	bool nonce; /* FILES_NONCE stands in it */
 	bool young;
 	const char *type;
 	int64_t modified; /* seconds since 1970 */

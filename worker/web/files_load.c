@@ -175,6 +175,8 @@ static int load_all(struct files_load *l, int root)
 		return ENOENT;
 	load_describe(f, l->path, l->index, &st);
 	load_form(l, CODING_IDENTITY, &st);
+	f->nonce = f->html && plain->data != NULL &&
+		   str_find((struct str){plain->data->data, plain->data->n}, STR(FILES_NONCE)) >= 0;
 	if (l->precompressed)
 		load_siblings(l, root, &st);
 	return 0;

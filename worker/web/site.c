@@ -9,11 +9,15 @@
 
 #include "common/clock.h"
 #include "common/conf.h"
+#include "common/crypto.h"
+#include "common/ids.h"
 #include "worker/http/http_semantics.h"
 #include "worker/http/route.h"
+#include "worker/middleware/pipeline.h"
 #include "worker/web/files.h"
 #include "worker/worker.h"
 
+#define SITE_NONCE 16                                        /* random bytes, security.md 7.1 */
 #define SITE_IMMUTABLE "public, max-age=31536000, immutable" /* a year: RFC 8246, RFC 9111 1.2.2 */
 
 struct site_wait {
@@ -189,6 +193,35 @@ static void site_send(struct http_request *req, struct files_file *file, enum ht
 	http_reply_file(req, status, file->type, &(struct http_file){form->fd, site_release, file}, from, length);
 }
 
+/*
+ * A page whose inline scripts and styles carry a nonce: it is another one in each answer, which nobody may keep
+ * therefore, and which has no tag and no parts.
+ */
+static void site_with_nonce(struct http_request *req, const struct files_file *file)
+{
+	const struct rbuf *data = file->forms[CODING_IDENTITY].data;
+	struct str rest = {data->data, data->n}, mark = STR(FILES_NONCE), body;
+	char nonce[32];
+	uint8_t raw[SITE_NONCE];
+	struct buf out = BUF_INIT;
+	ptrdiff_t at;
+	size_t n;
+
+	ids_random(raw, sizeof(raw));
+	n = crypto_base64(nonce, raw, sizeof(raw));
+	while ((at = str_find(rest, mark)) >= 0) {
+		buf_add(&out, str_sub(rest, 0, (size_t)at));
+		buf_add(&out, (struct str){nonce, n});
+		rest = str_sub(rest, (size_t)at + mark.n, rest.n);
+	}
+	buf_add(&out, rest);
+	body = arena_str(req->arena, buf_str(&out));
+	buf_free(&out);
+	security_headers_nonce(req, (struct str){nonce, n});
+	http_reply_value(req, "Cache-Control", STR("no-store"));
+	http_reply(req, 200, file->type, body);
+}
+
 static void site_answer(struct http_request *req, struct files_file *file, bool fallback)
 {
 	enum http_coding coding = file->have == 1u << CODING_IDENTITY
@@ -199,6 +232,10 @@ static void site_answer(struct http_request *req, struct files_file *file, bool 
 
 	if (!fallback && file->folder && !site_asks_for_folder(req)) {
 		site_redirect(req);
+		return;
+	}
+	if (file->nonce) {
+		site_with_nonce(req, file);
 		return;
 	}
 	switch (http_condition(req, &v)) {

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The schemas of bodies, and the check of one body against its own. Called by openapi.c and by the validation step.
+ * What belongs together (aliases, agents and seats) is for handlers.
+ */
+#include "worker/system/schema.h"
+
+#include "common/json.h"
+
+const struct schema_field schema_fields[] = {
+    {"Error", "error", "string", "What is wrong, as a sentence", true},
+    {"Error", "code", "string", "Stable code, for example MISSING_FIELD", true},
+    {"Error", "trace_id", "string", "The request's X-Request-ID", true},
+    {"Error", "field", "string", "The offending field", false},
+    {"Error", "errors", "[]{}", "Every bad field, on 400", false},
+    {"DebateCreate", "task", "string", "The question, 1 to 10000 characters; topic and question are accepted names too",
+     true},
+    {"DebateCreate", "rounds", "integer", "Debate rounds after the independent drafts, 1 to 12", false},
+    {"DebateCreate", "agents", "[]{}", "Names, specs provider|model|persona|role, or objects; 2 to 10", false},
+    {"DebateCreate", "consensus", "string",
+     "majority, weighted, supermajority, unanimous, semantic, any, byzantine, judge, hybrid or none", false},
+    {"DebateCreate", "consensus_threshold", "number", "The weighted share that decides, 0.5 to 1; 0.6 by default",
+     false},
+    {"DebateCreate", "topology", "string",
+     "Who criticises whom: auto, all-to-all, ring, round-robin, sparse, star or adaptive", false},
+    {"DebateCreate", "debate_format", "string",
+     "light: one round, stops early; full: stops only if all agree; default between them", false},
+    {"DebateCreate", "context", "string", "Background for the agents, at most 100000 characters", false},
+    {"DebateCreate", "budget_limit_usd", "number", "What it may cost, to 100; it never costs more", false},
+    {"DebateCreate", "metadata", "{}", "Kept and given back", false},
+    {"DebateCreate", "callback_url", "string", "Is told of the end by a signed POST; public and https", false},
+    {"DebateCreate", "callback_secret", "string", "Signs it (HMAC-SHA256), 16 to 256 characters", false},
+    {"DebateCreated", "id", "string", "The debate's id", true},
+    {"DebateCreated", "debate_id", "string", "The same", true},
+    {"DebateCreated", "status", "string", "created", true},
+    {"DebateCreated", "success", "boolean", "true", true},
+    {"DebateCreated", "task", "string", "The question", true},
+    {"DebateCreated", "agents", "[]string", "Names of the agents", true},
+    {"DebateCreated", "websocket_url", "string", "Where its events are", true},
+    {"DebateCreated", "demo", "boolean", "Built-in demo agents play", true},
+    {"Debate", "id", "string", "Id", true},
+    {"Debate", "debate_id", "string", "The same", true},
+    {"Debate", "slug", "string", "Readable name, unique in the workspace", true},
+    {"Debate", "task", "string", "The question", true},
+    {"Debate", "status", "string", "created, running, completed, failed, cancelled or archived", true},
+    {"Debate", "agents", "[]string", "Who takes part", true},
+    {"Debate", "consensus_reached", "boolean", "Was the threshold met?", true},
+    {"Debate", "confidence", "number", "0 to 1: the winning position's weighted share of the vote", true},
+    {"Debate", "final_answer", "string", "The decision", false},
+    {"Debate", "messages", "[]#Message", "What was said", false},
+    {"Debate", "critiques", "[]{}", "Issues, suggestions, severity 0 to 10", false},
+    {"Debate", "votes", "[]{}", "Choice, confidence, weight, reasoning", false},
+    {"Debate", "consensus", "{}", "share, weighted_share, margin, strength, supporting and dissenting agents", false},
+    {"Debate", "total_cost_usd", "number", "Cost", false},
+    {"Debate", "receipt_id", "string", "The decision receipt", false},
+    {"Debate", "callback", "{}", "How the delivery to callback_url stands", false},
+    {"Debate", "created_at", "string", "ISO 8601, UTC", true},
+    {"DebateList", "debates", "[]#Debate", "Newest first", true},
+    {"DebateList", "total", "integer", "All that match", true},
+    {"DebateList", "has_more", "boolean", "Is there a next page?", true},
+    {"SearchResult", "results", "[]#Debate", "Newest first", true},
+    {"SearchResult", "total", "integer", "All that match", true},
+    {"Search", "query", "string", "Text to find in task, title and answer", true},
+    {"DebateUpdate", "title", "string", "At most 500 characters", false},
+    {"DebateUpdate", "tags", "[]string", "At most 20", false},
+    {"DebateUpdate", "metadata", "{}", "Replaces the former", false},
+    {"DebateUpdate", "status", "string", "archived, or active to take it back", false},
+    {"DebateUpdated", "success", "boolean", "true", true},
+    {"DebateUpdated", "updated_fields", "[]string", "What was changed", true},
+    {"Deleted", "deleted", "boolean", "true", true},
+    {"DebateStatus", "status", "string", "As in Debate", true},
+    {"DebateStatus", "current_round", "integer", "0 while drafts are written", true},
+    {"DebateStatus", "last_seq", "integer", "Number of its newest event", true},
+    {"Message", "role", "string", "Role of the speaker", true},
+    {"Message", "agent", "string", "Name of the speaker", true},
+    {"Message", "content", "string", "The text", true},
+    {"Message", "round", "integer", "0 for independent drafts", true},
+    {"MessagePage", "messages", "[]#Message", "In order", true},
+    {"MessagePage", "total", "integer", "All messages", true},
+    {"Cancel", "reason", "string", "Shown with the result", false},
+    {"Cancelled", "status", "string", "cancelled", true},
+    {"EventPage", "events", "[]{}", "Envelopes {type, data, seq, timestamp, round, agent, debate_id}", true},
+    {"EventPage", "next_seq", "integer", "Give it as after_seq to go on", true},
+};
+const size_t schema_fields_count = countof(schema_fields);
+
+/* What the pipeline checks: most characters, elements, bytes of JSON. */
+static const struct schema_limit {
+	const char *schema, *name;
+	size_t max;
+} schema_limits[] = {
+    {"Search", "query", 1000},           {"DebateUpdate", "title", 500}, {"DebateUpdate", "tags", 20},
+    {"DebateUpdate", "metadata", 65536}, {"Cancel", "reason", 500},
+};
+
+bool schema_checked(const char *schema)
+{
+	size_t i;
+
+	for (i = 0; i < countof(schema_limits); i++)
+		if (strcmp(schema_limits[i].schema, schema) == 0)
+			return true;
+	return false;
+}
+
+static const char *schema_type(const struct schema_limit *l)
+{
+	size_t i;
+
+	for (i = 0; i < countof(schema_fields); i++)
+		if (strcmp(schema_fields[i].schema, l->schema) == 0 && strcmp(schema_fields[i].name, l->name) == 0)
+			break;
+	BUG_ON(i == countof(schema_fields)); /* a limit of a field that no schema has */
+	return schema_fields[i].type;
+}
+
+static bool schema_is(const json_t *v, const char *type)
+{
+	if (strncmp(type, "[]", 2) == 0)
+		return json_is_array(v);
+	if (strcmp(type, "{}") == 0 || type[0] == '#')
+		return json_is_object(v);
+	if (strcmp(type, "string") == 0)
+		return json_is_string(v);
+	if (strcmp(type, "integer") == 0)
+		return json_is_integer(v);
+	return strcmp(type, "boolean") == 0 ? json_is_boolean(v) : json_is_number(v);
+}
+
+/* Code points of a string, elements of a list, bytes of an object as text. */
+static size_t schema_size(const json_t *v)
+{
+	const char *p = json_string_value(v);
+	size_t i, n = 0;
+
+	if (json_is_array(v))
+		return json_array_size(v);
+	if (json_is_object(v))
+		return json_dumpb(v, NULL, 0, JSON_COMPACT);
+	for (i = 0; p != NULL && i < json_string_length(v); i++)
+		n += ((unsigned char)p[i] & 0xC0) != 0x80;
+	return n;
+}
+
+static const char *schema_unit(const json_t *v)
+{
+	return json_is_array(v) ? "elements" : json_is_object(v) ? "bytes of JSON" : "characters";
+}
+
+static void schema_one(const struct schema_limit *l, const json_t *v, struct problems *p)
+{
+	const char *type = schema_type(l);
+	bool list = strncmp(type, "[]", 2) == 0;
+	const json_t *e;
+	size_t i;
+
+	if (!schema_is(v, type)) {
+		problem_add(p, ERR_INVALID_VALUE, l->name, "must be %s %s", list ? "a list of" : "of type",
+			    list                      ? type + 2
+			    : strcmp(type, "{}") == 0 ? "object"
+						      : type);
+		return;
+	}
+	if (schema_size(v) > l->max)
+		problem_add(p, ERR_INVALID_VALUE, l->name, "must be at most %zu %s", l->max, schema_unit(v));
+	if (!list)
+		return;
+	json_array_foreach(v, i, e)
+	{
+		if (schema_is(e, type + 2))
+			continue;
+		problem_add(p, ERR_INVALID_VALUE, l->name, "element %zu must be of type %s", i, type + 2);
+		return;
+	}
+}
+
+void schema_check(const char *schema, const json_t *body, struct problems *p)
+{
+	size_t i;
+
+	for (i = 0; i < countof(schema_limits); i++) {
+		const struct schema_limit *l = &schema_limits[i];
+		const json_t *v = strcmp(l->schema, schema) == 0 ? json_object_get(body, l->name) : NULL;
+
+		if (v != NULL && !json_is_null(v))
+			schema_one(l, v, p);
+	}
+}
