@@ -22,6 +22,7 @@ enum conf_role { ROLE_ALL, ROLE_WEB, ROLE_WORKER };
 enum conf_store { STORE_SQLITE, STORE_POSTGRES };
 enum conf_umask { UMASK_INHERIT, UMASK_002, UMASK_007, UMASK_022, UMASK_027, UMASK_077 };
 enum conf_auto { AUTO_OFF, AUTO_ON, AUTO_AUTO };
+enum conf_registration { REGISTRATION_OPEN, REGISTRATION_OFF };
 enum conf_client_auth { TLS_CLIENT_OFF, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRED };
 /* How strict the Content-Security-Policy of pages is: by the kind of answer, as for the API, or loose for development.
  */
@@ -139,7 +140,10 @@ struct conf {
 	} redis;
 	struct {
 		int required;
-		char *jwt_secret;
+		char *jwt_secret, *jwt_secret_previous;
+		int64_t jwt_rotated_at, jwt_grace_hours, jwt_expiry_hours, refresh_expiry_days;
+		int64_t session_limit, session_inactivity;
+		int registration; /* enum conf_registration */
 		char *api_token;
 		int64_t password_memory, password_passes, password_threads; /* of Argon2id; bytes */
 	} auth; /* required: enum conf_auto: auto = in production or when a token is set */

@@ -9,7 +9,7 @@
 #include "common/keyring.h"
 #include "common/redis_url.h"
 
-#define CONF_JWT_MIN 32 /* characters of auth.jwt_secret in production */
+#define CONF_JWT_MIN 32 /* characters of auth.jwt_secret, RFC 7518 3.2 */
 
 /* Complains at the place where the key got its value. */
 static void conf_wrong(struct conf_loader *l, const char *key, const char *text)
@@ -275,19 +275,27 @@ static void conf_check_weak(struct conf_loader *l)
 				   "trusts everybody to say where a request comes from; name the proxies");
 }
 
+static void conf_check_secrets(struct conf_loader *l)
+{
+	const struct conf *c = l->c;
+	size_t jwt = strlen(c->auth.jwt_secret), previous = strlen(c->auth.jwt_secret_previous);
+
+	if (jwt > 0 && jwt < CONF_JWT_MIN)
+		conf_wrong(l, "auth.jwt_secret", "must have at least 32 characters");
+	if (previous > 0 && previous < CONF_JWT_MIN)
+		conf_wrong(l, "auth.jwt_secret_previous", "must have at least 32 characters");
+}
+
 static void conf_check_production(struct conf_loader *l)
 {
 	const struct conf *c = l->c;
-	size_t jwt = strlen(c->auth.jwt_secret);
 
 	if (c->auth.required == AUTO_OFF)
 		conf_wrong(l, "auth.required", "production demands authentication; remove the setting");
-	if (c->auth.api_token[0] == '\0' && jwt == 0)
+	if (c->auth.api_token[0] == '\0' && c->auth.jwt_secret[0] == '\0')
 		conf_wrong(l, "auth.api_token",
 			   "production demands authentication: set auth.api_token (ARAGORA_API_TOKEN), or "
 			   "auth.jwt_secret (ARAGORA_JWT_SECRET) of at least 32 characters");
-	if (jwt > 0 && jwt < CONF_JWT_MIN)
-		conf_wrong(l, "auth.jwt_secret", "must have at least 32 characters in production");
 	if (conf_listed(&c->cors.allowed_origins, "*"))
 		conf_wrong(l, "cors.allowed_origins", "\"*\" is not allowed in production; name the origins");
 	conf_check_weak(l);
@@ -341,10 +349,8 @@ void conf_check(struct conf_loader *l)
 	conf_check_stall(l);
 	conf_check_numbers(l);
 	conf_check_rates(l);
+	conf_check_secrets(l);
 	conf_check_exposed(l);
 	if (c->server.env == CONF_PRODUCTION)
 		conf_check_production(l);
-	else if (c->auth.required == AUTO_ON && c->auth.api_token[0] == '\0' && c->auth.jwt_secret[0] == '\0')
-		conf_wrong(l, "auth.required",
-			   "is true, but neither auth.api_token nor auth.jwt_secret is set: nobody could call");
 }

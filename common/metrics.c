@@ -83,7 +83,8 @@ static const char *const metric_errors[] = {"connection", "timeout", "rate_limit
 static const char *const metric_tokens[] = {"input", "output", NULL};
 static const char *const metric_ways[] = {"in", "out", NULL};
 static const char *const metric_lookups[] = {"hit", "loaded", "missing", "failed", NULL};
-static const char *const metric_reasons[] = {"missing", "invalid", "expired", "forbidden", NULL};
+static const char *const metric_reasons[] = {"missing",     "invalid",  "expired", "forbidden",   "revoked", "reuse",
+					     "credentials", "disabled", "setup",   "unavailable", NULL};
 static const char *const metric_cipher[] = {"encrypt", "decrypt", NULL};
 /* The stores of worker/secrets.c that keep secret fields, and what else is encrypted. */
 static const char *const metric_stores[] = {"deliveries", "backup", "mfa", NULL};

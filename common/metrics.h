@@ -56,7 +56,7 @@ enum metric_id {
 	M_DB_RETRIES,         /* aragora_db_retries_total */
 	M_LOG_DROPPED,        /* aragora_log_lines_dropped_total */
 	M_TENANT_REFUSED,     /* aragora_tenant_refused_total */
-	M_AUTH_FAILURES,      /* aragora_auth_failures_total{reason} missing invalid expired forbidden */
+	M_AUTH_FAILURES,      /* aragora_auth_failures_total{reason} missing invalid expired forbidden ... */
 	M_RBAC_CHECKS,        /* aragora_rbac_permission_checks_total{permission,result} allowed denied */
 	M_RBAC_DENIED,        /* aragora_rbac_permission_denied_total{permission,handler} */
 	M_RBAC_LATENCY,       /* aragora_rbac_check_latency_seconds histogram .0001 .0005 .001 .005 .01 .025 */

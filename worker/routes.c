@@ -10,6 +10,7 @@
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
 #include "worker/limits/limits.h"
+#include "worker/identity/session.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/ranking/ranking.h"
 #include "worker/receipts/receipt.h"
@@ -42,6 +43,8 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    errors_routes,
 	    breakers_routes,
 	    stats_routes,
+	    auth_routes,
+	    session_routes,
 	};
 
 	return router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);

@@ -27,6 +27,9 @@
 #include "worker/delivery/delivery.h"
 #include "worker/http/http.h"
 #include "worker/identity/lockout.h"
+#include "worker/identity/credential.h"
+#include "worker/identity/password.h"
+#include "worker/identity/watch.h"
 #include "worker/jobs/jobs.h"
 #include "worker/limits/limits.h"
 #include "worker/mail/mail.h"
@@ -337,6 +340,12 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->limits = limits_open(w, err);
 	if (w->limits == NULL)
 		return false;
+	w->identity_changes = identity_changes_open(w);
+	w->credentials = credentials_open(w, err);
+	if (w->credentials == NULL)
+		return false;
+	w->identity_watches = identity_watches_open(w);
+	w->passwords = passwords_open(w->loop, w->conf);
 	w->fetch = fetch_open(w->loop, w->names, w->guarded);
 	worker_lap(w, &since, STARTUP_BACKENDS, NULL);
 	w->agents = agents_open(w);
@@ -380,6 +389,10 @@ static void worker_close_parts(struct worker *w)
 	traces_close(w->traces);
 	receipt_keys_close(w->receipt_keys);
 	audit_close(w->audit);
+	passwords_close(w->passwords);
+	identity_watches_close(w->identity_watches);
+	credentials_close(w->credentials);
+	identity_changes_close(w->identity_changes);
 	db_close(w->db);
 	redis_close(w->redis);
 	limits_close(w->limits); /* answers of Redis come until it is closed */
@@ -503,6 +516,7 @@ int worker_main(const struct worker_start *start)
 	maintenance_start(p->w.maintenance);
 	limits_start(p->w.limits);
 	audit_start(p->w.audit);
+	identity_changes_start(p->w.identity_changes);
 	if (start->conf->server.role != ROLE_WEB) {
 		runner_start(p->w.runner);
 		deliveries_start(p->w.deliveries);

@@ -17,7 +17,10 @@
 
 struct agents;
 struct audit;
+struct credentials;
 struct files;
+struct identity_changes;
+struct identity_watches;
 struct bus_redis;
 struct deliveries;
 struct jobs;
@@ -25,6 +28,7 @@ struct limits;
 struct lockouts;
 struct mail;
 struct maintenance;
+struct passwords;
 struct receipt_keys;
 struct redis;
 struct router;
@@ -60,6 +64,10 @@ struct worker {
 	struct lockouts *lockouts;
 	struct mail *mail;
 	struct audit *audit;
+	struct identity_changes *identity_changes;
+	struct identity_watches *identity_watches;
+	struct passwords *passwords;
+	struct credentials *credentials;
 	struct files *files; /* of the web application */
 	struct router *router;
 	struct http_server *http;

@@ -554,7 +554,7 @@ static void test_production(void **state)
 	    "auth.jwt_secret (ARAGORA_JWT_SECRET) of at least 32 characters\n"
 	    "FILE:1:25: cors.allowed_origins: \"*\" is not allowed in production; name the origins\n");
 	set_env("ARAGORA_JWT_SECRET", "0123456789012345678901234567890");
-	bad(NULL, "ARAGORA_JWT_SECRET: auth.jwt_secret: must have at least 32 characters in production\n");
+	bad(NULL, "ARAGORA_JWT_SECRET: auth.jwt_secret: must have at least 32 characters\n");
 	set_env("ARAGORA_JWT_SECRET", "01234567890123456789012345678901");
 	c = good(NULL);
 	assert_string_equal(c->server.bind.v[0], "0.0.0.0:8080");
@@ -717,8 +717,12 @@ static void test_together(void **state)
 	bad("server: {bind: []}\n", "FILE:1:16: server.bind: must not be empty unless server.role is worker\n");
 	bad("debates: {default_rounds: 13}\n",
 	    "FILE:1:27: debates.default_rounds: must not be more than debates.max_rounds\n");
-	bad("auth: {required: true}\n", "FILE:1:18: auth.required: is true, but neither auth.api_token nor "
-					"auth.jwt_secret is set: nobody could call\n");
+	bad("auth: {jwt_secret: short, jwt_secret_previous: short}\n",
+	    "FILE:1:20: auth.jwt_secret: must have at least 32 characters\n"
+	    "FILE:1:48: auth.jwt_secret_previous: must have at least 32 characters\n");
+	c = good("auth: {required: true}\n"); /* the secret is made, and users log in */
+	assert_true(conf_auth_required(c));
+	conf_unref(c);
 	c = good("server: {timeout: 5, role: worker, bind: []}\nauth: {api_token: x}\n");
 	assert_int_equal(c->server.stall_timeout, 5 * SEC_US);
 	assert_true(conf_auth_required(c));

@@ -101,7 +101,7 @@ struct audit_who audit_who_context(const struct context *ctx)
 struct audit_who audit_who_request(const struct http_request *req)
 {
 	/* Who was refused before he was known is nobody, of no organization. */
-	const struct context nobody = {.principal = STR("anonymous"), .who = identity_anonymous()};
+	const struct context nobody = {.principal = STR("anonymous"), .who = identity_anonymous(req->user)};
 	struct audit_who who = audit_who_context(req->ctx.principal.n > 0 ? &req->ctx : &nobody);
 
 	who.ip = req->client;

@@ -422,15 +422,32 @@ int router_permission(const struct http_request *req)
 	return req->entry != NULL ? req->entry->permission : -1;
 }
 
-static void router_steps(const struct router_entry *e, struct http_request *req)
+struct router_run {
+	const struct router_entry *entry;
+	struct http_request *req;
+	size_t from; /* the first step that has not run */
+};
+
+static void router_spawn(const struct router_run *what);
+
+static void router_steps(const struct router_run *run, bool may_wait)
 {
+	const struct router_entry *e = run->entry;
+	struct http_request *req = run->req;
 	size_t i;
 
 	if (e->waits)
 		req->chain_us = clock_mono_us();
-	for (i = 0; i < e->before.n; i++)
-		if (!e->before.v[i]->before(req))
+	for (i = run->from; i < e->before.n; i++) {
+		const struct middleware *m = e->before.v[i];
+
+		if (!may_wait && m->must_wait != NULL && m->must_wait(req)) {
+			router_spawn(&(struct router_run){e, req, i});
 			return;
+		}
+		if (!m->before(req))
+			return;
+	}
 	if (e->waits)
 		req->handler_us = clock_mono_us();
 	/* The time limit may have answered while a step waited. */
@@ -443,19 +460,28 @@ static void router_steps(const struct router_entry *e, struct http_request *req)
 	co_set_tenant(NULL);
 }
 
-struct router_run {
-	const struct router_entry *entry;
-	struct http_request *req;
-};
-
 static void router_on_coroutine(void *arg)
 {
 	struct router_run run = *(struct router_run *)arg;
 
 	http_request_enter(run.req);
-	router_steps(run.entry, run.req);
+	router_steps(&run, true);
 	http_request_leave(run.req);
 	http_request_release(run.req);
+}
+
+static void router_spawn(const struct router_run *what)
+{
+	struct router_run *run = arena_alloc(what->req->arena, sizeof(*run));
+	struct error err = ERROR_INIT;
+
+	*run = *what;
+	http_request_hold(what->req);
+	if (co_spawn(what->entry->route->path, router_on_coroutine, run) == NULL) {
+		error_set(&err, ERR_UNAVAILABLE, "the server is at its capacity");
+		http_reply_error(what->req, &err);
+		http_request_release(what->req);
+	}
 }
 
 static void router_no_route(struct http_request *req)
@@ -472,26 +498,14 @@ static void router_no_route(struct http_request *req)
 
 void router_run(struct http_request *req)
 {
-	const struct router_entry *e = req->entry;
-	struct error err = ERROR_INIT;
-	struct router_run *run;
+	const struct router_run run = {req->entry, req, 0};
 
-	if (e == NULL) {
+	if (run.entry == NULL)
 		router_no_route(req);
-		return;
-	}
-	if (!e->waits) {
-		router_steps(e, req);
-		return;
-	}
-	run = arena_alloc(req->arena, sizeof(*run));
-	*run = (struct router_run){e, req};
-	http_request_hold(req);
-	if (co_spawn(e->route->path, router_on_coroutine, run) == NULL) {
-		error_set(&err, ERR_UNAVAILABLE, "the server is at its capacity");
-		http_reply_error(req, &err);
-		http_request_release(req);
-	}
+	else if (run.entry->waits)
+		router_spawn(&run);
+	else
+		router_steps(&run, false);
 }
 
 bool router_body(struct http_request *req, int *status, const char *content_type, struct str *body)

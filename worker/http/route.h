@@ -17,7 +17,7 @@ enum route_flags {
 	ROUTE_LATE_AUTH = 1 << 5, /* with ROUTE_WS: without credentials the first message must bring them */
 	ROUTE_FILES = 1 << 6,     /* answers with files: not part of the API, and encodes its answers itself */
 	ROUTE_SECRET =
-	    1 << 7,         /* answers hold secrets: never compressed, for their length would tell of them (BREACH) */
+	    1 << 7,         /* answers hold secrets: never compressed (their length would tell, BREACH), never stored */
 	ROUTE_ETAG = 1 << 8 /* a 200 to GET gets an entity tag of its body, and If-None-Match a 304 */
 };
 
@@ -66,6 +66,11 @@ struct middleware {
 	/* Before the body is read: may change the limit, or refuse. Never waits. Or NULL. */
 	bool (*head)(struct http_request *req, size_t *body_limit, struct error *err);
 	bool (*before)(struct http_request *req); /* or NULL */
+	/*
+	 * Asked before `before` where the route is inline: would it wait for this request? Then it and what follows run
+	 * on a coroutine. For a step that mostly finds what it needs in a cache; or NULL: never.
+	 */
+	bool (*must_wait)(struct http_request *req);
 	/*
 	 * Sees a complete answer with a body before its head is made; may change status and body, and add headers.
 	 * True: it holds the request and calls http_reply_resume later; the last step that has such a function only. Or

@@ -1,45 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The identities that need no lookup, and the organization that is always there. Called by the authentication step and
- * by the start-up child. Users, sessions and tokens are not its matter.
+ * What every request and every store begin with: whom a request is for, and the organization that is always there.
+ * Called by the authentication step and by the start-up child. Users, sessions and tokens are not its matter.
  */
 #include "worker/identity/identity.h"
 
 #include "common/clock.h"
+#include "common/conf.h"
 #include "common/db_admin.h"
-#include "worker/access/permission.h"
-
-static const struct identity identity_of_nobody = {
-    .kind = IDENTITY_ANONYMOUS,
-    .user_id = STR("anonymous"),
-    .name = STR("anonymous"),
-    .org_id = STR(IDENTITY_DEFAULT),
-    .workspace_id = STR(IDENTITY_DEFAULT),
-    .role = STR(""),
-    .tier = STR("enterprise"),
-};
-
-static struct identity identity_of_token = {
-    .kind = IDENTITY_TOKEN,
-    .user_id = STR("api-token"),
-    .name = STR("api-token"),
-    .org_id = STR(IDENTITY_DEFAULT),
-    .workspace_id = STR(IDENTITY_DEFAULT),
-    .role = STR("admin"),
-    .tier = STR("enterprise"),
-    .service_account = true,
-};
-
-const struct identity *identity_anonymous(void)
-{
-	return &identity_of_nobody;
-}
-
-const struct identity *identity_api_token(void)
-{
-	identity_of_token.permissions = role_set(identity_of_token.role);
-	return &identity_of_token;
-}
+#include "common/log.h"
+#include "worker/identity/setup.h"
 
 bool identity_operates(const struct identity *who)
 {
@@ -65,16 +35,42 @@ static const char *const identity_rows[] = {
     " ON CONFLICT (kind, id) DO NOTHING",
 };
 
-bool identity_prepare(const struct conf *c, struct error *err)
+static bool identity_insert(struct dba *d, struct error *err)
 {
-	struct dba *d = dba_open(c, DBA_WRITE, err);
 	int64_t now = clock_wall_ms();
-	bool ok = d != NULL && dba_begin(d, false, err);
+	bool ok = true;
 	size_t i;
 
 	for (i = 0; ok && i < countof(identity_rows); i++)
 		ok = dba_run(d, identity_rows[i], DB_ARGS(DB_I(now)), NULL, err);
-	ok = ok && dba_commit(d, err);
+	return ok;
+}
+
+/* The one secret that is meant to be read in the log: it is good once, and only until somebody has used it. */
+static void identity_tell(const struct conf *c, bool shared, const char *setup_token)
+{
+	if (setup_token[0] != '\0')
+		log_warn("identity",
+			 "nobody has an account yet; make the first owner with POST /api/auth/setup and this token,"
+			 " or with aragorad user create --admin",
+			 KV_S("setup_token", setup_token));
+	if (shared && c->auth.jwt_secret[0] == '\0' && conf_auth_required(c))
+		log_warn(
+		    "identity",
+		    "auth.jwt_secret is empty: this node signs tokens with a secret of its own, which other nodes of"
+		    " the same database do not know; set ARAGORA_JWT_SECRET on all of them");
+}
+
+bool identity_prepare(const struct conf *c, struct error *err)
+{
+	struct dba *d = dba_open(c, DBA_WRITE, err);
+	char token[SETUP_TOKEN_MAX] = "";
+	bool ok = d != NULL && dba_begin(d, false, err) && identity_insert(d, err) &&
+		  (!conf_auth_required(c) || setup_token_make(d, false, token, err)) && dba_commit(d, err);
+
+	if (ok)
+		identity_tell(c, dba_shared(d), token);
+	explicit_bzero(token, sizeof(token));
 	dba_close(d);
 	return ok;
 }

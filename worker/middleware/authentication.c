@@ -4,14 +4,13 @@
  * demand for authentication everybody is the one default owner. Permissions are not its matter.
  */
 #include "common/conf.h"
-#include "common/crypto.h"
 #include "common/metrics.h"
-#include "worker/identity/identity.h"
+#include "worker/identity/credential.h"
 #include "worker/middleware/pipeline.h"
+#include "worker/worker.h"
 #include "worker/ws/ws.h"
 
-/* The credential a request carries; STR_NONE if none. */
-static struct str authentication_token(const struct http_request *req)
+static struct str authentication_text(const struct http_request *req)
 {
 	struct str s = http_field(req, "authorization");
 
@@ -24,38 +23,77 @@ static struct str authentication_token(const struct http_request *req)
 	return s.n > 0 ? s : http_query(req, "token");
 }
 
-static bool authentication_refuse(struct http_request *req, enum err code, const char *reason, const char *msg)
+/* The credential a request carries; empty if none. */
+static struct str authentication_token(const struct http_request *req)
 {
-	struct error err = ERROR_INIT;
+	struct str token = authentication_text(req);
 
+	return credential_plausible(req->user, token) ? token : STR_NONE;
+}
+
+static bool authentication_refuse(struct http_request *req, const char *reason, const struct error *err)
+{
 	metric_add(M_AUTH_FAILURES, 1, reason, NULL);
-	error_set(&err, code, "%s", msg);
-	http_reply_error(req, &err);
+	http_reply_error(req, err);
 	return false;
 }
 
-bool authentication_token_ok(const struct conf *c, struct str token)
+/* Whoever shows no credential: is that enough here? */
+static bool authentication_anonymous(struct http_request *req)
 {
-	struct str api = str_of(c->auth.api_token);
+	const struct worker *w = req->user;
+	struct error err = ERROR_INIT;
 
-	return api.n > 0 && token.n > 0 && crypto_equal(token, api);
+	identity_apply(identity_anonymous(w), &req->ctx);
+	/* ROUTE_LATE_AUTH: who it is, its handler finds out. */
+	if (!conf_auth_required(w->conf) || (req->route->flags & (ROUTE_PUBLIC | ROUTE_LATE_AUTH)) != 0)
+		return true;
+	error_set(&err, ERR_AUTH_REQUIRED, "authentication is required");
+	return authentication_refuse(req, "missing", &err);
 }
 
-static bool authentication_before(struct http_request *req)
+static enum credential_answer authentication_ask(struct http_request *req, bool may_wait, const char **reason,
+						 struct error *err)
 {
-	const struct conf *c = middleware_conf(req);
+	struct worker *w = req->user;
 	struct str token = authentication_token(req);
-	bool known = authentication_token_ok(c, token);
+	const struct identity *who = NULL;
+	enum credential_answer answer = may_wait ? credential_load(w, req->arena, token, &who, reason, err)
+						 : credential_find(w, req->arena, token, &who, reason, err);
 
-	identity_apply(known ? identity_api_token() : identity_anonymous(), &req->ctx);
-	req->ctx.request_id = req->request_id;
-	if (known || (req->route->flags & ROUTE_PUBLIC) || !conf_auth_required(c))
-		return true;
-	if (token.n == 0 && (req->route->flags & ROUTE_LATE_AUTH)) /* who it is, its handler finds out */
-		return true;
-	if (token.n == 0)
-		return authentication_refuse(req, ERR_AUTH_REQUIRED, "missing", "authentication is required");
-	return authentication_refuse(req, ERR_INVALID_TOKEN, "invalid", "the token is not valid");
+	if (answer == CREDENTIAL_KNOWN)
+		identity_apply(who, &req->ctx);
+	return answer;
 }
 
-const struct middleware middleware_authentication = {.name = "authentication", .before = authentication_before};
+/* Also finds who it is, if that takes no waiting. */
+static bool authentication_must_wait(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	const char *reason;
+
+	return authentication_token(req).n > 0 && authentication_ask(req, false, &reason, &err) == CREDENTIAL_ASK;
+}
+
+/* A credential that is shown is always checked, also where none is needed. */
+CO_FN static bool authentication_before(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	const char *reason = "invalid";
+
+	req->ctx.request_id = req->request_id;
+	if (req->ctx.who != NULL)
+		return true;
+	if (authentication_token(req).n == 0)
+		return authentication_anonymous(req);
+	if (authentication_ask(req, true, &reason, &err) == CREDENTIAL_KNOWN)
+		return true;
+	identity_apply(identity_anonymous(req->user), &req->ctx);
+	/* Probes and login answer whoever has an old token too. */
+	if ((req->route->flags & ROUTE_PUBLIC) != 0)
+		return true;
+	return authentication_refuse(req, reason, &err);
+}
+
+const struct middleware middleware_authentication = {
+    .name = "authentication", .before = authentication_before, .must_wait = authentication_must_wait};

@@ -46,9 +46,6 @@ extern const struct middleware middleware_host;
 extern const struct middleware middleware_security;
 extern const struct middleware middleware_tracing;
 
-/* Is it the token that may call the API? */
-bool authentication_token_ok(const struct conf *c, struct str token);
-
 /* The configuration behind a request. */
 const struct conf *middleware_conf(const struct http_request *req);
 

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "worker/debate/debate.h"
+#include "worker/identity/watch.h"
 #include "worker/stream/topic.h"
 #include "worker/worker.h"
 
@@ -22,6 +23,7 @@ struct sse {
 	struct worker *w;
 	struct http_stream *out;
 	struct follower *follower;
+	struct identity_watch *watch;
 	struct loop_timer alive;
 	bool ended;
 };
@@ -128,6 +130,7 @@ static void sse_on_close(void *arg)
 	loop_timer_stop(&e->alive);
 	if (e->follower != NULL)
 		follower_free(e->follower);
+	identity_watch_free(e->watch);
 	free(e);
 }
 
@@ -139,6 +142,20 @@ static void sse_alive(void *arg)
 
 	(void)http_stream_write(e->out, rbuf_of(STR(": alive\n\n"))); /* a full queue shows at the next event */
 	loop_timer_set(&e->alive, SSE_KEEPALIVE_US);
+}
+
+/* Whoever opened the stream may not listen any more: it ends, and opening it anew is refused. */
+static void sse_lost(void *arg, const char *why)
+{
+	struct sse *e = arg;
+
+	if (e->ended)
+		return;
+	e->ended = true;
+	loop_timer_stop(&e->alive);
+	log_info("stream", "an event stream is ended", KV_S("why", why),
+		 KV_STR("user_id", identity_watch_who(e->watch)->user_id));
+	http_stream_end(e->out);
 }
 
 static void sse_begin(struct http_request *req, const struct debate_row *row, int64_t after)
@@ -155,6 +172,7 @@ static void sse_begin(struct http_request *req, const struct debate_row *row, in
 	(void)http_stream_write(e->out, rbuf_of(STR("retry: 1000\n\n")));
 	e->follower = follower_new(w->stream, &req->ctx, row->id, after < row->last_seq ? after : row->last_seq,
 				   &sse_follower_ops, e);
+	e->watch = identity_watch_new(w, req->ctx.who, sse_lost, e);
 }
 
 /* ---- the page ---- */

@@ -15,7 +15,8 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "worker/debate/debate.h"
-#include "worker/middleware/pipeline.h"
+#include "worker/identity/credential.h"
+#include "worker/identity/watch.h"
 #include "worker/stream/snapshot.h"
 #include "worker/stream/sse.h"
 #include "worker/stream/topic.h"
@@ -59,8 +60,9 @@ struct socket_opening {
 struct socket {
 	struct socket *next, **link;
 	struct stream *s;
-	struct ws *ws; /* NULL once closed */
-	struct context ctx;
+	struct ws *ws;      /* NULL once closed */
+	struct context ctx; /* of: */
+	struct identity_watch *watch;
 	char client_id[16];
 	bool authenticated, v1; /* v1: subprotocol aragora-v1 */
 	bool limited;           /* has sent too much */
@@ -73,7 +75,6 @@ struct socket {
 	struct socket_message *pending, **pending_tail;
 	unsigned pending_count;
 	bool working;
-	char text[]; /* what ctx points to */
 };
 
 struct stream_sockets {
@@ -555,22 +556,64 @@ CO_FN static void on_get_loops(struct socket *k, struct arena *a, const json_t *
 
 static void socket_begin(struct socket *k);
 
+/* Whoever opened the socket may not listen any more; clients know what to do with 4401 (websocket.md 7). */
+static void socket_lost(void *arg, const char *why)
+{
+	struct socket *k = arg;
+
+	if (k->ws == NULL)
+		return;
+	log_info("websocket", "a WebSocket is closed", KV_S("client_id", k->client_id), KV_S("why", why),
+		 KV_STR("user_id", k->ctx.principal), KV_I("code", WS_UNAUTHORIZED));
+	socket_send(
+	    k, socket_frame("auth_revoked", json_pack("{s:s, s:s, s:i}", "message", why, "reason", why, "code", 401)));
+	ws_close(k->ws, WS_UNAUTHORIZED, why);
+}
+
+/* From now on the socket speaks for `who`. */
+static void socket_become(struct socket *k, const struct identity *who)
+{
+	struct identity_watch *former = k->watch;
+
+	k->watch = identity_watch_new(stream_worker(k->s), who, socket_lost, k);
+	identity_apply(identity_watch_who(k->watch), &k->ctx);
+	identity_watch_free(former);
+}
+
+static void socket_refuse_auth(struct socket *k, const char *reason, const char *text)
+{
+	metric_add(M_AUTH_FAILURES, 1, reason, NULL);
+	socket_error(k, 401, "authentication", "invalid_token", text);
+	if (!k->authenticated)
+		ws_close(k->ws, WS_UNAUTHORIZED, text);
+}
+
 /* {"type":"auth","token":...}: the last of the four places of a token (websocket.md 1.3). It is never logged. */
 CO_FN static void on_auth(struct socket *k, struct arena *a, const json_t *m)
 {
-	const struct conf *c = stream_worker(k->s)->conf;
-	bool known = authentication_token_ok(c, json_get_str(m, "token", STR_NONE)), first = !k->authenticated;
+	struct worker *w = stream_worker(k->s);
+	struct str token = json_get_str(m, "token", STR_NONE);
+	const struct identity *who = identity_anonymous(w);
+	struct error err = ERROR_INIT;
+	const char *reason = "invalid";
+	bool first = !k->authenticated, shown = credential_plausible(w, token);
 
-	(void)a;
-	if (!known && (first || conf_auth_required(c))) {
-		metric_add(M_AUTH_FAILURES, 1, "invalid", NULL);
-		socket_error(k, 401, "authentication", "invalid_token", "the token is not valid");
-		if (first)
-			ws_close(k->ws, WS_UNAUTHORIZED, "the token is not valid");
+	if (!shown)
+		error_set(&err, ERR_AUTH_REQUIRED, "the token is missing");
+	if (!shown ? conf_auth_required(w->conf)
+		   : credential_load(w, a, token, &who, &reason, &err) != CREDENTIAL_KNOWN) {
+		if (k->ws != NULL)
+			socket_refuse_auth(k, reason, err.msg);
 		return;
 	}
-	if (known)
-		k->ctx.principal = STR("api-token");
+	if (k->ws == NULL)
+		return;
+	if (!first && !str_eq(who->org_id, k->ctx.org_id)) {
+		socket_error(k, 403, "authentication", "other_organization",
+			     "this socket listens for another organization");
+		return;
+	}
+	socket_become(k, who);
 	k->authenticated = true;
 	socket_send(k, socket_frame("auth", json_pack("{s:b, s:s}", "authenticated", 1, "client_id", k->client_id)));
 	if (first) {
@@ -634,6 +677,7 @@ static void socket_free(struct socket *k)
 		k->pending = m->next;
 		free(m);
 	}
+	identity_watch_free(k->watch);
 	free(k);
 }
 
@@ -814,30 +858,15 @@ static char *socket_subscribe_url(const struct http_request *req, struct str id)
 	return text;
 }
 
-/* A copy of s behind what the socket's text holds already. */
-static struct str socket_keep(char **at, struct str s)
-{
-	struct str kept = {*at, s.n};
-
-	if (s.n > 0)
-		memcpy(*at, s.p, s.n);
-	*at += s.n;
-	return kept;
-}
-
 static struct socket *socket_new(const struct http_request *req)
 {
 	struct worker *w = req->user;
-	const struct context *c = &req->ctx;
-	struct socket *k = xcalloc(1, sizeof(*k) + c->principal.n + c->org_id.n + c->workspace_id.n);
-	char *at = k->text;
+	struct socket *k = xcalloc(1, sizeof(*k));
 
 	k->s = w->stream;
 	k->pending_tail = &k->pending;
-	k->ctx.principal = socket_keep(&at, c->principal);
-	k->ctx.org_id = socket_keep(&at, c->org_id);
-	k->ctx.workspace_id = socket_keep(&at, c->workspace_id);
-	k->authenticated = !str_eqz(c->principal, "anonymous") || !conf_auth_required(w->conf);
+	socket_become(k, req->ctx.who);
+	k->authenticated = req->ctx.who->kind != IDENTITY_ANONYMOUS || !conf_auth_required(w->conf);
 	k->v1 = ws_offered(req, "aragora-v1");
 	ids_hex(k->client_id, 4);
 	return k;
