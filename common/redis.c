@@ -218,7 +218,7 @@ struct redis_question {
 static void redis_on_integers(void *arg, const redisReply *reply)
 {
 	struct redis_question q = *(struct redis_question *)arg;
-	int64_t small[REDIS_SMALL], *v = small;
+	int64_t small[REDIS_SMALL] = {0}, *v = small;
 	size_t n = 0, i;
 
 	free(arg);

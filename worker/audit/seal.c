@@ -160,7 +160,7 @@ CO_FN static bool seal_commit(struct audit_seal *s, struct arena *a, const struc
 CO_FN static bool seal_batch(struct audit_seal *s, struct arena *a, const struct db_rows *rows, struct error *err)
 {
 	struct audit_record *v = arena_zalloc(a, (rows->count + 1) * sizeof(*v));
-	struct seal_head from, to;
+	struct seal_head from = {.seq = 0}, to = {.seq = 0};
 
 	if (!seal_read_head(s, a, &from, err))
 		return false;
