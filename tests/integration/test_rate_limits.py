@@ -274,3 +274,29 @@ def test_a_key_of_another_kind_does_no_harm(make_server, redis_server):
     refused(a.get(READ, headers=at("192.0.2.50")), "address")
     wait_until(lambda: "aragora_rate_limit_redis_operations_total{outcome=\"error\"} 0\n" not in a.get("/metrics").text, 20,
                "the error is counted")
+
+
+LOGIN = "/api/auth/login"
+
+
+def guess(server, address):
+    return server.post(LOGIN, {"email": "nobody@example.org", "password": "wrong"}, headers=at(address))
+
+
+def test_guesses_wait_for_the_cluster(make_server, redis_server):
+    """Five of an address in a minute, wherever they go: no interval in which another node has not heard yet."""
+    a, b = (node(make_server, redis_server) for _ in range(2))
+    if guess(a, fresh()).status_code in (404, 405):
+        pytest.skip("there is no login yet")
+    for i in range(5):
+        assert guess((a, b)[i % 2], "192.0.2.60").status_code != 429, i
+    for s in (b, a):
+        refused(guess(s, "192.0.2.60"), "endpoint")
+    assert guess(b, "192.0.2.61").status_code != 429
+    assert "aragora_rate_limit_distributed_rejections_total 0\n" not in b.get("/metrics").text + a.get("/metrics").text
+    # A Redis that does not answer delays a guess a little, and the node's own limit holds.
+    redis_server.freeze()
+    for i in range(5):
+        assert guess(a, "192.0.2.62").status_code != 429, i
+    refused(guess(a, "192.0.2.62"), "endpoint")
+    redis_server.thaw()
