@@ -237,6 +237,10 @@ struct conf {
 		struct conf_list allow_private;
 	} deliveries;
 	struct {
+		int64_t invitation_days;
+		int quotas; /* of tiers */
+	} tenancy;
+	struct {
 		int64_t receipt_days, receipt_interval_hours, interval;
 		int64_t audit_days, event_days, journal_days, usage_days, idempotency_days, delivery_days,
 		    dead_letter_days; /* 0: ever */

@@ -73,6 +73,7 @@ const struct conf_section conf_sections[] = {
 	{"rate_limit", "Limits on requests per minute."},
 	{"debates", "How debates run."},
 	{"deliveries", "What is sent to URLs that clients name (callback_url)."},
+	{"tenancy", "Organizations and what they may use."},
 	{"retention", "How long rows are kept, in days; 0: for ever."},
 	{"audit", "The audit log: who did what, in a chain of hashes."},
 	{"smtp", "Outgoing mail."},
@@ -515,6 +516,12 @@ const struct conf_key conf_table[] = {
 	 .help = "May URLs without TLS be called? auto: in development."},
 	{"deliveries.allow_private", NETS, .flags = CONF_RELOAD, AT(deliveries.allow_private), .dflt = "", .env = "",
 	 .help = "Networks inside, such as 10.1.0.0/16, that may be called although they are not public, on any port."},
+
+	{"tenancy.invitation_days", INT(1, 90), .flags = CONF_RELOAD, AT(tenancy.invitation_days), .dflt = "7", .env = "",
+	 .help = "How many days an invitation is good."},
+	{"tenancy.quotas", .type = CONF_BOOL, AT(tenancy.quotas), .dflt = "false", .env = "",
+	 .help = "Hold organizations to the quotas of their tier: 10, 100, 1000 debates a month and 1, 5, 25 members for "
+		 "free, starter, professional; enterprise has none. Who hosts for himself leaves it off."},
 
 	{"retention.receipt_days", INT(0, MANY), .flags = CONF_RELOAD, AT(retention.receipt_days), .dflt = "2555",
 	 .env = "ARAGORA_RECEIPT_RETENTION_DAYS", .help = "Decision receipts (seven years)."},

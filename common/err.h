@@ -19,6 +19,7 @@
 	X(ERR_AUTH_REQUIRED, 401, "AUTH_REQUIRED")                                                       \
 	X(ERR_INVALID_TOKEN, 401, "INVALID_TOKEN")                                                       \
 	X(ERR_INVALID_CREDENTIALS, 401, "AUTH_INVALID_CREDENTIALS")                                      \
+	X(ERR_QUOTA_EXCEEDED, 402, "QUOTA_EXCEEDED")                                                     \
 	X(ERR_FORBIDDEN, 403, "FORBIDDEN")                                                               \
 	X(ERR_PERMISSION_DENIED, 403, "PERMISSION_DENIED")                                               \
 	X(ERR_NOT_FOUND, 404, "NOT_FOUND")                                                               \

@@ -55,6 +55,8 @@ enum metric_id {
 	M_DB_RECONNECTS,      /* aragora_db_reconnects_total */
 	M_DB_RETRIES,         /* aragora_db_retries_total */
 	M_LOG_DROPPED,        /* aragora_log_lines_dropped_total */
+	M_QUOTA_REFUSED,      /* aragora_quota_refusals_total */
+	M_BUDGET_REFUSED,     /* aragora_budget_refusals_total */
 	M_TENANT_REFUSED,     /* aragora_tenant_refused_total */
 	M_AUTH_FAILURES,      /* aragora_auth_failures_total{reason} missing invalid expired forbidden ... */
 	M_RBAC_CHECKS,        /* aragora_rbac_permission_checks_total{permission,result} allowed denied */

@@ -226,13 +226,14 @@ static void tenant_find_bound(const struct sql_statement *st, bool org_wide, boo
 }
 
 /* The parameters that must be the tenant's. A person's id is not one where the workspace or organization is said. */
-static bool tenant_note(struct tenant_reading *out, const struct sql_ref *ref)
+static bool tenant_note(struct tenant_reading *out, const struct sql_ref *ref, bool org_wide)
 {
 	bool person = ref->param[SQL_WORKSPACE] == 0 && ref->param[SQL_ORG] == 0;
 	enum sql_column c;
 
 	for (c = SQL_WORKSPACE; c < SQL_COLUMNS; c++) {
-		if (ref->param[c] == 0 || (c == SQL_USER && (!person || ref->insert)))
+		if (ref->param[c] == 0 || (c == SQL_USER && (!person || ref->insert)) ||
+		    (c == SQL_WORKSPACE && org_wide))
 			continue;
 		if (out->count == TENANT_BINDINGS)
 			return false;
@@ -256,7 +257,8 @@ void tenant_read(const char *sql, struct tenant_reading *out)
 		out->verdict = TENANT_FREE;
 	} else {
 		tenant_find_bound(st, mark == TENANT_MARKED_ORG, bound);
-		for (i = 0; i < st->ref_count && bound[i] && tenant_note(out, &st->refs[i]); i++)
+		for (i = 0; i < st->ref_count && bound[i] && tenant_note(out, &st->refs[i], mark == TENANT_MARKED_ORG);
+		     i++)
 			;
 		if (i == st->ref_count)
 			out->verdict = mark == TENANT_MARKED_ORG ? mark : TENANT_BOUND;

@@ -18,6 +18,8 @@
 #include "worker/stream/stream.h"
 #include "worker/system/errors.h"
 #include "worker/system/system.h"
+#include "worker/tenancy/quota.h"
+#include "worker/tenancy/tenancy.h"
 #include "worker/web/site.h"
 #include "worker/worker.h"
 #include "worker/ws/ws.h"
@@ -45,6 +47,13 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    stats_routes,
 	    auth_routes,
 	    session_routes,
+	    organization_routes,
+	    workspace_routes,
+	    member_routes,
+	    invitation_routes,
+	    admin_user_routes,
+	    quota_routes,
+	    budget_routes,
 	};
 
 	return router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);

@@ -339,6 +339,34 @@ static const char down_credentials[] =
     " DROP TABLE mfa_bypasses; DROP TABLE mfa_pending; DROP TABLE mfa_backup_codes; DROP TABLE mfa;"
     " DROP TABLE api_keys;";
 
+static const char up_tenancy[] =
+    /* token_hash: SHA-256 of what stands in the mail. */
+    "CREATE TABLE invitations ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, email TEXT NOT NULL, email_key TEXT NOT NULL,"
+    " role TEXT NOT NULL, token_hash TEXT NOT NULL UNIQUE, invited_by TEXT NOT NULL, created_at INTEGER NOT NULL,"
+    " expires_at INTEGER NOT NULL, accepted_at INTEGER, accepted_by TEXT NOT NULL DEFAULT ''"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX invitations_org ON invitations(org_id, created_at);"
+    /* What was used in a period ("2026-11"), and limits that differ from the tier's; max_value -1: they do not. */
+    "CREATE TABLE quotas ("
+    " org_id TEXT NOT NULL, resource TEXT NOT NULL, period TEXT NOT NULL, used INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL, PRIMARY KEY (org_id, resource, period)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE quota_limits ("
+    " org_id TEXT NOT NULL, resource TEXT NOT NULL, max_value INTEGER NOT NULL, PRIMARY KEY (org_id, resource)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE budgets ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, name TEXT NOT NULL, description TEXT NOT NULL,"
+    " amount_micro INTEGER NOT NULL, period TEXT NOT NULL, auto_suspend INTEGER NOT NULL,"
+    " reset_at INTEGER NOT NULL DEFAULT 0, is_active INTEGER NOT NULL DEFAULT 1, created_by TEXT NOT NULL,"
+    " created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX budgets_org ON budgets(org_id, created_at);"
+    "CREATE INDEX usage_ledger_org ON usage_ledger(org_id, created_at);";
+
+static const char down_tenancy[] = "DROP INDEX usage_ledger_org; DROP TABLE budgets; DROP TABLE quota_limits;"
+				   " DROP TABLE quotas; DROP TABLE invitations;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -347,5 +375,6 @@ const struct migration schema_migrations[] = {
     {5, "users, organizations, sessions", up_identity, down_identity},
     {6, "audit log", up_audit, down_audit},
     {7, "API keys, second factors, one-time tokens, lockouts, single sign-on", up_credentials, down_credentials},
+    {8, "invitations, quotas, budgets", up_tenancy, down_tenancy},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -16,6 +16,7 @@
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
 #include "worker/stream/stream.h"
+#include "worker/tenancy/quota.h"
 #include "worker/worker.h"
 
 #define API_METADATA_MAX 65536 /* bytes, as at creation */
@@ -139,6 +140,20 @@ CO_FN static bool api_resolve(struct http_request *req, const json_t *body, json
 	return ok;
 }
 
+CO_FN static void api_not_created(struct http_request *req, struct error *err)
+{
+	struct quota q;
+
+	if (err->code == ERR_QUOTA_EXCEEDED &&
+	    quota_read(api_worker(req), req->arena, &req->ctx, QUOTA_DEBATES, &q, err)) {
+		quota_reply(req, &q);
+		return;
+	}
+	if (err->code == ERR_UNAVAILABLE || err->code == ERR_MAINTENANCE)
+		http_reply_field(req, "Retry-After", "30");
+	http_reply_error(req, err);
+}
+
 CO_FN static void api_create(struct http_request *req)
 {
 	struct worker *w = api_worker(req);
@@ -154,9 +169,7 @@ CO_FN static void api_create(struct http_request *req)
 		return;
 	if (!debate_create(w, req->arena, &req->ctx, plan, json_get_obj(body, "metadata"), &callback, key,
 			   api_body_hash(req), &id, &replayed, &err)) {
-		if (err.code == ERR_UNAVAILABLE || err.code == ERR_MAINTENANCE)
-			http_reply_field(req, "Retry-After", "30");
-		http_reply_error(req, &err);
+		api_not_created(req, &err);
 		return;
 	}
 	/* The line that joins the request's id and the debate's. */

@@ -15,6 +15,7 @@
 #include "worker/delivery/delivery.h"
 #include "worker/stream/stream.h"
 #include "worker/system/maintenance.h"
+#include "worker/tenancy/quota.h"
 #include "worker/worker.h"
 
 #define STORE_COLUMNS                                                                                                 \
@@ -184,7 +185,7 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 			 const json_t *metadata, const struct callback *callback, struct str idempotency_key,
 			 struct str body_hash, struct str *id, bool *replayed, struct error *err)
 {
-	int64_t now = clock_wall_ms();
+	int64_t now = clock_wall_ms(), counted = -1;
 	struct db_batch *b;
 	struct str slug;
 	char uuid[UUID_LEN + 1];
@@ -202,7 +203,7 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 	ids_uuid7(uuid);
 	*id = arena_str(a, str_of(uuid));
 	b = store_create_batch(w, a, ctx, plan, metadata, *id, slug, now);
-	if (!callback_create(w, b, ctx, *id, callback, err)) {
+	if (!callback_create(w, b, ctx, *id, callback, err) || !quota_count_debate(w, a, ctx, b, &counted, err)) {
 		db_batch_free(b);
 		return false;
 	}
@@ -215,6 +216,8 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 			    DB_S(idempotency_key), DB_S(body_hash), DB_S(*id), DB_I(now)),
 		    1);
 	if (!db_commit(w->db, b, err)) {
+		if (err->code == ERR_FENCED && counted >= 0 && strtoll(err->field, NULL, 10) == counted)
+			return error_set(err, ERR_QUOTA_EXCEEDED, "the quota of debates is used up");
 		/* Two requests with one key at the same time: the second gets the first's debate. */
 		if (err->code == ERR_DUPLICATE && idempotency_key.n > 0)
 			return store_replayed(w, a, ctx, idempotency_key, body_hash, id, replayed, err);
