@@ -92,6 +92,7 @@ struct shm {
 	_Atomic uint64_t deaths;     /* bumped by the master at every reap: all compare heads then */
 	_Atomic uint64_t reloads;
 	_Atomic uint32_t draining;      /* the whole node is stopping (readiness fails) */
+	_Atomic int stop_told;          /* the audit log knows that the service ends */
 	_Atomic int64_t maintenance_ms; /* wall clock of its beginning, 0: off; as the node last saw it */
 	char node_id[40];               /* UUID of this node's data_dir, made at first start */
 	struct shm_startup startup;

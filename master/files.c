@@ -20,6 +20,7 @@
 #include "common/log.h"
 #include "common/redis.h"
 #include "master/signals.h"
+#include "worker/audit/audit.h"
 #include "worker/identity/identity.h"
 #include "worker/schema.h"
 #include "worker/secrets.h"
@@ -315,11 +316,26 @@ static bool node_id_get(const struct conf *c, char id[40], struct error *err)
 	return ok;
 }
 
+/* The audit log begins each life of the service with its version and configuration file. */
+static bool storage_tell_start(const struct conf *c, struct error *err)
+{
+	json_t *details = json_pack("{s:s, s:s}", "version", ARAGORA_VERSION, "env",
+				    c->server.env == CONF_PRODUCTION ? "production" : "development");
+	bool ok = audit_service(
+	    c,
+	    &(struct audit_event){
+		.category = "system", .action = "system.startup", .resource_type = STR("service"), .details = details},
+	    err);
+
+	json_decref(details);
+	return ok;
+}
+
 static bool storage_migrate(const struct conf *c, struct error *err)
 {
 	return (c->storage.auto_migrate || history_demand(c, schema_migrations, schema_migrations_count, err)) &&
 	       db_migrate(c, schema_migrations, schema_migrations_count, err) && secrets_note_keys(c, err) &&
-	       identity_prepare(c, err);
+	       identity_prepare(c, err) && storage_tell_start(c, err);
 }
 
 /* The node serves without Redis too; whether it may start so is the master's affair. */

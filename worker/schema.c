@@ -263,13 +263,11 @@ static const char up_audit[] =
     " seq INTEGER PRIMARY KEY NOT NULL, hash TEXT NOT NULL, made_at INTEGER NOT NULL, key_id TEXT NOT NULL,"
     " signature TEXT NOT NULL"
     ") STRICT;"
-    /* One row: the end of the chain. */
+    /* One row, made with the first event: the end of the chain. */
     "CREATE TABLE audit_head ("
     " id INTEGER PRIMARY KEY NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL, anchor_seq INTEGER NOT NULL,"
     " anchor_at INTEGER NOT NULL, made_at INTEGER NOT NULL, key_id TEXT NOT NULL, signature TEXT NOT NULL"
-    ") STRICT;"
-    "INSERT INTO audit_head (id, seq, hash, anchor_seq, anchor_at, made_at, key_id, signature)"
-    " VALUES (1, 0, '', 0, 0, 0, '', '');";
+    ") STRICT;";
 
 static const char down_audit[] =
     "DROP TABLE audit_head; DROP TABLE audit_anchors; DROP TABLE audit_events; DROP TABLE audit_inbox;";

@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/audit/audit.h"
 
 #define SECRETS_KEY "encryption_key." /* and the key's id: a row of settings, as old as the key's first use */
 #define DAY_MS INT64_C(86400000)
@@ -38,7 +39,7 @@ bool secrets_note_keys(const struct conf *c, struct error *err)
 	struct keyring *k = keyring_open(c, true, err);
 	struct dba *d = k != NULL ? dba_open(c, DBA_WRITE, err) : NULL;
 	struct arena *a = arena_new(0);
-	int64_t now = clock_wall_ms();
+	int64_t now = clock_wall_ms(), fresh = 0;
 	struct db_rows rows = {0, 0, NULL};
 	bool ok = d != NULL;
 
@@ -47,7 +48,7 @@ bool secrets_note_keys(const struct conf *c, struct error *err)
 		     dba_run(d,
 			     "INSERT INTO settings (key, value, updated_at) VALUES ($1, '', $2) ON CONFLICT (key) DO "
 			     "NOTHING",
-			     DB_ARGS(DB_S(arena_printf(a, SECRETS_KEY "%s", keyring_active(k)->id)), DB_I(now)), NULL,
+			     DB_ARGS(DB_S(arena_printf(a, SECRETS_KEY "%s", keyring_active(k)->id)), DB_I(now)), &fresh,
 			     err) &&
 		     dba_query(d, a,
 			       "SELECT key, updated_at FROM settings WHERE key LIKE '" SECRETS_KEY "%' ORDER BY key",
@@ -58,8 +59,15 @@ bool secrets_note_keys(const struct conf *c, struct error *err)
 
 		secrets_judge(k, str_sub(key, strlen(SECRETS_KEY), key.n), db_int(&rows, i, 1), now);
 	}
-	arena_free(a);
 	dba_close(d);
+	if (ok && fresh > 0)
+		ok = audit_service(c,
+				   &(struct audit_event){.category = "security",
+							 .action = "security.key_rotation",
+							 .resource_type = STR("encryption_key"),
+							 .resource_id = str_of(keyring_active(k)->id)},
+				   err);
+	arena_free(a);
 	keyring_close(k);
 	return ok;
 }

@@ -93,7 +93,7 @@ static int backup_create(struct args *a, const struct conf *c)
 		ok = !o->prune || backup_prune(o, c, &err);
 	}
 	keyring_close(k);
-	return ok ? EXIT_OK : ops_fail(&err);
+	return ok ? ops_told(c, true, "admin.backup_created", "backup", b.path) : ops_fail(&err);
 }
 
 /* ---- list and verify ---- */
@@ -253,7 +253,7 @@ static int restore_do(struct args *a, const struct conf *c)
 	struct keyring *k = keyring_open(c, false, &err);
 	struct buf aside = BUF_INIT;
 	struct backup b;
-	int lock = -1;
+	int lock = -1, code;
 	bool ok = k != NULL || err.code == ERR_NOT_FOUND;
 
 	if (ok && !db_check_storage(c, &err) && err.code != ERR_STORAGE)
@@ -273,11 +273,12 @@ static int restore_do(struct args *a, const struct conf *c)
 		if (aside.n > 0 && !a->json)
 			printf("what was there before is in %s\n", aside.p);
 	}
+	code = ok ? ops_told(c, true, "admin.backup_restored", "backup", b.path) : ops_fail(&err);
 	if (lock >= 0)
 		close(lock);
 	buf_free(&aside);
 	keyring_close(k);
-	return ok ? EXIT_OK : ops_fail(&err);
+	return code;
 }
 
 static const struct ops_action restore_actions[] = {{"", restore_do}};

@@ -225,6 +225,8 @@ static int cleanup_do(struct args *a, const struct conf *c)
 	} else if (o->go > 0) {
 		lock = cleanup_lock(c, &err);
 		code = lock >= 0 ? cleanup_do_plan(o, d) : ops_fail(&err);
+		if (lock >= 0)
+			code = ops_told(c, code == EXIT_OK, "admin.cleaned_up", "data_dir", c->storage.data_dir);
 	}
 	if (lock >= 0)
 		close(lock);

@@ -187,6 +187,8 @@ static int encrypt_do(struct args *a, const struct conf *c)
 	keyring_close(k);
 	if (!ok)
 		return ops_fail(&err);
+	if (o->execute && ops_told(c, sum.failed == 0, "admin.secrets_encrypted", "store", o->store) != EXIT_OK)
+		return EXIT_FAILED;
 	return sum.failed == 0 ? EXIT_OK : EXIT_FAILED;
 }
 

@@ -142,6 +142,8 @@ static int export_do(struct args *a, const struct conf *c)
 		close(lock);
 	table_free(o->table);
 	json_decref(o->list);
+	if (ok && o->sql != NULL)
+		return ops_told(c, true, "data.exported", "store", o->sql);
 	return ok ? EXIT_OK : ops_fail(&err);
 }
 

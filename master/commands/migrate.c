@@ -189,7 +189,7 @@ static int migrate_undo(const struct migrate *m, const struct conf *c, const str
 	ok = d != NULL && history_undo(d, schema_migrations, schema_migrations_count, to, &undone, &err);
 	dba_close(d);
 	printf("%zu undone\n", undone);
-	return ok ? EXIT_OK : ops_fail(&err);
+	return ok ? ops_told(c, true, "admin.migrations_undone", "store", NULL) : ops_fail(&err);
 }
 
 static int migrate_rollback(struct args *a, const struct conf *c)

@@ -15,6 +15,7 @@
 #include "common/db_conn.h"
 #include "master/files.h"
 #include "master/privileges.h"
+#include "worker/audit/audit.h"
 
 #define OPS_FRESH_MS 30000 /* a worker that was seen so recently is running */
 
@@ -24,6 +25,21 @@ int ops_fail(const struct error *err)
 {
 	fprintf(stderr, "%s: %s%s%s\n", ops_name, err->field, err->field[0] != '\0' ? ": " : "", err->msg);
 	return EXIT_FAILED;
+}
+
+int ops_told(const struct conf *c, bool done, const char *action, const char *resource_type, const char *resource)
+{
+	struct error err = ERROR_INIT;
+
+	if (audit_command(c,
+			  &(struct audit_event){.category = "admin",
+						.action = action,
+						.outcome = done ? "success" : "failure",
+						.resource_type = str_of(resource_type),
+						.resource_id = str_of(resource)},
+			  &err))
+		return done ? EXIT_OK : EXIT_FAILED;
+	return ops_fail(&err);
 }
 
 static int ops_run(struct args *a, const struct conf *c, const struct ops_action *action)

@@ -21,6 +21,11 @@ struct ops_action {
 int ops_main(const struct command *c, struct args *a, const struct ops_action *actions, int argc, char **argv);
 /* "aragorad backup: reason" on standard error; EXIT_FAILED. */
 int ops_fail(const struct error *err);
+/*
+ * Writes into the audit log that the command has done something: "admin.backup_created", "file", its name. What was
+ * done and cannot be told is a failure too. Returns the exit code that `done` gives.
+ */
+int ops_told(const struct conf *c, bool done, const char *action, const char *resource_type, const char *resource);
 /* Says yes by --yes or at the terminal; else false, having said how. */
 bool ops_consent(bool yes, const char *question) MUST_CHECK;
 /*

@@ -72,6 +72,9 @@ CO_FN bool audit_retention_step(struct worker *w, int64_t before_ms, int64_t *n,
  */
 bool audit_command(const struct conf *c, const struct audit_event *e, struct error *err) MUST_CHECK;
 
+/* The same for what the service does by itself: its start. */
+bool audit_service(const struct conf *c, const struct audit_event *e, struct error *err) MUST_CHECK;
+
 /* ---- the part of a worker ---- */
 
 /* Loads or makes the signing key. NULL with err. */

@@ -49,10 +49,9 @@ static bool command_there(struct dba *d, struct arena *a, bool *there, struct er
 	return true;
 }
 
-static bool command_insert(struct dba *d, struct arena *a, const struct conf *c, const struct audit_event *e,
-			   struct error *err)
+static bool command_insert(struct dba *d, struct arena *a, const struct conf *c, const struct audit_who *who,
+			   const struct audit_event *e, struct error *err)
 {
-	struct audit_who who = {.actor_id = command_user(a), .actor_kind = STR("command")};
 	struct db_val values[AUDIT_INBOX_COLUMNS + 1];
 	struct audit_record r;
 	struct audit_key key;
@@ -61,7 +60,7 @@ static bool command_insert(struct dba *d, struct arena *a, const struct conf *c,
 
 	if (!audit_key_load(c, &key, err))
 		return false;
-	audit_record_fill(a, &who, e, &r);
+	audit_record_fill(a, who, e, &r);
 	audit_record_sign(a, &key, &r);
 	explicit_bzero(&key, sizeof(key));
 	audit_record_values(&r, values);
@@ -72,15 +71,33 @@ static bool command_insert(struct dba *d, struct arena *a, const struct conf *c,
 	return false;
 }
 
-bool audit_command(const struct conf *c, const struct audit_event *e, struct error *err)
+/* who NULL: the user who runs this. */
+static bool command_write(const struct conf *c, const struct audit_who *who, const struct audit_event *e,
+			  struct error *err)
 {
 	struct dba *d = dba_open(c, DBA_WRITE, err);
 	struct arena *a = arena_new(0);
+	struct audit_who user = {.actor_kind = STR("command")};
 	bool there = false, ok = d != NULL && command_there(d, a, &there, err);
 
-	if (ok && there)
-		ok = command_insert(d, a, c, e, err);
+	if (ok && there) {
+		if (who == NULL)
+			user.actor_id = command_user(a);
+		ok = command_insert(d, a, c, who != NULL ? who : &user, e, err);
+	}
 	arena_free(a);
 	dba_close(d);
 	return ok;
+}
+
+bool audit_command(const struct conf *c, const struct audit_event *e, struct error *err)
+{
+	return command_write(c, NULL, e, err);
+}
+
+bool audit_service(const struct conf *c, const struct audit_event *e, struct error *err)
+{
+	const struct audit_who who = audit_who_context(NULL);
+
+	return command_write(c, &who, e, err);
 }

@@ -84,13 +84,21 @@ static const struct str who_kinds[] = {
     [IDENTITY_TOKEN] = STR("token"),         [IDENTITY_SERVICE] = STR("service"),
 };
 
+/* In a job that goes on for somebody only his name is known. */
+static struct str who_kind(struct str principal)
+{
+	if (str_eqz(principal, "anonymous"))
+		return who_kinds[IDENTITY_ANONYMOUS];
+	return str_eqz(principal, "api-token") ? who_kinds[IDENTITY_TOKEN] : who_kinds[IDENTITY_USER];
+}
+
 struct audit_who audit_who_context(const struct context *ctx)
 {
 	if (ctx == NULL)
 		return (struct audit_who){.actor_id = STR("system"), .actor_kind = STR("system")};
 	return (struct audit_who){
 	    .actor_id = ctx->principal,
-	    .actor_kind = ctx->who != NULL ? who_kinds[ctx->who->kind] : STR("user"),
+	    .actor_kind = ctx->who != NULL ? who_kinds[ctx->who->kind] : who_kind(ctx->principal),
 	    .impersonator = ctx->who != NULL ? ctx->who->impersonator : STR_NONE,
 	    .org_id = ctx->org_id,
 	    .workspace_id = ctx->workspace_id,

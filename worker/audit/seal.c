@@ -30,7 +30,19 @@ struct audit_seal {
 struct seal_head {
 	int64_t seq, anchor_seq, anchor_at;
 	struct str hash;
+	bool stored; /* there is a row of it */
 };
+
+/* Without a head there may be no events. */
+CO_FN static bool seal_begins(struct audit_seal *s, struct arena *a, struct error *err)
+{
+	struct db_rows rows;
+
+	if (!db_query(s->w->db, a, "SELECT seq FROM audit_events LIMIT 1", DB_NO_ARGS, &rows, err))
+		return false;
+	return rows.count == 0 ||
+	       error_set(err, ERR_INTERNAL, "the chain has lost its head: somebody has changed the audit log");
+}
 
 CO_FN static bool seal_read_head(struct audit_seal *s, struct arena *a, struct seal_head *h, struct error *err)
 {
@@ -39,9 +51,11 @@ CO_FN static bool seal_read_head(struct audit_seal *s, struct arena *a, struct s
 	if (!db_query(s->w->db, a, "SELECT seq, hash, anchor_seq, anchor_at FROM audit_head WHERE id = 1", DB_NO_ARGS,
 		      &rows, err))
 		return false;
-	if (rows.count != 1)
-		return error_set(err, ERR_STORAGE, "audit_head has lost its row: somebody has changed the audit log");
-	*h = (struct seal_head){.seq = db_int(&rows, 0, 0),
+	*h = (struct seal_head){.hash = STR("")};
+	if (rows.count == 0)
+		return seal_begins(s, a, err);
+	*h = (struct seal_head){.stored = true,
+				.seq = db_int(&rows, 0, 0),
 				.hash = db_str(&rows, 0, 1),
 				.anchor_seq = db_int(&rows, 0, 2),
 				.anchor_at = db_int(&rows, 0, 3)};
@@ -57,10 +71,19 @@ static struct str seal_sign(struct audit_seal *s, struct arena *a, const char *k
 	return str_of(hex);
 }
 
-/* Fences the batch: it does nothing when the head is not `from` any more. */
+/* Fences the batch: it does nothing when the head is not `from` any more, or there is one meanwhile. */
 static void seal_move_head(struct audit_seal *s, struct arena *a, struct db_batch *b, const struct seal_head *from,
 			   const struct seal_head *to, int64_t now)
 {
+	if (!from->stored) {
+		db_batch_add(b,
+			     "INSERT INTO audit_head (id, seq, hash, anchor_seq, anchor_at, made_at, key_id, signature)"
+			     " VALUES (1, $1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
+			     DB_ARGS(DB_I(to->seq), DB_S(to->hash), DB_I(to->anchor_seq), DB_I(to->anchor_at),
+				     DB_I(now), DB_Z(s->key->id), DB_S(seal_sign(s, a, "head", to, now))),
+			     1);
+		return;
+	}
 	db_batch_add(b,
 		     "UPDATE audit_head SET seq = $3, hash = $4, anchor_seq = $5, anchor_at = $6, made_at = $7,"
 		     " key_id = $8, signature = $9 WHERE id = 1 AND seq = $1 AND hash = $2",

@@ -7,6 +7,7 @@
 
 #include "common/json.h"
 #include "common/log.h"
+#include "worker/audit/audit.h"
 #include "worker/delivery/delivery.h"
 #include "worker/ranking/ranking.h"
 #include "worker/receipts/receipt.h"
@@ -75,12 +76,32 @@ static bool effect_trace(struct db_batch *b, struct debate_ending *e, struct err
 	return true;
 }
 
+/* Task and answer are the debate's, and no matter of the audit log. */
+static bool effect_audit(struct db_batch *b, struct debate_ending *e, struct error *err)
+{
+	static const struct {
+		const char *status, *action, *outcome;
+	} ends[] = {{"completed", "debate.completed", "success"},
+		    {"cancelled", "debate.cancelled", "success"},
+		    {NULL, "debate.failed", "failure"}};
+	size_t i;
+
+	(void)err;
+	for (i = 0; ends[i].status != NULL && strcmp(ends[i].status, e->status) != 0; i++)
+		;
+	audit_add_as(b, e->w, e->ctx,
+		     &(struct audit_event){.category = "debate",
+					   .action = ends[i].action,
+					   .outcome = ends[i].outcome,
+					   .resource_type = STR("debate"),
+					   .resource_id = json_get_str(e->result, "debate_id", STR(""))});
+	return true;
+}
+
 /* In this order: ratings follow the receipt, the callback names it. */
 static const struct debate_effect effects[] = {
-    {"receipt", effect_receipt},
-    {"ratings", effect_ratings},
-    {"callback", effect_callback},
-    {"trace", effect_trace},
+    {"receipt", effect_receipt}, {"ratings", effect_ratings}, {"callback", effect_callback},
+    {"trace", effect_trace},     {"audit", effect_audit},
 };
 
 void debate_effects(struct db_batch *b, struct debate_ending *e)

@@ -11,6 +11,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/tenant.h"
+#include "worker/audit/audit.h"
 #include "worker/debate/run.h"
 #include "worker/delivery/delivery.h"
 #include "worker/stream/stream.h"
@@ -178,6 +179,10 @@ static struct db_batch *store_create_batch(struct worker *w, struct arena *a, co
 		    DB_I(json_get_int(plan, "engine_version", ENGINE_VERSION)), DB_S(json_text(a, plan)),
 		    DB_I(json_get_int(plan, "rounds", 1)), DB_I(now)),
 	    1);
+	audit_add_as(
+	    b, w, ctx,
+	    &(struct audit_event){
+		.category = "debate", .action = "debate.started", .resource_type = STR("debate"), .resource_id = id});
 	return b;
 }
 
@@ -372,6 +377,12 @@ CO_FN bool debate_cancel(struct worker *w, const struct context *ctx, struct str
 		     DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id),
 			     DB_S(reason.n > 0 ? reason : STR("user_requested")), DB_I(now)),
 		     1);
+	audit_add_as(b, w, ctx,
+		     &(struct audit_event){.category = "debate",
+					   .action = "debate.cancel_requested",
+					   .resource_type = STR("debate"),
+					   .resource_id = id,
+					   .reason = reason});
 	if (!db_commit(w->db, b, err)) {
 		if (err->code == ERR_FENCED)
 			error_set(err, ERR_CONFLICT, "the debate has already ended");
