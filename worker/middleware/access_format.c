@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/mask.h"
 #include "worker/middleware/pipeline.h"
 
 enum access_kind {
@@ -63,10 +64,6 @@ static const struct {
     {"D", ACCESS_MICROS}, {"T", ACCESS_SECONDS}, {"L", ACCESS_DECIMAL}, {"M", ACCESS_MILLIS},   {"p", ACCESS_PID},
     {"m", ACCESS_METHOD}, {"U", ACCESS_PATH},    {"q", ACCESS_QUERY},   {"H", ACCESS_PROTOCOL},
 };
-
-/* Names of query parameters whose values never reach a log. */
-static const char *const access_secrets[] = {"token", "access_token", "refresh_token", "api_key", "apikey",
-					     "key",   "password",     "secret",        "code",    "client_secret"};
 
 /* ---- compiling ---- */
 
@@ -229,15 +226,23 @@ static void access_escape(struct access_pen *o, struct str s)
 	}
 }
 
+/* Headers that stay out of logs whatever the format asks for. */
+static bool access_is_credential(struct str header)
+{
+	static const char *const names[] = {"authorization",   "proxy-authorization",   "x-api-key",
+					    "cookie",          "x-auth-token",          "x-csrf-token",
+					    "x-service-token", "sec-websocket-protocol"};
+
+	for (size_t i = 0; i < countof(names); i++)
+		if (str_ieqz(header, names[i]))
+			return true;
+	return mask_parameter(header);
+}
+
 static bool access_is_secret(struct str name)
 {
-	size_t i;
-
-	for (i = 0; i < countof(access_secrets); i++)
-		if (str_ieqz(name, access_secrets[i]))
-			return true;
 	/* An encoded name is not worth decoding here: its value is masked to be safe. */
-	return name.n > 0 && memchr(name.p, '%', name.n) != NULL;
+	return mask_parameter(name) || (name.n > 0 && memchr(name.p, '%', name.n) != NULL);
 }
 
 static void access_query(struct access_pen *o, struct str query)
@@ -253,11 +258,24 @@ static void access_query(struct access_pen *o, struct str query)
 		first = false;
 		if (eq >= 0 && access_is_secret(str_sub(pair, 0, (size_t)eq))) {
 			access_escape(o, str_sub(pair, 0, (size_t)eq + 1));
-			access_put(o, STR("***"));
+			access_put(o, STR(MASK_TEXT));
 		} else if (pair.n > 0) {
 			access_escape(o, pair);
 		}
 	}
+}
+
+/* A page's address: its query is masked like ours, what follows # belongs to the browser alone. */
+static void access_referer(struct access_pen *o, struct str url)
+{
+	ptrdiff_t at = str_chr(url, '#'), q;
+
+	if (at >= 0)
+		url = str_sub(url, 0, (size_t)at);
+	q = str_chr(url, '?');
+	access_escape(o, q < 0 ? url : str_sub(url, 0, (size_t)q + 1));
+	if (q >= 0)
+		access_query(o, str_sub(url, (size_t)q + 1, url.n));
 }
 
 static struct str access_raw_path(const struct http_request *req)
@@ -325,16 +343,16 @@ static bool access_text(const struct access_item *i, const struct http_request *
 		access_escape(o, str_eqz(req->ctx.principal, "anonymous") ? STR_NONE : req->ctx.principal);
 		return true;
 	case ACCESS_REFERER:
-		access_escape(o, http_field(req, "referer"));
+		access_referer(o, http_field(req, "referer"));
 		return true;
 	case ACCESS_AGENT:
 		access_escape(o, http_field(req, "user-agent"));
 		return true;
 	case ACCESS_HEADER:
-		/* Credentials stay out of logs whatever the format asks for. */
-		if (str_ieqz(str_of(i->text), "authorization") || str_ieqz(str_of(i->text), "x-api-key") ||
-		    str_ieqz(str_of(i->text), "cookie"))
-			access_put(o, STR("***"));
+		if (access_is_credential(str_of(i->text)))
+			access_put(o, STR(MASK_TEXT));
+		else if (str_ieqz(str_of(i->text), "referer"))
+			access_referer(o, http_field(req, "referer"));
 		else
 			access_escape(o, http_field(req, i->text));
 		return true;
