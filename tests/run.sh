@@ -28,6 +28,23 @@ part() {
 	return 1
 }
 
+# beside NAME COMMAND...: begins what only computes, with the lowest priority, while tests wait; `finished NAME` is its end.
+beside() {
+	local name=$1
+	shift
+	rm -f "$out/$name.code"
+	{
+		nice -n 19 "$@" >"$out/$name.beside" 2>&1
+		echo $? >"$out/$name.code"
+	} &
+}
+
+finished() {
+	while [ ! -s "$out/$1.code" ]; do sleep 0.5; done
+	cat "$out/$1.beside"
+	return "$(cat "$out/$1.code")"
+}
+
 # unit BINARY: counts the single tests that cmocka reports. What fails is tried twice more, and named.
 unit() {
 	local name log p f try
@@ -117,6 +134,8 @@ part build-unit-tests $make MODE=asan unit-build
 for t in build/asan/tests/unit/*_test; do
 	[ -x "$t" ] && unit "$t"
 done
+beside lint bash tests/lint.sh
+beside fuzz-build bash tests/fuzz/run.sh build
 echo "End-to-end tests"
 end_to_end integration "end-to-end tests" tests/integration
 # What stores, once more with the data in PostgreSQL; of the deaths at every point one moment, and nothing that is about
@@ -128,9 +147,10 @@ ARAGORA_TEST_STORE=postgres end_to_end postgres "end-to-end tests, PostgreSQL" \
 echo "Two nodes, two minutes of everything that can happen"
 part chaos chaos
 echo "Fuzzing"
+part fuzz-build finished fuzz-build
 part fuzz bash tests/fuzz/run.sh "${FUZZ_SECONDS:-5}"
 echo "Lint"
-part lint bash tests/lint.sh
+part lint finished lint
 
 [ ${#failures[@]} -eq 0 ] || echo "Failed: ${failures[*]}"
 echo "$passed passed, $failed failed"

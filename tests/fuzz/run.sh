@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Builds every fuzz target with libFuzzer and the sanitizers and runs each for SECONDS on its corpus and on what earlier
 # runs have found (kept under build/fuzz). FUZZ_TARGETS names those to run.
-# With "merge" in place of SECONDS each corpus is replaced by the smallest set of files with the same coverage.
+# With "merge" in place of SECONDS each corpus is replaced by the smallest set of files with the same coverage; with
+# "build" nothing is run.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 seconds=${1:-20}
@@ -16,6 +17,11 @@ make --no-print-directory -j"$(nproc)" CC=clang-14 MODE=debug BUILD=$out \
 libs=$(make --no-print-directory -s print-libs)
 
 build() {
+	local made=$out/$1_fuzz
+	if [ "$made" -nt "$out/libaragora.a" ] && [ "$made" -nt "tests/fuzz/$1_fuzz.c" ] &&
+		[ -z "$(find tests -name '*.h' -newer "$made")" ]; then
+		return 0
+	fi
 	# shellcheck disable=SC2086 # a list of options
 	clang-14 -std=c11 -D_GNU_SOURCE -DARAGORA_VERSION='"fuzz"' -I. -g -O1 -fsanitize=fuzzer,address,undefined \
 		"tests/fuzz/$1_fuzz.c" $out/libaragora.a $libs -o "$out/$1_fuzz"
@@ -63,7 +69,9 @@ merge() {
 
 one() {
 	build "$1" || { echo "FAIL  $1 does not build"; return 1; }
-	if [ "$seconds" = merge ]; then
+	if [ "$seconds" = build ]; then
+		return 0
+	elif [ "$seconds" = merge ]; then
 		merge "$1"
 	else
 		run "$1"
