@@ -156,11 +156,11 @@ static int sandbox_sockets(scmp_filter_ctx f)
 			;
 		if (i == countof(sandbox_families))
 			code = seccomp_rule_add(f, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-						SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
+						SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family, 0));
 	}
 	return code != 0 ? code
 			 : seccomp_rule_add(f, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-					    SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
+					    SCMP_A0(SCMP_CMP_GT, AF_NETLINK, 0));
 }
 
 /* Memory that is both written and executed, and processes made by the calls that also make threads. */

@@ -180,8 +180,8 @@ CO_FN json_t *callback_view(struct worker *w, struct arena *a, const struct cont
 void callback_forget(struct db_batch *b, const struct context *ctx, struct str debate_id)
 {
 	static const char *const statements[] = {
-	    "DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE debate_id = $1"
-	    " AND workspace_id = $2)",
+	    ("DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE debate_id = $1"
+	     " AND workspace_id = $2)"),
 	    "DELETE FROM deliveries WHERE debate_id = $1 AND workspace_id = $2",
 	    "DELETE FROM debate_callbacks WHERE debate_id = $1 AND workspace_id = $2"};
 	size_t i;
