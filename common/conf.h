@@ -143,6 +143,7 @@ struct conf {
 		char *jwt_secret, *jwt_secret_previous;
 		int64_t jwt_rotated_at, jwt_grace_hours, jwt_expiry_hours, refresh_expiry_days;
 		int64_t session_limit, session_inactivity;
+		int trust_identity_headers;
 		int registration; /* enum conf_registration */
 		char *api_token;
 		int64_t password_memory, password_passes, password_threads; /* of Argon2id; bytes */

@@ -265,6 +265,10 @@ const struct conf_key conf_table[] = {
 	{"auth.session_inactivity", DURATION(0, 90 * 24 * 3600 * SEC), .flags = CONF_RELOAD, AT(auth.session_inactivity),
 	 .dflt = "24h", .env = "ARAGORA_SESSION_INACTIVITY_TIMEOUT",
 	 .help = "A session without a request for so long ends; 0: never."},
+	{"auth.trust_identity_headers", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(auth.trust_identity_headers),
+	 .dflt = "false", .env = "ARAGORA_TRUST_IDENTITY_HEADERS",
+	 .help = "Believe X-User-ID, X-Org-ID and X-User-Roles of requests that come from server.trusted_proxies without "
+		 "a credential. Behind auth.api_token they are always believed."},
 	{"auth.registration", CHOICE("open|off"), .flags = CONF_RELOAD, AT(auth.registration), .dflt = "open", .env = "",
 	 .help = "May anybody make an account, with an organization of their own? off: by invitation and "
 		 "aragorad user create only."},

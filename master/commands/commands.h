@@ -23,6 +23,7 @@ extern const struct command command_db;
 extern const struct command command_audit;
 extern const struct command command_backup;
 extern const struct command command_restore;
+extern const struct command command_user;
 
 /* NULL: there is none of this name. */
 const struct command *command_find(const char *name);

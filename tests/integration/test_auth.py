@@ -513,3 +513,81 @@ def test_setup_token(make_server):
     s.start()
     assert '"setup_token"' not in s.run_log(), "there is an owner"
     assert token not in json.dumps(s.sql("SELECT * FROM settings"), default=str)
+
+
+# ---- for whom a service asks ----
+
+TOKEN = "an-api-token-of-the-operator-s-own-services"
+
+
+def test_service_headers(make_server):
+    s = make_server({"auth": {**AUTH, "api_token": TOKEN}})
+    made = register(s, organization="Theirs")
+    org, user = made["organization"]["id"], made["user"]["id"]
+    service = bearer(TOKEN)
+
+    def ask(**headers):
+        r = s.get("/api/auth/me", headers={k.replace("_", "-"): v for k, v in headers.items()})
+        return r.status_code, r.json()
+
+    code, who = ask(**service, X_User_ID="slack:U1", X_User_Roles="viewer, owner, emperor")
+    assert code == 200 and who["id"] == "slack:U1" and who["role"] == "viewer" and who["org_id"] == "default"
+    assert "debates.delete" not in who["permissions"], "neither the token's rights nor an owner's"
+    assert ask(**service, X_User_ID="x", X_User_Roles="owner")[1]["role"] == "viewer"
+    assert ask(**service, X_User_ID="x", X_User_Roles="analyst,admin")[1]["role"] == "admin"
+    code, who = ask(**service, X_User_ID=user, X_Org_ID=org, X_User_Roles="member")
+    assert code == 200 and who["email"] == "ada@example.org" and "member" != who["id"]
+    assert ask(**service, X_User_ID=user)[0] == 403, "not of the default organization"
+    assert ask(**service, X_User_ID="x", X_Org_ID="nowhere")[0] == 403
+    assert ask(**service, X_Org_ID=org)[1]["field"] == "X-User-ID"
+    assert ask(**service, X_User_ID="a b")[0] == 400
+    # Without a service's credential they are as if they were not there.
+    assert ask(X_User_ID=user, X_User_Roles="admin")[0] == 401
+    own = bearer(made["access_token"])
+    assert ask(**own, X_User_ID="x", X_User_Roles="admin")[1]["id"] == user
+    disable(s, user)
+    wait_until(lambda: ask(**service, X_User_ID=user, X_Org_ID=org)[0] == 403, SOON, "disabled for the service too")
+    s.stop()
+    s.write_config(auth={"trust_identity_headers": True})
+    s.start()
+    assert ask(X_User_ID="x", X_User_Roles="member")[1]["role"] == "member", "loopback is a trusted proxy"
+    s.stop()
+    s.write_config(server={"trusted_proxies": ["192.0.2.1"]})
+    s.start()
+    assert ask(X_User_ID="x", X_User_Roles="member")[0] == 401
+
+
+# ---- from the shell ----
+
+def test_user_command(make_server):
+    s = make_server({"auth": AUTH})
+
+    def user(*args, fed=None, code=0):
+        import subprocess
+        from conftest import binary
+        run = subprocess.run([binary(), "user", *args, "-c", str(s.conf_path)], input=fed, text=True, capture_output=True,
+                             timeout=60, cwd=s.folder, env=s.environment())
+        assert run.returncode == code, (run.stdout, run.stderr)
+        return run.stdout if code == 0 else run.stderr
+
+    assert "setup_token" in s.log()
+    assert "at least 12" in user("create", "--admin", "root@example.org", fed="short\n", code=1)
+    assert "standard input" in user("create", "--admin", "root@example.org", fed="", code=1)
+    assert "owner" in user("create", "--admin", "root@example.org", "--name", "Root", fed=PASSWORD + "\n")
+    assert "exists" in user("create", "ROOT@example.org", fed=PASSWORD + "\n", code=1)
+    out = json.loads(user("create", "--email", "two@example.org", "--generate", "--json"))
+    token = login(s, "two@example.org", out["password"])["access_token"]
+    assert me(s, token).json()["role"] == "member"
+    listed = {u["email"]: u for u in json.loads(user("list", "--json"))}
+    assert listed["root@example.org"]["role"] == "owner" and listed["two@example.org"]["is_active"] is True
+    assert "root@example.org" in user("list")
+    user("disable", "two@example.org")
+    refused_everywhere(s, token)
+    login(s, "two@example.org", out["password"], status=401)
+    user("enable", "two@example.org")
+    user("set-password", "two@example.org", fed="Another-horse-8-battery\n")
+    login(s, "two@example.org", "Another-horse-8-battery")
+    user("unlock", "two@example.org")
+    assert "nobody has" in user("disable", "three@example.org", code=1)
+    assert "already" in user("setup-token", code=1)
+    assert PASSWORD not in s.log()

@@ -83,6 +83,9 @@ struct http_request {
 /* First value of a request header, case-insensitive; STR_NONE when absent. */
 struct str http_field_value(const struct http_request *req, struct str name);
 
+/* Does the connection come from an address in server.trusted_proxies? */
+bool http_peer_trusted(const struct http_request *req);
+
 /* A bit that names of the same length and first letter share: most headers that are asked for are absent. */
 static inline uint64_t http_field_mark(struct str name)
 {

@@ -10,6 +10,11 @@
 #include "worker/http/http_conn.h"
 #include "worker/http/route.h"
 
+bool http_peer_trusted(const struct http_request *req)
+{
+	return req->conn != NULL && req->conn->trusted;
+}
+
 /* ---- memory ---- */
 
 struct http_reply *request_new(struct http_conn *c, const struct http_carrier *carrier, void *carrier_arg)

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/tenant.h"
 #include "worker/access/permission.h"
+#include "worker/identity/service.h"
 #include "worker/worker.h"
 
 #define CREDENTIALS_MAX 4096
@@ -346,19 +347,26 @@ static const char *credential_fault(enum jwt_fault fault, struct error *err)
 	return "invalid";
 }
 
-CO_FN static struct credential *credential_new(struct worker *w, struct str token, struct error *err)
+static struct credential *credential_alloc(const struct worker *w, struct str token)
 {
 	struct arena *a = arena_new(0);
 	struct credential *e = arena_zalloc(a, sizeof(*e));
-	struct jwt_claims claims;
-	enum jwt_fault fault;
 
 	e->a = a;
 	e->refs = 1;
 	e->token = arena_str(a, token);
 	e->hash = credential_hash(token);
 	e->loaded_us = loop_now(w->loop);
-	fault = jwt_verify(a, &w->credentials->keys, token, JWT_ACCESS, clock_wall_ms() / 1000, &claims);
+	return e;
+}
+
+CO_FN static struct credential *credential_new(struct worker *w, struct str token, struct error *err)
+{
+	struct credential *e = credential_alloc(w, token);
+	struct jwt_claims claims;
+	enum jwt_fault fault;
+
+	fault = jwt_verify(e->a, &w->credentials->keys, token, JWT_ACCESS, clock_wall_ms() / 1000, &claims);
 	if (fault != JWT_OK)
 		e->reason = credential_fault(fault, err);
 	else if (!credential_jwt(w, e, &claims, err))
@@ -388,6 +396,14 @@ CO_FN enum credential_answer credential_load(struct worker *w, struct arena *a, 
 	return answer;
 }
 
+CO_FN static bool service_still(struct worker *w, struct credential *e, const struct identity *who, struct error *err)
+{
+	const struct service_claim claim = {.user_id = who->user_id, .org_id = who->org_id, .roles = who->role};
+
+	return service_identity(w, e->a, &claim, &e->who, &e->account, &e->permissions, err) ||
+	       (err->code != ERR_STORAGE && error_set(err, ERR_INVALID_TOKEN, "the user is not active any more"));
+}
+
 CO_FN bool credential_still(struct worker *w, const struct identity *who, struct error *err)
 {
 	const struct jwt_claims claims = {.sub = who->user_id,
@@ -405,9 +421,49 @@ CO_FN bool credential_still(struct worker *w, const struct identity *who, struct
 	a = arena_new(0);
 	e = arena_zalloc(a, sizeof(*e));
 	e->a = a;
-	ok = credential_jwt(w, e, &claims, err);
+	if (who->kind == IDENTITY_SERVICE)
+		ok = service_still(w, e, who, err);
+	else
+		ok = credential_jwt(w, e, &claims, err);
 	arena_free(a);
 	return ok;
+}
+
+/* ---- for whom a service asks ---- */
+
+/* No credential of a header begins with a line feed. */
+static struct str service_key(struct arena *a, const struct service_claim *claim)
+{
+	return arena_printf(a, "\n%.*s\n%.*s\n%.*s", STR_ARG(claim->user_id), STR_ARG(claim->org_id),
+			    STR_ARG(claim->roles));
+}
+
+enum credential_answer service_find(struct worker *w, struct arena *a, const struct service_claim *claim,
+				    const struct identity **who, struct error *err)
+{
+	const char *reason;
+
+	return credential_find(w, a, service_key(a, claim), who, &reason, err);
+}
+
+CO_FN enum credential_answer service_load(struct worker *w, struct arena *a, const struct service_claim *claim,
+					  const struct identity **who, struct error *err)
+{
+	struct str key = service_key(a, claim);
+	uint64_t heard = identity_changes_heard(w);
+	struct credential *e = credential_alloc(w, key);
+	enum credential_answer answer;
+	const char *reason;
+
+	if (!service_identity(w, e->a, claim, &e->who, &e->account, &e->permissions, err)) {
+		credential_unref(e);
+		return CREDENTIAL_REFUSED;
+	}
+	if (heard == identity_changes_heard(w) && identity_changes_fresh(w))
+		credential_keep(w->credentials, e);
+	answer = credential_answer(w, a, e, who, &reason, err);
+	credential_unref(e);
+	return answer;
 }
 
 /* ---- identities without a lookup ---- */

@@ -26,7 +26,7 @@ void identity_apply(const struct identity *who, struct context *ctx)
 }
 
 /* Whoever runs the server is not limited by a tier: those are for organizations that others bring. */
-static const char *const identity_rows[] = {
+static const char *const identity_row_sql[] = {
     "INSERT INTO organizations (id, name, slug, tier, created_at, updated_at)"
     " VALUES ('default', 'Default', 'default', 'enterprise', $1, $1) ON CONFLICT (id) DO NOTHING",
     "INSERT INTO workspaces (id, org_id, name, slug, created_at, updated_at)"
@@ -35,14 +35,14 @@ static const char *const identity_rows[] = {
     " ON CONFLICT (kind, id) DO NOTHING",
 };
 
-static bool identity_insert(struct dba *d, struct error *err)
+bool identity_rows(struct dba *d, struct error *err)
 {
 	int64_t now = clock_wall_ms();
 	bool ok = true;
 	size_t i;
 
-	for (i = 0; ok && i < countof(identity_rows); i++)
-		ok = dba_run(d, identity_rows[i], DB_ARGS(DB_I(now)), NULL, err);
+	for (i = 0; ok && i < countof(identity_row_sql); i++)
+		ok = dba_run(d, identity_row_sql[i], DB_ARGS(DB_I(now)), NULL, err);
 	return ok;
 }
 
@@ -65,7 +65,7 @@ bool identity_prepare(const struct conf *c, struct error *err)
 {
 	struct dba *d = dba_open(c, DBA_WRITE, err);
 	char token[SETUP_TOKEN_MAX] = "";
-	bool ok = d != NULL && dba_begin(d, false, err) && identity_insert(d, err) &&
+	bool ok = d != NULL && dba_begin(d, false, err) && identity_rows(d, err) &&
 		  (!conf_auth_required(c) || setup_token_make(d, false, token, err)) && dba_commit(d, err);
 
 	if (ok)

@@ -14,6 +14,7 @@
 
 struct arena;
 struct conf;
+struct dba;
 struct permissions;
 struct worker;
 
@@ -75,6 +76,8 @@ struct identity {
  * subcommands, after the migrations.
  */
 bool identity_prepare(const struct conf *c, struct error *err) MUST_CHECK;
+/* Its rows alone, inside a transaction of d. */
+bool identity_rows(struct dba *d, struct error *err) MUST_CHECK;
 
 /* The identity of a caller without a credential: may do everything where nobody has to authenticate, else nothing. */
 const struct identity *identity_anonymous(const struct worker *w);

@@ -42,7 +42,7 @@ void lockouts_close(struct lockouts *l)
 	free(l);
 }
 
-static void lockout_row(const char *kind, struct str account, char id[LOCKOUT_ID])
+void lockout_row(const char *kind, struct str account, char id[LOCKOUT_ID])
 {
 	char hex[SHA256_HEX];
 

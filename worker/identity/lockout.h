@@ -38,6 +38,8 @@ enum lockout_outcome {
 };
 CO_FN void lockout_leave(struct http_request *req, struct lockout *l, enum lockout_outcome outcome);
 
+/* The row that counts for an account, for `aragorad user unlock`. */
+void lockout_row(const char *kind, struct str account, char id[LOCKOUT_ID]);
 /* Adds to a batch: nothing is counted for this account any more. */
 void lockout_forget(struct db_batch *b, const char *kind, struct str account);
 

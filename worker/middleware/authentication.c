@@ -45,8 +45,9 @@ static bool authentication_anonymous(struct http_request *req)
 	struct error err = ERROR_INIT;
 
 	identity_apply(identity_anonymous(w), &req->ctx);
-	/* ROUTE_LATE_AUTH: who it is, its handler finds out. */
-	if (!conf_auth_required(w->conf) || (req->route->flags & (ROUTE_PUBLIC | ROUTE_LATE_AUTH)) != 0)
+	/* ROUTE_LATE_AUTH: who it is, its handler finds out. A trusted proxy says it in headers: the next step. */
+	if (!conf_auth_required(w->conf) || service_headers_trusted(req) ||
+	    (req->route->flags & (ROUTE_PUBLIC | ROUTE_LATE_AUTH)) != 0)
 		return true;
 	error_set(&err, ERR_AUTH_REQUIRED, "authentication is required");
 	return authentication_refuse(req, "missing", &err);

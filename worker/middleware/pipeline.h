@@ -23,6 +23,7 @@ extern const struct middleware middleware_tenancy;
 extern const struct middleware middleware_tenant_isolation;
 extern const struct middleware middleware_tier_enforcement;
 extern const struct middleware middleware_budget_enforcement;
+extern const struct middleware middleware_service_headers;
 extern const struct middleware middleware_rbac;
 extern const struct middleware middleware_rate_limit_address;
 extern const struct middleware middleware_rate_limit_cluster;
@@ -49,6 +50,9 @@ extern const struct middleware middleware_method_override;
 extern const struct middleware middleware_host;
 extern const struct middleware middleware_security;
 extern const struct middleware middleware_tracing;
+
+/* Does a trusted proxy say whose the request is (auth.trust_identity_headers)? service_headers judges what it says. */
+bool service_headers_trusted(const struct http_request *req);
 
 /* The configuration behind a request. */
 const struct conf *middleware_conf(const struct http_request *req);
