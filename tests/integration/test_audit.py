@@ -300,6 +300,37 @@ def test_overflow_is_told(server):
     assert re.search(r"aragora_audit_dropped_total [1-9]", server.get("/metrics").text)
 
 
+@pytest.mark.server({"auth": {"required": True, "password_memory": 65536, "password_passes": 1,
+                              "jwt_secret": "a-secret-of-the-tests-with-more-than-32-characters"}}, env={"ARAGORA_API_TOKEN": TOKEN})
+def test_an_organization_sees_its_own(server):
+    """Two organizations: neither sees an event of the other or of the service; the operator sees all."""
+    heads, orgs = [], []
+    for name in ("ada", "bob"):
+        r = server.post("/api/auth/register", {"email": name + "@example.org", "password": "Correct-horse-7-battery", "organization": name})
+        assert r.status_code == 201, r.text
+        heads.append({"Authorization": "Bearer " + r.json()["access_token"]})
+        orgs.append(r.json()["organization"]["id"])
+        assert server.post("/api/debates", {"task": "Of " + name, "rounds": 1}, headers=heads[-1]).status_code in (200, 201)
+    operator = {"Authorization": "Bearer " + TOKEN}
+
+    def ask(path, head, **params):
+        return server.get("/api/audit/" + path, params=params, headers=head)
+    wait_until(lambda: ask("entries", operator, action="debate.started").json()["total"] == 2, what="both are chained")
+    assert ask("entries", operator, category="system").json()["total"] >= 1
+    for head, own, other in ((heads[0], *orgs), (heads[1], *orgs[::-1])):
+        found = ask("entries", head).json()
+        assert found["total"] >= 2 and {e["org_id"] for e in found["entries"]} == {own}
+        assert any(e["action"] == "debate.started" for e in found["entries"])
+        for path in ("events", "denied", "stats", "report", "actor/system", "resource/" + other):
+            r = ask(path, head)
+            assert r.status_code == 200 and other not in r.text.replace("resource/" + other, "").replace('"resource_id":"%s"' % other, ""), path
+        for fmt in ("json", "csv", "cef", "syslog", "jsonl"):
+            assert own in ask("export", head, format=fmt).text and other not in ask("export", head, format=fmt).text
+        refused = ask("entries", head, org_id=other)
+        assert refused.status_code == 403 and refused.json()["code"] in ("FORBIDDEN", "PERMISSION_DENIED")
+        assert "events" not in ask("verify", head).json() and ask("verify", head).json()["valid"] is True
+
+
 def test_questions(ten):
     def ask(**params):
         return ten.get("/api/audit/entries", params=params).json()
