@@ -24,6 +24,8 @@
 #include "common/loop.h"
 #include "common/shm.h"
 #include "worker/http/route.h"
+#include "worker/identity/changes.h"
+#include "worker/identity/credential.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/worker.h"
 
@@ -41,14 +43,16 @@ __attribute__((unused)) static struct harness *harness_new(const struct conf_ove
 							   const struct route_table *routes)
 {
 	struct harness *h = xcalloc(1, sizeof(*h));
-	struct conf_override all[16] = {{"log.access", ""}};
+	struct conf_override all[16] = {{"log.access", ""},
+					{"auth.jwt_secret", "a secret of 32 characters at least"},
+					{"rate_limit.enabled", "false"}};
 	struct error err = ERROR_INIT;
 	struct buf report = BUF_INIT;
 
-	assert_true(n < countof(all));
+	assert_true(n + 2 < countof(all));
 	for (size_t i = 0; i < n; i++)
-		all[i + 1] = overrides[i];
-	h->conf = conf_load(NULL, false, all, n + 1, &report);
+		all[i + 3] = overrides[i];
+	h->conf = conf_load(NULL, false, all, n + 3, &report);
 	if (h->conf == NULL)
 		fail_msg("configuration: %s", buf_str(&report).p);
 	buf_free(&report);
@@ -57,6 +61,10 @@ __attribute__((unused)) static struct harness *harness_new(const struct conf_ove
 	h->w.loop = loop_new();
 	co_init(h->w.loop, 0, 64);
 	h->w.shm = shm_create();
+	h->w.identity_changes = identity_changes_open(&h->w);
+	h->w.credentials = credentials_open(&h->w, &err);
+	if (h->w.credentials == NULL)
+		fail_msg("credentials: %s", err.msg);
 	h->w.router = router_new(routes, 1, pipeline_chain, pipeline_chain_count, h->conf, &err);
 	if (h->w.router == NULL)
 		fail_msg("routes: %s", err.msg);
@@ -214,6 +222,8 @@ __attribute__((unused)) static void harness_free(struct harness *h)
 	assert_int_equal(co_count(), 0);
 	co_shutdown();
 	router_free(h->w.router);
+	credentials_close(h->w.credentials);
+	identity_changes_close(h->w.identity_changes);
 	munmap(h->w.shm, sizeof(*h->w.shm));
 	loop_free(h->w.loop);
 	conf_unref(h->conf);

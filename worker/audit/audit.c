@@ -79,6 +79,8 @@ void audit_note_request(struct http_request *req, const struct audit_event *e)
 	struct audit_who who = audit_who_request(req);
 
 	req->audited = true;
+	if (audit_worker(req)->audit == NULL) /* a server without a store has no log */
+		return;
 	audit_notes_add(audit_worker(req)->audit->notes, &who, e);
 }
 
