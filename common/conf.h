@@ -147,7 +147,18 @@ struct conf {
 		int registration; /* enum conf_registration */
 		char *api_token;
 		int64_t password_memory, password_passes, password_threads; /* of Argon2id; bytes */
+		int admin_mfa;                                              /* enum conf_auto: auto = in production */
+		int64_t mfa_grace_days;                                     /* 7 */
+		char *public_url;                                           /* of the web application */
 	} auth; /* required: enum conf_auto: auto = in production or when a token is set */
+	struct {
+		struct {
+			char *issuer, *client_id, *client_secret, *redirect_uri;
+		} google, oidc;
+		char *success_url, *error_url;
+		struct conf_list allowed_redirect_hosts;
+		int64_t state_ttl, max_states;
+	} oauth;
 	struct {
 		struct conf_list allowed_origins;
 	} cors;

@@ -84,7 +84,7 @@ static const char *const metric_tokens[] = {"input", "output", NULL};
 static const char *const metric_ways[] = {"in", "out", NULL};
 static const char *const metric_lookups[] = {"hit", "loaded", "missing", "failed", NULL};
 static const char *const metric_reasons[] = {"missing",     "invalid",  "expired", "forbidden",   "revoked", "reuse",
-					     "credentials", "disabled", "setup",   "unavailable", NULL};
+					     "credentials", "disabled", "setup",   "unavailable", "locked",  NULL};
 static const char *const metric_cipher[] = {"encrypt", "decrypt", NULL};
 /* The stores of worker/secrets.c that keep secret fields, and what else is encrypted. */
 static const char *const metric_stores[] = {"deliveries", "backup", "mfa", NULL};

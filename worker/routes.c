@@ -10,6 +10,10 @@
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
 #include "worker/limits/limits.h"
+#include "worker/identity/apikey.h"
+#include "worker/identity/mfa.h"
+#include "worker/identity/oauth.h"
+#include "worker/identity/recovery.h"
 #include "worker/identity/session.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/ranking/ranking.h"
@@ -46,6 +50,11 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    breakers_routes,
 	    stats_routes,
 	    auth_routes,
+	    apikey_routes,
+	    mfa_routes,
+	    mfa_admin_routes,
+	    recovery_routes,
+	    oauth_routes,
 	    session_routes,
 	    organization_routes,
 	    workspace_routes,

@@ -27,6 +27,7 @@
 #include "worker/delivery/delivery.h"
 #include "worker/http/http.h"
 #include "worker/identity/lockout.h"
+#include "worker/identity/oauth.h"
 #include "worker/identity/credential.h"
 #include "worker/identity/password.h"
 #include "worker/identity/watch.h"
@@ -341,6 +342,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	worker_open_redis(w);
 	w->lockouts = lockouts_open(w->conf);
 	w->mail = mail_open(w->loop, w->conf);
+	w->oauth = oauth_open(w);
 	w->limits = limits_open(w, err);
 	if (w->limits == NULL)
 		return false;
@@ -404,6 +406,7 @@ static void worker_close_parts(struct worker *w)
 	bus_close(w->bus);
 	lockouts_close(w->lockouts);
 	mail_close(w->mail);
+	oauth_close(w->oauth);
 	lane_free(w->names);
 	lane_free(w->slow);
 	lane_free(w->cpu);

@@ -27,6 +27,7 @@ struct jobs;
 struct limits;
 struct lockouts;
 struct mail;
+struct oauth;
 struct maintenance;
 struct passwords;
 struct receipt_keys;
@@ -63,6 +64,7 @@ struct worker {
 	struct receipt_keys *receipt_keys;
 	struct lockouts *lockouts;
 	struct mail *mail;
+	struct oauth *oauth;
 	struct audit *audit;
 	struct identity_changes *identity_changes;
 	struct identity_watches *identity_watches;

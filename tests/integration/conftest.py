@@ -43,7 +43,7 @@ DEFAULTS = {
 }
 # Variables of the person who runs the tests must not reach the server.
 FOREIGN = re.compile(r"^(ARAGORA_|OPENAI_|ANTHROPIC_|OPENROUTER_|GEMINI_|GOOGLE_|MISTRAL_|XAI_|GROK_|OLLAMA_|REDIS_|DATABASE_|"
-                     r"SMTP_|SUPABASE_)")
+                     r"SMTP_|SUPABASE_|OAUTH_|OIDC_)")
 
 
 def binary():

@@ -22,7 +22,8 @@ CO_FN static bool account_user(struct worker *w, struct arena *a, struct str use
 		    "whose the request is, is being found out") "SELECT email, name, org_id, avatar_url, metadata, "
 								"is_active, email_verified, service_account,"
 								" mfa_enabled, token_version, created_at, updated_at, "
-								"last_login_at, mfa_grace_at"
+								"last_login_at, mfa_grace_at, (SELECT b.expires_at "
+								"FROM mfa_bypasses b WHERE b.user_id = users.id)"
 								" FROM users WHERE id = $1",
 		DB_ARGS(DB_S(user_id)), &r, err))
 		return false;
@@ -44,6 +45,7 @@ CO_FN static bool account_user(struct worker *w, struct arena *a, struct str use
 	    .updated_ms = db_int(&r, 0, 11),
 	    .last_login_ms = db_int(&r, 0, 12),
 	    .mfa_grace_ms = db_int(&r, 0, 13),
+	    .mfa_bypass_ms = db_int(&r, 0, 14),
 	};
 	return true;
 }

@@ -15,7 +15,10 @@
 #include "worker/audit/audit.h"
 #include "worker/identity/body.h"
 #include "worker/identity/credential.h"
+#include "worker/identity/lockout.h"
+#include "worker/identity/mfa.h"
 #include "worker/identity/password.h"
+#include "worker/identity/recovery.h"
 #include "worker/identity/session.h"
 #include "worker/identity/setup.h"
 #include "worker/identity/user.h"
@@ -23,7 +26,6 @@
 
 #define AUTH_BODY_MAX 10240
 #define AUTH_PASSWORD_BYTES 512 /* 128 characters of UTF-8; the policy counts characters */
-#define AUTH_PENDING_MS 300000  /* life of a token that waits for the second factor, security.md 3.6 */
 #define AUTH_METADATA_MAX 4096
 #define AUTH_URL_MAX 500
 
@@ -136,6 +138,8 @@ CO_FN static bool auth_create(struct http_request *req, const struct user_new *u
 	}
 	*user_id = s.user_id;
 	log_info("identity", "user made", KV_STR("user_id", s.user_id), KV_STR("org_id", s.org_id));
+	if (!u->email_verified && !recovery_send_verification(w, user_email_key(req->arena, u->email)))
+		log_warn("identity", "no mail to confirm the address was sent", KV_STR("user_id", s.user_id));
 	return true;
 }
 
@@ -261,19 +265,10 @@ CO_FN static void auth_renew(struct http_request *req, const struct auth_found *
 
 static void auth_ask_second_factor(struct http_request *req, const struct auth_found *f)
 {
-	char jti[UUID_LEN + 1];
-	int64_t now = clock_wall_ms() / 1000;
-	struct jwt_claims claims = {.type = JWT_MFA_PENDING,
-				    .sub = f->id,
-				    .iat = now,
-				    .exp = now + AUTH_PENDING_MS / 1000,
-				    .tv = f->token_version};
 	json_t *o = json_pack("{s:b, s:s}", "mfa_required", 1, "message", "a code of the second factor is needed");
 
-	ids_uuid7(jti);
-	claims.jti = str_of(jti);
-	json_put_str(o, "pending_token", jwt_sign(req->arena, credential_keys(auth_worker(req)), &claims));
-	json_put_int(o, "expires_in", AUTH_PENDING_MS / 1000);
+	json_put_str(o, "pending_token", mfa_pending_token(auth_worker(req), req->arena, f->id, f->token_version));
+	json_put_int(o, "expires_in", MFA_PENDING_S);
 	http_reply_json(req, 200, o);
 }
 
@@ -294,9 +289,29 @@ static void auth_refuse_login(struct http_request *req, const struct auth_found 
 }
 
 /* Unknown accounts, disabled ones and wrong passwords get the same answer after the same work. */
-CO_FN static void auth_login(struct http_request *req)
+/* Counted, whether there is such an account or not. *match is only right for an account that may log in. */
+CO_FN static bool auth_compare(struct http_request *req, struct str email, struct str password, struct auth_found *f,
+			       enum password_match *match, struct error *err)
 {
 	struct worker *w = auth_worker(req);
+	struct lockout l;
+	bool ok;
+
+	if (!lockout_enter(req, "email", user_email_key(req->arena, email), &l, err)) {
+		if (err->code == ERR_RATE_LIMITED)
+			metric_add(M_AUTH_FAILURES, 1, "locked", NULL);
+		return false;
+	}
+	ok = auth_find(req, email, f, err) && password_verify(w->passwords, f->hash, password, match, err);
+	lockout_leave(req, &l,
+		      !ok                                                      ? LOCKOUT_NEITHER
+		      : *match == PASSWORD_WRONG || f->id.n == 0 || !f->active ? LOCKOUT_FAILED
+									       : LOCKOUT_PASSED);
+	return ok;
+}
+
+CO_FN static void auth_login(struct http_request *req)
+{
 	const json_t *body = body_object(req);
 	struct error err = ERROR_INIT;
 	enum password_match match;
@@ -311,7 +326,7 @@ CO_FN static void auth_login(struct http_request *req)
 	password = body_text(&p, body, "password", 1, AUTH_PASSWORD_BYTES, true);
 	if (body_refused(req, &p))
 		return;
-	if (!auth_find(req, email, &f, &err) || !password_verify(w->passwords, f.hash, password, &match, &err)) {
+	if (!auth_compare(req, email, password, &f, &match, &err)) {
 		auth_fail(req, &err);
 		return;
 	}

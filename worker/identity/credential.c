@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/tenant.h"
 #include "worker/access/permission.h"
+#include "worker/identity/apikey.h"
 #include "worker/identity/service.h"
 #include "worker/worker.h"
 
@@ -337,6 +338,24 @@ CO_FN static bool credential_jwt(struct worker *w, struct credential *e, const s
 	return credential_enter_org(e, claims->org_id, err) && credential_permissions(w, e, err);
 }
 
+/* A key acts as its user in the organization where it was made, with no more than its scopes. */
+CO_FN static bool credential_key(struct worker *w, struct credential *e, const struct apikey *key, struct error *err)
+{
+	const struct jwt_claims claims = {
+	    .sub = key->user_id, .org_id = key->org_id, .exp = key->expires_ms / 1000, .tv = INT64_MAX};
+
+	if (!credential_jwt(w, e, &claims, err))
+		return false;
+	e->who.kind = IDENTITY_API_KEY;
+	e->who.key_id = key->id;
+	e->who.key_networks = key->networks;
+	e->who.expires_ms = key->expires_ms;
+	e->who.token_version = 0;
+	if (key->scopes != NULL)
+		permissions_keep(&e->permissions, key->scopes);
+	return true;
+}
+
 static const char *credential_fault(enum jwt_fault fault, struct error *err)
 {
 	if (fault == JWT_EXPIRED) {
@@ -364,8 +383,16 @@ CO_FN static struct credential *credential_new(struct worker *w, struct str toke
 {
 	struct credential *e = credential_alloc(w, token);
 	struct jwt_claims claims;
+	struct apikey key;
 	enum jwt_fault fault;
 
+	if (apikey_like(token)) {
+		if (!apikey_load(w, e->a, token, &key, err) || !credential_key(w, e, &key, err))
+			e->reason = err->code == ERR_INVALID_TOKEN ? "revoked" : "unavailable";
+		if (e->reason != NULL)
+			e->refused = *err;
+		return e;
+	}
 	fault = jwt_verify(e->a, &w->credentials->keys, token, JWT_ACCESS, clock_wall_ms() / 1000, &claims);
 	if (fault != JWT_OK)
 		e->reason = credential_fault(fault, err);
@@ -412,6 +439,7 @@ CO_FN bool credential_still(struct worker *w, const struct identity *who, struct
 					  .org_id = who->org_id,
 					  .imp = who->impersonator,
 					  .tv = who->token_version};
+	struct apikey key;
 	struct arena *a;
 	struct credential *e;
 	bool ok;
@@ -423,6 +451,8 @@ CO_FN bool credential_still(struct worker *w, const struct identity *who, struct
 	e->a = a;
 	if (who->kind == IDENTITY_SERVICE)
 		ok = service_still(w, e, who, err);
+	else if (who->kind == IDENTITY_API_KEY)
+		ok = apikey_still(w, a, who->key_id, &key, err) && credential_key(w, e, &key, err);
 	else
 		ok = credential_jwt(w, e, &claims, err);
 	arena_free(a);

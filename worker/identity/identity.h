@@ -46,6 +46,7 @@ struct account {
 	struct str id, email, name, org_id /* home */, avatar_url, metadata;
 	bool active, email_verified, service_account, mfa_enabled;
 	int64_t token_version, created_ms, updated_ms, last_login_ms, mfa_grace_ms /* 0: not begun */;
+	int64_t mfa_bypass_ms; /* until when a service account may administrate without a second factor */
 	const struct membership *orgs;
 	size_t org_count;
 	const struct membership_workspace *workspaces;
@@ -60,6 +61,7 @@ struct identity {
 	struct str tier;                 /* of the organization: free, starter, professional, enterprise */
 	struct str session_id, token_id; /* of a JWT: the session it came from, its jti */
 	struct str key_id;               /* of an API key */
+	struct str key_networks;         /* from where it may be used (apikey.h); empty: from everywhere */
 	struct str impersonator;         /* user id of the admin behind it, or empty */
 	const struct account *account;   /* NULL without a user */
 	const struct permissions *permissions; /* what may be done; NULL: nothing */

@@ -146,6 +146,8 @@ static bool mail_is_here(struct str url)
 	ptrdiff_t user;
 	size_t i;
 
+	if (host.p == NULL)
+		return false;
 	for (user = str_chr(host, '@'); user >= 0; user = str_chr(host, '@'))
 		host = str_sub(host, (size_t)user + 1, host.n);
 	for (i = 0; i < countof(here); i++) {

@@ -5,6 +5,7 @@
  */
 #include "common/conf.h"
 #include "common/metrics.h"
+#include "worker/identity/apikey.h"
 #include "worker/identity/credential.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/worker.h"
@@ -62,8 +63,17 @@ static enum credential_answer authentication_ask(struct http_request *req, bool 
 	enum credential_answer answer = may_wait ? credential_load(w, req->arena, token, &who, reason, err)
 						 : credential_find(w, req->arena, token, &who, reason, err);
 
-	if (answer == CREDENTIAL_KNOWN)
-		identity_apply(who, &req->ctx);
+	if (answer != CREDENTIAL_KNOWN)
+		return answer;
+	if (!apikey_admits(who->key_networks, req->client)) {
+		*reason = "forbidden";
+		error_set(err, ERR_INVALID_TOKEN, "the API key may not be used from this address");
+		return CREDENTIAL_REFUSED;
+	}
+	/* What was found in memory is not news. */
+	if (may_wait && who->key_id.n > 0)
+		apikey_used(w, who->key_id, req->client);
+	identity_apply(who, &req->ctx);
 	return answer;
 }
 
@@ -81,13 +91,17 @@ CO_FN static bool authentication_before(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 	const char *reason = "invalid";
+	enum credential_answer answer;
 
 	req->ctx.request_id = req->request_id;
 	if (req->ctx.who != NULL)
 		return true;
 	if (authentication_token(req).n == 0)
 		return authentication_anonymous(req);
-	if (authentication_ask(req, true, &reason, &err) == CREDENTIAL_KNOWN)
+	answer = authentication_ask(req, false, &reason, &err);
+	if (answer == CREDENTIAL_ASK)
+		answer = authentication_ask(req, true, &reason, &err);
+	if (answer == CREDENTIAL_KNOWN)
 		return true;
 	identity_apply(identity_anonymous(req->user), &req->ctx);
 	/* Probes and login answer whoever has an old token too. */

@@ -19,7 +19,8 @@ const struct middleware *const pipeline_chain[] = {
     &middleware_xss_protection, &middleware_cors, &middleware_csrf,
     /* who asks, and may they? */
     &middleware_rate_limit_address, &middleware_rate_limit_cluster, &middleware_authentication,
-    &middleware_service_headers, &middleware_tenancy, &middleware_tenant_isolation, &middleware_rbac,
+    &middleware_service_headers, &middleware_tenancy, &middleware_tenant_isolation, &middleware_mfa,
+    &middleware_rbac,
     /* rate limits, tiers, budgets */
     &middleware_rate_limit, &middleware_tier_enforcement, &middleware_budget_enforcement,
     /* request processing */

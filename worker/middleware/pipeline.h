@@ -17,6 +17,7 @@ extern const struct http_hooks pipeline_hooks;
 
 extern const struct middleware middleware_security_headers;
 extern const struct middleware middleware_cors;
+extern const struct middleware middleware_mfa;
 extern const struct middleware middleware_correlation;
 extern const struct middleware middleware_authentication;
 extern const struct middleware middleware_tenancy;

@@ -606,6 +606,12 @@ CO_FN static void on_auth(struct socket *k, struct arena *a, const json_t *m)
 			socket_refuse_auth(k, reason, err.msg);
 		return;
 	}
+	/* Where the socket comes from was asked when it was opened. */
+	if (who->key_networks.n > 0) {
+		if (k->ws != NULL)
+			socket_refuse_auth(k, "forbidden", "a key that is bound to addresses opens the socket itself");
+		return;
+	}
 	if (k->ws == NULL)
 		return;
 	if (!first && !str_eq(who->org_id, k->ctx.org_id)) {
