@@ -268,8 +268,8 @@ def test_two_nodes(postgres, redis_server, make_server):  # noqa: F811
 @pytest.mark.server(env={"ARAGORA_API_TOKEN": TOKEN})
 def test_refusals(server):
     """Equal refusals become one event with a count; a refusal names route, address and nobody's token."""
-    for _ in range(20):
-        assert server.get("/api/debates?token=leaked-1", headers={"Authorization": "Bearer leaked-2"}).status_code == 401
+    for i in range(20):
+        assert server.get("/api/debates/leaked-%d?token=leaked-1" % i, headers={"Authorization": "Bearer leaked-2"}).status_code == 401
     head = {"Authorization": "Bearer " + TOKEN}
 
     def denied():
@@ -277,7 +277,7 @@ def test_refusals(server):
     wait_until(lambda: sum(e["details"].get("count", 1) for e in denied()) == 20, what="20 refusals")
     found = denied()
     assert len(found) < 20 and {(e["action"], e["outcome"], e["ip_address"]) for e in found} == {("access.denied", "denied", "127.0.0.1")}
-    assert found[0]["resource_id"] == "/api/debates" and found[0]["details"]["status"] == 401
+    assert found[0]["resource_id"] == "/api/debates/{id}" and found[0]["details"]["status"] == 401
     assert "leaked" not in json.dumps(found)
     assert server.get("/api/audit/entries").status_code == 401
 

@@ -123,17 +123,21 @@ CO_FN static void notes_flush(void *arg)
 {
 	struct audit_notes *n = arg;
 	struct error err = ERROR_INIT;
+	size_t due = n->n;
 	bool ok = true;
 
-	while (ok && (n->n > 0 || n->dropped > 0))
+	/* What comes meanwhile gathers for the next time, so that equal events become one. */
+	do {
+		due -= due < NOTES_BATCH ? due : NOTES_BATCH;
 		ok = notes_write(n, &err);
+	} while (ok && due > 0);
 	if (!ok) {
 		metric_add(M_AUDIT_FAILURES, 1, NULL);
 		log_warn("audit", "events wait to be written", KV_I("events", n->n), KV_S("reason", err.msg));
 	}
 	n->busy = false;
-	if (!ok)
-		loop_timer_set(&n->timer, SEC_US);
+	if (!audit_notes_settled(n))
+		loop_timer_set(&n->timer, ok ? NOTES_FLUSH_US : SEC_US);
 }
 
 static void notes_due(void *arg)

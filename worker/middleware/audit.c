@@ -23,20 +23,26 @@ static const struct audit_refusal {
 /* Changes to these are ordinary use: debates have events of their own. */
 static const struct str audit_ordinary[] = {STR("debates."), STR("receipts."), STR("agents.")};
 
+/* What a stranger asks for is his choice: its events must not be more than there are routes. */
+static struct str audit_resource(const struct http_request *req)
+{
+	return req->params[0].n > 0 && req->status != 401 && req->status != 429 ? req->params[0]
+										: str_of(req->route->path);
+}
+
 static void audit_tell(struct http_request *req, const char *category, const char *action, const char *outcome,
 		       struct str reason)
 {
 	json_t *details = json_pack("{s:s, s:s, s:i}", "method", http_method_name(req->method), "route",
 				    req->route->path, "status", req->status);
 
-	audit_note_request(
-	    req, &(struct audit_event){.category = category,
-				       .action = action,
-				       .outcome = outcome,
-				       .resource_type = STR("route"),
-				       .resource_id = req->params[0].n > 0 ? req->params[0] : str_of(req->route->path),
-				       .reason = reason,
-				       .details = details});
+	audit_note_request(req, &(struct audit_event){.category = category,
+						      .action = action,
+						      .outcome = outcome,
+						      .resource_type = STR("route"),
+						      .resource_id = audit_resource(req),
+						      .reason = reason,
+						      .details = details});
 	json_decref(details);
 }
 
