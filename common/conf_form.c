@@ -234,5 +234,5 @@ bool conf_form_rate(struct str s)
 		return false;
 	if (rest.p != NULL)
 		burst = rest;
-	return str_to_u64(rate, RATELIMIT_RATE_MAX, &n) && str_to_u64(burst, RATELIMIT_RATE_MAX, &n) && n > 0;
+	return str_to_u64(rate, RATELIMIT_RATE_MAX, &n) && str_to_u64(burst, RATELIMIT_BURST_MAX, &n) && n > 0;
 }

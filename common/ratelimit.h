@@ -21,6 +21,7 @@
 #define RATELIMIT_SETS 16384 /* with RATELIMIT_WAYS 131,072 buckets in 1 MiB */
 #define RATELIMIT_WAYS 8
 #define RATELIMIT_RATE_MAX 100000 /* a minute: six units each */
+#define RATELIMIT_BURST_MAX 100000000
 
 struct ratelimit_table {
 	uint64_t seed[2]; /* of the hash; random, set before the table is shared */

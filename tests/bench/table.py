@@ -11,6 +11,7 @@ import durable_bench
 import growth_bench
 import h2_bench
 import http_bench
+import limits_bench
 import nodes_bench
 import reload_bench
 import store_bench
@@ -19,7 +20,7 @@ import ws_bench
 
 ALL = {"requests": http_bench.requests, "pipeline": chain_bench.pipeline, "static": http_bench.static_files, "http2": h2_bench.http2, "tls": tls_bench.tls, "broadcast": ws_bench.broadcast, "across": ws_bench.across,
        "nodes": nodes_bench.broadcast, "takeover": nodes_bench.takeover,
-       "sockets": ws_bench.idle, "idle": http_bench.idle, "routes": http_bench.routes, "start": http_bench.start,
+       "sockets": ws_bench.idle, "idle": http_bench.idle, "routes": http_bench.routes, "limits": limits_bench.limits, "start": http_bench.start,
        "reload": reload_bench.storm, "debates": debates_bench.main,
        "thousand": durable_bench.thousand, "late": durable_bench.late_subscriber, "stores": store_bench.main}
 LONG = {"growth": growth_bench.growth}

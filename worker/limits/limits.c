@@ -394,7 +394,7 @@ static bool limits_override(struct limits *l, const char *text, struct error *er
 		return error_field(err, ERR_INVALID_VALUE, "rate_limit.rules", "there is no limit called \"%.*s\"",
 				   STR_ARG(str_sub(rest, 0, (size_t)equals)));
 	if (!str_split(&figures, '/', &rate) || !str_to_u64(rate, RATELIMIT_RATE_MAX, &n) ||
-	    (figures.p != NULL && !str_to_u64(figures, RATELIMIT_RATE_MAX, &burst)))
+	    (figures.p != NULL && !str_to_u64(figures, RATELIMIT_BURST_MAX, &burst)))
 		return error_field(err, ERR_INVALID_VALUE, "rate_limit.rules", "\"%s\" is not NAME=RATE/BURST", text);
 	limits_set(l, row, (int64_t)n, (int64_t)burst);
 	return true;
