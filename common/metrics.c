@@ -113,8 +113,7 @@ static const char *const metric_cache[] = {"hit", "miss", "stale", "dropped", NU
 static const char *const metric_pool[] = {"idle", "busy", "waiting", NULL};
 static const char *const metric_decisions[] = {"allowed", "refused", NULL};
 /* As limits_kind_name() spells them. */
-static const char *const metric_limits[] = {"address",  "token", "tenant", "user", "action",
-					    "endpoint", "tier",  "named",  NULL};
+static const char *const metric_limits[] = {"address", "token", "tenant", "user", "action", "endpoint", "tier", NULL};
 
 #define LE_DEBATE .buckets = {1, 5, 10, 30, 60, 120, 300, 600, 900}
 #define LE_AGENT .buckets = {.1, .5, 1, 2.5, 5, 10, 30, 60, 120, 240}

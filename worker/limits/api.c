@@ -38,7 +38,6 @@ static struct str limits_view_key(const struct limits_view *v, const struct limi
 	case LIMIT_ENDPOINT:
 	case LIMIT_TIER:
 		return v->user.n > 0 ? v->user : address;
-	case LIMIT_NAMED:
 	case LIMIT_KINDS:
 		break;
 	}
@@ -57,7 +56,7 @@ static json_t *limits_view_row(const struct limits_view *v, const struct limit *
 	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b}", "endpoint",
 			 dot != NULL ? dot + 1 : m->row->name, "name", m->row->name, "type",
 			 limits_kind_name(m->row->kind), "limit", (json_int_t)m->rate, "burst", (json_int_t)m->burst,
-			 "period_seconds", (json_int_t)(m->period_us / SEC_US), "remaining",
+			 "period_seconds", (json_int_t)(LIMITS_PERIOD / SEC_US), "remaining",
 			 (json_int_t)(m->rule.step != 0 ? s.remaining : 0), "reset_at",
 			 clock_iso(iso, v->wall_ms + s.full_us / MS_US), "unlimited", (int)(m->rule.step == 0));
 }

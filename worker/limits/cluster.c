@@ -202,7 +202,7 @@ static int64_t cluster_fallback(const struct cluster_entry *v, size_t n)
 static void cluster_raise(struct limits_cluster *c, const struct cluster_entry *e, int64_t debt_ms)
 {
 	uint16_t at = *cluster_place(c, e->key);
-	int64_t since = at != 0 ? (int64_t)c->v[at - 1].count * e->m->period_us / e->m->rate : 0;
+	int64_t since = at != 0 ? (int64_t)c->v[at - 1].count * LIMITS_PERIOD / e->m->rate : 0;
 
 	ratelimit_raise(c->l->table, e->key, &e->m->rule, loop_now(c->l->w->loop), debt_ms * MS_US + since);
 }
@@ -252,7 +252,7 @@ static size_t cluster_words(const struct limits_cluster *c, const struct cluster
 	for (i = 0; i < n; i++) {
 		words[k++] = arena_printf(a, "%u", v[i].count);
 		words[k++] = arena_printf(a, "%lld", (long long)v[i].m->burst);
-		words[k++] = arena_printf(a, "%.4f", (double)v[i].m->period_us / (double)(v[i].m->rate * MS_US));
+		words[k++] = arena_printf(a, "%.4f", (double)LIMITS_PERIOD / (double)(v[i].m->rate * MS_US));
 	}
 	return k;
 }

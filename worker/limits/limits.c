@@ -8,7 +8,6 @@
 
 #include "common/clock.h"
 #include "common/conf.h"
-#include "common/crypto.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -169,7 +168,7 @@ static json_t *limits_body(const struct http_request *req, const struct limit *m
 
 	(void)snprintf(text, sizeof(text),
 		       "Rate limit exceeded: %lld requests in %lld seconds (%s); try again in %lld %s",
-		       (long long)m->rate, (long long)(m->period_us / SEC_US), m->row->name, (long long)seconds,
+		       (long long)m->rate, (long long)(LIMITS_PERIOD / SEC_US), m->row->name, (long long)seconds,
 		       seconds == 1 ? "second" : "seconds");
 	doc = json_pack("{s:s, s:s, s:I, s:I, s:s}", "error", text, "code",
 			tier ? "tier_rate_limit" : "rate_limit_exceeded", "retry_after", (json_int_t)seconds, "limit",
@@ -326,22 +325,6 @@ bool limits_caller(struct http_request *req)
 	return true;
 }
 
-/* What is counted may be somebody's address of mail: others get a hash of it. */
-bool limits_take(struct http_request *req, const char *name, struct str who)
-{
-	struct limits_pass p = limits_begin(req);
-	int row = limits_find(str_of(name));
-	char hash[SHA256_HEX];
-	struct limits_who w = {.key = who, .what = "named", .text = {hash, 32}};
-	struct http_addr addr;
-
-	BUG_ON(row < 0);
-	if (!p.l->w->conf->rate_limit.enabled || !limits_client(p.l, req, &addr))
-		return true;
-	crypto_sha256_hex(who, hash);
-	return limits_one(&p, row, &w);
-}
-
 /* ---- life ---- */
 
 /* The clerk shows what belongs to the node; every worker could. */
@@ -374,11 +357,10 @@ static int64_t limits_multiplier(const struct conf *c)
 static void limits_set(struct limits *l, int row, int64_t rate, int64_t burst)
 {
 	const struct limit_row *r = &limit_rows[row];
-	int64_t period = r->period_us > 0 ? r->period_us : 60 * SEC_US;
 
 	if (burst == 0)
 		burst = (r->flags & LIMIT_EXACT) != 0 ? rate : rate * limits_multiplier(l->w->conf) / 100;
-	l->v[row] = (struct limit){r, rate, burst, period, ratelimit_rule(rate, period, burst)};
+	l->v[row] = (struct limit){r, rate, burst, ratelimit_rule(rate, LIMITS_PERIOD, burst)};
 }
 
 /* "NAME=RATE/BURST", whose form conf has checked. */

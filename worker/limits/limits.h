@@ -30,7 +30,6 @@ enum limit_kind {
 	LIMIT_ACTION,
 	LIMIT_ENDPOINT,
 	LIMIT_TIER,
-	LIMIT_NAMED,
 	LIMIT_KINDS
 };
 
@@ -43,10 +42,9 @@ enum limit_flags {
 /* A row of the built-in table (rules.c). */
 struct limit_row {
 	enum limit_kind kind;
-	const char *name;  /* "action.export": what rate_limit.rules calls it */
-	int64_t rate;      /* in a period; 0: none */
-	int64_t burst;     /* 0: rate x rate_limit.burst_multiplier */
-	int64_t period_us; /* 0: a minute */
+	const char *name; /* "action.export": what rate_limit.rules calls it */
+	int64_t rate;     /* a minute; 0: no limit */
+	int64_t burst;    /* 0: rate x rate_limit.burst_multiplier */
 	unsigned flags;
 };
 extern const struct limit_row limit_rows[];
@@ -82,11 +80,6 @@ void limits_close(struct limits *l);
 bool limits_address(struct http_request *req) MUST_CHECK;
 CO_FN bool limits_cluster(struct http_request *req) MUST_CHECK;
 bool limits_caller(struct http_request *req) MUST_CHECK;
-/*
- * Counts something else: row `name` (LIMIT_NAMED, or an action) for `who`, an address of mail for instance. False:
- * refused and answered. An unknown name aborts.
- */
-bool limits_take(struct http_request *req, const char *name, struct str who) MUST_CHECK;
 
 extern const struct route_table limits_routes; /* GET /api/system/rate-limits */
 

@@ -5,16 +5,18 @@
 #ifndef WORKER_LIMITS_LIMITS_INTERNAL_H
 #define WORKER_LIMITS_LIMITS_INTERNAL_H
 
+#include "common/clock.h"
 #include "common/loop.h"
 #include "worker/http/http_client.h"
 #include "worker/limits/limits.h"
 
-#define LIMITS_TEXT 128 /* of a key in Redis, behind the prefix */
+#define LIMITS_PERIOD (60 * SEC_US) /* what rates are told in */
+#define LIMITS_TEXT 128             /* of a key in Redis, behind the prefix */
 
 /* A row with this configuration's figures. */
 struct limit {
 	const struct limit_row *row;
-	int64_t rate, burst, period_us;
+	int64_t rate, burst; /* in LIMITS_PERIOD, and at once */
 	struct ratelimit_rule rule;
 };
 
