@@ -555,7 +555,9 @@ const struct conf_key conf_table[] = {
 	{"deliveries.breaker_cooldown", DURATION(10 * MS, DAY), .flags = CONF_RELOAD, AT(deliveries.breaker_cooldown),
 	 .dflt = "60", .env = "", .help = "How long it is left alone before one attempt is made."},
 	{"deliveries.secret", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_SECRET, AT(deliveries.secret), .dflt = "",
-	 .env = "ARAGORA_WEBHOOK_SECRET", .help = "Signs callbacks that bring no secret of their own; empty: they are not signed."},
+	 .env = "ARAGORA_WEBHOOK_SECRET", .help = "Signs callbacks that bring no secret of their own; empty: they are not signed. Whoever may create debates "
+		 "names the URL, so any receiver can get a signature of it: a receiver that must know who asked needs a "
+		 "callback_secret of its own."},
 	{"deliveries.allow_http", .type = CONF_AUTO, .flags = CONF_RELOAD, AT(deliveries.allow_http), .dflt = "auto", .env = "",
 	 .help = "May URLs without TLS be called? auto: in development."},
 	{"deliveries.allow_private", NETS, .flags = CONF_RELOAD, AT(deliveries.allow_private), .dflt = "", .env = "",

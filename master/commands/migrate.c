@@ -246,11 +246,9 @@ static int migrate_new(struct args *a, const struct conf *c)
 /* ---- the commands ---- */
 
 static const struct ops_action migrate_actions[] = {
-    {"apply", migrate_apply},
-    {"status", migrate_status},
-    {"rollback", migrate_rollback},
-    {"new", migrate_new},
-    {NULL, NULL},
+    {"apply", migrate_apply},        {"status", migrate_status}, {"rollback", migrate_rollback},
+    {"upgrade", migrate_apply}, /* as other tools call them */
+    {"downgrade", migrate_rollback}, {"new", migrate_new},       {NULL, NULL},
 };
 
 static int migrate_run(int argc, char **argv)

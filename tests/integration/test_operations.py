@@ -65,11 +65,12 @@ def test_migrate_apply_status_rollback(make_server):
     assert status["applied"] == 0 and status["pending"] == len(status["migrations"]) > 0
     assert "now applied: 1 debates" in run(s, "migrate", "apply")
     assert "nothing to apply" in run(s, "migrate", "apply")
+    assert "nothing to apply" in run(s, "migrate", "upgrade"), "as other tools call it"
     assert "0 pending" in run(s, "migrate", "status")
     last = status["migrations"][-1]["number"]
     assert "undo %d" % last in run(s, "migrate", "rollback", code=1), "without --yes it only says what it would do"
     assert "0 pending" in run(s, "migrate", "status")
-    run(s, "migrate", "rollback", "--to", "0", "--yes")
+    run(s, "migrate", "downgrade", "--to", "0", "--yes")
     assert json.loads(run(s, "migrate", "status", "--json", code=1))["applied"] == 0
     with database(s) as db:
         assert [r[0] for r in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")] == ["schema_migrations"]
