@@ -31,17 +31,19 @@ struct identity_watches {
 	bool asking;
 };
 
-static void watch_release(struct identity_watch *x)
+static void watch_unlink(struct identity_watch *x)
 {
-	if (x->link != NULL) {
-		*x->link = x->next;
-		if (x->next != NULL)
-			x->next->link = x->link;
-		x->link = NULL;
-		loop_timer_stop(&x->expiry);
-	}
-	if (!x->freed || x->busy)
-		return;
+	*x->link = x->next;
+	if (x->next != NULL)
+		x->next->link = x->link;
+	x->link = NULL;
+	loop_timer_stop(&x->expiry);
+}
+
+static void watch_destroy(void *arg)
+{
+	struct identity_watch *x = arg;
+
 	arena_free(x->memory);
 	free(x);
 }
@@ -50,7 +52,7 @@ static void watch_lose(struct identity_watch *x, const char *why)
 {
 	if (x->link == NULL)
 		return;
-	watch_release(x);
+	watch_unlink(x);
 	x->lost(x->arg, why);
 }
 
@@ -88,7 +90,7 @@ CO_FN static void watch_ask(struct identity_watch *x)
 	}
 	x->busy = false;
 	if (x->freed)
-		watch_release(x);
+		loop_defer(w->loop, watch_destroy, x);
 }
 
 /* The list may change while one is asked about. */
@@ -173,7 +175,10 @@ void identity_watch_free(struct identity_watch *x)
 	if (x == NULL)
 		return;
 	x->freed = true;
-	watch_release(x);
+	if (x->link != NULL)
+		watch_unlink(x);
+	if (!x->busy) /* else who asks about it does this */
+		watch_destroy(x);
 }
 
 /* ---- the part of a worker ---- */
