@@ -160,6 +160,14 @@ struct conf {
 		int64_t state_ttl, max_states;
 	} oauth;
 	struct {
+		int store; /* all choices mean the database */
+		struct conf_list operations, auto_approve_roles;
+		int64_t life;
+	} approvals;
+	struct {
+		int64_t minutes, minutes_max;
+	} break_glass;
+	struct {
 		struct conf_list allowed_origins;
 	} cors;
 	struct {

@@ -64,6 +64,8 @@ const struct conf_section conf_sections[] = {
 	{"oauth", "Single sign-on: logging in with an account elsewhere."},
 	{"oauth.google", "Google; used when client_id is set."},
 	{"oauth.oidc", "Any other OpenID Connect provider; used when issuer and client_id are set."},
+	{"approvals", "Operations that wait for somebody else's consent."},
+	{"break_glass", "Permissions for an emergency, bounded in time and reviewed afterwards."},
 	{"cors", "Which web pages may call the API."},
 	{"headers", "What answers tell browsers. An empty value: the header is not sent."},
 	{"csrf", "Requests that other pages make browsers send; only those that come with a session cookie."},
@@ -320,6 +322,24 @@ const struct conf_key conf_table[] = {
 	 .env = "OAUTH_STATE_TTL_SECONDS", .help = "How long a login elsewhere may take."},
 	{"oauth.max_states", INT(1, MANY), .flags = CONF_RELOAD, AT(oauth.max_states), .dflt = "10000",
 	 .env = "OAUTH_MAX_STATES", .help = "Logins elsewhere under way at once."},
+
+
+	{"approvals.operations", .type = CONF_LIST, .flags = CONF_RELOAD, AT(approvals.operations), .dflt = "", .env = "",
+	 .help = "Names as GET /api/approvals/operations lists them, or all. Empty: nothing waits, as suits an organization "
+		 "with one administrator, for nobody approves an own request."},
+	{"approvals.auto_approve_roles", .type = CONF_LIST, .flags = CONF_RELOAD, AT(approvals.auto_approve_roles),
+	 .dflt = "", .env = "", .help = "Callers with these roles need no approval."},
+	{"approvals.life", DURATION(60 * SEC, 30 * 24 * 3600 * SEC), .flags = CONF_RELOAD, AT(approvals.life),
+	 .dflt = "24h", .env = "", .help = "A request that is not approved and used within this time has expired."},
+	{"approvals.store", CHOICE("database|sqlite|postgres|redis"), AT(approvals.store), .dflt = "database",
+	 .env = "ARAGORA_APPROVAL_STORE_BACKEND",
+	 .help = "All values mean the same: requests are kept in the database (storage.url), on SQLite and on PostgreSQL. "
+		 "redis is accepted for the sake of existing deployments; requests must outlive Redis."},
+
+	{"break_glass.minutes", INT(15, 24 * 60), .flags = CONF_RELOAD, AT(break_glass.minutes), .dflt = "60",
+	 .env = "ARAGORA_BREAK_GLASS_DEFAULT_MINUTES", .help = "Length of a break-glass session when none is asked for."},
+	{"break_glass.minutes_max", INT(15, 24 * 60), .flags = CONF_RELOAD, AT(break_glass.minutes_max), .dflt = "1440",
+	 .env = "ARAGORA_BREAK_GLASS_MAX_MINUTES", .help = "Longest break-glass session; it cannot be extended."},
 
 	{"cors.allowed_origins", .type = CONF_LIST, FORM(origin, "an origin such as https://example.org, or *"),
 	 .flags = CONF_RELOAD, AT(cors.allowed_origins), .dflt = "http://localhost:3000",

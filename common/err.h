@@ -22,10 +22,11 @@
 	X(ERR_QUOTA_EXCEEDED, 402, "QUOTA_EXCEEDED")                                                     \
 	X(ERR_MFA_INVALID, 401, "AUTH_MFA_INVALID")                                                      \
 	X(ERR_FORBIDDEN, 403, "FORBIDDEN")                                                               \
+	X(ERR_APPROVAL, 403, "APPROVAL_INVALID")                                                         \
+	X(ERR_MFA_STEP_UP, 403, "MFA_STEP_UP_REQUIRED")                                                  \
 	X(ERR_PERMISSION_DENIED, 403, "PERMISSION_DENIED")                                               \
 	X(ERR_ADMIN_MFA_REQUIRED, 403, "ADMIN_MFA_REQUIRED")                                             \
 	X(ERR_MFA_REQUIRED, 403, "MFA_REQUIRED")                                                         \
-	X(ERR_MFA_STEP_UP, 403, "MFA_STEP_UP_REQUIRED")                                                  \
 	X(ERR_NOT_FOUND, 404, "NOT_FOUND")                                                               \
 	X(ERR_METHOD_NOT_ALLOWED, 405, "METHOD_NOT_ALLOWED")                                             \
 	X(ERR_REQUEST_TIMEOUT, 408, "REQUEST_TIMEOUT")                                                   \

@@ -50,6 +50,7 @@ enum metric_set {
 	SET_CLASSES,
 	SET_SLO,
 	SET_CACHE,
+	SET_APPROVALS,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
@@ -103,6 +104,7 @@ static const char *const metric_h2_ends[] = {"protocol", "resets", "control", "h
 static const char *const metric_audit[] = {"auth",   "access", "data",     "admin",  "billing",
 					   "debate", "api",    "security", "system", NULL};
 static const char *const metric_audit_outcomes[] = {"success", "failure", "denied", "error", NULL};
+static const char *const metric_approvals[] = {"requested", "approved", "rejected", "used", "refused", NULL};
 static const char *const metric_results[] = {"allowed", "denied", NULL};
 static const char *const metric_stages[] = {"receive", "chain", "handler", NULL};
 static const char *const metric_steps[] = {"security",   "host",        "method_override", "csrf",
@@ -194,6 +196,9 @@ static const struct metric_desc metric_table[] = {
 	[M_RBAC_DENIED] = {"aragora_rbac_permission_denied_total", METRIC_COUNTER, FOLD_SUM, {{"permission", SET_PERMISSIONS}, {"handler", SET_HANDLERS}},
 		.help = "Requests refused for want of a permission."},
 	[M_RBAC_LATENCY] = {"aragora_rbac_check_latency_seconds", METRIC_HISTOGRAM, FOLD_SUM, LE_CHECK, .help = "Time of a check of permission."},
+	[M_APPROVALS] = {"aragora_approvals_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_APPROVALS}}, .help = "Requests for approval and what became of them."},
+	[M_IMPERSONATE] = {"aragora_admin_impersonate_total", METRIC_COUNTER, FOLD_SUM, .help = "Sessions in which an administrator acts for somebody else."},
+	[M_BREAK_GLASS] = {"aragora_break_glass_total", METRIC_COUNTER, FOLD_SUM, .help = "Break-glass sessions begun."},
 	[M_WORKER_RESTARTS] = {"aragora_worker_restarts_total", METRIC_COUNTER, FOLD_SUM, .help = "Workers replaced after an unexpected end."},
 	[M_CO_COUNT] = {"aragora_coroutines", METRIC_GAUGE, FOLD_SUM, .help = "Live coroutines."},
 	[M_ENCRYPTIONS] = {"aragora_encryption_operations_total", METRIC_COUNTER, FOLD_SUM, {{"operation", SET_CIPHER}, {"store", SET_STORES}},
@@ -323,6 +328,7 @@ static struct {
 	    [SET_H2_ENDS] = {metric_h2_ends, countof(metric_h2_ends) - 1},
 	    [SET_AUDIT] = {metric_audit, countof(metric_audit) - 1},
 	    [SET_AUDIT_OUTCOMES] = {metric_audit_outcomes, countof(metric_audit_outcomes) - 1},
+	    [SET_APPROVALS] = {metric_approvals, countof(metric_approvals) - 1},
 	    [SET_RESULTS] = {metric_results, countof(metric_results) - 1},
 	    [SET_POOL] = {metric_pool, countof(metric_pool) - 1},
 	    [SET_DECISIONS] = {metric_decisions, countof(metric_decisions) - 1},

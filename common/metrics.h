@@ -62,6 +62,9 @@ enum metric_id {
 	M_RBAC_CHECKS,        /* aragora_rbac_permission_checks_total{permission,result} allowed denied */
 	M_RBAC_DENIED,        /* aragora_rbac_permission_denied_total{permission,handler} */
 	M_RBAC_LATENCY,       /* aragora_rbac_check_latency_seconds histogram .0001 .0005 .001 .005 .01 .025 */
+	M_APPROVALS,          /* aragora_approvals_total{result} requested approved rejected used refused */
+	M_IMPERSONATE,        /* aragora_admin_impersonate_total */
+	M_BREAK_GLASS,        /* aragora_break_glass_total */
 	M_WORKER_RESTARTS,    /* aragora_worker_restarts_total, written by the master in slot 0's row */
 	M_CO_COUNT,           /* aragora_coroutines */
 	M_ENCRYPTIONS,        /* aragora_encryption_operations_total{operation,store} encrypt decrypt */

@@ -3,6 +3,9 @@
  * All route tables of the product in one list. An area adds its table here and nowhere else.
  */
 #include "worker/access/access.h"
+#include "worker/access/approval.h"
+#include "worker/access/impersonation.h"
+#include "worker/access/resource.h"
 #include "worker/access/permission.h"
 #include "worker/agents/agent.h"
 #include "worker/audit/audit.h"
@@ -49,6 +52,12 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    errors_routes,
 	    breakers_routes,
 	    stats_routes,
+	    access_role_routes,
+	    access_delegation_routes,
+	    approval_routes,
+	    impersonation_routes,
+	    access_grant_routes,
+	    emergency_routes,
 	    auth_routes,
 	    apikey_routes,
 	    mfa_routes,

@@ -336,6 +336,67 @@ static const char down_credentials[] =
     "DROP TABLE oauth_links; DROP TABLE oauth_states; DROP TABLE lockouts; DROP TABLE one_time_tokens;"
     " DROP TABLE mfa_bypasses; DROP TABLE mfa_pending; DROP TABLE mfa_backup_codes; DROP TABLE mfa;"
     " DROP TABLE api_keys;";
+/* Who may what beyond the role of a membership; see worker/access. 0 in a time: never. */
+static const char up_access[] =
+    /* Custom roles, "org:name"; bases and grants are lists with blanks. */
+    "CREATE TABLE roles ("
+    " org_id TEXT NOT NULL, name TEXT NOT NULL, description TEXT NOT NULL, bases TEXT NOT NULL, grants TEXT NOT NULL,"
+    " created_by TEXT NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, PRIMARY KEY (org_id, name)"
+    ") STRICT, WITHOUT ROWID;"
+    /* Roles besides that of the membership; workspace_id empty: in the whole organization. */
+    "CREATE TABLE role_assignments ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, user_id TEXT NOT NULL,"
+    " role TEXT NOT NULL, granted_by TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,"
+    " UNIQUE (org_id, user_id, workspace_id, role)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE resource_grants ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, user_id TEXT NOT NULL, permission TEXT NOT NULL,"
+    " resource_type TEXT NOT NULL, resource_id TEXT NOT NULL, conditions TEXT NOT NULL, granted_by TEXT NOT NULL,"
+    " created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,"
+    " UNIQUE (org_id, resource_type, resource_id, user_id, permission)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE delegations ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, delegator_id TEXT NOT NULL,"
+    " delegate_id TEXT NOT NULL, permission TEXT NOT NULL, parent_id TEXT NOT NULL, depth INTEGER NOT NULL,"
+    " can_redelegate INTEGER NOT NULL, reason TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,"
+    " revoked_at INTEGER NOT NULL DEFAULT 0, revoked_by TEXT NOT NULL DEFAULT ''"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX delegations_to ON delegations(delegate_id, org_id);"
+    "CREATE INDEX delegations_from ON delegations(delegator_id, org_id);"
+    "CREATE INDEX delegations_parent ON delegations(parent_id);"
+    /* state: pending, approved, rejected, expired, used. votes: JSON. epoch fences two who decide at once. */
+    "CREATE TABLE approvals ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, operation TEXT NOT NULL,"
+    " risk TEXT NOT NULL, requester_id TEXT NOT NULL, requester_email TEXT NOT NULL, resource_type TEXT NOT NULL,"
+    " resource_id TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, body_hash TEXT NOT NULL,"
+    " description TEXT NOT NULL, checklist TEXT NOT NULL, votes TEXT NOT NULL, needed INTEGER NOT NULL,"
+    " state TEXT NOT NULL, epoch INTEGER NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,"
+    " decided_at INTEGER NOT NULL DEFAULT 0, used_at INTEGER NOT NULL DEFAULT 0"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX approvals_org ON approvals(org_id, state, created_at, id);"
+    "CREATE INDEX approvals_end ON approvals(state, expires_at);"
+    "CREATE INDEX approvals_same ON approvals(requester_id, body_hash, state);"
+    /* Break-glass: permissions for a bounded time, looked at by somebody else afterwards. */
+    "CREATE TABLE emergencies ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, user_id TEXT NOT NULL, reason TEXT NOT NULL,"
+    " grants TEXT NOT NULL, started_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,"
+    " ended_at INTEGER NOT NULL DEFAULT 0, ended_by TEXT NOT NULL DEFAULT '', reviewed_at INTEGER NOT NULL DEFAULT 0,"
+    " reviewed_by TEXT NOT NULL DEFAULT '', review TEXT NOT NULL DEFAULT ''"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX emergencies_org ON emergencies(org_id, started_at);"
+    "CREATE INDEX emergencies_user ON emergencies(user_id, expires_at);"
+    "CREATE TABLE impersonations ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, admin_id TEXT NOT NULL, admin_session TEXT NOT NULL,"
+    " target_id TEXT NOT NULL, token_id TEXT NOT NULL, reason TEXT NOT NULL, started_at INTEGER NOT NULL,"
+    " expires_at INTEGER NOT NULL, limit_at INTEGER NOT NULL, ended_at INTEGER NOT NULL DEFAULT 0,"
+    " ended_by TEXT NOT NULL DEFAULT ''"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX impersonations_admin ON impersonations(admin_id, expires_at);"
+    "CREATE INDEX impersonations_org ON impersonations(org_id, started_at);";
+
+static const char down_access[] =
+    "DROP TABLE impersonations; DROP TABLE emergencies; DROP TABLE approvals; DROP TABLE delegations;"
+    " DROP TABLE resource_grants; DROP TABLE role_assignments; DROP TABLE roles;";
 
 static const char up_tenancy[] =
     /* token_hash: SHA-256 of what stands in the mail. */
@@ -374,5 +435,6 @@ const struct migration schema_migrations[] = {
     {6, "audit log", up_audit, down_audit},
     {7, "API keys, second factors, one-time tokens, lockouts, single sign-on", up_credentials, down_credentials},
     {8, "invitations, quotas, budgets", up_tenancy, down_tenancy},
+    {9, "roles, grants, delegations, approvals", up_access, down_access},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

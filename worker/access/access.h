@@ -7,7 +7,7 @@
 #define WORKER_ACCESS_ACCESS_H
 
 #include "worker/access/permission.h"
-#include "worker/http/http.h"
+#include "worker/http/route.h"
 
 struct identity;
 struct worker;
@@ -18,7 +18,12 @@ struct str access_handler(const struct route *r);
 bool access_allows(const struct worker *w, const struct identity *who, int permission);
 /* The same for the identity of a request and a name: for what a handler does beyond its route's permission. */
 bool rbac_allows(const struct http_request *req, const char *key);
+/* Does the abac step decide about those whose role does not do? */
+bool access_by_resource(const struct route *r, const struct identity *who);
 /* As rbac_allows; when it may not, it has been answered (401 or 403), counted and noted for the audit log. */
 bool rbac_demand(struct http_request *req, const char *key) MUST_CHECK;
+
+extern const struct route_table access_role_routes;       /* roles_api.c */
+extern const struct route_table access_delegation_routes; /* delegations_api.c */
 
 #endif

@@ -142,7 +142,7 @@ struct identity *identity_copy(struct arena *a, const struct identity *who)
 	struct permissions *p = arena_zalloc(a, sizeof(*p));
 	struct str *const texts[] = {
 	    &c->user_id, &c->email,  &c->name,       &c->org_id,   &c->workspace_id, &c->role,
-	    &c->tier,    &c->key_id, &c->session_id, &c->token_id, &c->impersonator,
+	    &c->tier,    &c->key_id, &c->session_id, &c->token_id, &c->impersonator, &c->emergency_id,
 	};
 	size_t i;
 

@@ -11,7 +11,8 @@
 #include "common/crypto.h"
 #include "common/log.h"
 #include "common/tenant.h"
-#include "worker/access/permission.h"
+#include "worker/access/effective.h"
+#include "worker/access/impersonation.h"
 #include "worker/identity/apikey.h"
 #include "worker/identity/service.h"
 #include "worker/worker.h"
@@ -33,6 +34,7 @@ struct credential {
 	uint64_t hash;
 	unsigned refs; /* the table's and those of requests */
 	int64_t loaded_us, touched_us;
+	int64_t until_ms; /* the permissions change by themselves then */
 	struct error refused;
 	const char *reason; /* static */
 };
@@ -242,7 +244,8 @@ enum credential_answer credential_find(struct worker *w, struct arena *a, struct
 	e = *credential_slot(c, token, credential_hash(token));
 	if (e == NULL || !identity_changes_fresh(w))
 		return CREDENTIAL_ASK;
-	if (loop_now(w->loop) - e->loaded_us > CREDENTIALS_AGE_US) {
+	if (loop_now(w->loop) - e->loaded_us > CREDENTIALS_AGE_US ||
+	    (e->reason == NULL && e->until_ms <= clock_wall_ms())) {
 		credential_drop(c, e);
 		return CREDENTIAL_ASK;
 	}
@@ -256,15 +259,25 @@ enum credential_answer credential_find(struct worker *w, struct arena *a, struct
 /* Who has left every organization still looks after the own account. */
 #define CREDENTIAL_HOMELESS "authentication: create read revoke update; session: list_active revoke"
 
-/* What the role in the organization allows. */
+/* What role, assignments, delegations and break-glass allow in the organization. */
 CO_FN static bool credential_permissions(struct worker *w, struct credential *e, struct error *err)
 {
-	(void)w;
+	const struct access_subject s = {e->who.user_id, e->who.org_id, e->who.workspace_id, e->who.role};
+	struct access_effective has;
+
+	e->until_ms = INT64_MAX;
 	if (e->who.role.n == 0)
 		return permissions_grant_text(&e->permissions, STR(CREDENTIAL_HOMELESS), err);
-	if (!role_permissions(e->who.role, &e->permissions))
-		log_warn("identity", "a role is unknown and grants nothing", KV_STR("role", e->who.role));
-	return true;
+	if (!access_effective(w, e->a, &s, &has, err))
+		return false;
+	e->permissions = has.permissions;
+	e->until_ms = has.until_ms;
+	e->who.emergency_id = has.emergency_id;
+	if (e->who.impersonator.n == 0)
+		return true;
+	e->who.emergency_id = STR_NONE;
+	return impersonation_limit(w, e->a, e->who.session_id, e->who.token_id, e->who.impersonator, e->who.org_id,
+				   &e->permissions, err);
 }
 
 static bool credential_enter_org(struct credential *e, struct str org_id, struct error *err)
@@ -289,6 +302,9 @@ CO_FN static bool credential_session(struct worker *w, struct credential *e, con
 	int64_t now = clock_wall_ms();
 	struct db_rows r;
 
+	/* The session of who acts for somebody else is looked at with the permissions. */
+	if (claims->imp.n > 0)
+		return true;
 	if (!db_query(
 		w->db, e->a,
 		SQL_ANYBODY(

@@ -63,6 +63,7 @@ struct identity {
 	struct str key_id;               /* of an API key */
 	struct str key_networks;         /* from where it may be used (apikey.h); empty: from everywhere */
 	struct str impersonator;         /* user id of the admin behind it, or empty */
+	struct str emergency_id;         /* break-glass session that adds permissions, or empty */
 	const struct account *account;   /* NULL without a user */
 	const struct permissions *permissions; /* what may be done; NULL: nothing */
 	int64_t mfa_ms;                        /* wall clock of the last proof of a second factor, 0: never */

@@ -9,6 +9,7 @@
 #include "common/fault.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "worker/access/approval.h"
 #include "worker/identity/sweep.h"
 #include "worker/retention/retention.h"
 #include "worker/worker.h"
@@ -17,7 +18,8 @@
 #define JOBS_STORE_RETRY_US SEC_US
 #define JOBS_STORE_TRIES 30
 
-static const struct job *const jobs_table[] = {&retention_receipts_job, &retention_job, &identity_sweep_job};
+static const struct job *const jobs_table[] = {&retention_receipts_job, &retention_job, &identity_sweep_job,
+					       &approval_expiry_job};
 
 struct jobs {
 	struct worker *w;

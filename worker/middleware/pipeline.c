@@ -19,8 +19,8 @@ const struct middleware *const pipeline_chain[] = {
     &middleware_xss_protection, &middleware_cors, &middleware_csrf,
     /* who asks, and may they? */
     &middleware_rate_limit_address, &middleware_rate_limit_cluster, &middleware_authentication,
-    &middleware_service_headers, &middleware_tenancy, &middleware_tenant_isolation, &middleware_mfa,
-    &middleware_rbac,
+    &middleware_service_headers, &middleware_impersonation, &middleware_tenancy, &middleware_tenant_isolation,
+    &middleware_mfa, &middleware_rbac, &middleware_abac,
     /* rate limits, tiers, budgets */
     &middleware_rate_limit, &middleware_tier_enforcement, &middleware_budget_enforcement,
     /* request processing */
@@ -28,7 +28,7 @@ const struct middleware *const pipeline_chain[] = {
     &middleware_versioning,
     &middleware_deprecation, &middleware_idempotency,
     /* resilience */
-    &middleware_maintenance,
+    &middleware_approval_gate, &middleware_maintenance,
     /* observability */
     &middleware_metrics, &middleware_slo_tracking, &middleware_audit, &middleware_request_log, &middleware_error_handler,
     /* caching, and the way of the answer */

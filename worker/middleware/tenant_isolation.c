@@ -11,7 +11,7 @@
 /* Below /api/admin, but about the own organization: their handlers see to it. */
 static const char *const isolation_own[] = {"/api/admin/users", "/api/admin/organizations", "/api/admin/tokens/",
 					    "/api/admin/mfa",   "/api/admin/impersonat",    "/api/admin/roles",
-					    "/api/admin/stats"};
+					    "/api/admin/stats", "/api/admin/emergency"};
 
 static bool isolation_applies(const struct route *r, const struct conf *c)
 {

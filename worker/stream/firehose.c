@@ -45,6 +45,22 @@ static void topic_to_firehose(struct topic *t, int64_t after, int64_t head)
 	topic_catch_up(t);
 }
 
+/* "!<type> <envelope>": a notice, for who listens now. */
+static void source_on_notice(const struct source *source, struct str message)
+{
+	struct frame frame = {.debate = ""};
+	struct str type, envelope = str_sub(message, 1, message.n);
+	struct firehose *h;
+
+	if (!str_split(&envelope, ' ', &type) || envelope.n == 0)
+		return;
+	frame_render(&frame, 0, type, envelope);
+	frame.debate = "";
+	for (h = source->carriers; h != NULL; h = h->next)
+		(void)h->ops->send(h->arg, &frame); /* whoever is too slow is told by the next event */
+	frame_clear(&frame);
+}
+
 /* "<seq> <debate id>": a debate of the workspace has an event; from here on it is followed without holes. */
 static void source_on_message(void *arg, struct str name, struct str message)
 {
@@ -53,6 +69,10 @@ static void source_on_message(void *arg, struct str name, struct str message)
 	uint64_t seq;
 
 	(void)name;
+	if (message.n > 0 && message.p[0] == '!') {
+		source_on_notice(h, message);
+		return;
+	}
 	h->head += !bus_from_afar(h->s->w->bus);
 	if (!str_split(&rest, ' ', &number) || !str_to_u64(number, INT64_MAX, &seq) || rest.n == 0 || seq == 0)
 		return;

@@ -32,6 +32,17 @@ struct str stream_workspace_name(char out[STREAM_NAME_MAX], struct str workspace
 	return (struct str){out, (size_t)n};
 }
 
+void stream_notice(struct stream *s, struct str workspace_id, struct str type, struct str envelope)
+{
+	char name[STREAM_NAME_MAX];
+	struct buf b = BUF_LIMIT(BUS_DATAGRAM);
+
+	buf_printf(&b, "!%.*s ", STR_ARG(type));
+	buf_add(&b, envelope);
+	bus_publish(s->w->bus, stream_workspace_name(name, workspace_id), buf_str(&b));
+	buf_free(&b);
+}
+
 void stream_committed(struct stream *s, const struct stream_event *events, size_t n)
 {
 	struct buf b = BUF_INIT;

@@ -47,6 +47,11 @@ void stream_close(struct stream *s);
 void stream_committed(struct stream *s, const struct stream_event *events, size_t n);
 /* Publishes an ephemeral token event. Never waits. */
 void stream_token(struct stream *s, const struct stream_token *t);
+/*
+ * Something that people of a workspace should hear at once and that no log keeps: to whoever follows everything there,
+ * on all nodes. The envelope is borrowed. Never waits.
+ */
+void stream_notice(struct stream *s, struct str workspace_id, struct str type, struct str envelope);
 /* Sockets and streams that follow the debate on this worker. */
 unsigned stream_subscribers(const struct stream *s, struct str debate_id);
 /* Restart: tell all subscribers to come back (WebSockets 1012, SSE end), spread over `spread_us`. */
