@@ -280,7 +280,8 @@ LOGIN = "/api/auth/login"
 
 
 def guess(server, address):
-    return server.post(LOGIN, {"email": "nobody@example.org", "password": "wrong"}, headers=at(address))
+    """Each at another account: one would be locked."""
+    return server.post(LOGIN, {"email": fresh() + "@example.org", "password": "wrong"}, headers=at(address))
 
 
 def test_guesses_wait_for_the_cluster(make_server, redis_server):
