@@ -139,7 +139,7 @@ def test_every_route_for_every_role(team):
 # The reference leaves more open (rest-core 1.5); what may stay so are probes, login, public pages, the description.
 OPEN = re.compile(r"/$|/\{path\.\.\.\}$|/(healthz|livez|health|ready|readyz|metrics)(/|$)|/api/(health|readiness|metrics|openapi\.json|docs)"
                   r"|/api/auth/(register|login|refresh|setup|health|verify-email|resend-verification|forgot-password|reset-password"
-                  r"|check-invite|accept-invite|mfa/verify|oauth|sso|signup|callback|providers|csrf)|/api/csp|/api/csrf|/ws/echo"
+                  r"|password/(forgot|reset)|check-invite|accept-invite|mfa/verify|oauth|sso|signup|callback|providers|csrf)|/api/csp|/api/csrf|/ws/echo"
                   r"|/api/(invites|invitations)/|/\.well-known/|/api/status$|/api/version$")
 
 
