@@ -127,7 +127,7 @@ CO_FN static bool effective_delegated(struct worker *w, struct arena *a, const s
 				      struct access_effective *out, struct error *err)
 {
 	struct permissions given = {{0}};
-	struct access_effective has;
+	struct access_effective has = {.until_ms = INT64_MAX};
 
 	if (depth >= EFFECTIVE_DEPTH || !permissions_grant(&given, permission))
 		return true;

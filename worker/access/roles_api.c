@@ -314,6 +314,7 @@ CO_FN static void api_delete_role(struct http_request *req)
 	struct error err = ERROR_INIT;
 	struct db_batch *batch;
 	struct db_rows r;
+	long long holders;
 
 	if (!db_query(w->db, req->arena,
 		      "SELECT (SELECT COUNT(*) FROM roles WHERE org_id = $1 AND name = $2),"
@@ -327,9 +328,9 @@ CO_FN static void api_delete_role(struct http_request *req)
 		access_refuse(req, ERR_NOT_FOUND, "name", "there is no such custom role");
 		return;
 	}
-	if (db_int(&r, 0, 1) + db_int(&r, 0, 2) > 0) {
-		access_refuse(req, ERR_CONFLICT, "name", "%lld members have this role",
-			      (long long)(db_int(&r, 0, 1) + db_int(&r, 0, 2)));
+	holders = db_int(&r, 0, 1) + db_int(&r, 0, 2);
+	if (holders > 0) {
+		access_refuse(req, ERR_CONFLICT, "name", "%lld members have this role", holders);
 		return;
 	}
 	batch = db_batch_new(w->db);
