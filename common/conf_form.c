@@ -210,15 +210,14 @@ bool conf_form_folder(struct str s)
 /* At most two decimals. */
 bool conf_form_multiplier(struct str s)
 {
-	struct str rest = s, whole, part = STR_NONE;
-	uint64_t n, hundredths = 0;
+	struct str rest = s, whole;
+	uint64_t n, hundredths;
 
 	if (!str_split(&rest, '.', &whole) || !str_to_u64(whole, 100, &n) || n == 0)
 		return false;
 	if (rest.p == NULL)
 		return true;
-	part = rest;
-	return part.n <= 2 && str_to_u64(part, 99, &hundredths) && (n < 100 || hundredths == 0);
+	return rest.n <= 2 && str_to_u64(rest, 99, &hundredths) && (n < 100 || hundredths == 0);
 }
 
 bool conf_form_rate(struct str s)
