@@ -344,6 +344,26 @@ def test_impersonation(team):
     wait_until(actions, what="the impersonation is in the audit log, with who was behind it")
 
 
+def test_impersonation_leaves_nothing_behind(team):
+    step_up(team, "admin")
+    made = team.ok("admin", "POST", "/api/admin/impersonate/" + team.ids["officer"], REASON)
+    team.tokens["acting"] = made["token"]
+    assert "organization.invite" in team.may("officer") | team.may("admin") and "organization.invite" not in team.may("acting")
+    # The sessions of whom one acts for are theirs.
+    assert team.call("acting", "POST", "/api/auth/logout-all").status_code == 403
+    assert team.call("officer", "GET", "/api/auth/me").status_code == 200
+    # Logging out ends the impersonation, the token and nothing else.
+    team.ok("acting", "POST", "/api/auth/logout")
+    wait_until(lambda: all(team.call("acting", "GET", "/api/auth/me").status_code == 401 for _ in range(8)), SOON, "logged out")
+    assert not team.ok("admin", "GET", "/api/admin/impersonation")["sessions"][0]["active"]
+    assert team.call("officer", "GET", "/api/auth/me").status_code == 200
+    # A revoked token stays so though its session is there.
+    made = team.ok("admin", "POST", "/api/admin/impersonate/" + team.ids["officer"], REASON)
+    team.tokens["acting"] = made["token"]
+    team.ok("acting", "POST", "/api/auth/revoke", {})
+    wait_until(lambda: all(team.call("acting", "GET", "/api/auth/me").status_code == 401 for _ in range(8)), SOON, "revoked")
+
+
 def test_impersonation_brings_no_more_than_the_admin_has(team):
     step_up(team, "admin")
     team.tokens["acting"] = team.ok("admin", "POST", "/api/admin/impersonate/" + team.ids["owner"], REASON)["token"]

@@ -423,6 +423,26 @@ def test_open_sockets_are_closed(auth):
         pass
 
 
+def test_sockets_ask_for_the_permission(auth):
+    """Also of whoever shows the token in a message, and for as long as the socket is open."""
+    s = auth
+    made = register(s)
+    key = s.post("/api/auth/api-keys", {"name": "k", "scopes": ["agents.read"]}, headers=bearer(made["access_token"])).json()["key"]
+    with Raw(s.port, "/ws", bearer(key), expect=403):
+        pass
+    with Raw(s.port, "/ws") as k:
+        until(k, "connection_info")
+        k.send(TEXT, json.dumps({"type": "auth", "token": key}).encode())
+        assert until(k, "error")["data"]["error_type"] == "invalid_token"
+        assert close_code(k) == 4401
+    with Raw(s.port, "/ws", bearer(made["access_token"])) as k:
+        until(k, "connection_info")
+        s.sql("UPDATE members SET role = 'org:nothing' WHERE user_id = ?", made["user"]["id"])
+        s.request("PATCH", "/api/auth/me", json={"name": "A"}, headers=bearer(made["access_token"]))
+        until(k, "auth_revoked")
+        assert close_code(k) == 4401
+
+
 def test_open_socket_ends_with_its_token(auth):
     s = auth
     c = claims(register(s)["access_token"])
@@ -555,6 +575,20 @@ def test_service_headers(make_server):
     s.write_config(server={"trusted_proxies": ["192.0.2.1"]})
     s.start()
     assert ask(X_User_ID="x", X_User_Roles="member")[0] == 401
+
+
+def test_what_a_service_said_is_no_token(make_server):
+    """The identities of services are remembered beside tokens: no text that somebody sends may find them."""
+    s = make_server({"server": {"workers": 1}, "auth": {**AUTH, "api_token": TOKEN}})
+    headers = {**bearer(TOKEN), "X-User-ID": "slack:U1", "X-Org-ID": "default", "X-User-Roles": "admin"}
+    assert s.get("/api/auth/me", headers=headers).json()["role"] == "admin"
+    with Raw(s.port, "/ws?token=%0Aslack:U1%0Adefault%0Aadmin", expect=401):
+        pass
+    with Raw(s.port, "/ws") as k:
+        until(k, "connection_info")
+        k.send(TEXT, json.dumps({"type": "auth", "token": "\nslack:U1\ndefault\nadmin"}).encode())
+        assert until(k, "error")["data"]["error_type"] == "invalid_token"
+        assert close_code(k) == 4401
 
 
 # ---- from the shell ----

@@ -28,7 +28,7 @@
 static const char impersonation_never[] =
     "authentication: create update reset_password require_mfa; api_key: *; api: *; session: revoke; role: *;"
     " users: invite remove change_role impersonate; access: grant delegate; approval: grant; emergency: *; billing: *;"
-    " payments: *; organization: delete manage_billing; workflows: approve; admin: *; audit_log: delete update";
+    " payments: *; organization: delete invite manage_billing; workflows: approve; admin: *; audit_log: delete update";
 
 static struct worker *api_worker(const struct http_request *req)
 {

@@ -17,6 +17,7 @@
 #include "worker/identity/credential.h"
 #include "worker/identity/lockout.h"
 #include "worker/identity/mfa.h"
+#include "worker/identity/own.h"
 #include "worker/identity/password.h"
 #include "worker/identity/recovery.h"
 #include "worker/identity/session.h"
@@ -398,6 +399,13 @@ CO_FN static void auth_logout(struct http_request *req)
 		     "UPDATE sessions SET revoked_at = $1, revoked_why = 'logout' WHERE id = $2 AND user_id = $3 AND "
 		     "revoked_at IS NULL",
 		     DB_ARGS(DB_I(clock_wall_ms()), DB_S(who->session_id), DB_S(who->user_id)), DB_ANY);
+	if (who->impersonator.n > 0)
+		db_batch_add(
+		    b,
+		    "UPDATE impersonations SET ended_at = $1, ended_by = $2 WHERE id = $3 AND org_id = $4"
+		    " AND ended_at = 0",
+		    DB_ARGS(DB_I(clock_wall_ms()), DB_S(who->impersonator), DB_S(who->session_id), DB_S(who->org_id)),
+		    DB_ANY);
 	auth_audit(b, req, "auth", "auth.logout", "session", who->session_id);
 	identity_change_add(b, IDENTITY_CHANGE_TOKEN, who->token_id);
 	identity_change_add(b, IDENTITY_CHANGE_SESSION, who->session_id);
@@ -413,7 +421,7 @@ CO_FN static void auth_logout(struct http_request *req)
 CO_FN static void auth_logout_all(struct http_request *req)
 {
 	struct worker *w = auth_worker(req);
-	const struct account *u = auth_account(req);
+	const struct account *u = own_account_proved(req);
 	struct error err = ERROR_INIT;
 	struct db_rows r = {0, 0, NULL};
 	struct db_batch *b;

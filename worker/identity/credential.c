@@ -21,6 +21,7 @@
 #define CREDENTIALS_BUCKETS 8192
 #define CREDENTIALS_AGE_US (300 * SEC_US)  /* what no change tells of is seen then; security.md 1.9 */
 #define CREDENTIAL_KEY_BYTES 43            /* of the end of a token: its signature */
+#define SERVICE_KEY_MARK '\n'              /* begins what a service's claim is remembered under */
 #define CREDENTIAL_TOUCH_US (300 * SEC_US) /* how often the activity of a session is written */
 
 struct credential {
@@ -230,18 +231,12 @@ static enum credential_answer credential_answer(struct worker *w, struct arena *
 	return CREDENTIAL_KNOWN;
 }
 
-enum credential_answer credential_find(struct worker *w, struct arena *a, struct str token, const struct identity **who,
-				       const char **reason, struct error *err)
+static enum credential_answer credential_remembered(struct worker *w, struct arena *a, struct str token,
+						    const struct identity **who, const char **reason, struct error *err)
 {
 	struct credentials *c = w->credentials;
-	struct str api = str_of(w->conf->auth.api_token);
-	struct credential *e;
+	struct credential *e = *credential_slot(c, token, credential_hash(token));
 
-	if (api.n > 0 && crypto_equal(token, api)) {
-		*who = identity_api_token(w);
-		return CREDENTIAL_KNOWN;
-	}
-	e = *credential_slot(c, token, credential_hash(token));
 	if (e == NULL || !identity_changes_fresh(w))
 		return CREDENTIAL_ASK;
 	if (loop_now(w->loop) - e->loaded_us > CREDENTIALS_AGE_US ||
@@ -252,6 +247,21 @@ enum credential_answer credential_find(struct worker *w, struct arena *a, struct
 	credential_unlink(e);
 	credential_link(c, e);
 	return credential_answer(w, a, e, who, reason, err);
+}
+
+enum credential_answer credential_find(struct worker *w, struct arena *a, struct str token, const struct identity **who,
+				       const char **reason, struct error *err)
+{
+	struct str api = str_of(w->conf->auth.api_token);
+
+	if (api.n > 0 && crypto_equal(token, api)) {
+		*who = identity_api_token(w);
+		return CREDENTIAL_KNOWN;
+	}
+	/* A query or a message can hold what a service's claim is remembered under: that is never a token. */
+	if (token.n > 0 && token.p[0] == SERVICE_KEY_MARK)
+		return credential_refuse(err, reason, "invalid", "the token is not valid");
+	return credential_remembered(w, a, token, who, reason, err);
 }
 
 /* ---- loading ---- */
@@ -302,9 +312,6 @@ CO_FN static bool credential_session(struct worker *w, struct credential *e, con
 	int64_t now = clock_wall_ms();
 	struct db_rows r;
 
-	/* The session of who acts for somebody else is looked at with the permissions. */
-	if (claims->imp.n > 0)
-		return true;
 	if (!db_query(
 		w->db, e->a,
 		SQL_ANYBODY(
@@ -314,7 +321,12 @@ CO_FN static bool credential_session(struct worker *w, struct credential *e, con
 								"sessions s ON s.id = $2 AND s.user_id = $3",
 		DB_ARGS(DB_S(claims->jti), DB_S(claims->sid), DB_S(claims->sub)), &r, err))
 		return false;
-	if (db_int(&r, 0, 0) > 0 || (claims->sid.n > 0 && (db_null(&r, 0, 2) || !db_null(&r, 0, 1))))
+	if (db_int(&r, 0, 0) > 0)
+		return error_set(err, ERR_INVALID_TOKEN, "the token has been revoked");
+	/* The session of who acts for somebody else is looked at with the permissions. */
+	if (claims->imp.n > 0)
+		return true;
+	if (claims->sid.n > 0 && (db_null(&r, 0, 2) || !db_null(&r, 0, 1)))
 		return error_set(err, ERR_INVALID_TOKEN, "the token has been revoked");
 	if (claims->sid.n > 0 &&
 	    (db_int(&r, 0, 2) <= now || (w->conf->auth.session_inactivity > 0 &&
@@ -447,7 +459,7 @@ CO_FN static bool service_still(struct worker *w, struct credential *e, const st
 	       (err->code != ERR_STORAGE && error_set(err, ERR_INVALID_TOKEN, "the user is not active any more"));
 }
 
-CO_FN bool credential_still(struct worker *w, const struct identity *who, struct error *err)
+CO_FN bool credential_still(struct worker *w, const struct identity *who, int permission, struct error *err)
 {
 	const struct jwt_claims claims = {.sub = who->user_id,
 					  .sid = who->session_id,
@@ -471,16 +483,17 @@ CO_FN bool credential_still(struct worker *w, const struct identity *who, struct
 		ok = apikey_still(w, a, who->key_id, &key, err) && credential_key(w, e, &key, err);
 	else
 		ok = credential_jwt(w, e, &claims, err);
+	if (ok && permission >= 0 && !permissions_have(&e->permissions, permission))
+		ok = error_set(err, ERR_INVALID_TOKEN, "the permission has been taken away");
 	arena_free(a);
 	return ok;
 }
 
 /* ---- for whom a service asks ---- */
 
-/* No credential of a header begins with a line feed. */
 static struct str service_key(struct arena *a, const struct service_claim *claim)
 {
-	return arena_printf(a, "\n%.*s\n%.*s\n%.*s", STR_ARG(claim->user_id), STR_ARG(claim->org_id),
+	return arena_printf(a, "%c%.*s\n%.*s\n%.*s", SERVICE_KEY_MARK, STR_ARG(claim->user_id), STR_ARG(claim->org_id),
 			    STR_ARG(claim->roles));
 }
 
@@ -489,7 +502,7 @@ enum credential_answer service_find(struct worker *w, struct arena *a, const str
 {
 	const char *reason;
 
-	return credential_find(w, a, service_key(a, claim), who, &reason, err);
+	return credential_remembered(w, a, service_key(a, claim), who, &reason, err);
 }
 
 CO_FN enum credential_answer service_load(struct worker *w, struct arena *a, const struct service_claim *claim,
@@ -501,6 +514,7 @@ CO_FN enum credential_answer service_load(struct worker *w, struct arena *a, con
 	enum credential_answer answer;
 	const char *reason;
 
+	e->until_ms = INT64_MAX;
 	if (!service_identity(w, e->a, claim, &e->who, &e->account, &e->permissions, err)) {
 		credential_unref(e);
 		return CREDENTIAL_REFUSED;

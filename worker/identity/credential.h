@@ -38,10 +38,10 @@ enum credential_answer credential_find(struct worker *w, struct arena *a, struct
 CO_FN enum credential_answer credential_load(struct worker *w, struct arena *a, struct str token,
 					     const struct identity **who, const char **reason, struct error *err);
 /*
- * Is the identity (of a socket that is open for long) still good? Asks the store. False: not any more, or the store
- * cannot tell (ERR_STORAGE).
+ * Is the identity (of a socket that is open for long) still good, and does it have the permission (a number; -1: no
+ * matter)? Asks the store. False: not any more, or the store cannot tell (ERR_STORAGE).
  */
-CO_FN bool credential_still(struct worker *w, const struct identity *who, struct error *err) MUST_CHECK;
+CO_FN bool credential_still(struct worker *w, const struct identity *who, int permission, struct error *err) MUST_CHECK;
 /* Does a change concern the identity, so that credential_still() is to be asked? */
 bool credential_touched(const struct identity *who, enum identity_change kind, struct str id);
 

@@ -20,6 +20,7 @@ struct identity_watch {
 	struct loop_timer expiry;
 	bool doubtful, later, busy, freed; /* later: not before the timer */
 	unsigned failures;
+	int permission; /* that it must keep; -1: none */
 	void (*lost)(void *arg, const char *why);
 	void *arg;
 };
@@ -77,7 +78,7 @@ CO_FN static void watch_ask(struct identity_watch *x)
 
 	x->doubtful = false;
 	x->busy = true;
-	ok = credential_still(w, x->who, &err);
+	ok = credential_still(w, x->who, x->permission, &err);
 	if (ok) {
 		x->failures = 0;
 	} else if (err.code == ERR_INVALID_TOKEN) {
@@ -143,7 +144,7 @@ static void watches_changed(void *arg, enum identity_change kind, struct str id)
 
 /* ---- one connection ---- */
 
-struct identity_watch *identity_watch_new(struct worker *w, const struct identity *who,
+struct identity_watch *identity_watch_new(struct worker *w, const struct identity *who, int permission,
 					  void (*lost)(void *arg, const char *why), void *arg)
 {
 	struct identity_watches *all = w->identity_watches;
@@ -152,6 +153,7 @@ struct identity_watch *identity_watch_new(struct worker *w, const struct identit
 	x->all = all;
 	x->memory = arena_new(1024);
 	x->who = identity_copy(x->memory, who);
+	x->permission = permission;
 	x->lost = lost;
 	x->arg = arg;
 	x->next = all->list;

@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "worker/access/access.h"
 #include "worker/debate/debate.h"
 #include "worker/identity/watch.h"
 #include "worker/stream/topic.h"
@@ -172,7 +173,10 @@ static void sse_begin(struct http_request *req, const struct debate_row *row, in
 	(void)http_stream_write(e->out, rbuf_of(STR("retry: 1000\n\n")));
 	e->follower = follower_new(w->stream, &req->ctx, row->id, after < row->last_seq ? after : row->last_seq,
 				   &sse_follower_ops, e);
-	e->watch = identity_watch_new(w, req->ctx.who, sse_lost, e);
+	/* Whoever gets in as owner of the debate, or by a grant, has no such permission to lose. */
+	e->watch = identity_watch_new(
+	    w, req->ctx.who, access_allows(w, req->ctx.who, router_permission(req)) ? router_permission(req) : -1,
+	    sse_lost, e);
 }
 
 /* ---- the page ---- */

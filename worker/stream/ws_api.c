@@ -14,6 +14,8 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "worker/access/access.h"
+#include "worker/access/permission.h"
 #include "worker/debate/debate.h"
 #include "worker/identity/credential.h"
 #include "worker/identity/watch.h"
@@ -570,12 +572,18 @@ static void socket_lost(void *arg, const char *why)
 	ws_close(k->ws, WS_UNAUTHORIZED, why);
 }
 
+/* What every message of a socket needs: that of its routes. */
+static int socket_permission(void)
+{
+	return permission_find(STR("debates.read"));
+}
+
 /* From now on the socket speaks for `who`. */
 static void socket_become(struct socket *k, const struct identity *who)
 {
 	struct identity_watch *former = k->watch;
 
-	k->watch = identity_watch_new(stream_worker(k->s), who, socket_lost, k);
+	k->watch = identity_watch_new(stream_worker(k->s), who, socket_permission(), socket_lost, k);
 	identity_apply(identity_watch_who(k->watch), &k->ctx);
 	identity_watch_free(former);
 }
@@ -614,6 +622,11 @@ CO_FN static void on_auth(struct socket *k, struct arena *a, const json_t *m)
 	}
 	if (k->ws == NULL)
 		return;
+	/* The routes have let through who comes without a credential: what they demand is asked here. */
+	if (!access_allows(w, who, socket_permission())) {
+		socket_refuse_auth(k, "forbidden", "this needs the permission debates.read");
+		return;
+	}
 	if (!first && !str_eq(who->org_id, k->ctx.org_id)) {
 		socket_error(k, 403, "authentication", "other_organization",
 			     "this socket listens for another organization");
