@@ -143,6 +143,14 @@ def sign_in(s, provider, browser=None, query=""):
     return come_back(s, browser, provider.authorize(start(s, browser, query)))
 
 
+def link(s, token):
+    """Where to go to link an account, and the browser that goes."""
+    browser = requests.Session()
+    r = browser.post(s.url + "/api/auth/oauth/link", json={"provider": "oidc"}, headers=bearer(token))
+    assert r.status_code == 200, r.text
+    return r.json()["auth_url"], browser
+
+
 def fragment(url, page=BACK):
     assert url.startswith(page + "#"), url
     return {k: v[0] for k, v in parse_qs(urlsplit(url).fragment).items()}
@@ -266,6 +274,41 @@ def test_an_address_alone_opens_nothing(sso, provider):
     login(s, status=401)
 
 
+def test_who_registered_early_keeps_nothing(sso, provider):
+    """An account made with somebody's address before its owner came: nothing that its maker set up opens it later."""
+    s = sso
+    made = register(s)["access_token"]
+    key = call(s, made, "/api/auth/api-keys", {"name": "mine"}, status=200)["key"]
+    url, maker = link(s, made)
+    provider.person = {"sub": "maker", "email": "maker@example.org"}
+    assert fragment(come_back(s, maker, provider.authorize(url))) == {"linked": "true", "provider": "oidc"}
+    enable(s, made)
+    provider.person = {"sub": "owner", "email": "ada@example.org"}
+    got = fragment(sign_in(s, provider))
+    assert "access_token" in got, "no second factor but the owner's"
+    refused_everywhere(s, key)
+    provider.person = {"sub": "maker", "email": "maker@example.org"}
+    other = me(s, fragment(sign_in(s, provider))["access_token"]).json()
+    assert other["id"] != me(s, got["access_token"]).json()["id"]
+
+
+def test_linking_is_ended_by_who_began(sso, provider):
+    s = sso
+    url, mine = link(s, register(s)["access_token"])
+    provider.person = {"sub": "victim", "email": "victim@example.org"}
+    answer = provider.authorize(url)
+    # The link was sent to somebody else, whose account would now open to them what is the sender's.
+    assert failed(come_back(s, requests.Session(), answer)) == "invalid_state"
+    r = s.post("/api/auth/oauth/callback", {"provider": "oidc", **answer})
+    assert r.status_code == 400 and r.json()["field"] == "state"
+    victim = register(s, "victim@example.org", organization="V")["access_token"]
+    assert s.post("/api/auth/oauth/callback", {"provider": "oidc", **answer}, headers=bearer(victim)).status_code == 400
+    assert fragment(come_back(s, mine, answer)) == {"linked": "true", "provider": "oidc"}
+    # A page's login does not end in a browser that did not begin it, either.
+    answer = provider.authorize(s.get("/api/auth/oauth/url?provider=oidc").json()["url"])
+    assert failed(come_back(s, requests.Session(), answer)) == "invalid_state"
+
+
 def test_a_confirmed_account_keeps_its_password(sso, provider):
     s = sso
     made = register(s)
@@ -276,17 +319,17 @@ def test_a_confirmed_account_keeps_its_password(sso, provider):
     # Linked twice, unlinked once, and never the last way in.
     call(s, got["access_token"], "/api/auth/oauth/unlink", {"provider": "oidc"})
     call(s, got["access_token"], "/api/auth/oauth/unlink", {"provider": "oidc"}, status=404)
-    url = call(s, got["access_token"], "/api/auth/oauth/link", {"provider": "oidc"})["auth_url"]
+    url, browser = link(s, got["access_token"])
     provider.person = {"sub": "elsewhere", "email": "other@example.org"}
-    back = fragment(come_back(s, requests.Session(), provider.authorize(url)))
+    back = fragment(come_back(s, browser, provider.authorize(url)))
     assert back == {"linked": "true", "provider": "oidc"}
     assert me(s, fragment(sign_in(s, provider))["access_token"]).json()["id"] == made["user"]["id"]
     s.sql("UPDATE users SET password_hash = ''")
     call(s, got["access_token"], "/api/auth/oauth/unlink", {"provider": "oidc"}, status=400)
     # What is linked to one account is not linked to another.
     other = register(s, "bob@example.org", organization="B")["access_token"]
-    url = call(s, other, "/api/auth/oauth/link", {"provider": "oidc"})["auth_url"]
-    assert failed(come_back(s, requests.Session(), provider.authorize(url))) == "already_linked"
+    url, browser = link(s, other)
+    assert failed(come_back(s, browser, provider.authorize(url))) == "already_linked"
 
 
 def test_the_second_factor_is_still_asked(sso, provider):

@@ -339,6 +339,8 @@ def test_invitations(two):
     assert a.ask("POST", "/api/auth/accept-invite", {"token": made["invite_token"]}).status_code == 403
     r = s.post("/api/auth/accept-invite", {"token": made["invite_token"], "password": PASSWORD})
     assert r.status_code == 201 and r.json()["organization"]["role"] == "viewer"
+    # Who invited has seen the token: that the address is the new account's is not proved.
+    assert r.json()["user"]["email_verified"] is False
     again = s.post("/api/auth/accept-invite", {"token": made["invite_token"], "password": PASSWORD})
     assert again.status_code == 410 and s.get("/api/auth/check-invite?token=" + made["invite_token"]).status_code == 410
     # Who has an account joins with it, and may then select the organization.

@@ -51,14 +51,24 @@ struct oauth_state {
 	struct str user_id;      /* who links an account, or empty */
 	struct str org_id;       /* the one that was active then */
 	struct str redirect_url; /* empty: oauth.success_url */
-	struct str browser;      /* random text that the same browser brings back in a cookie; empty: not asked */
+	struct str browser;      /* random text that the same browser brings back in a cookie */
+	bool page;               /* a page may bring it back without the cookie: it has compared the state itself */
+};
+/* Who brings a state back. */
+struct oauth_return {
+	struct str browser; /* its cookie, or empty */
+	struct str user_id; /* whose credential it showed, or empty */
+	bool page;          /* a page does, not the browser by itself */
 };
 /* Stores it under a new random state. ERR_UNAVAILABLE: too many logins are under way. */
 CO_FN bool oauth_state_new(struct worker *w, struct arena *a, const struct oauth_state *s, struct str *state,
 			   struct error *err) MUST_CHECK;
-/* Takes it away; ERR_INVALID_VALUE: there is none (any more), or it is of another provider or browser. */
+/*
+ * Takes it away; ERR_INVALID_VALUE: there is none (any more), or it is of another provider or browser. What links an
+ * account is brought back by the browser or the user that began it.
+ */
 CO_FN bool oauth_state_take(struct worker *w, struct arena *a, enum oauth_provider p, struct str state,
-			    struct str browser, struct oauth_state *s, struct error *err) MUST_CHECK;
+			    const struct oauth_return *by, struct oauth_state *s, struct error *err) MUST_CHECK;
 /* May a login lead back there? */
 bool oauth_redirect_ok(const struct conf *c, struct str url);
 /* Appends text as a component of a URL, RFC 3986 2.1. */

@@ -74,40 +74,48 @@ static struct str oauth_cookie(const struct http_request *req)
 
 /* ---- going ---- */
 
-/* Stores the login and makes the provider's address. False: answered. */
+static void oauth_set_cookie(struct http_request *req, struct str browser)
+{
+	http_reply_field(req, "Set-Cookie", OAUTH_COOKIE "=%.*s; Path=/api; Max-Age=%lld; HttpOnly; SameSite=Lax%s",
+			 STR_ARG(browser),
+			 (long long)(((const struct worker *)req->user)->conf->oauth.state_ttl / SEC_US),
+			 req->https ? "; Secure" : "");
+}
+
+/*
+ * Stores the login and makes the provider's address. The browser gets a cookie, so that nobody can be made to end a
+ * login that another one began. False: answered.
+ */
 CO_FN static bool oauth_begin(struct http_request *req, struct oauth_state *s, struct str redirect, struct str *state,
 			      struct str *url)
 {
 	struct worker *w = req->user;
 	struct error err = ERROR_INIT;
+	char browser[2 * 16 + 1];
 
+	ids_hex(browser, 16);
+	s->browser = arena_str(req->arena, str_of(browser));
 	s->redirect_url = redirect.n > 0 ? redirect : STR("");
 	if (redirect.n > 0 && !oauth_redirect_ok(w->conf, redirect))
 		error_field(&err, ERR_INVALID_VALUE, "redirect_url",
 			    "is not an address that oauth.allowed_redirect_hosts allows");
 	else if (oauth_state_new(w, req->arena, s, state, &err) &&
-		 oauth_authorize_url(w, req->arena, s->provider, *state, url, &err))
+		 oauth_authorize_url(w, req->arena, s->provider, *state, url, &err)) {
+		oauth_set_cookie(req, s->browser);
 		return true;
+	}
 	oauth_fail(req, &err);
 	return false;
 }
 
-/* The browser itself goes: it gets a cookie, so that nobody can be made to end a login that another one began. */
 CO_FN static void oauth_start(struct http_request *req)
 {
 	struct oauth_state s = {.user_id = STR(""), .org_id = STR("")};
 	struct str state, url;
-	char browser[2 * 16 + 1];
 
-	if (!oauth_provider_of(req, req->params[0], &s.provider))
+	if (!oauth_provider_of(req, req->params[0], &s.provider) ||
+	    !oauth_begin(req, &s, http_query(req, "redirect_url"), &state, &url))
 		return;
-	ids_hex(browser, 16);
-	s.browser = str_of(browser);
-	if (!oauth_begin(req, &s, http_query(req, "redirect_url"), &state, &url))
-		return;
-	http_reply_field(req, "Set-Cookie", OAUTH_COOKIE "=%s; Path=/api; Max-Age=%lld; HttpOnly; SameSite=Lax%s",
-			 browser, (long long)(((const struct worker *)req->user)->conf->oauth.state_ttl / SEC_US),
-			 req->https ? "; Secure" : "");
 	oauth_redirect(req, url);
 }
 
@@ -125,7 +133,7 @@ static void oauth_answer_url(struct http_request *req, enum oauth_provider p, st
 /* A page that goes by itself and brings the state back: it compares it. */
 CO_FN static void oauth_url(struct http_request *req)
 {
-	struct oauth_state s = {.user_id = STR(""), .org_id = STR(""), .browser = STR("")};
+	struct oauth_state s = {.user_id = STR(""), .org_id = STR(""), .page = true};
 	struct str state, url, redirect = http_query(req, "redirect_url");
 
 	if (redirect.n == 0)
@@ -139,8 +147,10 @@ CO_FN static void oauth_url(struct http_request *req)
 
 /* What became of a login: tokens, or what is still missing. NULL with err. */
 CO_FN static json_t *oauth_finish(struct http_request *req, enum oauth_provider p, struct str code, struct str state,
-				  struct oauth_state *s, struct account *u, struct error *err)
+				  bool page, struct oauth_state *s, struct account *u, struct error *err)
 {
+	const struct account *asks = req->ctx.who->account;
+	const struct oauth_return by = {oauth_cookie(req), asks != NULL ? asks->id : STR(""), page};
 	struct session_proof proof = {.method = oauth_name(p)};
 	struct worker *w = req->user;
 	struct oauth_person who;
@@ -148,7 +158,7 @@ CO_FN static json_t *oauth_finish(struct http_request *req, enum oauth_provider 
 	struct str user_id;
 	bool linked;
 
-	if (!oauth_state_take(w, req->arena, p, state, oauth_cookie(req), s, err) ||
+	if (!oauth_state_take(w, req->arena, p, state, &by, s, err) ||
 	    !oauth_exchange(w, req->arena, p, code, state, &who, err) ||
 	    !oauth_land(req, s, &who, &user_id, &linked, err))
 		return NULL;
@@ -244,7 +254,7 @@ CO_FN static void oauth_callback(struct http_request *req)
 											      : "login_failed");
 		return;
 	}
-	o = json_own(req->arena, oauth_finish(req, p, code, state, &s, &u, &err));
+	o = json_own(req->arena, oauth_finish(req, p, code, state, false, &s, &u, &err));
 	if (o == NULL) {
 		oauth_note_failure(req, p, &err);
 		oauth_back_with_error(req, oauth_error_word(&err));
@@ -275,7 +285,7 @@ CO_FN static void oauth_post_callback(struct http_request *req)
 	state = body_text(&bad, body, "state", 1, 64, false);
 	if (body_refused(req, &bad) || !oauth_provider_of(req, name, &p))
 		return;
-	o = oauth_finish(req, p, code, state, &s, &u, &err);
+	o = oauth_finish(req, p, code, state, true, &s, &u, &err);
 	if (o == NULL) {
 		oauth_note_failure(req, p, &err);
 		oauth_fail(req, &err);
@@ -355,7 +365,7 @@ CO_FN static void oauth_link(struct http_request *req)
 {
 	const struct account *u = own_account_proved(req);
 	const json_t *body = u != NULL ? body_object(req) : NULL;
-	struct oauth_state s = {.browser = STR("")};
+	struct oauth_state s = {.page = true};
 	struct str state, url;
 
 	if (body == NULL || !oauth_provider_of(req, oauth_body_provider(req, body), &s.provider))

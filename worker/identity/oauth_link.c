@@ -108,6 +108,7 @@ CO_FN static bool land_adopt(struct http_request *req, const struct oauth_state 
 	if (db_int(r, 0, 2) == 0)
 		return land_refuse(err, ERR_FORBIDDEN, "disabled", "the account is disabled");
 	b = db_batch_new(w->db);
+	user_evict(b, user_id);
 	land_add_link(b, s, who, user_id, db_str(r, 0, 1));
 	if (db_int(r, 0, 3) == 0) {
 		db_batch_add(b,

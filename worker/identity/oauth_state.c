@@ -23,6 +23,23 @@ static struct str oauth_hash(struct arena *a, struct str s)
 	return s.n > 0 ? arena_str(a, str_of(hex)) : STR("");
 }
 
+#define OAUTH_PAGE "page:" /* in front of what is stored of the browser */
+
+static struct str oauth_browser(struct arena *a, struct str browser, bool page)
+{
+	return arena_printf(a, "%s%.*s", page ? OAUTH_PAGE : "", STR_ARG(oauth_hash(a, browser)));
+}
+
+/* Somebody else's browser could be sent to the end of a login, or made to link its account to the sender's. */
+static bool oauth_returns(struct arena *a, struct str stored, struct str user_id, const struct oauth_return *by)
+{
+	bool page = str_starts(stored, STR(OAUTH_PAGE));
+
+	if (by->browser.n > 0 && crypto_equal(stored, oauth_browser(a, by->browser, page)))
+		return true;
+	return user_id.n > 0 ? str_eq(user_id, by->user_id) : page && by->page;
+}
+
 CO_FN bool oauth_state_new(struct worker *w, struct arena *a, const struct oauth_state *s, struct str *state,
 			   struct error *err)
 {
@@ -48,8 +65,9 @@ CO_FN bool oauth_state_new(struct worker *w, struct arena *a, const struct oauth
 								"provider, redirect_url, browser, created_at,"
 								" expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
 		     DB_ARGS(DB_S(oauth_hash(a, *state)), DB_S(s->org_id), DB_S(s->user_id),
-			     DB_Z(oauth_name(s->provider)), DB_S(s->redirect_url), DB_S(oauth_hash(a, s->browser)),
-			     DB_I(now), DB_I(now + w->conf->oauth.state_ttl / MS_US)),
+			     DB_Z(oauth_name(s->provider)), DB_S(s->redirect_url),
+			     DB_S(oauth_browser(a, s->browser, s->page)), DB_I(now),
+			     DB_I(now + w->conf->oauth.state_ttl / MS_US)),
 		     1);
 	return db_commit(w->db, b, err);
 }
@@ -60,7 +78,7 @@ static bool oauth_state_gone(struct error *err)
 }
 
 CO_FN bool oauth_state_take(struct worker *w, struct arena *a, enum oauth_provider p, struct str state,
-			    struct str browser, struct oauth_state *s, struct error *err)
+			    const struct oauth_return *by, struct oauth_state *s, struct error *err)
 {
 	struct db_batch *b;
 	struct db_rows r;
@@ -75,7 +93,7 @@ CO_FN bool oauth_state_take(struct worker *w, struct arena *a, enum oauth_provid
 								 " AND expires_at > $3",
 		DB_ARGS(DB_S(id), DB_Z(oauth_name(p)), DB_I(clock_wall_ms())), &r, err))
 		return false;
-	if (r.count == 0 || (db_str(&r, 0, 3).n > 0 && !crypto_equal(db_str(&r, 0, 3), oauth_hash(a, browser))))
+	if (r.count == 0 || !oauth_returns(a, db_str(&r, 0, 3), db_str(&r, 0, 0), by))
 		return oauth_state_gone(err);
 	/* Whoever takes the row away has it; the other one, at the same moment, does not. */
 	b = db_batch_new(w->db);

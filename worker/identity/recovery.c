@@ -256,6 +256,7 @@ CO_FN static bool recovery_set(struct http_request *req, const struct recovery_f
 	int64_t now = clock_wall_ms();
 
 	recovery_use(b, &recovery_reset, f);
+	user_evict(b, f->user_id);
 	db_batch_add(b,
 		     SQL_ANYBODY("who has the token is its user") "UPDATE users SET password_hash = $1, password_at = "
 								  "$2, email_verified = 1, updated_at = $2"

@@ -115,6 +115,33 @@ void user_statements(struct arena *a, const struct user_new *u, struct user_stat
 		    DB_ARGS(DB_S(s->org_id), DB_S(s->user_id), DB_S(fresh ? STR("owner") : u->role), DB_I(now)));
 }
 
+#define USER_UNCONFIRMED " AND EXISTS (SELECT 1 FROM users u WHERE u.id = $1 AND u.email_verified = 0)"
+
+void user_evict(struct db_batch *b, struct str user_id)
+{
+	db_batch_add(b,
+		     SQL_ANYBODY("of who proved the address just now") "UPDATE api_keys SET revoked_at = $2 WHERE "
+								       "user_id = $1 AND revoked_at IS "
+								       "NULL" USER_UNCONFIRMED,
+		     DB_ARGS(DB_S(user_id), DB_I(clock_wall_ms())), DB_ANY);
+	db_batch_add(b,
+		     SQL_ANYBODY("of who proved the address just now") "DELETE FROM mfa WHERE user_id = "
+								       "$1" USER_UNCONFIRMED,
+		     DB_ARGS(DB_S(user_id)), DB_ANY);
+	db_batch_add(b,
+		     SQL_ANYBODY("of who proved the address just now") "DELETE FROM mfa_backup_codes WHERE user_id = "
+								       "$1" USER_UNCONFIRMED,
+		     DB_ARGS(DB_S(user_id)), DB_ANY);
+	db_batch_add(b,
+		     SQL_ANYBODY("of who proved the address just now") "DELETE FROM oauth_links WHERE user_id = "
+								       "$1" USER_UNCONFIRMED,
+		     DB_ARGS(DB_S(user_id)), DB_ANY);
+	db_batch_add(b,
+		     SQL_ANYBODY("of who proved the address just now") "UPDATE users SET mfa_enabled = 0 WHERE id = $1 "
+								       "AND email_verified = 0",
+		     DB_ARGS(DB_S(user_id)), DB_ANY);
+}
+
 void user_add(struct db_batch *b, const struct user_statements *s)
 {
 	size_t i;

@@ -41,5 +41,10 @@ struct user_statements {
 void user_statements(struct arena *a, const struct user_new *u, struct user_statements *out);
 /* Adds them to a batch. */
 void user_add(struct db_batch *b, const struct user_statements *s);
+/*
+ * Adds to a batch, before it confirms the address of an account, what takes away all that somebody may have set up who
+ * registered it in expectation of its owner: API keys, second factor, logins elsewhere. Nothing if it was confirmed.
+ */
+void user_evict(struct db_batch *b, struct str user_id);
 
 #endif

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Invitations into an organization: a random token, of which only the hash is kept, sent by mail to one address, good
- * once and for tenancy.invitation_days. Called through its routes. Whoever accepts has that address: by the account
- * that is logged in, or by an account that is made on the spot, for the token came by mail.
+ * once and for tenancy.invitation_days. Called through its routes. Whoever accepts is logged in with that address, or
+ * gets an account on the spot, whose address is still to be confirmed.
  */
 #include "common/clock.h"
 #include "common/conf.h"
 #include "common/crypto.h"
 #include "common/ids.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "common/tenant.h"
 #include "worker/access/permission.h"
 #include "worker/audit/audit.h"
 #include "worker/identity/body.h"
 #include "worker/identity/changes.h"
 #include "worker/identity/password.h"
+#include "worker/identity/recovery.h"
 #include "worker/identity/session.h"
 #include "worker/identity/user.h"
 #include "worker/mail/mail.h"
@@ -247,11 +249,14 @@ CO_FN static bool invitation_commit(struct http_request *req, struct db_batch *b
 	return false;
 }
 
-/* Nobody is logged in: the address gets its account here. */
+/*
+ * Nobody is logged in: the address gets its account here. That the address is theirs is not proved by it: whoever
+ * invites has seen the token, too, and could take somebody else's address.
+ */
 CO_FN static void invitation_join_new(struct http_request *req, const json_t *body, const struct invitation *i)
 {
 	struct worker *w = req->user;
-	struct user_new u = {.email = i->email, .org_id = i->org_id, .role = i->role, .email_verified = true};
+	struct user_new u = {.email = i->email, .org_id = i->org_id, .role = i->role};
 	struct error err = ERROR_INIT;
 	struct user_statements s;
 	struct body_problems p;
@@ -274,9 +279,11 @@ CO_FN static void invitation_join_new(struct http_request *req, const json_t *bo
 	b = db_batch_new(w->db);
 	user_add(b, &s);
 	invitation_take(b, i, s.user_id);
-	if (invitation_commit(req, b, i, s.user_id))
-		session_answer(req, s.user_id, &(struct session_proof){.method = "invitation", .org_id = i->org_id},
-			       201);
+	if (!invitation_commit(req, b, i, s.user_id))
+		return;
+	if (!recovery_send_verification(w, user_email_key(req->arena, i->email)))
+		log_warn("identity", "no mail to confirm the address was sent", KV_STR("user_id", s.user_id));
+	session_answer(req, s.user_id, &(struct session_proof){.method = "invitation", .org_id = i->org_id}, 201);
 }
 
 CO_FN static void invitation_accept(struct http_request *req)
