@@ -73,8 +73,13 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    quota_routes,
 	    budget_routes,
 	};
+	struct router *r;
 
-	return router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);
+	r = router_new(tables, countof(tables), pipeline_chain, pipeline_chain_count, c, err);
+	if (r == NULL || approval_routes_exist(r, err))
+		return r;
+	router_free(r);
+	return NULL;
 }
 
 /* ---- labels of metrics ---- */

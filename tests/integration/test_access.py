@@ -269,6 +269,44 @@ def test_approval_is_for_one_call_of_one_caller(gated):
     assert t.call("admin", "POST", "/api/rbac/assignments", wish, **{"X-Approval-ID": ident}).status_code == 403, "once"
 
 
+def test_an_idempotency_key_keeps_no_answer_of_the_gate(gated):
+    t = gated
+    wish = {"user_id": t.ids["viewer"], "role": "member"}
+    key = {"Idempotency-Key": "one-of-the-gate"}
+    ident = t.ok("admin", "POST", "/api/rbac/assignments", wish, 202, **key)["approval_id"]
+    assert t.ok("admin", "POST", "/api/rbac/assignments", wish, 202, **key)["approval_id"] == ident
+    t.ok("officer", "POST", f"/api/approvals/{ident}/approve", TICKED)
+    t.ok("admin", "POST", "/api/rbac/assignments", wish, 201, **key, **{"X-Approval-ID": ident})
+    t.soon("viewer", "debates.create")
+    assert t.call("admin", "POST", "/api/rbac/assignments", wish, **key, **{"X-Approval-ID": ident}).status_code == 403
+
+
+GATED = {
+    "user.role.change": ("POST /api/rbac/assignments", "PUT /api/users/{id}/role", "PATCH /api/users/{id}/role",
+                         "POST /api/users/{id}/role", "POST /api/workspaces/{id}/members",
+                         "PUT /api/workspaces/{id}/members/{user_id}"),
+    "role.change": ("POST /api/rbac/roles", "PUT /api/rbac/roles/{name}", "DELETE /api/rbac/roles/{name}"),
+    "api_key.generate": ("POST /api/keys", "POST /api/auth/api-keys", "POST /api/auth/api-key"),
+    "api_key.revoke": ("DELETE /api/keys/{id}", "DELETE /api/auth/api-keys/{id}", "DELETE /api/auth/api-keys", "DELETE /api/auth/api-key"),
+    "org.settings.update": ("PUT /api/organizations/{id}", "PATCH /api/organizations/{id}"),
+    "org.member.remove": ("DELETE /api/users/{id}",),
+    "retention.cleanup": ("POST /api/admin/schedulers/retention/cleanup", "POST /api/admin/schedulers/receipt-retention/cleanup"),
+}
+
+
+def test_every_route_of_an_operation_waits(make_server):
+    t = Team(make_server({"auth": AUTH, "rate_limit": LIMITS_OFF, "approvals": {"operations": list(GATED)}}))
+    wrong = []
+    for operation, routes in GATED.items():
+        for method, path in (r.split() for r in routes):
+            r = t.call("owner", method, filled(path, t), {} if method != "DELETE" else None)
+            if r.status_code != 202 or r.json()["operation"] != operation or r.json()["path"].count("/") != path.count("/"):
+                wrong.append((operation, method, path, r.status_code, r.text[:200]))
+            elif "members/" in path:
+                assert r.json()["resource_id"] == r.json()["path"].rsplit("/")[-1], "the member is what it is about"
+    assert not wrong, wrong
+
+
 def test_approval_by_several_rejection_and_expiry(gated):
     t = gated
     url = "/api/admin/schedulers/retention/cleanup"

@@ -25,8 +25,13 @@ struct approval_operation {
 	} routes[8];
 };
 
-/* NULL: the route does nothing of the kind. */
-const struct approval_operation *approval_operation_of(const struct route *r);
+/*
+ * What a route does: the first operation of the table that c has switched on, without c the first at all. NULL: nothing
+ * of the kind.
+ */
+const struct approval_operation *approval_operation_of(const struct route *r, const struct conf *c);
+/* False: a row of the table names a route that there is not, and would gate nothing; err says which. */
+bool approval_routes_exist(const struct router *router, struct error *err) MUST_CHECK;
 /* Row i of the table; NULL behind the last. */
 const struct approval_operation *approval_operation_at(size_t i);
 /* Is the operation on in approvals.operations? */

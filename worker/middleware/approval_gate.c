@@ -71,6 +71,17 @@ static json_t *gate_checklist(const struct approval_operation *o)
 	return list;
 }
 
+/* The innermost thing that the path names: of a workspace's member the member. */
+static struct str gate_resource(const struct http_request *req)
+{
+	struct str id = STR("");
+	size_t i;
+
+	for (i = 0; i < countof(req->params) && req->params[i].p != NULL; i++)
+		id = req->params[i];
+	return id;
+}
+
 /* An equal request that is still open is the same one: repeating a call does not fill the list. */
 CO_FN static bool gate_open(struct http_request *req, const char *hash, struct approval_row *out, bool *found,
 			    struct error *err)
@@ -114,7 +125,7 @@ CO_FN static bool gate_request(struct http_request *req, const struct approval_o
 	    .requester_id = req->ctx.principal,
 	    .requester_email = req->ctx.who->email,
 	    .resource_type = str_of(o->resource_type),
-	    .resource_id = req->params[0].p != NULL ? req->params[0] : STR(""),
+	    .resource_id = gate_resource(req),
 	    .method = str_of(http_method_name(req->method)),
 	    .path = req->path,
 	    .body_hash = str_of(hash),
@@ -202,11 +213,11 @@ CO_FN static bool gate_use(struct http_request *req, const struct approval_opera
 
 CO_FN static bool gate_before(struct http_request *req)
 {
-	const struct approval_operation *o = approval_operation_of(req->route);
+	const struct approval_operation *o = approval_operation_of(req->route, gate_worker(req)->conf);
 	struct str id;
 	char hash[SHA256_HEX];
 
-	if (!approval_wanted(gate_worker(req)->conf, o) || gate_bypassed(req))
+	if (o == NULL || gate_bypassed(req))
 		return true;
 	approval_hash(req, hash);
 	id = approval_given(req);
@@ -216,7 +227,7 @@ CO_FN static bool gate_before(struct http_request *req)
 static bool gate_applies(const struct route *r, const struct conf *c)
 {
 	(void)c; /* approvals.operations may be changed by a reload */
-	return approval_operation_of(r) != NULL;
+	return approval_operation_of(r, NULL) != NULL;
 }
 
 const struct middleware middleware_approval_gate = {
