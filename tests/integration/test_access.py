@@ -231,6 +231,46 @@ def test_delegation_ends_with_what_its_giver_has(team):
     assert "debates.delete" not in team.may("viewer")
 
 
+def revoked(team, ident):
+    return team.s.sql("SELECT revoked_at FROM delegations WHERE id = ?", ident)[0][0] > 0
+
+
+def told_of(team, name):
+    """The number of the last change of somebody that every cache of the cluster was told of."""
+    return max((r[0] for r in team.s.sql("SELECT n FROM identity_changes WHERE kind = 'user' AND id = ?", team.ids[name])),
+               default=0)
+
+
+def test_delegations_end_with_a_change_of_their_givers_role(team):
+    first = lend(team, "admin", "member", "debates.delete", can_redelegate=True)
+    team.soon("member", "debates.delete")
+    second = lend(team, "member", "viewer", "debates.delete")
+    team.soon("viewer", "debates.delete")
+    before = {name: told_of(team, name) for name in ("member", "viewer")}
+    role = f"/api/users/{team.ids['admin']}/role"
+    team.ok("owner", "PUT", role, {"role": "member"})
+    assert revoked(team, first["id"]) and revoked(team, second["id"]), "with the change, and what came of it too"
+    assert all(told_of(team, name) > n for name, n in before.items())
+    team.soon("viewer", "debates.delete", False)
+    team.soon("member", "debates.delete", False)
+    # Who gets his role back gives nothing back by that.
+    team.ok("owner", "PUT", role, {"role": "admin"})
+    team.login("viewer")
+    assert "debates.delete" not in team.may("viewer")
+
+
+def test_nothing_of_a_removed_member_stays(team):
+    given = lend(team, "admin", "viewer", "debates.delete")
+    got = lend(team, "admin", "member", "queue.read")
+    team.ok("owner", "POST", "/api/rbac/assignments", {"user_id": team.ids["member"], "role": "analyst"}, 201)
+    team.soon("viewer", "debates.delete")
+    for name in ("admin", "member"):
+        team.ok("owner", "DELETE", "/api/users/" + team.ids[name])
+    assert revoked(team, given["id"]) and revoked(team, got["id"])
+    team.soon("viewer", "debates.delete", False)
+    assert not team.s.sql("SELECT id FROM role_assignments WHERE user_id = ?", team.ids["member"])
+
+
 # ---- approvals ----
 
 @pytest.fixture

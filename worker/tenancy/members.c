@@ -5,6 +5,7 @@
  */
 #include "common/clock.h"
 #include "common/json.h"
+#include "worker/access/effective.h"
 #include "worker/access/permission.h"
 #include "worker/identity/body.h"
 #include "worker/tenancy/tenancy.h"
@@ -87,6 +88,26 @@ static bool member_role_exists(struct str role, struct error *err)
 	return error_field(err, ERR_INVALID_VALUE, "role", "there is no such role");
 }
 
+/*
+ * Commits the change of a membership together with the end of what hung on it. Behind the statements of the change: who
+ * may not be changed loses nothing.
+ */
+CO_FN static bool member_commit(struct http_request *req, struct db_batch *b, bool ends, struct tenancy_act *act)
+{
+	struct error err = ERROR_INIT;
+	struct str *touched;
+
+	if (!access_member_leaves(req->user, req->arena, b, req->ctx.org_id, act->id, ends, &touched,
+				  &act->touched_count, &err)) {
+		db_batch_free(b);
+		json_decref(act->details);
+		http_reply_error(req, &err);
+		return false;
+	}
+	act->touched = touched;
+	return tenancy_commit(req, b, act);
+}
+
 CO_FN static void member_change_role(struct http_request *req)
 {
 	struct worker *w = req->user;
@@ -116,15 +137,15 @@ CO_FN static void member_change_role(struct http_request *req)
 	db_batch_add(b,
 		     "UPDATE members SET role = $3, updated_at = $4 WHERE org_id = $1 AND user_id = $2 AND role = $5",
 		     DB_ARGS(DB_S(req->ctx.org_id), DB_S(id), DB_S(role), DB_I(clock_wall_ms()), DB_S(from)), 1);
-	if (tenancy_commit(req, b,
-			   &(struct tenancy_act){
-			       .category = "admin",
-			       .action = "user.role_change",
-			       .type = "user",
-			       .id = id,
-			       .user_id = id,
-			       .details = json_pack("{s:s%, s:s%}", "from", from.p, from.n, "to", role.p, role.n),
-			       .fenced = "User"}))
+	if (member_commit(req, b, false,
+			  &(struct tenancy_act){
+			      .category = "admin",
+			      .action = "user.role_change",
+			      .type = "user",
+			      .id = id,
+			      .user_id = id,
+			      .details = json_pack("{s:s%, s:s%}", "from", from.p, from.n, "to", role.p, role.n),
+			      .fenced = "User"}))
 		http_reply_json(
 		    req, 200,
 		    json_pack("{s:b, s:s%, s:s%}", "success", 1, "user_id", id.p, id.n, "role", role.p, role.n));
@@ -152,13 +173,13 @@ CO_FN static void member_remove(struct http_request *req)
 		     DB_ARGS(DB_S(req->ctx.org_id), DB_S(id)), DB_ANY);
 	db_batch_add(b, "DELETE FROM members WHERE org_id = $1 AND user_id = $2 AND role <> 'owner'",
 		     DB_ARGS(DB_S(req->ctx.org_id), DB_S(id)), 1);
-	if (tenancy_commit(req, b,
-			   &(struct tenancy_act){.category = "admin",
-						 .action = "user.remove",
-						 .type = "user",
-						 .id = id,
-						 .user_id = id,
-						 .fenced = "User"}))
+	if (member_commit(req, b, true,
+			  &(struct tenancy_act){.category = "admin",
+						.action = "user.remove",
+						.type = "user",
+						.id = id,
+						.user_id = id,
+						.fenced = "User"}))
 		http_reply_json(req, 200, json_pack("{s:b, s:s%}", "removed", 1, "user_id", id.p, id.n));
 }
 

@@ -116,6 +116,7 @@ CO_FN bool tenancy_commit(struct http_request *req, struct db_batch *b, const st
 {
 	struct worker *w = req->user;
 	struct error err = ERROR_INIT;
+	size_t i;
 	bool ok;
 
 	json_own(req->arena, act->details);
@@ -127,6 +128,8 @@ CO_FN bool tenancy_commit(struct http_request *req, struct db_batch *b, const st
 					.details = act->details});
 	if (act->user_id.n > 0)
 		identity_change_add(b, IDENTITY_CHANGE_USER, act->user_id);
+	for (i = 0; i < act->touched_count; i++)
+		identity_change_add(b, IDENTITY_CHANGE_USER, act->touched[i]);
 	identity_change_add(b, IDENTITY_CHANGE_ORG, req->ctx.org_id);
 	ok = db_commit(w->db, b, &err);
 	if (!ok) {
@@ -135,6 +138,8 @@ CO_FN bool tenancy_commit(struct http_request *req, struct db_batch *b, const st
 	}
 	if (act->user_id.n > 0)
 		identity_changed(w, IDENTITY_CHANGE_USER, act->user_id);
+	for (i = 0; i < act->touched_count; i++)
+		identity_changed(w, IDENTITY_CHANGE_USER, act->touched[i]);
 	identity_changed(w, IDENTITY_CHANGE_ORG, req->ctx.org_id);
 	return true;
 }

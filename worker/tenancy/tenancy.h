@@ -43,14 +43,16 @@ bool tenancy_own_org(struct http_request *req) MUST_CHECK;
 CO_FN bool tenancy_workspace(struct http_request *req, struct str id, struct db_rows *row) MUST_CHECK;
 
 /*
- * Commits an act and its event of the audit log together, and tells the caches about the user (empty: about nobody) and
- * the organization. False: answered with the error, nothing was done.
+ * Commits an act and its event of the audit log together, and tells the caches about the user (empty: about nobody),
+ * those whom it touches, and the organization. False: answered with the error, nothing was done.
  */
 struct tenancy_act {
 	const char *category, *action, *type;
 	struct str id, user_id;
 	json_t *details; /* taken; may be NULL */
 	const char *fenced, *duplicate;
+	const struct str *touched; /* whom else it concerns, by user id */
+	size_t touched_count;
 };
 CO_FN bool tenancy_commit(struct http_request *req, struct db_batch *b, const struct tenancy_act *act) MUST_CHECK;
 
