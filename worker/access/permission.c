@@ -18,14 +18,13 @@ static int permission_exact(struct str key)
 {
 	size_t low = 0, high = permission_keys_count;
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		struct str have = str_of(permission_keys[mid]);
-		int diff = memcmp(key.p, have.p, key.n < have.n ? key.n : have.n);
+	while (low < high && key.n > 0) {
+		size_t mid = low + (high - low) / 2, have = strlen(permission_keys[mid]);
+		int diff = strncmp(key.p, permission_keys[mid], key.n);
 
-		if (diff == 0 && key.n == have.n)
+		if (diff == 0 && key.n == have)
 			return (int)mid;
-		if (diff < 0 || (diff == 0 && key.n < have.n))
+		if (diff < 0 || (diff == 0 && key.n < have))
 			high = mid;
 		else
 			low = mid + 1;
