@@ -468,6 +468,11 @@ def test_break_glass(team):
     team.soon("admin", "admin.system_config")
     assert team.call("admin", "POST", "/api/admin/emergency", wish).status_code == 409, "it cannot be prolonged"
     assert lend(team, "admin", "viewer", "admin.system_config", 403)["field"] == "permission", "nor lent"
+    for path, body in (("assignments", {"user_id": team.ids["viewer"], "role": "member"}),
+                       ("grants", {"user_id": team.ids["viewer"], "permission": "debates.update", "resource_type": "debate",
+                                   "resource_id": "any"})):
+        r = team.call("admin", "POST", "/api/rbac/" + path, body)
+        assert r.status_code == 403 and "break-glass" in r.text, "nor given away: " + path
     url = "/api/admin/emergency/" + made["id"]
     review = {"review": "nothing else was touched"}
     assert team.call("officer", "POST", url + "/review", review).status_code == 409, "not before its end"

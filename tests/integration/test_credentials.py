@@ -79,6 +79,13 @@ def test_api_key_stands_for_its_user(auth):
     assert s.get("/api/auth/me", headers=bearer("ara_" + "A" * 43)).status_code == 401
 
 
+def test_api_key_that_reads_founds_nothing(auth):
+    s = auth
+    key = call(s, register(s)["access_token"], "/api/keys", {"scopes": ["organization.read"]})["key"]
+    assert len(call(s, key, "/api/organizations", method="GET")["organizations"]) == 1
+    call(s, key, "/api/organizations", {"name": "Mine"}, status=403)
+
+
 def test_api_key_has_no_more_than_its_scopes(auth):
     s = auth
     token = register(s)["access_token"]
@@ -307,6 +314,28 @@ def test_administrators_prove_a_second_factor(make_server):
     s.sql("UPDATE sessions SET mfa_at = 0")
     r = s.get(path, headers=bearer(fresh))
     assert r.status_code == 403 and r.json()["code"] == "MFA_REQUIRED"
+
+
+def test_administrators_by_another_way_prove_it_too(make_server):
+    """A custom role, a further role or a delegation makes an administrator as the membership's role does."""
+    s = make_server({"auth": {**AUTH, "admin_mfa": True, "mfa_grace_days": 1}})
+    owner = register(s)
+    org, token = owner["organization"]["id"], owner["access_token"]
+    call(s, token, "/api/rbac/roles", {"name": "helper", "permissions": ["users.remove", "users.read", "authentication.read"]}, 201)
+    people = {}
+    for name, role in (("custom", "org:helper"), ("further", "member"), ("plain", "member")):
+        invited = call(s, token, "/api/org/invitations", {"email": name + "@example.org", "role": role}, 201)
+        r = s.post("/api/auth/accept-invite", {"token": invited["invite_token"], "password": PASSWORD})
+        people[name] = r.json()
+    call(s, token, "/api/rbac/assignments", {"user_id": people["further"]["user"]["id"], "role": "admin"}, 201)
+    s.sql("UPDATE users SET created_at = created_at - %d" % (2 * DAY))
+    call(s, token, "/api/auth/me", {"name": "A. L."}, method="PATCH")
+    path = "/api/users/nobody"
+    wait_until(lambda: all(s.request("DELETE", path, headers=bearer(people[n]["access_token"])).json().get("code") ==
+                           "ADMIN_MFA_REQUIRED" for n in ("custom", "further")), what="both need a second factor")
+    r = s.request("DELETE", path, headers=bearer(people["plain"]["access_token"]))
+    assert r.json()["code"] == "PERMISSION_DENIED", "who is none is told so"
+    assert s.get("/api/users", headers=bearer(people["custom"]["access_token"])).status_code == 200
 
 
 # ---- passwords and mails ----

@@ -18,6 +18,14 @@ const struct permissions *access_own(const struct http_request *req)
 	return req->ctx.who->permissions != NULL ? req->ctx.who->permissions : &none;
 }
 
+bool access_lasting(struct http_request *req)
+{
+	if (req->ctx.who->emergency_id.n == 0)
+		return true;
+	access_refuse(req, ERR_FORBIDDEN, "", "nothing is given away while break-glass is on");
+	return false;
+}
+
 struct str access_words(struct http_request *req, struct body_problems *p, const json_t *body, const char *field)
 {
 	const json_t *list = json_object_get(body, field), *v;

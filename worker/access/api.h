@@ -20,6 +20,11 @@
 /* The permissions of whoever asks; never NULL. */
 const struct permissions *access_own(const struct http_request *req);
 /*
+ * Before permissions of one's own are given away for longer than a request: those of break-glass are not. False: it has
+ * been answered.
+ */
+bool access_lasting(struct http_request *req) MUST_CHECK;
+/*
  * A member that is a list of texts, joined by blanks, in the arena; each of at most 64 bytes without blanks, at most
  * ACCESS_LIST_MAX. Absent: empty. What is wrong is added to p.
  */

@@ -68,7 +68,7 @@ CO_FN static bool api_read(struct http_request *req, struct api_grant *g)
 	struct error err = ERROR_INIT;
 	struct body_problems p;
 
-	if (body == NULL)
+	if (body == NULL || !access_lasting(req))
 		return false;
 	body_problems_begin(req, &p);
 	g->user = body_text(&p, body, "user_id", 1, 128, false);

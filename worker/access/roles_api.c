@@ -215,7 +215,7 @@ static bool api_read_role(struct http_request *req, bool create, struct api_role
 	struct body_problems p;
 	struct error err = ERROR_INIT;
 
-	if (body == NULL)
+	if (body == NULL || !access_lasting(req))
 		return false;
 	body_problems_begin(req, &p);
 	if (create) {
@@ -404,6 +404,8 @@ CO_FN static bool api_may_assign(struct http_request *req, struct str role)
 	struct permissions set;
 	struct error err = ERROR_INIT;
 
+	if (!access_lasting(req))
+		return false;
 	if (!access_of_role(api_worker(req), req->arena, req->ctx.org_id, role, &set, &err)) {
 		if (err.code == ERR_NOT_FOUND)
 			access_refuse(req, ERR_INVALID_VALUE, "role", "%s", err.msg);

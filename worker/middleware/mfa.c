@@ -103,13 +103,22 @@ static bool mfa_judge_missing(struct http_request *req, const struct conf *c, co
 			  "/api/auth/mfa/setup");
 }
 
+/* Who is an administrator by a custom role, a further one or a delegation is one all the same. */
+static bool mfa_demanded(const struct identity *who, int permission)
+{
+	const struct permissions *base = role_set(who->role);
+
+	return mfa_role_demands(who->role) || (permissions_have(who->permissions, permission) &&
+					       (base == NULL || !permissions_have(base, permission)));
+}
+
 static bool mfa_before(struct http_request *req)
 {
 	const struct identity *who = req->ctx.who;
 	const char *key = mfa_permission(req->route);
 	size_t i;
 
-	if (!mfa_concerns(who) || !mfa_role_demands(who->role))
+	if (!mfa_concerns(who) || !mfa_demanded(who, router_permission(req)))
 		return true;
 	if (!who->mfa_enabled)
 		return mfa_judge_missing(req, middleware_conf(req), who->account);

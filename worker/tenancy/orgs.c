@@ -98,8 +98,8 @@ CO_FN static void org_create(struct http_request *req)
 
 	if (body == NULL)
 		return;
-	if (req->ctx.who->account == NULL) {
-		error_set(&err, ERR_FORBIDDEN, "an organization needs an account that owns it; log in");
+	if (req->ctx.who->account == NULL || req->ctx.who->kind != IDENTITY_USER || req->ctx.who->impersonator.n > 0) {
+		error_set(&err, ERR_FORBIDDEN, "an organization needs an account that owns it: its owner logs in");
 		http_reply_error(req, &err);
 		return;
 	}
