@@ -60,7 +60,8 @@ def test_api_key_stands_for_its_user(auth):
     assert len(made["prefix"]) == 12 and made["expires_at"] > made["created_at"]
     who = s.get("/api/auth/me", headers=bearer(key)).json()
     assert who["email"] == "ada@example.org"
-    assert s.get("/api/auth/me", headers={"X-API-Key": key}).json()["id"] == who["id"]
+    for headers in ({"X-API-Key": key}, {"Authorization": "ApiKey " + key}):
+        assert s.get("/api/auth/me", headers=headers).json()["id"] == who["id"]
     listed = call(s, token, "/api/auth/api-keys", method="GET")
     assert listed["count"] == 1 and listed["keys"][0]["id"] == made["id"] and key not in json.dumps(listed)
     wait_until(lambda: call(s, token, "/api/keys", method="GET")["keys"][0]["last_used_at"], what="its use is written")

@@ -326,6 +326,26 @@ def test_workspaces_of_one_organization(two):
     assert a.ask("DELETE", "/api/workspaces/" + ids["workspace"]).status_code == 409, "it is not empty"
 
 
+def test_permissions_of_one_workspace_end_there(two):
+    s, a, b, fellow, ids = two
+    room = {"X-Workspace-ID": ids["workspace"]}
+    s.sql("UPDATE members SET role = 'viewer' WHERE user_id = ?", fellow.user)
+    a.good("POST", "/api/workspaces/%s/members" % ids["workspace"], {"user_id": fellow.user, "role": "viewer"})
+    a.good("POST", "/api/rbac/assignments", {"user_id": fellow.user, "role": "debate_creator", "workspace_id": a.org})
+
+    def may(**kw):
+        return set(fellow.get("/api/auth/me", **kw).json()["permissions"])
+    wait_until(lambda: all("debates.create" in may() for _ in range(8)), 10, "given in the first workspace")
+    assert "debates.create" not in may(headers=room) and "debates.read" in may(headers=room)
+    r = fellow.ask("POST", "/api/debates", {"task": "In there, too?", "rounds": 1}, headers=room)
+    assert r.status_code == 403 and r.json()["code"] == "PERMISSION_DENIED"
+    # Who is put out of a workspace hears no more of it.
+    k = Raw(s.port, "/ws?token=%s&workspace_id=%s" % (fellow.token, ids["workspace"]))
+    frames_until(k, lambda f: f["type"] == "connection_info")
+    a.good("DELETE", "/api/workspaces/%s/members/%s" % (ids["workspace"], fellow.user))
+    frames_until(k, lambda f: f["type"] == "auth_revoked")
+
+
 # ---- members, invitations ----
 
 def test_invitations(two):

@@ -27,7 +27,7 @@
 struct credential {
 	struct identity who; /* user_id empty: refused */
 	struct account account;
-	struct permissions permissions;
+	struct permissions permissions, wide;
 	struct credential *next;          /* in the bucket */
 	struct credential *older, *newer; /* by use */
 	struct arena *a;
@@ -281,13 +281,18 @@ CO_FN static bool credential_permissions(struct worker *w, struct credential *e,
 	if (!access_effective(w, e->a, &s, &has, err))
 		return false;
 	e->permissions = has.permissions;
+	e->wide = has.wide;
+	e->who.wide = &e->wide;
 	e->until_ms = has.until_ms;
 	e->who.emergency_id = has.emergency_id;
 	if (e->who.impersonator.n == 0)
 		return true;
 	e->who.emergency_id = STR_NONE;
-	return impersonation_limit(w, e->a, e->who.session_id, e->who.token_id, e->who.impersonator, e->who.org_id,
-				   &e->permissions, err);
+	if (!impersonation_limit(w, e->a, e->who.session_id, e->who.token_id, e->who.impersonator, e->who.org_id,
+				 &e->permissions, err))
+		return false;
+	permissions_keep(&e->wide, &e->permissions);
+	return true;
 }
 
 static bool credential_enter_org(struct credential *e, struct str org_id, struct error *err)
@@ -381,6 +386,7 @@ CO_FN static bool credential_key(struct worker *w, struct credential *e, const s
 	e->who.token_version = 0;
 	if (key->scopes != NULL)
 		permissions_keep(&e->permissions, key->scopes);
+	permissions_keep(&e->wide, &e->permissions);
 	return true;
 }
 
@@ -459,6 +465,14 @@ CO_FN static bool service_still(struct worker *w, struct credential *e, const st
 	       (err->code != ERR_STORAGE && error_set(err, ERR_INVALID_TOKEN, "the user is not active any more"));
 }
 
+/* Of an organization's other workspaces, one must be a member. */
+static bool credential_in_workspace(const struct credential *e, const struct identity *who)
+{
+	if (who->kind == IDENTITY_SERVICE || str_eq(who->workspace_id, who->org_id))
+		return true;
+	return account_workspace(&e->account, who->workspace_id) != NULL;
+}
+
 CO_FN bool credential_still(struct worker *w, const struct identity *who, int permission, struct error *err)
 {
 	const struct jwt_claims claims = {.sub = who->user_id,
@@ -483,6 +497,8 @@ CO_FN bool credential_still(struct worker *w, const struct identity *who, int pe
 		ok = apikey_still(w, a, who->key_id, &key, err) && credential_key(w, e, &key, err);
 	else
 		ok = credential_jwt(w, e, &claims, err);
+	if (ok && !credential_in_workspace(e, who))
+		ok = error_set(err, ERR_INVALID_TOKEN, "the user does not belong to the workspace any more");
 	if (ok && permission >= 0 && !permissions_have(&e->permissions, permission))
 		ok = error_set(err, ERR_INVALID_TOKEN, "the permission has been taken away");
 	arena_free(a);

@@ -66,6 +66,7 @@ struct identity {
 	struct str emergency_id;         /* break-glass session that adds permissions, or empty */
 	const struct account *account;   /* NULL without a user */
 	const struct permissions *permissions; /* what may be done; NULL: nothing */
+	const struct permissions *wide;        /* what of it in other workspaces of the organization; NULL: all of it */
 	int64_t mfa_ms;                        /* wall clock of the last proof of a second factor, 0: never */
 	int64_t expires_ms;                    /* of the credential, 0: never */
 	int64_t user_since_ms;                 /* when the user was made */

@@ -15,7 +15,8 @@ static struct str authentication_text(const struct http_request *req)
 {
 	struct str s = http_field(req, "authorization");
 
-	if (str_istarts(s, STR("bearer ")))
+	/* Keys have a scheme of their own, too: security.md 3.3. */
+	if (str_istarts(s, STR("bearer ")) || str_istarts(s, STR("apikey ")))
 		return str_trim(str_sub(s, 7, s.n));
 	s = http_field(req, "x-api-key");
 	if (s.n > 0 || !(req->route->flags & ROUTE_WS))

@@ -47,6 +47,10 @@ static bool tenancy_enter(struct http_request *req, const struct membership *m, 
 	*who = *was;
 	who->org_id = m->org_id;
 	who->workspace_id = workspace;
+	/* What was given in one workspace does not hold in another. */
+	if (was->wide != NULL)
+		who->permissions = was->wide;
+	who->wide = NULL;
 	if (!str_eq(m->org_id, was->org_id)) {
 		p = arena_zalloc(req->arena, sizeof(*p));
 		who->role = m->role;
