@@ -149,6 +149,11 @@ def test_paths_stay_inside(site, root, tmp_path):
     (root / "up.txt").symlink_to("../outside.txt")
     (root / "folder").symlink_to(tmp_path)
     (root / "in.txt").symlink_to("docs/a b.txt")
+    # A neighbour whose name begins like ours: a comparison of beginnings would let it through.
+    evil = root.parent / (root.name + "-evil")
+    evil.mkdir()
+    (evil / "secret.txt").write_text("SECRET")
+    (root / "evil.txt").symlink_to(evil / "secret.txt")
     os.mkfifo(root / "fifo.txt")
     (root / "closed.txt").write_text("x")
     (root / "sock.txt").symlink_to("/dev/zero")
@@ -157,7 +162,7 @@ def test_paths_stay_inside(site, root, tmp_path):
                  "/docs/..%2f..%2foutside.txt", "/.%2e/outside.txt", "/..\\outside.txt", "/..%5coutside.txt",
                  "/plain.js%00.txt", "/%00", "/out.txt", "/up.txt", "/folder/outside.txt", "/fifo.txt", "/sock.txt", "/.env", "/.git/config",
                  "/nested/.htpasswd", "/%2eenv", "//.env", "/" + "a" * 300 + ".txt", "/" + "a/" * 2500 + "b.txt",
-                 "/%252e%252e/outside.txt"):
+                 "/%252e%252e/outside.txt", "/evil.txt", *(up + evil.name + "/secret.txt" for up in ("/../", "/%2e%2e/", "/..%2f"))):
         status, head, body = raw(s, path, headers="Accept: text/html\r\n")
         assert status in (400, 404), (path, head)
         assert b"outside" not in body or b'"error"' in body, path

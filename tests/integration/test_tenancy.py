@@ -365,6 +365,8 @@ def test_invitations(two):
     assert again.status_code == 410 and s.get("/api/auth/check-invite?token=" + made["invite_token"]).status_code == 410
     # Who has an account joins with it, and may then select the organization.
     token = b.good("POST", "/api/auth/invite", {"email": fellow.email})["invite_token"]
+    key = {"Authorization": "ApiKey " + fellow.good("POST", "/api/keys", {"scopes": ["debates.read"]})["key"]}
+    assert s.post("/api/auth/accept-invite", {"token": token}, headers=key).status_code == 403, "a key joins nothing"
     assert fellow.good("POST", "/api/auth/accept-invite", {"token": token})["organization_id"] == b.org
     other = {"X-Tenant-ID": b.org}
     wait_until(lambda: fellow.get("/api/org", headers=other).status_code == 200, 10, "the new membership")
@@ -454,6 +456,15 @@ def test_quota_of_a_tier(make_server):
     r = a.ask("POST", "/api/users/invite", {"email": "second@example.org"})
     assert r.status_code == 402 and r.json()["resource"] == "users", "a free organization has one member"
     assert "aragora_quota_refusals_total 6" in s.get("/metrics").text
+    # What cannot be counted is refused, not let through.
+    s.sql("UPDATE quota_limits SET max_value = 100")
+    for table in ("quotas", "budgets"):
+        s.sql("ALTER TABLE %s RENAME TO away" % table)
+        r = a.ask("POST", "/api/debates", {"task": "Who would count this one?", "rounds": 1})
+        assert r.status_code >= 500, (table, r.text)
+        s.sql("ALTER TABLE away RENAME TO %s" % table)
+    assert s.sql("SELECT COUNT(*) FROM debates") == [(3,)]
+    assert a.ask("POST", "/api/debates", {"task": "And now?", "rounds": 1}).status_code == 200
 
 
 def test_budget(two):

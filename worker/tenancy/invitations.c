@@ -307,6 +307,11 @@ CO_FN static void invitation_accept(struct http_request *req)
 		invitation_join_new(req, body, &i);
 		return;
 	}
+	if (req->ctx.who->kind != IDENTITY_USER || req->ctx.who->impersonator.n > 0) {
+		error_set(&err, ERR_FORBIDDEN, "only the account's owner may accept: log in");
+		http_reply_error(req, &err);
+		return;
+	}
 	if (!str_eq(user_email_key(req->arena, account->email), i.email_key)) {
 		error_set(&err, ERR_FORBIDDEN, "the invitation is for another address");
 		http_reply_error(req, &err);
