@@ -271,6 +271,40 @@ def test_nothing_of_a_removed_member_stays(team):
     assert not team.s.sql("SELECT id FROM role_assignments WHERE user_id = ?", team.ids["member"])
 
 
+# ---- another organization or workspace of the same caller ----
+
+def test_selecting_brings_what_one_has_there(team):
+    t = team
+    t.ids["other org"] = t.register("other")["organization"]["id"]
+    t.s.sql("INSERT INTO members (org_id, user_id, role, created_at, updated_at) VALUES (?, ?, 'viewer', 1, 1)",
+            t.ids["other org"], t.ids["viewer"])
+    t.login("viewer")
+    def there(key, **headers):
+        return key in t.ok("viewer", "GET", "/api/auth/me", **headers)["permissions"]
+    abroad = {"X-Tenant-ID": t.ids["other org"]}
+    assert not there("debates.delete", **abroad)
+    t.ok("other", "POST", "/api/rbac/roles", {"name": "cleaner", "permissions": ["debates.delete"]}, 201)
+    given = t.ok("other", "POST", "/api/rbac/assignments", {"user_id": t.ids["viewer"], "role": "org:cleaner"}, 201)
+    wait_until(lambda: there("debates.delete", **abroad), SOON, "the custom role of the other organization")
+    assert not there("debates.delete"), "at home it is nothing"
+    t.ok("other", "DELETE", "/api/rbac/assignments/" + given["id"])
+    wait_until(lambda: not there("debates.delete", **abroad), SOON, "taken away there")
+    # A workspace of the same organization: its role counts in it, and only in it.
+    room = t.ok("owner", "POST", "/api/workspaces", {"name": "Room"}, 201)["workspace"]["id"]
+    inside = {"X-Workspace-ID": room}
+    t.ok("owner", "PUT", f"/api/workspaces/{room}/members/{t.ids['viewer']}", {"role": "member"})
+    wait_until(lambda: t.call("viewer", "GET", "/api/auth/me", **inside).status_code == 200, SOON, "let in")
+    wait_until(lambda: there("debates.create", **inside), SOON, "the role in the workspace")
+    assert not there("debates.create")
+    t.ok("owner", "PUT", f"/api/workspaces/default/members/{t.ids['viewer']}", {"role": "member"})
+    t.ok("owner", "PUT", f"/api/workspaces/{room}/members/{t.ids['viewer']}", {"role": "viewer"})
+    wait_until(lambda: there("debates.create") and not there("debates.create", **inside), SOON, "the first workspace's role stays there")
+    # A key brings no more there than its scopes.
+    made = t.ok("viewer", "POST", "/api/keys", {"name": "k", "scopes": ["debates:read", "authentication:read"]})
+    r = t.s.request("GET", "/api/auth/me", headers={"X-API-Key": made["key"], **inside})
+    assert r.status_code == 200 and set(r.json()["permissions"]) == {"debates.read", "authentication.read"}, r.text
+
+
 # ---- approvals ----
 
 @pytest.fixture

@@ -69,7 +69,7 @@ CO_FN bool access_of_role(struct worker *w, struct arena *a, struct str org_id, 
 
 /* An unknown role grants nothing; false: the store failed. */
 CO_FN static bool effective_role(struct worker *w, struct arena *a, const struct access_subject *s, struct str role,
-				 bool in_workspace, struct access_effective *out, struct error *err)
+				 bool in_workspace, struct permissions *sum, struct error *err)
 {
 	struct permissions p;
 
@@ -84,9 +84,7 @@ CO_FN static bool effective_role(struct worker *w, struct arena *a, const struct
 	}
 	if (in_workspace)
 		effective_limit(&p);
-	else
-		permissions_add(&out->wide, &p);
-	permissions_add(&out->permissions, &p);
+	permissions_add(sum, &p);
 	return true;
 }
 
@@ -125,7 +123,7 @@ CO_FN static bool effective_member(struct worker *w, struct arena *a, struct str
 
 /* A delegation brings what its giver still has, and nothing that the giver has by break-glass. */
 CO_FN static bool effective_delegated(struct worker *w, struct arena *a, const struct access_subject *s,
-				      struct str permission, struct str giver, bool in_workspace, unsigned depth,
+				      struct str permission, struct str giver, unsigned depth,
 				      struct access_effective *out, struct error *err)
 {
 	struct permissions given = {{0}};
@@ -141,9 +139,6 @@ CO_FN static bool effective_delegated(struct worker *w, struct arena *a, const s
 	}
 	permissions_keep(&given, &has.permissions);
 	permissions_add(&out->permissions, &given);
-	permissions_keep(&given, &has.wide);
-	if (!in_workspace)
-		permissions_add(&out->wide, &given);
 	if (has.until_ms < out->until_ms)
 		out->until_ms = has.until_ms;
 	return true;
@@ -151,14 +146,11 @@ CO_FN static bool effective_delegated(struct worker *w, struct arena *a, const s
 
 static void effective_emergency(struct access_effective *out, struct str grants, struct str id)
 {
-	struct permissions p = {{0}};
 	struct str item;
 
 	while (str_split(&grants, ' ', &item))
-		if (item.n > 0 && !permissions_grant(&p, item))
+		if (item.n > 0 && !permissions_grant(&out->permissions, item))
 			log_warn("access", "break-glass names an unknown permission", KV_STR("permission", item));
-	permissions_add(&out->permissions, &p);
-	permissions_add(&out->wide, &p);
 	out->emergency_id = id;
 }
 
@@ -170,7 +162,7 @@ CO_FN static bool effective_sum(struct worker *w, struct arena *a, const struct 
 	size_t i;
 
 	*out = (struct access_effective){.until_ms = INT64_MAX};
-	ok = effective_role(w, a, s, s->role, false, out, err) &&
+	ok = effective_role(w, a, s, s->role, false, &out->permissions, err) &&
 	     db_query(w->db, a, EFFECTIVE_SQL,
 		      DB_ARGS(DB_S(s->user_id), DB_S(s->org_id), DB_S(s->workspace_id), DB_I(clock_wall_ms()),
 			      DB_I(EFFECTIVE_ROWS)),
@@ -179,10 +171,9 @@ CO_FN static bool effective_sum(struct worker *w, struct arena *a, const struct 
 		int64_t until = db_int(&r, i, 5);
 
 		if (db_int(&r, i, 0) == 1)
-			ok = effective_role(w, a, s, db_str(&r, i, 1), db_str(&r, i, 3).n > 0, out, err);
+			ok = effective_role(w, a, s, db_str(&r, i, 1), db_str(&r, i, 3).n > 0, &out->permissions, err);
 		else if (db_int(&r, i, 0) == 2)
-			ok = effective_delegated(w, a, s, db_str(&r, i, 1), db_str(&r, i, 4), db_str(&r, i, 3).n > 0,
-						 depth, out, err);
+			ok = effective_delegated(w, a, s, db_str(&r, i, 1), db_str(&r, i, 4), depth, out, err);
 		else if (depth == 0)
 			effective_emergency(out, db_str(&r, i, 1), db_str(&r, i, 2));
 		if (until > 0 && until < out->until_ms)

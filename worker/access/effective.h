@@ -19,7 +19,6 @@ struct access_subject {
 
 struct access_effective {
 	struct permissions permissions;
-	struct permissions wide; /* those of them that hold in every workspace of the organization */
 	int64_t until_ms;        /* it changes by itself then; INT64_MAX: it does not */
 	struct str emergency_id; /* a break-glass session that is in it, or empty; in the arena */
 };

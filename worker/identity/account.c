@@ -153,6 +153,6 @@ struct identity *identity_copy(struct arena *a, const struct identity *who)
 		*p = *who->permissions;
 	c->permissions = p;
 	c->account = NULL;
-	c->wide = NULL;
+	c->credential = NULL;
 	return c;
 }

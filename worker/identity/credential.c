@@ -22,12 +22,24 @@
 #define CREDENTIALS_AGE_US (300 * SEC_US)  /* what no change tells of is seen then; security.md 1.9 */
 #define CREDENTIAL_KEY_BYTES 43            /* of the end of a token: its signature */
 #define SERVICE_KEY_MARK '\n'              /* begins what a service's claim is remembered under */
+#define CREDENTIAL_PLACES 32               /* that are remembered of one; more are asked for each time */
 #define CREDENTIAL_TOUCH_US (300 * SEC_US) /* how often the activity of a session is written */
+
+/* The caller in another organization or workspace than the credential's. */
+struct credential_place {
+	struct identity who;
+	struct permissions permissions;
+	int64_t until_ms; /* as that of the credential */
+	struct credential_place *next;
+};
 
 struct credential {
 	struct identity who; /* user_id empty: refused */
 	struct account account;
-	struct permissions permissions, wide;
+	struct permissions permissions;
+	const struct permissions *scopes; /* of a key; NULL: all that the user may */
+	struct credential_place *places;
+	unsigned place_count;
 	struct credential *next;          /* in the bucket */
 	struct credential *older, *newer; /* by use */
 	struct arena *a;
@@ -269,29 +281,29 @@ enum credential_answer credential_find(struct worker *w, struct arena *a, struct
 /* Who has left every organization still looks after the own account. */
 #define CREDENTIAL_HOMELESS "authentication: create read revoke update; session: list_active revoke"
 
-/* What role, assignments, delegations and break-glass allow in the organization. */
-CO_FN static bool credential_permissions(struct worker *w, struct credential *e, struct error *err)
+/* What role, assignments, delegations, break-glass and scopes allow where `who` is; completes it. */
+CO_FN static bool credential_permissions(struct worker *w, struct arena *a, struct identity *who,
+					 const struct permissions *scopes, struct permissions *out, int64_t *until_ms,
+					 struct error *err)
 {
-	const struct access_subject s = {e->who.user_id, e->who.org_id, e->who.workspace_id, e->who.role};
-	struct access_effective has;
+	const struct access_subject s = {who->user_id, who->org_id, who->workspace_id, who->role};
+	struct access_effective has = {.until_ms = INT64_MAX};
 
-	e->until_ms = INT64_MAX;
-	if (e->who.role.n == 0)
-		return permissions_grant_text(&e->permissions, STR(CREDENTIAL_HOMELESS), err);
-	if (!access_effective(w, e->a, &s, &has, err))
+	memset(out, 0, sizeof(*out));
+	who->permissions = out;
+	who->emergency_id = STR_NONE;
+	if (who->role.n == 0 ? !permissions_grant_text(&has.permissions, STR(CREDENTIAL_HOMELESS), err)
+			     : !access_effective(w, a, &s, &has, err))
 		return false;
-	e->permissions = has.permissions;
-	e->wide = has.wide;
-	e->who.wide = &e->wide;
-	e->until_ms = has.until_ms;
-	e->who.emergency_id = has.emergency_id;
-	if (e->who.impersonator.n == 0)
-		return true;
-	e->who.emergency_id = STR_NONE;
-	if (!impersonation_limit(w, e->a, e->who.session_id, e->who.token_id, e->who.impersonator, e->who.org_id,
-				 &e->permissions, err))
+	*until_ms = has.until_ms;
+	if (who->impersonator.n == 0)
+		who->emergency_id = has.emergency_id;
+	else if (who->role.n > 0 && !impersonation_limit(w, a, who->session_id, who->token_id, who->impersonator,
+							 who->org_id, &has.permissions, err))
 		return false;
-	permissions_keep(&e->wide, &e->permissions);
+	if (scopes != NULL)
+		permissions_keep(&has.permissions, scopes);
+	*out = has.permissions;
 	return true;
 }
 
@@ -367,8 +379,9 @@ CO_FN static bool credential_jwt(struct worker *w, struct credential *e, const s
 	e->who.mfa_enabled = e->account.mfa_enabled;
 	e->who.service_account = e->account.service_account;
 	e->who.account = &e->account;
-	e->who.permissions = &e->permissions;
-	return credential_enter_org(e, claims->org_id, err) && credential_permissions(w, e, err);
+	e->who.credential = e;
+	return credential_enter_org(e, claims->org_id, err) &&
+	       credential_permissions(w, e->a, &e->who, e->scopes, &e->permissions, &e->until_ms, err);
 }
 
 /* A key acts as its user in the organization where it was made, with no more than its scopes. */
@@ -377,6 +390,7 @@ CO_FN static bool credential_key(struct worker *w, struct credential *e, const s
 	const struct jwt_claims claims = {
 	    .sub = key->user_id, .org_id = key->org_id, .exp = key->expires_ms / 1000, .tv = INT64_MAX};
 
+	e->scopes = key->scopes;
 	if (!credential_jwt(w, e, &claims, err))
 		return false;
 	e->who.kind = IDENTITY_API_KEY;
@@ -384,9 +398,6 @@ CO_FN static bool credential_key(struct worker *w, struct credential *e, const s
 	e->who.key_networks = key->networks;
 	e->who.expires_ms = key->expires_ms;
 	e->who.token_version = 0;
-	if (key->scopes != NULL)
-		permissions_keep(&e->permissions, key->scopes);
-	permissions_keep(&e->wide, &e->permissions);
 	return true;
 }
 
@@ -457,6 +468,65 @@ CO_FN enum credential_answer credential_load(struct worker *w, struct arena *a, 
 	return answer;
 }
 
+/* ---- in another organization or workspace ---- */
+
+const struct identity *credential_entered(const struct identity *who, const struct membership *m,
+					  struct str workspace_id)
+{
+	const struct credential_place *p = who->credential != NULL ? who->credential->places : NULL;
+
+	for (; p != NULL; p = p->next)
+		if (str_eq(p->who.workspace_id, workspace_id) && str_eq(p->who.org_id, m->org_id) &&
+		    p->until_ms > clock_wall_ms())
+			return &p->who;
+	return NULL;
+}
+
+static struct credential_place *credential_place(struct arena *a, const struct identity *who,
+						 const struct membership *m, struct str workspace_id)
+{
+	struct credential_place *p = arena_zalloc(a, sizeof(*p));
+
+	p->who = *who;
+	p->who.org_id = m->org_id;
+	p->who.workspace_id = workspace_id;
+	p->who.role = m->role;
+	p->who.tier = m->tier;
+	return p;
+}
+
+CO_FN const struct identity *credential_enter(struct worker *w, struct arena *a, const struct identity *who,
+					      const struct membership *m, struct str workspace_id, struct error *err)
+{
+	const struct identity *known = credential_entered(who, m, workspace_id);
+	uint64_t heard = identity_changes_heard(w);
+	struct credential *e = who->credential;
+	struct credential_place *p, *kept;
+
+	if (known != NULL)
+		return known;
+	p = credential_place(a, who, m, workspace_id);
+	/* A service brings its roles itself, wherever it is. */
+	if (e == NULL) {
+		p->who.role = who->role;
+		return &p->who;
+	}
+	if (!credential_permissions(w, a, &p->who, e->scopes, &p->permissions, &p->until_ms, err))
+		return NULL;
+	if (e->place_count == CREDENTIAL_PLACES || heard != identity_changes_heard(w) || !identity_changes_fresh(w))
+		return &p->who;
+	kept = arena_alloc(e->a, sizeof(*kept));
+	*kept = *p;
+	kept->who.permissions = &kept->permissions;
+	kept->who.emergency_id = arena_str(e->a, p->who.emergency_id);
+	kept->next = e->places;
+	e->places = kept;
+	e->place_count++;
+	return &kept->who;
+}
+
+/* ---- is it still so? ---- */
+
 CO_FN static bool service_still(struct worker *w, struct credential *e, const struct identity *who, struct error *err)
 {
 	const struct service_claim claim = {.user_id = who->user_id, .org_id = who->org_id, .roles = who->role};
@@ -465,12 +535,16 @@ CO_FN static bool service_still(struct worker *w, struct credential *e, const st
 	       (err->code != ERR_STORAGE && error_set(err, ERR_INVALID_TOKEN, "the user is not active any more"));
 }
 
-/* Of an organization's other workspaces, one must be a member. */
-static bool credential_in_workspace(const struct credential *e, const struct identity *who)
+/* Of an organization's other workspaces one must be a member, and may there what that brings. */
+CO_FN static bool credential_still_in(struct worker *w, struct credential *e, const struct identity *who,
+				      struct error *err)
 {
 	if (who->kind == IDENTITY_SERVICE || str_eq(who->workspace_id, who->org_id))
 		return true;
-	return account_workspace(&e->account, who->workspace_id) != NULL;
+	if (account_workspace(&e->account, who->workspace_id) == NULL)
+		return error_set(err, ERR_INVALID_TOKEN, "the user does not belong to the workspace any more");
+	e->who.workspace_id = who->workspace_id;
+	return credential_permissions(w, e->a, &e->who, e->scopes, &e->permissions, &e->until_ms, err);
 }
 
 CO_FN bool credential_still(struct worker *w, const struct identity *who, int permission, struct error *err)
@@ -497,8 +571,7 @@ CO_FN bool credential_still(struct worker *w, const struct identity *who, int pe
 		ok = apikey_still(w, a, who->key_id, &key, err) && credential_key(w, e, &key, err);
 	else
 		ok = credential_jwt(w, e, &claims, err);
-	if (ok && !credential_in_workspace(e, who))
-		ok = error_set(err, ERR_INVALID_TOKEN, "the user does not belong to the workspace any more");
+	ok = ok && credential_still_in(w, e, who, err);
 	if (ok && permission >= 0 && !permissions_have(&e->permissions, permission))
 		ok = error_set(err, ERR_INVALID_TOKEN, "the permission has been taken away");
 	arena_free(a);

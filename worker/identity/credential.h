@@ -38,6 +38,17 @@ enum credential_answer credential_find(struct worker *w, struct arena *a, struct
 CO_FN enum credential_answer credential_load(struct worker *w, struct arena *a, struct str token,
 					     const struct identity **who, const char **reason, struct error *err);
 /*
+ * The identity that the same caller has in one of the account's memberships, and in a workspace of it (a string of the
+ * account too): with what role, custom roles, assignments, delegations and break-glass allow there, and no more than a
+ * key's scopes. NULL: not in memory, credential_enter() has to wait for the store. Lives as long as `who`.
+ */
+const struct identity *credential_entered(const struct identity *who, const struct membership *m,
+					  struct str workspace_id);
+/* The same, asking the store when need be; may be in the arena. NULL with err: nobody gets in there. */
+CO_FN const struct identity *credential_enter(struct worker *w, struct arena *a, const struct identity *who,
+					      const struct membership *m, struct str workspace_id,
+					      struct error *err) MUST_CHECK;
+/*
  * Is the identity (of a socket that is open for long) still good, and does it have the permission (a number; -1: no
  * matter)? Asks the store. False: not any more, or the store cannot tell (ERR_STORAGE).
  */

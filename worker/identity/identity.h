@@ -3,7 +3,7 @@
  * Who a request is made for: filled by the authentication step, read by everybody after it through ctx->who.
  *
  * A request without an identity does not exist: who has shown nothing is the anonymous identity. An identity is never
- * changed once made; who selects another organization or workspace for a request makes a copy in the request's arena.
+ * changed once made; in another organization or workspace the same caller has another one (credential_enter).
  */
 #ifndef WORKER_IDENTITY_IDENTITY_H
 #define WORKER_IDENTITY_IDENTITY_H
@@ -14,6 +14,7 @@
 
 struct arena;
 struct conf;
+struct credential;
 struct dba;
 struct permissions;
 struct worker;
@@ -65,8 +66,8 @@ struct identity {
 	struct str impersonator;         /* user id of the admin behind it, or empty */
 	struct str emergency_id;         /* break-glass session that adds permissions, or empty */
 	const struct account *account;   /* NULL without a user */
+	struct credential *credential;   /* what the worker remembers of the user's token or key, or NULL */
 	const struct permissions *permissions; /* what may be done; NULL: nothing */
-	const struct permissions *wide;        /* what of it in other workspaces of the organization; NULL: all of it */
 	int64_t mfa_ms;                        /* wall clock of the last proof of a second factor, 0: never */
 	int64_t expires_ms;                    /* of the credential, 0: never */
 	int64_t user_since_ms;                 /* when the user was made */
@@ -95,7 +96,7 @@ const struct identity *identity_api_token(const struct worker *w);
 bool identity_operates(const struct identity *who);
 /* Fills ctx: on whose behalf, and for which organization and workspace. `who` outlives ctx. */
 void identity_apply(const struct identity *who, struct context *ctx);
-/* In the arena, for whoever keeps an identity longer than its request lives; without the account. */
+/* In the arena, for whoever keeps an identity longer than its request lives; without account and credential. */
 struct identity *identity_copy(struct arena *a, const struct identity *who);
 
 /* The account of a user from the store, with memberships; ERR_NOT_FOUND: there is none. Waits. */

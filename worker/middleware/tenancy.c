@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * In which organization and workspace a request acts: the credential's, or the one that X-Tenant-ID or X-Workspace-ID
- * selects among those that the caller belongs to (security.md 1.6, 2.5). Memberships come with the identity, so that
- * nothing is asked of the store here; where they could not be read, authentication has refused already.
+ * selects among those that the caller belongs to (security.md 1.6, 2.5). Memberships come with the identity; what the
+ * caller may there is asked of the store once and then remembered with the credential. It decides about no permission.
  */
 #include "common/metrics.h"
-#include "worker/access/permission.h"
-#include "worker/identity/identity.h"
+#include "worker/identity/credential.h"
 #include "worker/middleware/pipeline.h"
 
 /* The same answer for an unknown and for a foreign one. */
@@ -20,11 +19,10 @@ static bool tenancy_refuse(struct http_request *req, const char *header)
 	return false;
 }
 
-/* Where somebody without an account is, there is nothing to select. */
-static bool tenancy_fixed(struct http_request *req, struct str wanted, const char *header)
-{
-	return str_eq(wanted, req->ctx.org_id) || str_eq(wanted, req->ctx.workspace_id) || tenancy_refuse(req, header);
-}
+struct tenancy_place {
+	const struct membership *m; /* NULL: where the caller is already */
+	struct str workspace_id;
+};
 
 /* A key, and a session in somebody's name, stay in the organization that they were made for. */
 static bool tenancy_bound(const struct identity *who)
@@ -32,70 +30,77 @@ static bool tenancy_bound(const struct identity *who)
 	return who->kind != IDENTITY_USER || who->impersonator.n > 0;
 }
 
-static bool tenancy_enter(struct http_request *req, const struct membership *m, struct str workspace,
-			  const char *header)
+/* Either header may name either: an organization means its first workspace. False: neither is the caller's. */
+static bool tenancy_find(const struct identity *who, struct str wanted, struct tenancy_place *out)
 {
-	const struct identity *was = req->ctx.who;
-	struct permissions *p;
-	struct identity *who;
+	const struct membership_workspace *s;
 
-	if (m == NULL || !m->active || (tenancy_bound(was) && !str_eq(m->org_id, was->org_id)))
-		return tenancy_refuse(req, header);
-	if (str_eq(m->org_id, was->org_id) && str_eq(workspace, was->workspace_id))
-		return true;
-	who = arena_alloc(req->arena, sizeof(*who));
-	*who = *was;
-	who->org_id = m->org_id;
-	who->workspace_id = workspace;
-	/* What was given in one workspace does not hold in another. */
-	if (was->wide != NULL)
-		who->permissions = was->wide;
-	who->wide = NULL;
-	if (!str_eq(m->org_id, was->org_id)) {
-		p = arena_zalloc(req->arena, sizeof(*p));
-		who->role = m->role;
-		who->tier = m->tier;
-		if (!role_permissions(m->role, p))
-			memset(p, 0, sizeof(*p)); /* an unknown role grants nothing */
-		who->permissions = p;
-	}
-	identity_apply(who, &req->ctx);
+	*out = (struct tenancy_place){NULL, STR_NONE};
+	/* Where somebody without an account is, there is nothing to select. */
+	if (who->account == NULL)
+		return str_eq(wanted, who->org_id) || str_eq(wanted, who->workspace_id);
+	s = account_workspace(who->account, wanted);
+	out->m = account_member(who->account, s != NULL ? s->org_id : wanted);
+	if (out->m == NULL || !out->m->active || (tenancy_bound(who) && !str_eq(out->m->org_id, who->org_id)))
+		return false;
+	out->workspace_id = s != NULL ? s->id : out->m->org_id;
 	return true;
 }
 
-/* Either header may name either: an organization means its first workspace. */
-static bool tenancy_select(struct http_request *req, struct str wanted, const char *header)
+/* Where the headers want to: NULL, or the one that is refused. */
+static const char *tenancy_choose(const struct http_request *req, struct tenancy_place *out)
 {
-	const struct account *account = req->ctx.who->account;
-	const struct membership_workspace *s;
-
-	if (account == NULL)
-		return tenancy_fixed(req, wanted, header);
-	s = account_workspace(account, wanted);
-	if (s != NULL)
-		return tenancy_enter(req, account_member(account, s->org_id), s->id, header);
-	return tenancy_enter(req, account_member(account, wanted), wanted, header);
-}
-
-static bool tenancy_before(struct http_request *req)
-{
-	struct str tenant = http_field(req, "x-tenant-id"), workspace = http_field(req, "x-workspace-id"), org;
+	struct str tenant = http_field(req, "x-tenant-id"), workspace = http_field(req, "x-workspace-id");
+	const struct identity *who = req->ctx.who;
+	struct tenancy_place first = {NULL, STR_NONE};
 
 	/* A page cannot give a WebSocket headers. */
 	if (workspace.n == 0 && (req->route->flags & ROUTE_WS))
 		workspace = http_query(req, "workspace_id");
-	if (tenant.n == 0 && workspace.n == 0)
-		return true;
-	if (req->ctx.who == NULL)
-		return tenancy_refuse(req, tenant.n > 0 ? "X-Tenant-ID" : "X-Workspace-ID");
-	if (tenant.n > 0 && !tenancy_select(req, tenant, "X-Tenant-ID"))
-		return false;
-	org = req->ctx.org_id;
-	if (workspace.n > 0 && !tenancy_select(req, workspace, "X-Workspace-ID"))
-		return false;
+	if (tenant.n > 0 && (who == NULL || !tenancy_find(who, tenant, &first)))
+		return "X-Tenant-ID";
+	*out = first;
 	/* Both at once must not mean two organizations. */
-	return tenant.n == 0 || workspace.n == 0 || str_eq(org, req->ctx.org_id) ||
-	       tenancy_refuse(req, "X-Workspace-ID");
+	if (workspace.n > 0 &&
+	    (who == NULL || !tenancy_find(who, workspace, out) || (tenant.n > 0 && out->m != first.m)))
+		return "X-Workspace-ID";
+	if (out->m != NULL && str_eq(out->m->org_id, who->org_id) && str_eq(out->workspace_id, who->workspace_id))
+		out->m = NULL;
+	return NULL;
+}
+
+/* Also enters what is remembered. */
+static bool tenancy_must_wait(struct http_request *req)
+{
+	const struct identity *there;
+	struct tenancy_place p;
+
+	if (tenancy_choose(req, &p) != NULL || p.m == NULL)
+		return false;
+	there = credential_entered(req->ctx.who, p.m, p.workspace_id);
+	if (there != NULL)
+		identity_apply(there, &req->ctx);
+	return there == NULL;
+}
+
+CO_FN static bool tenancy_before(struct http_request *req)
+{
+	const struct identity *there;
+	struct error err = ERROR_INIT;
+	struct tenancy_place p;
+	const char *refused = tenancy_choose(req, &p);
+
+	if (refused != NULL)
+		return tenancy_refuse(req, refused);
+	if (p.m == NULL)
+		return true;
+	there = credential_enter(req->user, req->arena, req->ctx.who, p.m, p.workspace_id, &err);
+	if (there == NULL) {
+		http_reply_error(req, &err);
+		return false;
+	}
+	identity_apply(there, &req->ctx);
+	return true;
 }
 
 /* A public route has no tenant. */
@@ -105,4 +110,5 @@ static bool tenancy_applies(const struct route *r, const struct conf *c)
 	return !(r->flags & ROUTE_PUBLIC);
 }
 
-const struct middleware middleware_tenancy = {.name = "tenancy", .applies = tenancy_applies, .before = tenancy_before};
+const struct middleware middleware_tenancy = {
+    .name = "tenancy", .applies = tenancy_applies, .before = tenancy_before, .must_wait = tenancy_must_wait};
