@@ -344,6 +344,21 @@ def test_permissions_of_one_workspace_end_there(two):
     frames_until(k, lambda f: f["type"] == "connection_info")
     a.good("DELETE", "/api/workspaces/%s/members/%s" % (ids["workspace"], fellow.user))
     frames_until(k, lambda f: f["type"] == "auth_revoked")
+    # A socket goes by what its user may in its workspace, also when that is asked again.
+    s.sql("DELETE FROM role_assignments WHERE user_id = ?", fellow.user)
+    s.sql("UPDATE members SET role = 'org:nothing' WHERE user_id = ?", fellow.user)
+    a.good("POST", "/api/workspaces/%s/members" % ids["workspace"], {"user_id": fellow.user, "role": "member"})
+    wait_until(lambda: fellow.get("/api/debates", headers=room).status_code == 200, 10, "let in by the workspace alone")
+    k = Raw(s.port, "/ws?token=%s&workspace_id=%s" % (fellow.token, ids["workspace"]))
+    frames_until(k, lambda f: f["type"] == "connection_info")
+    a.good("PATCH", "/api/workspaces/" + ids["workspace"], {"name": "Room of many"})
+    told = debate(a, "Who still listens?", headers=room)
+    assert "auth_revoked" not in {f["type"] for f in frames_until(k, lambda f: f["type"] in ("debate_end", "auth_revoked"))}
+    ended(a, told, headers=room)
+    k.s.close()
+    s.sql("UPDATE members SET role = 'member' WHERE user_id = ?", fellow.user)
+    a.good("DELETE", "/api/workspaces/%s/members/%s" % (ids["workspace"], fellow.user))
+    wait_until(lambda: all("debates.read" in may() for _ in range(8)), 10, "as before")
 
 
 # ---- members, invitations ----
