@@ -105,7 +105,7 @@ integration: ## only the end-to-end tests (ARGS="-k name" selects)
 	$(PYTHON) -m pytest -q tests/integration $(ARGS)
 
 .PHONY: lint
-lint: ## static checks: lengths, headers, clang build, clang-tidy, shellcheck, mandoc, engine interface
+lint: ## static checks, the analyzer too: lengths, headers, clang-tidy, shellcheck, mandoc, engine interface
 	@bash tests/lint.sh
 
 .PHONY: format

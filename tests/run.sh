@@ -134,7 +134,7 @@ part build-unit-tests $make MODE=asan unit-build
 for t in build/asan/tests/unit/*_test; do
 	[ -x "$t" ] && unit "$t"
 done
-beside lint bash tests/lint.sh
+beside lint bash tests/lint.sh quick
 beside fuzz-build bash tests/fuzz/run.sh build
 echo "End-to-end tests"
 end_to_end integration "end-to-end tests" tests/integration
