@@ -185,6 +185,7 @@ static bool topic_page(struct topic *t, const struct stream_event *events, size_
 			return error_set(err, ERR_INTERNAL, "the log of %s has a hole at seq %lld", t->id,
 					 (long long)after + 1 + (long long)i);
 		frame_render(&frame, events[i].seq, events[i].type, events[i].envelope);
+		frame.debate = t->id;
 		if (frame.seq == t->tail + 1) {
 			topic_append(t, frame);
 		} else {
