@@ -436,20 +436,14 @@ CO_FN static void budget_check(struct http_request *req)
 				  "estimated_cost_usd", cost));
 }
 
-#define ROW(m, p, h, perm, r, s)                                                                                      \
-	{                                                                                                             \
-		.method = HTTP_##m, .path = "/api/budgets" p, .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s)                                                                                        \
-	}
-
 static const struct route budget_rows[] = {
-    ROW(GET, "", budget_list, "budget.read", READ, "Budgets of the organization"),
-    ROW(POST, "", budget_create, "budget.write", WRITE, "Make a budget"),
-    ROW(GET, "/summary", budget_summary, "budget.read", READ, "All budgets together"),
-    ROW(POST, "/check", budget_check, "budget.read", READ, "Would a cost fit into the budgets?"),
-    ROW(GET, "/{id}", budget_show, "budget.read", READ, "One budget"),
-    ROW(PATCH, "/{id}", budget_update, "budget.write", WRITE, "Change a budget"),
-    ROW(DELETE, "/{id}", budget_delete, "budget.delete", WRITE, "Delete a budget"),
-    ROW(POST, "/{id}/reset", budget_reset, "budget.write", WRITE, "Begin to count anew"),
+    TENANCY_ROW(GET, "/api/budgets", budget_list, "budget.read", READ, "Budgets of the organization"),
+    TENANCY_ROW(POST, "/api/budgets", budget_create, "budget.write", WRITE, "Make a budget"),
+    TENANCY_ROW(GET, "/api/budgets/summary", budget_summary, "budget.read", READ, "All budgets together"),
+    TENANCY_ROW(POST, "/api/budgets/check", budget_check, "budget.read", READ, "Would a cost fit into the budgets?"),
+    TENANCY_ROW(GET, "/api/budgets/{id}", budget_show, "budget.read", READ, "One budget"),
+    TENANCY_ROW(PATCH, "/api/budgets/{id}", budget_update, "budget.write", WRITE, "Change a budget"),
+    TENANCY_ROW(DELETE, "/api/budgets/{id}", budget_delete, "budget.delete", WRITE, "Delete a budget"),
+    TENANCY_ROW(POST, "/api/budgets/{id}/reset", budget_reset, "budget.write", WRITE, "Begin to count anew"),
 };
 const struct route_table budget_routes = {budget_rows, countof(budget_rows)};

@@ -183,19 +183,17 @@ CO_FN static void member_remove(struct http_request *req)
 		http_reply_json(req, 200, json_pack("{s:b, s:s%}", "removed", 1, "user_id", id.p, id.n));
 }
 
-#define ROW(m, p, h, perm, r, s)                                                                         \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s)                                                                           \
-	}
-
 static const struct route member_rows[] = {
-    ROW(GET, "/api/users", member_list, "users.read", READ, "Members of the organization"),
-    ROW(GET, "/api/org/members", member_list, "users.read", READ, "Members of the organization"),
-    ROW(GET, "/api/users/{id}", member_get, "users.read", READ, "One member"),
-    ROW(PUT, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE, "Give a member another role"),
-    ROW(PATCH, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE, "Give a member another role"),
-    ROW(POST, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE, "Give a member another role"),
-    ROW(DELETE, "/api/users/{id}", member_remove, "users.remove", WRITE, "Remove a member from the organization"),
+    TENANCY_ROW(GET, "/api/users", member_list, "users.read", READ, "Members of the organization"),
+    TENANCY_ROW(GET, "/api/org/members", member_list, "users.read", READ, "Members of the organization"),
+    TENANCY_ROW(GET, "/api/users/{id}", member_get, "users.read", READ, "One member"),
+    TENANCY_ROW(PUT, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE,
+		"Give a member another role"),
+    TENANCY_ROW(PATCH, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE,
+		"Give a member another role"),
+    TENANCY_ROW(POST, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE,
+		"Give a member another role"),
+    TENANCY_ROW(DELETE, "/api/users/{id}", member_remove, "users.remove", WRITE,
+		"Remove a member from the organization"),
 };
 const struct route_table member_routes = {member_rows, countof(member_rows)};

@@ -201,19 +201,15 @@ CO_FN static void org_delete(struct http_request *req)
 				json_pack("{s:b, s:s%}", "deleted", 1, "id", req->ctx.org_id.p, req->ctx.org_id.n));
 }
 
-#define ROW(m, p, h, perm, r, s)                                                                         \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s)                                                                           \
-	}
-
 static const struct route organization_rows[] = {
-    ROW(GET, "/api/organizations", org_list, "organization.read", READ, "Organizations that the caller belongs to"),
-    ROW(POST, "/api/organizations", org_create, "organization.read", CREATE, "Found an organization"),
-    ROW(GET, "/api/organizations/{id}", org_get, "organization.read", READ, "The organization that is selected"),
-    ROW(PUT, "/api/organizations/{id}", org_update, "organization.update", WRITE, "Change name and settings"),
-    ROW(PATCH, "/api/organizations/{id}", org_update, "organization.update", WRITE, "Change name and settings"),
-    ROW(DELETE, "/api/organizations/{id}", org_delete, "organization.delete", WRITE, "Close an organization"),
-    ROW(GET, "/api/org", org_current, "organization.read", READ, "The organization that is selected"),
+    TENANCY_ROW(GET, "/api/organizations", org_list, "organization.read", READ,
+		"Organizations that the caller belongs to"),
+    TENANCY_ROW(POST, "/api/organizations", org_create, "organization.read", CREATE, "Found an organization"),
+    TENANCY_ROW(GET, "/api/organizations/{id}", org_get, "organization.read", READ,
+		"The organization that is selected"),
+    TENANCY_ROW(PUT, "/api/organizations/{id}", org_update, "organization.update", WRITE, "Change name and settings"),
+    TENANCY_ROW(PATCH, "/api/organizations/{id}", org_update, "organization.update", WRITE, "Change name and settings"),
+    TENANCY_ROW(DELETE, "/api/organizations/{id}", org_delete, "organization.delete", WRITE, "Close an organization"),
+    TENANCY_ROW(GET, "/api/org", org_current, "organization.read", READ, "The organization that is selected"),
 };
 const struct route_table organization_routes = {organization_rows, countof(organization_rows)};

@@ -255,25 +255,21 @@ CO_FN static void workspace_remove_member(struct http_request *req)
 				json_pack("{s:b, s:s%}", "removed", 1, "user_id", req->params[1].p, req->params[1].n));
 }
 
-#define ROW(m, p, h, perm, r, s)                                                                         \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s)                                                                           \
-	}
-
 static const struct route workspace_rows[] = {
-    ROW(GET, "/api/workspaces", workspace_list, "workspace.read", READ, "Workspaces that the caller may use"),
-    ROW(POST, "/api/workspaces", workspace_create, "workspace.create", CREATE, "Make a workspace"),
-    ROW(GET, "/api/workspaces/{id}", workspace_get, "workspace.read", READ, "One workspace"),
-    ROW(PUT, "/api/workspaces/{id}", workspace_update, "workspace.update", WRITE, "Rename a workspace"),
-    ROW(PATCH, "/api/workspaces/{id}", workspace_update, "workspace.update", WRITE, "Rename a workspace"),
-    ROW(DELETE, "/api/workspaces/{id}", workspace_delete, "workspace.delete", WRITE, "Delete an empty workspace"),
-    ROW(GET, "/api/workspaces/{id}/members", workspace_members, "workspace.read", READ, "Who was put into a workspace"),
-    ROW(POST, "/api/workspaces/{id}/members", workspace_put_member, "workspace_member.add_member", WRITE,
-	"Put a member of the organization into a workspace"),
-    ROW(PUT, "/api/workspaces/{id}/members/{user_id}", workspace_put_member, "workspace_member.change_role", WRITE,
-	"Change a role in a workspace"),
-    ROW(DELETE, "/api/workspaces/{id}/members/{user_id}", workspace_remove_member, "workspace_member.remove_member",
-	WRITE, "Take somebody out of a workspace"),
+    TENANCY_ROW(GET, "/api/workspaces", workspace_list, "workspace.read", READ, "Workspaces that the caller may use"),
+    TENANCY_ROW(POST, "/api/workspaces", workspace_create, "workspace.create", CREATE, "Make a workspace"),
+    TENANCY_ROW(GET, "/api/workspaces/{id}", workspace_get, "workspace.read", READ, "One workspace"),
+    TENANCY_ROW(PUT, "/api/workspaces/{id}", workspace_update, "workspace.update", WRITE, "Rename a workspace"),
+    TENANCY_ROW(PATCH, "/api/workspaces/{id}", workspace_update, "workspace.update", WRITE, "Rename a workspace"),
+    TENANCY_ROW(DELETE, "/api/workspaces/{id}", workspace_delete, "workspace.delete", WRITE,
+		"Delete an empty workspace"),
+    TENANCY_ROW(GET, "/api/workspaces/{id}/members", workspace_members, "workspace.read", READ,
+		"Who was put into a workspace"),
+    TENANCY_ROW(POST, "/api/workspaces/{id}/members", workspace_put_member, "workspace_member.add_member", WRITE,
+		"Put a member of the organization into a workspace"),
+    TENANCY_ROW(PUT, "/api/workspaces/{id}/members/{user_id}", workspace_put_member, "workspace_member.change_role",
+		WRITE, "Change a role in a workspace"),
+    TENANCY_ROW(DELETE, "/api/workspaces/{id}/members/{user_id}", workspace_remove_member,
+		"workspace_member.remove_member", WRITE, "Take somebody out of a workspace"),
 };
 const struct route_table workspace_routes = {workspace_rows, countof(workspace_rows)};
