@@ -48,14 +48,13 @@ static void topic_to_firehose(struct topic *t, int64_t after, int64_t head)
 /* "!<type> <envelope>": a notice, for who listens now. */
 static void source_on_notice(const struct source *source, struct str message)
 {
-	struct frame frame = {.debate = ""};
+	struct frame frame;
 	struct str type, envelope = str_sub(message, 1, message.n);
 	struct firehose *h;
 
 	if (!str_split(&envelope, ' ', &type) || envelope.n == 0)
 		return;
-	frame_render(&frame, 0, type, envelope);
-	frame.debate = "";
+	frame_render(&frame, "", 0, type, envelope);
 	for (h = source->carriers; h != NULL; h = h->next)
 		(void)h->ops->send(h->arg, &frame); /* whoever is too slow is told by the next event */
 	frame_clear(&frame);

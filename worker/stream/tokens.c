@@ -80,8 +80,7 @@ void topic_token(struct topic *t, const struct stream_message *m, struct str env
 
 	if (m->token_kind > TOKEN_FINISH)
 		return;
-	frame_render(&frame, 0, str_of(token_types[m->token_kind]), envelope);
-	frame.debate = t->id;
+	frame_render(&frame, t->id, 0, str_of(token_types[m->token_kind]), envelope);
 	for (f = t->followers; f != NULL; f = f->next) {
 		roomy = !f->full && ops_roomy(f->ops, f->arg);
 		if (tokens_pass(&f->tokens, m, roomy && f->cursor >= m->seq))

@@ -18,10 +18,11 @@
 
 /* ---- frames ---- */
 
-void frame_render(struct frame *f, int64_t seq, struct str type, struct str envelope)
+void frame_render(struct frame *f, const char *debate, int64_t seq, struct str type, struct str envelope)
 {
 	struct buf b = BUF_INIT;
 
+	f->debate = debate;
 	f->seq = seq;
 	f->last = str_eqz(type, "debate_end");
 	f->ws = ws_message_text(envelope);
@@ -120,7 +121,6 @@ static void topic_append(struct topic *t, struct frame frame)
 		t->room = t->room != 0 ? 2 * t->room : 16;
 		t->ring = xrealloc(t->ring, t->room * sizeof(*t->ring));
 	}
-	frame.debate = t->id;
 	t->ring[t->count++] = frame;
 	t->bytes += frame_bytes(&frame);
 	t->tail = frame.seq;
@@ -137,7 +137,7 @@ static void topic_event(struct topic *t, int64_t seq, struct str type, struct st
 	if (t->tail >= 0 && seq <= t->tail)
 		return;
 	if (t->tail >= 0 && seq == t->tail + 1 && envelope.n > 0) {
-		frame_render(&frame, seq, type, envelope);
+		frame_render(&frame, t->id, seq, type, envelope);
 		topic_append(t, frame);
 		return;
 	}
@@ -184,8 +184,7 @@ static bool topic_page(struct topic *t, const struct stream_event *events, size_
 		if (events[i].seq != after + 1 + (int64_t)i)
 			return error_set(err, ERR_INTERNAL, "the log of %s has a hole at seq %lld", t->id,
 					 (long long)after + 1 + (long long)i);
-		frame_render(&frame, events[i].seq, events[i].type, events[i].envelope);
-		frame.debate = t->id;
+		frame_render(&frame, t->id, events[i].seq, events[i].type, events[i].envelope);
 		if (frame.seq == t->tail + 1) {
 			topic_append(t, frame);
 		} else {

@@ -18,7 +18,7 @@ struct topic;
 struct frame {
 	int64_t seq;        /* 0: ephemeral */
 	bool last;          /* debate_end */
-	const char *debate; /* whose it is; with a frame that is being delivered */
+	const char *debate; /* whose it is; "" of none */
 	struct ws_message *ws;
 	struct rbuf *sse; /* complete event block */
 };
@@ -66,8 +66,8 @@ void firehose_free(struct firehose *h);
 /* For the WebSocket side of the room: the worker, its list of sockets (ws_api.c). */
 struct worker *stream_worker(struct stream *s);
 struct stream_sockets **stream_sockets(struct stream *s);
-/* Renders an envelope. */
-void frame_render(struct frame *f, int64_t seq, struct str type, struct str envelope);
+/* Renders an envelope; debate: whose it is, "" of none, and has to outlive the frame. */
+void frame_render(struct frame *f, const char *debate, int64_t seq, struct str type, struct str envelope);
 void frame_clear(struct frame *f);
 
 /* ws_stats.c */
