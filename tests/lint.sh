@@ -54,11 +54,12 @@ second_compiler() {
 
 # The engine may use the step interface and pure modules: no clock, no chance, no store, no bus.
 engine_interface() {
-	local forbidden
-	make --no-print-directory MODE=release build/release/worker/debate/engine.o || return 1
-	forbidden=$(nm -u build/release/worker/debate/engine.o | awk '{print $2}' |
+	local forbidden part objects=()
+	for part in engine round deciding conclude ask; do objects+=("build/release/worker/debate/$part.o"); done
+	make --no-print-directory MODE=release "${objects[@]}" || return 1
+	forbidden=$(nm -u "${objects[@]}" | awk '$1 == "U" {print $2}' |
 		grep -E '^(clock_|ids_|db_|bus_|fetch_|stream_|agent_call|log_|metric_|time|rand|random|getenv|fopen|open$|loop_|lane_|co_sleep|co_wait)')
-	[ -z "$forbidden" ] || { echo "engine.o uses $forbidden"; return 1; }
+	[ -z "$forbidden" ] || { echo "the engine uses $forbidden"; return 1; }
 }
 
 manuals() { mandoc -Tlint -W warning man/*.5 man/*.7 man/*.8; }
