@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The list of names behind which secrets stand. Called by the access log and the audit log. Knows only names: what a
- * secret looks like is not its matter.
+ * The list of names behind which secrets stand. Called by the access log, the audit log and approvals. Knows only
+ * names: what a secret looks like is not its matter.
  */
 #include "common/mask.h"
 
@@ -73,4 +73,23 @@ bool mask_member(struct str name)
 	const struct mask_row *row = mask_find(name);
 
 	return row != NULL && !row->only_url;
+}
+
+void mask_document(json_t *doc)
+{
+	const char *key;
+	json_t *value;
+	size_t i;
+
+	if (json_is_array(doc)) {
+		json_array_foreach(doc, i, value) mask_document(value);
+		return;
+	}
+	json_object_foreach(doc, key, value)
+	{
+		if (mask_member(str_of(key)))
+			(void)json_object_set_new(doc, key, json_string(MASK_TEXT));
+		else
+			mask_document(value);
+	}
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Names behind which secrets stand: parameters of URLs that the access log masks, members of documents that the audit
- * log masks.
+ * log and approvals mask.
  */
 #ifndef COMMON_MASK_H
 #define COMMON_MASK_H
+
+#include <jansson.h>
 
 #include "common/str.h"
 
@@ -18,5 +20,7 @@ bool mask_parameter(struct str name);
  * but ordinary words in a document.
  */
 bool mask_member(struct str name);
+/* Masks all such members of a document, however deep. */
+void mask_document(json_t *doc);
 
 #endif

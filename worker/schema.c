@@ -426,6 +426,10 @@ static const char up_tenancy[] =
 static const char down_tenancy[] = "DROP INDEX usage_ledger_org; DROP TABLE budgets; DROP TABLE quota_limits;"
 				   " DROP TABLE quotas; DROP TABLE invitations;";
 
+/* What an approver sees of the call; a request of before has nothing to show but its hash. */
+static const char up_approval_request[] = "ALTER TABLE approvals ADD COLUMN request TEXT NOT NULL DEFAULT '{}';";
+static const char down_approval_request[] = "ALTER TABLE approvals DROP COLUMN request;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -436,5 +440,6 @@ const struct migration schema_migrations[] = {
     {7, "API keys, second factors, one-time tokens, lockouts, single sign-on", up_credentials, down_credentials},
     {8, "invitations, quotas, budgets", up_tenancy, down_tenancy},
     {9, "roles, grants, delegations, approvals", up_access, down_access},
+    {10, "what an approver is shown", up_approval_request, down_approval_request},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -325,7 +325,10 @@ def test_approval_is_for_one_call_of_one_caller(gated):
     ident = asked["approval_id"]
     assert asked["approval_required"] and asked["state"] == "pending" and asked["risk_level"] == "high"
     assert t.ok("admin", "POST", "/api/rbac/assignments", wish, 202)["approval_id"] == ident, "asking twice is one request"
-    assert ident in [a["id"] for a in t.ok("officer", "GET", "/api/approvals/pending")["approvals"]]
+    shown = {a["id"]: a for a in t.ok("officer", "GET", "/api/approvals/pending")["approvals"]}[ident]
+    assert shown["request"] == {"query": "", "body": wish}, "who decides sees what for"
+    other = t.ok("admin", "POST", "/api/rbac/assignments", {**wish, "note": {"secret": "hush"}}, 202)["approval_id"]
+    assert t.ok("officer", "GET", f"/api/approvals/{other}")["request"]["request"]["body"]["note"] == {"secret": "***"}
     url = f"/api/approvals/{ident}"
     assert t.call("admin", "POST", url + "/approve", TICKED).status_code == 403, "not one's own"
     assert t.call("viewer", "POST", url + "/approve", TICKED).status_code == 403

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/conf.h"
 #include "common/json.h"
+#include "common/mask.h"
 #include "worker/audit/audit.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
@@ -165,27 +166,53 @@ struct str approval_given(struct http_request *req)
 	return s;
 }
 
-/* A body that is no JSON is bound byte by byte. */
-static struct str approval_body(struct http_request *req)
+/* The members of a body that are the call's, without the approval's id; NULL when it is no JSON object. */
+static json_t *approval_members_of(struct http_request *req)
 {
 	struct error ignored = ERROR_INIT;
 	json_t *body = req->body.n > 0 ? json_parse(req->arena, req->body, &ignored) : NULL;
-	char *text;
-	struct str out;
 	size_t i;
 
 	if (!json_is_object(body))
-		return req->body;
-	body = json_own(req->arena, json_copy(body));
+		return NULL;
+	body = json_own(req->arena, json_deep_copy(body));
 	for (i = 0; i < countof(approval_members); i++)
 		json_object_del(body, approval_members[i]);
-	if (json_object_size(body) == 0)
-		return STR("");
-	text = json_dumps(body, JSON_SORT_KEYS | JSON_COMPACT);
+	return body;
+}
+
+static struct str approval_sorted(struct arena *a, const json_t *doc)
+{
+	char *text = json_dumps(doc, JSON_SORT_KEYS | JSON_COMPACT);
+	struct str out;
+
 	BUG_ON(text == NULL);
-	out = arena_str(req->arena, str_of(text));
+	out = arena_str(a, str_of(text));
 	free(text);
 	return out;
+}
+
+/* A body that is no JSON is bound byte by byte. */
+static struct str approval_body(struct http_request *req)
+{
+	const json_t *body = approval_members_of(req);
+
+	if (body == NULL)
+		return req->body;
+	return json_object_size(body) == 0 ? STR("") : approval_sorted(req->arena, body);
+}
+
+struct str approval_request(struct http_request *req)
+{
+	json_t *body = approval_members_of(req), *shown = json_own(req->arena, json_object());
+
+	json_put_str(shown, "query", req->query);
+	mask_document(body);
+	if (req->body.n > 0 && (body == NULL || json_text(req->arena, body).n > APPROVAL_REQUEST_MAX))
+		json_put_int(shown, "body_bytes", (int64_t)req->body.n);
+	else if (body != NULL)
+		json_object_set(shown, "body", body);
+	return approval_sorted(req->arena, shown);
 }
 
 void approval_hash(struct http_request *req, char out[SHA256_HEX])
@@ -208,7 +235,8 @@ void approval_read(const struct db_rows *r, size_t i, int64_t now_ms, struct app
 	struct str *const texts[] = {
 	    &out->id,           &out->org_id,          &out->workspace_id,  &out->operation,   &out->risk,
 	    &out->requester_id, &out->requester_email, &out->resource_type, &out->resource_id, &out->method,
-	    &out->path,         &out->body_hash,       &out->description,   &out->checklist,   &out->votes};
+	    &out->path,         &out->body_hash,       &out->request,       &out->description, &out->checklist,
+	    &out->votes};
 	size_t k;
 
 	for (k = 0; k < countof(texts); k++)
@@ -260,6 +288,7 @@ json_t *approval_json(struct arena *a, const struct approval_row *r)
 
 	for (i = 0; i < countof(texts); i++)
 		json_put_str(o, texts[i].key, texts[i].value);
+	json_object_set(o, "request", json_parse(a, r->request, &ignored));
 	json_object_set(o, "checklist", json_parse(a, r->checklist, &ignored));
 	json_object_set(o, "votes", json_parse(a, r->votes, &ignored));
 	json_put_int(o, "approvals_needed", r->needed);

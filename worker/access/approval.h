@@ -42,16 +42,23 @@ bool approval_wanted(const struct conf *c, const struct approval_operation *o);
  * sorted keys and without the id of the approval itself.
  */
 void approval_hash(struct http_request *req, char out[SHA256_HEX]);
+/*
+ * What whoever decides is shown of the call: {query, body} with secrets masked, or {query, body_bytes} of a body that
+ * is no JSON object or longer than APPROVAL_REQUEST_MAX. JSON text in the request's arena.
+ */
+#define APPROVAL_REQUEST_MAX 16384
+struct str approval_request(struct http_request *req);
 /* The id that a request brings: header X-Approval-ID, or _approval_id or approval_id in the body. Empty: none. */
 struct str approval_given(struct http_request *req);
 
 #define APPROVAL_COLUMNS                                                                                         \
 	"id, org_id, workspace_id, operation, risk, requester_id, requester_email, resource_type, resource_id, " \
-	"method, path, body_hash, description, checklist, votes, needed, state, epoch, created_at, expires_at, " \
+	"method, path, body_hash, request, description, checklist, votes, needed, state, epoch, created_at, "    \
+	"expires_at, "                                                                                           \
 	"decided_at, used_at"
 struct approval_row {
 	struct str id, org_id, workspace_id, operation, risk, requester_id, requester_email, resource_type, resource_id,
-	    method, path, body_hash, description, checklist, votes;
+	    method, path, body_hash, request, description, checklist, votes;
 	int64_t needed;
 	struct str state;
 	int64_t epoch, created_at, expires_at, decided_at, used_at;

@@ -125,25 +125,6 @@ static struct str record_text(struct arena *a, struct str s, size_t max)
 	return arena_str(a, str_utf8_cut(db_clean(a, s), max));
 }
 
-static void record_mask(json_t *doc)
-{
-	const char *key;
-	json_t *value;
-	size_t i;
-
-	if (json_is_array(doc)) {
-		json_array_foreach(doc, i, value) record_mask(value);
-		return;
-	}
-	json_object_foreach(doc, key, value)
-	{
-		if (mask_member(str_of(key)))
-			(void)json_object_set_new(doc, key, json_string(MASK_TEXT));
-		else
-			record_mask(value);
-	}
-}
-
 static struct str record_details(struct arena *a, const json_t *details)
 {
 	json_t *copy;
@@ -153,7 +134,7 @@ static struct str record_details(struct arena *a, const json_t *details)
 	if (details == NULL)
 		return STR("{}");
 	copy = json_deep_copy(details);
-	record_mask(copy);
+	mask_document(copy);
 	text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
 	s = arena_str(a, str_of(text));
 	if (s.n == 0 || s.n > AUDIT_DETAILS_MAX)

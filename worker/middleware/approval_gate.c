@@ -129,6 +129,7 @@ CO_FN static bool gate_request(struct http_request *req, const struct approval_o
 	    .method = str_of(http_method_name(req->method)),
 	    .path = req->path,
 	    .body_hash = str_of(hash),
+	    .request = approval_request(req),
 	    .description = str_of(o->description),
 	    .checklist = json_text(req->arena, json_own(req->arena, gate_checklist(o))),
 	    .votes = STR("[]"),
@@ -142,13 +143,14 @@ CO_FN static bool gate_request(struct http_request *req, const struct approval_o
 	    b,
 	    "INSERT INTO approvals (id, org_id, workspace_id, operation, risk, requester_id, requester_email,"
 	    " resource_type, resource_id, method, path, body_hash, description, checklist, votes, needed, state,"
-	    " epoch, created_at, expires_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-	    " $15, $16, 'pending', 0, $17, $18 FROM (SELECT 1 AS one) x WHERE (SELECT COUNT(*) FROM approvals"
-	    " WHERE org_id = $2 AND state = 'pending') < $19",
+	    " epoch, created_at, expires_at, request) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
+	    " $14, $15, $16, 'pending', 0, $17, $18, $20 FROM (SELECT 1 AS one) x WHERE (SELECT COUNT(*) FROM"
+	    " approvals WHERE org_id = $2 AND state = 'pending') < $19",
 	    DB_ARGS(DB_S(row.id), DB_S(row.org_id), DB_S(row.workspace_id), DB_S(row.operation), DB_S(row.risk),
 		    DB_S(row.requester_id), DB_S(row.requester_email), DB_S(row.resource_type), DB_S(row.resource_id),
 		    DB_S(row.method), DB_S(row.path), DB_S(row.body_hash), DB_S(row.description), DB_S(row.checklist),
-		    DB_S(row.votes), DB_I(row.needed), DB_I(now), DB_I(row.expires_at), DB_I(GATE_PENDING_MAX)),
+		    DB_S(row.votes), DB_I(row.needed), DB_I(now), DB_I(row.expires_at), DB_I(GATE_PENDING_MAX),
+		    DB_S(row.request)),
 	    1);
 	audit_add(b, req,
 		  &(struct audit_event){.category = "admin",
