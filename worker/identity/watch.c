@@ -29,6 +29,7 @@ struct identity_watches {
 	struct worker *w;
 	struct identity_watch *list;
 	struct loop_timer again;
+	int64_t changed_us; /* when anything changed last */
 	bool asking;
 };
 
@@ -135,6 +136,7 @@ static void watches_changed(void *arg, enum identity_change kind, struct str id)
 	struct identity_watch *x;
 	bool any = false;
 
+	all->changed_us = loop_now(all->w->loop);
 	for (x = all->list; x != NULL; x = x->next)
 		if (credential_touched(x->who, kind, id))
 			x->doubtful = any = true;
@@ -144,8 +146,8 @@ static void watches_changed(void *arg, enum identity_change kind, struct str id)
 
 /* ---- one connection ---- */
 
-struct identity_watch *identity_watch_new(struct worker *w, const struct identity *who, int permission,
-					  void (*lost)(void *arg, const char *why), void *arg)
+struct identity_watch *identity_watch_new(struct worker *w, const struct identity *who, int64_t since_us,
+					  int permission, void (*lost)(void *arg, const char *why), void *arg)
 {
 	struct identity_watches *all = w->identity_watches;
 	struct identity_watch *x = xcalloc(1, sizeof(*x));
@@ -164,6 +166,10 @@ struct identity_watch *identity_watch_new(struct worker *w, const struct identit
 	loop_timer_init(w->loop, &x->expiry, watch_expired, x);
 	if (who->expires_ms != 0)
 		watch_expired(x);
+	if (all->changed_us >= since_us) { /* it was nobody's watch when the change came */
+		x->later = true;
+		loop_timer_set(&all->again, 0);
+	}
 	return x;
 }
 

@@ -175,8 +175,8 @@ static void sse_begin(struct http_request *req, const struct debate_row *row, in
 				   &sse_follower_ops, e);
 	/* Whoever gets in as owner of the debate, or by a grant, has no such permission to lose. */
 	e->watch = identity_watch_new(
-	    w, req->ctx.who, access_allows(w, req->ctx.who, router_permission(req)) ? router_permission(req) : -1,
-	    sse_lost, e);
+	    w, req->ctx.who, req->start_us,
+	    access_allows(w, req->ctx.who, router_permission(req)) ? router_permission(req) : -1, sse_lost, e);
 }
 
 /* ---- the page ---- */

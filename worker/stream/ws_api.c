@@ -578,12 +578,12 @@ static int socket_permission(void)
 	return permission_find(STR("debates.read"));
 }
 
-/* From now on the socket speaks for `who`. */
-static void socket_become(struct socket *k, const struct identity *who)
+/* From now on the socket speaks for `who`, whose credential was judged after since_us. */
+static void socket_become(struct socket *k, const struct identity *who, int64_t since_us)
 {
 	struct identity_watch *former = k->watch;
 
-	k->watch = identity_watch_new(stream_worker(k->s), who, socket_permission(), socket_lost, k);
+	k->watch = identity_watch_new(stream_worker(k->s), who, since_us, socket_permission(), socket_lost, k);
 	identity_apply(identity_watch_who(k->watch), &k->ctx);
 	identity_watch_free(former);
 }
@@ -604,6 +604,7 @@ CO_FN static void on_auth(struct socket *k, struct arena *a, const json_t *m)
 	const struct identity *who = identity_anonymous(w);
 	struct error err = ERROR_INIT;
 	const char *reason = "invalid";
+	int64_t since_us = loop_now(w->loop);
 	bool first = !k->authenticated, shown = credential_plausible(w, token);
 
 	if (!shown)
@@ -632,7 +633,7 @@ CO_FN static void on_auth(struct socket *k, struct arena *a, const json_t *m)
 			     "this socket listens for another organization");
 		return;
 	}
-	socket_become(k, who);
+	socket_become(k, who, since_us);
 	k->authenticated = true;
 	socket_send(k, socket_frame("auth", json_pack("{s:b, s:s}", "authenticated", 1, "client_id", k->client_id)));
 	if (first) {
@@ -884,7 +885,7 @@ static struct socket *socket_new(const struct http_request *req)
 
 	k->s = w->stream;
 	k->pending_tail = &k->pending;
-	socket_become(k, req->ctx.who);
+	socket_become(k, req->ctx.who, req->start_us);
 	k->authenticated = req->ctx.who->kind != IDENTITY_ANONYMOUS || !conf_auth_required(w->conf);
 	k->v1 = ws_offered(req, "aragora-v1");
 	ids_hex(k->client_id, 4);
