@@ -279,6 +279,14 @@ struct conf {
 	} metrics; /* token: secret */
 	struct conf_provider providers[PROVIDER_MAX];
 	struct {
+		char *url; /* "" = not configured */
+		char *model;
+		char *api_key;      /* secret; "" = none is sent */
+		int64_t dimensions; /* 0: the model's own */
+		int64_t timeout;
+		int64_t price; /* micro-dollars per million tokens */
+	} embeddings;
+	struct {
 		int enabled;
 		int64_t delay;
 	} demo; /* enum conf_auto */

@@ -94,6 +94,7 @@ const struct conf_section conf_sections[] = {
 	{"providers.lm_studio", "LM Studio; needs no key. Used when a model is named or the address is not the default one."},
 	{"providers.compatible", "Any other server that speaks the OpenAI protocol. Used when its address is set."},
 	{"providers.demo", "Built-in demo agents, which need no model and no network."},
+	{"embeddings", "Texts as vectors, from any server with OpenAI's POST /embeddings; without it texts are compared by their words."},
 	{NULL, NULL}
 };
 
@@ -642,6 +643,19 @@ const struct conf_key conf_table[] = {
 	 .env = "ARAGORA_DEMO_MODE", .help = "Do demo agents play every name? auto: when no provider can be used."},
 	{"providers.demo.delay_ms", .type = CONF_MILLIS, .min = 0, .max = 600 * SEC, .flags = CONF_RELOAD, AT(demo.delay),
 	 .dflt = "0", .env = "", .help = "How long a demo agent takes for an answer, in milliseconds."},
+
+	{"embeddings.url", .type = CONF_TEXT, .flags = CONF_RELOAD, URL, AT(embeddings.url), .dflt = "",
+	 .env = "ARAGORA_EMBEDDINGS_URL", .help = "Address before /embeddings, such as https://api.openai.com/v1; empty: no vectors."},
+	{"embeddings.model", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_FILLED, AT(embeddings.model),
+	 .dflt = "text-embedding-3-small", .env = "ARAGORA_EMBEDDINGS_MODEL", .help = "Model that makes the vectors."},
+	{"embeddings.api_key", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_SECRET, AT(embeddings.api_key), .dflt = "",
+	 .env = "ARAGORA_EMBEDDINGS_API_KEY", .help = "Key of that server; empty: none is sent."},
+	{"embeddings.dimensions", INT(0, 4096), .flags = CONF_RELOAD, AT(embeddings.dimensions), .dflt = "0", .env = "",
+	 .help = "Length of a vector to ask for; 0: as the model makes it."},
+	{"embeddings.timeout", DURATION(50 * MS, DAY), .flags = CONF_RELOAD, AT(embeddings.timeout), .dflt = "10", .env = "",
+	 .help = "Longest request; then texts are compared by their words."},
+	{"embeddings.price", INT(0, 100 * MANY), .flags = CONF_RELOAD, AT(embeddings.price), .dflt = "20000", .env = "",
+	 .help = "Micro-dollars for a million tokens."},
 };
 /* clang-format on */
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A model provider for tests: speaks the documented streaming formats of OpenAI (/v1/chat/completions), Anthropic
-(/v1/messages) and Ollama (/api/chat) on one port, answers in the form that the prompt asks for, keeps a log of every
+(/v1/messages) and Ollama (/api/chat) and OpenAI's /v1/embeddings on one port, answers in the form that the prompt asks for, keeps a log of every
 request, and misbehaves on command.
 
     with ProviderServer() as p:
@@ -271,6 +271,17 @@ STATUS_MODES = {
 }
 
 
+EMBED_DIM = 64
+
+
+def embedding(text, dim=EMBED_DIM):
+    """A bag of words: texts with the same words point the same way, those with none in common do not."""
+    v = [0.0] * dim
+    for word in re.findall(r"\w+", text.lower()):
+        v[int(hashlib.sha256(word.encode()).hexdigest(), 16) % dim] += 1.0
+    return v if any(v) else [1.0] + [0.0] * (dim - 1)
+
+
 # ---- the server ----
 
 class Provider:
@@ -374,6 +385,29 @@ class Provider:
             while request.transport is not None and not request.transport.is_closing():
                 await asyncio.sleep(0.05)
 
+    async def embeddings(self, request):
+        """POST /embeddings; rules with wire="embeddings" apply (status modes, drop, garbage, delay)."""
+        body = await request.json()
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        rule = self.rule_for("embeddings", body["model"], "embed", "\n".join(texts))
+        self.count += 1
+        self.record(event="request", n=self.count, path=request.path, wire="embeddings", model=body["model"], phase="embed",
+                    mode=rule["mode"], texts=texts, parameters={k: v for k, v in body.items() if k != "input"})
+        if rule["first_delay"]:
+            await asyncio.sleep(rule["first_delay"])
+        if rule["mode"] in STATUS_MODES:
+            status, kind, message = STATUS_MODES[rule["mode"]]
+            return web.json_response(OpenAI.error(kind, message), status=status)
+        if rule["mode"] == "drop":
+            request.transport.abort()
+            return web.Response()
+        if rule["mode"] == "garbage":
+            return web.json_response({"data": "none"})
+        dim = body.get("dimensions", EMBED_DIM)
+        return web.json_response({"object": "list", "model": body["model"], "data": [
+            {"object": "embedding", "index": i, "embedding": embedding(text, dim)} for i, text in enumerate(texts)],
+            "usage": {"prompt_tokens": sum(len(t) // 4 + 1 for t in texts), "total_tokens": 0}})
+
     async def control(self, request):
         if request.method == "DELETE":
             self.rules = []
@@ -413,6 +447,7 @@ class Provider:
                             (("/v1/messages", "/messages"), Anthropic()), (("/api/chat",), Ollama())):
             for path in paths:
                 app.router.add_post(path, self.handler(wire))
+        app.router.add_post("/v1/embeddings", self.embeddings)
         app.router.add_route("*", "/_control", self.control)
         app.router.add_get("/_log", self.log)
         self.runner = web.AppRunner(app, access_log=None)

@@ -142,6 +142,7 @@ struct agents *agents_open(struct worker *w)
 
 	a->w = w;
 	breakers_init(&a->breakers, (unsigned)w->conf->debates.breaker_failures, w->conf->debates.breaker_cooldown);
+	a->embed = embed_open();
 	loop_timer_init(w->loop, &a->cooldown, agents_cooled, a);
 	return a;
 }
@@ -160,6 +161,7 @@ void agents_close(struct agents *a)
 		bus_unsubscribe(a->w->bus, a->resets);
 	loop_timer_stop(&a->cooldown);
 	breakers_free(&a->breakers);
+	embed_close(a->embed);
 	free(a);
 }
 

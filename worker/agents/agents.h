@@ -8,11 +8,13 @@
 #include "common/loop.h"
 #include "worker/agents/agent.h"
 #include "worker/agents/breaker.h"
+#include "worker/agents/embed.h"
 #include "worker/worker.h"
 
 struct agents {
 	struct worker *w;
 	struct breakers breakers;
+	struct embed *embed; /* remembered vectors */
 	struct bus_sub *resets;
 	struct loop_timer cooldown; /* an open breaker becomes half-open without anybody calling */
 };

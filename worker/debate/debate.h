@@ -16,6 +16,7 @@
  *   agent_failures {agent: [{phase, error_type, message, provider, at_ms}]},
  *   early_stop {source, round, reason} (absent if none), convergence {status, similarity_ppm, agreement_ppm},
  *   per_agent {agent: {provider, model, calls, failures, tokens_in, tokens_out, cost_micro, ms}},
+ *   taint {class: count} (taint.h; absent if none),
  *   tokens_in, tokens_out, cost_micro, abandoned_calls, started_at_ms, ended_at_ms, running_ms
  */
 #ifndef WORKER_DEBATE_DEBATE_H

@@ -14,6 +14,7 @@
 #include "common/json.h"
 #include "worker/debate/budget.h"
 #include "worker/debate/mode.h"
+#include "worker/debate/taint.h"
 #include "worker/debate/topology.h"
 
 /* debates.max_agents ends there (common/conf_table.c). */
@@ -241,6 +242,16 @@ static json_t *plan_agents(const struct agent_spec *specs, size_t n)
 	return list;
 }
 
+/* What the given background says to models rather than about the matter; an untainted plan has no such member. */
+static void plan_put_taint(json_t *doc, struct str context)
+{
+	json_t *counts = json_object();
+
+	if (context.n > 0 && taint_count(counts, context) != 0)
+		json_object_set(doc, "taint", counts);
+	json_decref(counts);
+}
+
 static int64_t plan_seed(void)
 {
 	uint64_t seed;
@@ -302,6 +313,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	json_put_int(doc, "agent_timeout_ms", c->debates.agent_timeout / MS_US);
 	json_put_int(doc, "seed", plan_seed());
 	json_object_set_new(doc, "demo", json_boolean(demo));
+	plan_put_taint(doc, context);
 	*plan = doc;
 	return true;
 }
@@ -351,5 +363,6 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 	out->agent_timeout_ms = json_get_int(plan, "agent_timeout_ms", 240000);
 	out->seed = (uint64_t)json_get_int(plan, "seed", 0);
 	out->demo = json_get_bool(plan, "demo", false);
+	out->taint = json_own(a, json_deep_copy(json_get_obj(plan, "taint")));
 	return true;
 }

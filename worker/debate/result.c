@@ -251,6 +251,8 @@ json_t *result_document(const struct result *r, const struct result_end *end)
 		json_object_set(doc, "early_stop", r->early_stop);
 	json_object_set(doc, "convergence", r->convergence);
 	result_put_sums(doc, r);
+	if (r->plan->taint != NULL)
+		json_object_set_new(doc, "taint", json_deep_copy(r->plan->taint));
 	if (r->plan->budget_micro > 0)
 		json_put_int(doc, "budget_micro", r->plan->budget_micro);
 	if (end->started_at_ms != 0)

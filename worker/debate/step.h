@@ -38,6 +38,7 @@ struct debate_plan {
 	int64_t timeout_ms, agent_timeout_ms;
 	uint64_t seed; /* all shuffling comes from it */
 	bool demo;
+	const json_t *taint; /* classes found in the context (taint.h) with their counts; NULL: none */
 };
 
 const struct debate_plan *debate_plan(const struct debate *d);
