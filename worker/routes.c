@@ -9,6 +9,7 @@
 #include "worker/access/permission.h"
 #include "worker/agents/agent.h"
 #include "worker/audit/audit.h"
+#include "worker/debate/control.h"
 #include "worker/debate/debate.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
@@ -39,6 +40,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    openapi_routes,
 	    browser_routes,
 	    debate_routes,
+	    control_routes,
 	    stream_routes,
 	    ws_routes,
 	    agents_routes,

@@ -430,6 +430,22 @@ static const char down_tenancy[] = "DROP INDEX usage_ledger_org; DROP TABLE budg
 static const char up_approval_request[] = "ALTER TABLE approvals ADD COLUMN request TEXT NOT NULL DEFAULT '{}';";
 static const char down_approval_request[] = "ALTER TABLE approvals DROP COLUMN request;";
 
+static const char up_pause[] =
+    /* paused_at: stands still since; pause_by: who wants it to; paused_ms: how long it stood still in all. */
+    "ALTER TABLE debates ADD COLUMN paused_at INTEGER;"
+    "ALTER TABLE debates ADD COLUMN paused_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE debates ADD COLUMN pause_by TEXT NOT NULL DEFAULT '';"
+    /* Whose turn it is, worker/debate/queue.c. */
+    "ALTER TABLE debates ADD COLUMN queue_tag INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX debates_waiting ON debates(queue_tag, created_at, id)"
+    " WHERE status IN ('queued', 'running') AND owner = '' AND paused_at IS NULL;"
+    "CREATE INDEX debates_turn ON debates(workspace_id, queue_tag) WHERE status IN ('queued', 'running');";
+
+static const char down_pause[] =
+    "DROP INDEX debates_turn; DROP INDEX debates_waiting; ALTER TABLE debates DROP COLUMN queue_tag;"
+    " ALTER TABLE debates DROP COLUMN pause_by; ALTER TABLE debates DROP COLUMN paused_ms;"
+    " ALTER TABLE debates DROP COLUMN paused_at;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -441,5 +457,6 @@ const struct migration schema_migrations[] = {
     {8, "invitations, quotas, budgets", up_tenancy, down_tenancy},
     {9, "roles, grants, delegations, approvals", up_access, down_access},
     {10, "what an approver is shown", up_approval_request, down_approval_request},
+    {11, "pause, fair queue", up_pause, down_pause},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -12,6 +12,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "worker/debate/export.h"
+#include "worker/debate/request.h"
 #include "worker/debate/view.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
@@ -25,60 +26,6 @@
 #define API_EXPORT_DEFAULT 1000
 #define API_EXPORT_MAX 10000
 #define API_EXPORT_BYTES (64 * 1024 * 1024)
-
-static struct worker *api_worker(const struct http_request *req)
-{
-	return req->user;
-}
-
-/* The body as an object; an empty one is {}. NULL after having replied. */
-static json_t *api_body(struct http_request *req)
-{
-	struct error err = ERROR_INIT;
-	json_t *body;
-
-	if (str_trim(req->body).n == 0)
-		return json_own(req->arena, json_object());
-	body = json_parse(req->arena, req->body, &err);
-	if (body != NULL && !json_is_object(body)) {
-		error_set(&err, ERR_INVALID_JSON, "the body must be a JSON object");
-		body = NULL;
-	}
-	if (body == NULL)
-		http_reply_error(req, &err);
-	return body;
-}
-
-/* 400 for one field. Always false. */
-static bool api_problem(struct http_request *req, const char *field, const char *text)
-{
-	struct error err = ERROR_INIT;
-
-	error_field(&err, ERR_INVALID_VALUE, field, "%s", text);
-	http_reply_error(req, &err);
-	return false;
-}
-
-/* 400 with every bad field: the envelope names the first, `errors` lists all. */
-static void api_invalid(struct http_request *req, const struct error *err, json_t *problems)
-{
-	json_t *o = json_pack("{s:s, s:s, s:O}", "error", err->msg, "code", err_wire(err->code), "errors", problems);
-
-	json_put_str(o, "trace_id", req->request_id);
-	if (err->field[0] != '\0')
-		json_put_str(o, "field", str_of(err->field));
-	http_reply_json(req, err_status(err->code), o);
-}
-
-CO_FN static bool api_get(struct http_request *req, struct debate_row *row)
-{
-	struct error err = ERROR_INIT;
-
-	if (debate_get(api_worker(req)->db, req->arena, &req->ctx, req->params[0], row, &err))
-		return true;
-	http_reply_error(req, &err);
-	return false;
-}
 
 /* ---- create ---- */
 
@@ -122,7 +69,7 @@ static struct str api_body_hash(struct http_request *req)
 /* Reads the body into plan and callback. False after having replied, with every bad field. */
 CO_FN static bool api_resolve(struct http_request *req, const json_t *body, json_t **plan, struct callback *callback)
 {
-	struct worker *w = api_worker(req);
+	struct worker *w = request_worker(req);
 	struct error err = ERROR_INIT, callback_err = ERROR_INIT;
 	json_t *problems, *problem;
 	bool ok = plan_resolve(w->conf, req->arena, body, plan, &problems, &err);
@@ -136,7 +83,7 @@ CO_FN static bool api_resolve(struct http_request *req, const json_t *body, json
 		ok = false;
 	}
 	if (!ok)
-		api_invalid(req, &err, problems);
+		request_invalid(req, &err, problems);
 	return ok;
 }
 
@@ -145,7 +92,7 @@ CO_FN static void api_not_created(struct http_request *req, struct error *err)
 	struct quota q;
 
 	if (err->code == ERR_QUOTA_EXCEEDED &&
-	    quota_read(api_worker(req), req->arena, &req->ctx, QUOTA_DEBATES, &q, err)) {
+	    quota_read(request_worker(req), req->arena, &req->ctx, QUOTA_DEBATES, &q, err)) {
 		quota_reply(req, &q);
 		return;
 	}
@@ -156,10 +103,10 @@ CO_FN static void api_not_created(struct http_request *req, struct error *err)
 
 CO_FN static void api_create(struct http_request *req)
 {
-	struct worker *w = api_worker(req);
+	struct worker *w = request_worker(req);
 	struct str key = http_field(req, "Idempotency-Key"), id = STR_NONE;
 	struct error err = ERROR_INIT;
-	json_t *body = api_body(req), *plan;
+	json_t *body = request_object(req), *plan;
 	struct callback callback;
 	bool replayed = false;
 
@@ -212,7 +159,7 @@ CO_FN static void api_list_as(struct http_request *req, const struct debate_filt
 	int64_t total;
 	size_t i, n;
 
-	if (!debate_list(api_worker(req)->db, req->arena, &req->ctx, f, &rows, &n, &total, &err)) {
+	if (!debate_list(request_worker(req)->db, req->arena, &req->ctx, f, &rows, &n, &total, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
@@ -267,7 +214,7 @@ static bool api_period(struct http_request *req, const json_t *body, struct deba
 		struct str s = json_get_str(body, bounds[i].name, http_query(req, bounds[i].name));
 
 		if (s.n > 0 && !clock_parse(s, bounds[i].ms))
-			return api_problem(req, bounds[i].name, "must be a time such as 2026-01-04T12:00:00Z");
+			return request_problem(req, bounds[i].name, "must be a time such as 2026-01-04T12:00:00Z");
 	}
 	return true;
 }
@@ -276,7 +223,7 @@ CO_FN static void api_search(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 	struct debate_filter f;
-	const json_t *body = req->method == HTTP_POST ? api_body(req) : NULL;
+	const json_t *body = req->method == HTTP_POST ? request_object(req) : NULL;
 
 	api_filter(req, &f, 20, 100);
 	if ((req->method == HTTP_POST && body == NULL) || !api_period(req, body, &f))
@@ -305,9 +252,9 @@ CO_FN static void api_show(struct http_request *req)
 	struct debate_row row;
 	json_t *callback, *o;
 
-	if (!api_get(req, &row))
+	if (!request_debate(req, &row))
 		return;
-	callback = callback_view(api_worker(req), req->arena, &req->ctx, row.id, &err);
+	callback = callback_view(request_worker(req), req->arena, &req->ctx, row.id, &err);
 	if (callback == NULL) {
 		http_reply_error(req, &err);
 		return;
@@ -322,9 +269,9 @@ CO_FN static void api_status(struct http_request *req)
 {
 	struct debate_row row;
 
-	if (api_get(req, &row))
+	if (request_debate(req, &row))
 		http_reply_json(req, 200,
-				view_status(req->arena, &row, stream_subscribers(api_worker(req)->stream, row.id)));
+				view_status(req->arena, &row, stream_subscribers(request_worker(req)->stream, row.id)));
 }
 
 /* One member of the full object under its own path: rounds, votes, consensus … */
@@ -334,7 +281,7 @@ CO_FN static void api_member(struct http_request *req)
 	struct debate_row row;
 	json_t *full, *o;
 
-	if (!api_get(req, &row))
+	if (!request_debate(req, &row))
 		return;
 	full = view_debate(req->arena, &row);
 	o = json_pack("{s:s%}", "debate_id", row.id.p, row.id.n);
@@ -374,9 +321,9 @@ CO_FN static void api_messages(struct http_request *req)
 	json_t *list;
 	size_t i;
 
-	if (!api_get(req, &row))
+	if (!request_debate(req, &row))
 		return;
-	if (!db_query(api_worker(req)->db, req->arena,
+	if (!db_query(request_worker(req)->db, req->arena,
 		      "SELECT envelope, created_at FROM debate_events WHERE debate_id = $1 AND workspace_id = $2 AND "
 		      "type = 'agent_message'"
 		      " ORDER BY seq LIMIT $3 OFFSET $4",
@@ -420,26 +367,26 @@ static bool api_patch(struct http_request *req, const json_t *body, struct debat
 	if ((v = json_object_get(body, "title")) != NULL) {
 		*title = json_is_string(v) ? str_of(json_string_value(v)) : STR_NONE;
 		if (title->p == NULL || title->n > 500)
-			return api_problem(req, "title", "must be a string of at most 500 characters");
+			return request_problem(req, "title", "must be a string of at most 500 characters");
 		p->title = title;
 	}
 	if ((p->tags = json_object_get(body, "tags")) != NULL && !api_tags_valid(p->tags))
-		return api_problem(req, "tags", "must be at most 20 strings of at most 100 characters");
+		return request_problem(req, "tags", "must be at most 20 strings of at most 100 characters");
 	if ((p->metadata = json_object_get(body, "metadata")) != NULL && !json_is_object(p->metadata))
-		return api_problem(req, "metadata", "must be an object");
+		return request_problem(req, "metadata", "must be an object");
 	if (p->metadata != NULL && json_text(req->arena, p->metadata).n > API_METADATA_MAX)
-		return api_problem(req, "metadata", "must be at most 65536 bytes of JSON");
+		return request_problem(req, "metadata", "must be at most 65536 bytes of JSON");
 	if (json_object_get(body, "status") != NULL) {
 		status = json_get_str(body, "status", STR(""));
 		for (i = 0; i < countof(open) && !str_eqz(status, open[i]); i++)
 			;
 		*archived = str_eqz(status, "archived");
 		if (i == countof(open) && !*archived)
-			return api_problem(req, "status", "must be one of active, paused, concluded, archived");
+			return request_problem(req, "status", "must be one of active, paused, concluded, archived");
 		p->archived = archived;
 	}
 	if (p->title == NULL && p->tags == NULL && p->metadata == NULL && p->archived == NULL)
-		return api_problem(req, "body", "nothing to change: give title, tags, metadata or status");
+		return request_problem(req, "body", "nothing to change: give title, tags, metadata or status");
 	return true;
 }
 
@@ -465,15 +412,15 @@ CO_FN static void api_update(struct http_request *req)
 	struct debate_row row;
 	struct str title = STR_NONE;
 	bool archived = false;
-	json_t *body = api_body(req);
+	json_t *body = request_object(req);
 
-	if (body == NULL || !api_patch(req, body, &p, &title, &archived) || !api_get(req, &row))
+	if (body == NULL || !api_patch(req, body, &p, &title, &archived) || !request_debate(req, &row))
 		return;
-	if (!debate_update(api_worker(req)->db, &req->ctx, row.id, &p, &err)) {
+	if (!debate_update(request_worker(req)->db, &req->ctx, row.id, &p, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
-	if (api_get(req, &row))
+	if (request_debate(req, &row))
 		http_reply_json(req, 200,
 				json_pack("{s:b, s:s%, s:o, s:o}", "success", 1, "debate_id", row.id.p, row.id.n,
 					  "updated_fields", api_patched(&p), "debate", view_summary(req->arena, &row)));
@@ -484,9 +431,9 @@ CO_FN static void api_delete(struct http_request *req)
 	struct error err = ERROR_INIT;
 	struct debate_row row;
 
-	if (!api_get(req, &row))
+	if (!request_debate(req, &row))
 		return;
-	if (!debate_delete(api_worker(req)->db, &req->ctx, row.id, &err)) {
+	if (!debate_delete(request_worker(req)->db, &req->ctx, row.id, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
@@ -497,21 +444,19 @@ CO_FN static void api_cancel(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 	struct debate_row row;
-	json_t *body = api_body(req), *given = json_object_get(body, "reason");
+	json_t *body = request_object(req), *given = json_object_get(body, "reason");
 	struct str reason = json_get_str(body, "reason", STR("user_requested"));
 
 	if (body == NULL)
 		return;
 	if ((given != NULL && !json_is_string(given)) || reason.n > API_REASON_MAX) {
-		(void)api_problem(req, "reason", "must be a string of at most 500 bytes");
+		(void)request_problem(req, "reason", "must be a string of at most 500 bytes");
 		return;
 	}
-	if (!api_get(req, &row))
+	if (!request_debate(req, &row))
 		return;
-	if (!debate_cancel(api_worker(req), &req->ctx, row.id, reason, &err)) {
-		if (err.code == ERR_CONFLICT) /* 400 is what clients know for "already finished" (rest-core 4.5) */
-			err.code = ERR_BAD_REQUEST;
-		http_reply_error(req, &err);
+	if (!debate_cancel(request_worker(req), &req->ctx, row.id, reason, &err)) {
+		request_refused(req, &err);
 		return;
 	}
 	http_reply_json(req, 200,
@@ -555,7 +500,7 @@ CO_FN static void api_export_as(struct http_request *req, struct str format)
 	const json_t *doc;
 	struct str name;
 
-	if (!api_get(req, &row))
+	if (!request_debate(req, &row))
 		return;
 	doc = json_own(req->arena, view_debate(req->arena, &row));
 	if (!export_render(req->arena, doc, format.n > 0 ? format : STR("json"), table, &file, &err)) {
@@ -584,7 +529,7 @@ CO_FN static void api_export_path(struct http_request *req)
 CO_FN static bool api_export_page(struct http_request *req, struct debate_filter *f, int64_t left, bool csv,
 				  struct buf *out, int64_t *count, struct error *err)
 {
-	struct db *db = api_worker(req)->db;
+	struct db *db = request_worker(req)->db;
 	struct arena *a = arena_new(65536);
 	struct debate_row *rows, row;
 	int64_t total;
@@ -628,7 +573,7 @@ CO_FN static void api_export_all(struct http_request *req)
 	char iso[CLOCK_ISO_MAX];
 
 	if (format.n > 0 && !csv && !str_eqz(format, "json")) {
-		(void)api_problem(req, "format", "must be json or csv");
+		(void)request_problem(req, "format", "must be json or csv");
 		return;
 	}
 	api_filter(req, &f, API_EXPORT_PAGE, API_EXPORT_MAX);

@@ -287,7 +287,8 @@ CO_FN static void clerk_queue(struct clerk *c)
 	struct db_rows rows;
 
 	if (db_query(c->w->db, a,
-		     "SELECT SUM(CASE WHEN status = 'queued' THEN 1 ELSE 0 END), SUM(CASE WHEN claim_after <= $1 THEN "
+		     "SELECT SUM(CASE WHEN status = 'queued' AND paused_at IS NULL THEN 1 ELSE 0 END), SUM(CASE WHEN "
+		     "claim_after <= $1 THEN "
 		     "1 ELSE 0 END)"
 		     " FROM debates WHERE status IN ('queued', 'running') AND owner = ''",
 		     DB_ARGS(DB_I(clock_wall_ms())), &rows, &err)) {

@@ -51,16 +51,17 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
  * repeat its condition word for word.
  */
 #define DEBATES_OPEN "status IN ('queued', 'running')"
-#define DEBATES_QUEUED DEBATES_OPEN " AND status = 'queued'"
+#define DEBATES_QUEUED \
+	DEBATES_OPEN " AND status = 'queued' AND claim_after < 9000000000000000000" /* none that is paused */
 #define DEBATES_RUNNING DEBATES_OPEN " AND status = 'running'"
 
 struct debate_row {
 	struct str id, org_id, workspace_id, user_id, slug, task, context, title, tags, metadata, status, plan, owner,
-	    cancel_reason;
+	    cancel_reason, pause_by;
 	struct str final_answer, result, error, error_code, receipt_id;
 	int64_t archived, demo, engine_version, epoch, last_seq, crashes, claim_after, running_ms, current_round,
 	    total_rounds, rounds_used, message_count, consensus_reached, confidence_ppm, cost_micro, created_at,
-	    started_at, completed_at, updated_at;
+	    started_at, completed_at, updated_at, paused_at, paused_ms;
 };
 
 /*
@@ -96,6 +97,31 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 /* ERR_CONFLICT when it has already ended. The owner is told; a queued one ends at once. */
 CO_FN bool debate_cancel(struct worker *w, const struct context *ctx, struct str id, struct str reason,
 			 struct error *err) MUST_CHECK;
+
+/* ---- pausing (pause.c) ---- */
+
+/* claim_after of a debate that stands still: nobody claims it, whatever the clock says. */
+#define PAUSE_CLAIM_AFTER INT64_C(9000000000000000000)
+
+/* Has not ended, and stands still. */
+static inline bool debate_is_paused(const struct debate_row *row)
+{
+	return row->paused_at != 0 && row->completed_at == 0;
+}
+
+struct pause_outcome {
+	bool in_effect;               /* false: calls under way are finished first */
+	int64_t paused_at, paused_ms; /* since when; how long it stood still (resume) */
+};
+/*
+ * No further step of it begins until it is resumed: over restarts, without running time, without a place among
+ * debates.max_concurrent or in the queue. `why` (may be empty) is for people. ERR_CONFLICT: it has ended, or is paused.
+ */
+CO_FN bool debate_pause(struct worker *w, const struct context *ctx, struct str id, struct str why,
+			struct pause_outcome *out, struct error *err) MUST_CHECK;
+/* ERR_CONFLICT: it is not paused. */
+CO_FN bool debate_resume(struct worker *w, const struct context *ctx, struct str id, struct str why,
+			 struct pause_outcome *out, struct error *err) MUST_CHECK;
 
 /* ---- running (runner.c) ---- */
 

@@ -9,7 +9,7 @@
 #include "worker/debate/debate.h"
 
 #define RUNNER_QUEUE_TOPIC "runner:queue"   /* something may be claimable */
-#define RUNNER_CANCEL_TOPIC "runner:cancel" /* message: debate id */
+#define RUNNER_CANCEL_TOPIC "runner:cancel" /* something is wanted of a running debate: cancel, pause; its id */
 
 #define RUN_CRASHES_MAX 5 /* unclean deaths without a new step after which a debate fails, DESIGN 4 */
 
@@ -34,6 +34,7 @@ struct debate {
 	bool draining;  /* starts no new step */
 	bool replaying; /* test build: journal only, nothing may be computed, called or stored */
 	bool cancel_seen;
+	bool pausing; /* wanted: draining, then set aside instead of given back */
 	struct str cancel_reason;
 	enum debate_stop stop;
 	struct co_scope scope;        /* SCOPE_DEBATE: the time budget */
@@ -58,6 +59,8 @@ void run_drain(struct debate *d);
 /* Gives the debate back: no owner, to be taken by any worker. */
 CO_FN bool run_release(struct debate *d);
 
+/* pause.c: sets a debate aside that has unwound. False: it has to be given back. */
+CO_FN bool run_pause(struct debate *d);
 /* A cancel request for a debate of this or another worker was committed. */
 void runner_cancelled(struct runner *r, struct str id);
 

@@ -176,10 +176,11 @@ static bool run_init(struct debate *d, const struct debate_row *row, struct erro
 	d->last_seq = row->last_seq;
 	d->message_count = row->message_count;
 	d->current_round = row->current_round;
-	d->created_ms = row->created_at;
+	d->created_ms = row->created_at + row->paused_ms; /* standing still does not age it */
 	d->crashes = row->crashes;
 	d->running_base_ms = row->running_ms;
 	d->cancel_reason = arena_str(a, row->cancel_reason);
+	d->pausing = row->pause_by.n > 0;
 	return plan != NULL && plan_decode(a, plan, &d->plan, err);
 }
 
@@ -341,7 +342,7 @@ CO_FN static void runner_run(void *arg)
 		/* What no worker can read ends at the limit of deaths; a store that is away is waited for. */
 		if (err.code != ERR_STORAGE && err.code != ERR_CANCELLED)
 			run_stop(d, STOP_FENCED);
-	} else if (!run_dead_on_arrival(d)) {
+	} else if (!run_dead_on_arrival(d) && !d->pausing) {
 		log_info("debate", json_object_size(d->journal) > 0 ? "debate resumed" : "debate started",
 			 KV_I("epoch", d->epoch), KV_I("journalled_steps", json_object_size(d->journal)));
 		if (r->draining)
@@ -354,7 +355,7 @@ CO_FN static void runner_run(void *arg)
 #else
 	(void)decided;
 #endif
-	if (!d->finished)
+	if (!d->finished && !(d->pausing && run_pause(d)))
 		(void)run_release(d);
 	runner_remove(r, d);
 	co_set_log(NULL);
@@ -487,7 +488,7 @@ CO_FN static bool runner_candidates(struct runner *r, struct arena *a, struct st
 	return db_query(
 	    r->w->db, a,
 	    "SELECT id, org_id, workspace_id, user_id, status, plan, cancel_reason, epoch, last_seq, message_count,"
-	    " current_round, created_at, crashes, running_ms FROM debates d"
+	    " current_round, created_at, crashes, running_ms, pause_by, paused_ms FROM debates d"
 	    " LEFT JOIN (SELECT workspace_id AS busy, COUNT(*) AS n FROM debates WHERE " DEBATES_RUNNING
 	    " AND owner <> '' GROUP BY workspace_id) b ON b.busy = d.workspace_id"
 	    " WHERE status IN ('queued', 'running') AND owner = '' AND claim_after <= $1 AND engine_version <= $2"
@@ -510,7 +511,9 @@ static struct debate_row runner_row(const struct db_rows *rows, size_t i)
 				   .current_round = db_int(rows, i, 10),
 				   .created_at = db_int(rows, i, 11),
 				   .crashes = db_int(rows, i, 12),
-				   .running_ms = db_int(rows, i, 13)};
+				   .running_ms = db_int(rows, i, 13),
+				   .pause_by = db_str(rows, i, 14),
+				   .paused_ms = db_int(rows, i, 15)};
 }
 
 /* Claims one debate into the cell. False: there was none (or the store failed). */
@@ -654,6 +657,19 @@ static bool runner_cancel_here(struct runner *r, struct str id, struct str reaso
 	return false;
 }
 
+/* Draining ends it between two steps; what is paid for is finished and journalled. */
+static void runner_pause_here(struct runner *r, struct str id)
+{
+	struct debate *d;
+
+	for (d = r->running; d != NULL && !str_eq(d->plan.debate_id, id); d = d->next)
+		;
+	if (d == NULL || d->pausing)
+		return;
+	d->pausing = true;
+	run_drain(d);
+}
+
 static bool runner_runs(const struct runner *r, struct str id)
 {
 	const struct debate *d;
@@ -690,7 +706,7 @@ CO_FN static void runner_check_owned(void *arg)
 	size_t i;
 
 	if (db_query(r->w->db, a,
-		     "SELECT id, cancel_reason, epoch FROM debates WHERE " DEBATES_RUNNING " AND owner = $1",
+		     "SELECT id, cancel_reason, epoch, pause_by FROM debates WHERE " DEBATES_RUNNING " AND owner = $1",
 		     DB_ARGS(DB_Z(r->w->incarnation)), &rows, &err)) {
 		doubt = doubt && r->taking == 0 && r->takes == takes;
 		r->doubt = r->doubt && !doubt;
@@ -698,6 +714,8 @@ CO_FN static void runner_check_owned(void *arg)
 			if (db_str(&rows, i, 1).n > 0 &&
 			    runner_cancel_here(r, db_str(&rows, i, 0), db_str(&rows, i, 1)))
 				continue;
+			else if (db_str(&rows, i, 3).n > 0 && runner_runs(r, db_str(&rows, i, 0)))
+				runner_pause_here(r, db_str(&rows, i, 0));
 			else if (doubt && !runner_runs(r, db_str(&rows, i, 0)))
 				runner_disown(r, db_str(&rows, i, 0), db_int(&rows, i, 2));
 	}

@@ -19,17 +19,21 @@
 #include "worker/tenancy/quota.h"
 #include "worker/worker.h"
 
-#define STORE_COLUMNS                                                                                                 \
-	"id, org_id, workspace_id, user_id, slug, task, context, title, tags, metadata, status, plan, owner, "        \
-	"cancel_reason, final_answer, result, error, error_code, receipt_id, archived, demo, engine_version, epoch, " \
-	"last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used, message_count, "       \
-	"consensus_reached, confidence_ppm, cost_micro, created_at, started_at, completed_at, updated_at"
+#define STORE_COLUMNS                                                                                                  \
+	"id, org_id, workspace_id, user_id, slug, task, context, title, tags, metadata, status, plan, owner, "         \
+	"cancel_reason, pause_by, final_answer, result, error, error_code, receipt_id, archived, demo, "               \
+	"engine_version, epoch, "                                                                                      \
+	"last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used, message_count, "        \
+	"consensus_reached, confidence_ppm, cost_micro, created_at, started_at, completed_at, updated_at, paused_at, " \
+	"paused_ms"
 /* Lists leave the two big documents out. */
-#define STORE_LIST_COLUMNS                                                                                          \
-	"id, org_id, workspace_id, user_id, slug, task, '', title, tags, metadata, status, plan, owner, "           \
-	"cancel_reason, final_answer, NULL, error, error_code, receipt_id, archived, demo, engine_version, epoch, " \
-	"last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used, message_count, "     \
-	"consensus_reached, confidence_ppm, cost_micro, created_at, started_at, completed_at, updated_at"
+#define STORE_LIST_COLUMNS                                                                                             \
+	"id, org_id, workspace_id, user_id, slug, task, '', title, tags, metadata, status, plan, owner, "              \
+	"cancel_reason, pause_by, final_answer, NULL, error, error_code, receipt_id, archived, demo, engine_version, " \
+	"epoch, "                                                                                                      \
+	"last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used, message_count, "        \
+	"consensus_reached, confidence_ppm, cost_micro, created_at, started_at, completed_at, updated_at, paused_at, " \
+	"paused_ms"
 
 /* The columns above, in order: text members first, then numbers. */
 static const size_t store_text[] = {
@@ -40,9 +44,9 @@ static const size_t store_text[] = {
     offsetof(struct debate_row, tags),         offsetof(struct debate_row, metadata),
     offsetof(struct debate_row, status),       offsetof(struct debate_row, plan),
     offsetof(struct debate_row, owner),        offsetof(struct debate_row, cancel_reason),
-    offsetof(struct debate_row, final_answer), offsetof(struct debate_row, result),
-    offsetof(struct debate_row, error),        offsetof(struct debate_row, error_code),
-    offsetof(struct debate_row, receipt_id)};
+    offsetof(struct debate_row, pause_by),     offsetof(struct debate_row, final_answer),
+    offsetof(struct debate_row, result),       offsetof(struct debate_row, error),
+    offsetof(struct debate_row, error_code),   offsetof(struct debate_row, receipt_id)};
 static const size_t store_numbers[] = {
     offsetof(struct debate_row, archived),          offsetof(struct debate_row, demo),
     offsetof(struct debate_row, engine_version),    offsetof(struct debate_row, epoch),
@@ -53,7 +57,8 @@ static const size_t store_numbers[] = {
     offsetof(struct debate_row, consensus_reached), offsetof(struct debate_row, confidence_ppm),
     offsetof(struct debate_row, cost_micro),        offsetof(struct debate_row, created_at),
     offsetof(struct debate_row, started_at),        offsetof(struct debate_row, completed_at),
-    offsetof(struct debate_row, updated_at)};
+    offsetof(struct debate_row, updated_at),        offsetof(struct debate_row, paused_at),
+    offsetof(struct debate_row, paused_ms)};
 
 static void store_decode(const struct db_rows *rows, size_t row, struct debate_row *out)
 {
@@ -274,7 +279,9 @@ static struct str store_contains(struct arena *a, struct str text)
 /* Empty text and 0 mean "any"; a timeout is shown as a failure; $7: 0 without archived ones, 1 all, 2 only those. */
 #define STORE_WHERE                                                                                              \
 	" FROM debates WHERE org_id = $1 AND workspace_id = $2"                                                  \
-	" AND ($3 = '' OR status = $3 OR ($3 = 'failed' AND status = 'timeout'))"                                \
+	" AND ($3 = '' OR (status = $3 AND (paused_at IS NULL OR completed_at IS NOT NULL))"                     \
+	" OR ($3 = 'failed' AND status = 'timeout')"                                                             \
+	" OR ($3 = 'paused' AND paused_at IS NOT NULL AND completed_at IS NULL))"                                \
 	" AND ($4 = '' OR lower(task) LIKE lower($4) ESCAPE '\\' OR lower(title) LIKE lower($4) ESCAPE '\\' OR " \
 	"lower(final_answer) LIKE lower($4) ESCAPE '\\')"                                                        \
 	" AND ($5 = 0 OR created_at >= $5) AND ($6 = 0 OR created_at <= $6) AND ($7 = 1 OR archived = $7 / 2)"

@@ -18,6 +18,8 @@ const char *view_status_word(const struct debate_row *row)
 
 	if (row->archived != 0)
 		return "archived";
+	if (debate_is_paused(row))
+		return "paused";
 	for (i = 0; i < countof(view_words); i++)
 		if (str_eqz(row->status, view_words[i].stored))
 			return view_words[i].shown;
@@ -293,6 +295,13 @@ static void view_times(json_t *o, const struct debate_row *row)
 	view_time(o, "updated_at", row->updated_at);
 }
 
+static void view_pause(json_t *o, const struct debate_row *row)
+{
+	json_object_set_new(o, "is_paused", json_boolean(debate_is_paused(row)));
+	view_time(o, "paused_at", debate_is_paused(row) ? row->paused_at : 0);
+	json_object_set_new(o, "pause_requested", json_boolean(row->pause_by.n > 0 && row->completed_at == 0));
+}
+
 json_t *view_summary(struct arena *a, const struct debate_row *row)
 {
 	json_t *o = json_object();
@@ -319,6 +328,7 @@ json_t *view_summary(struct arena *a, const struct debate_row *row)
 	view_real(o, "total_cost_usd", (double)row->cost_micro / 1e6);
 	json_object_set_new(o, "demo", json_boolean(row->demo != 0));
 	json_object_set_new(o, "archived", json_boolean(row->archived != 0));
+	view_pause(o, row);
 	json_object_set_new(o, "is_public", json_false());
 	json_put_int(o, "view_count", 0);
 	view_text(o, "receipt_id", row->receipt_id);
@@ -368,5 +378,6 @@ json_t *view_status(struct arena *a, const struct debate_row *row, unsigned subs
 	view_text(o, "error_code", row->error_code);
 	json_put_int(o, "last_seq", row->last_seq);
 	json_object_set_new(o, "demo", json_boolean(row->demo != 0));
+	view_pause(o, row);
 	return o;
 }

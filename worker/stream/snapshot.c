@@ -87,7 +87,7 @@ CO_FN bool snapshot_build(struct db *db, struct arena *a, const struct context *
 	json_put_str(o, "id", row->id);
 	json_put_str(o, "debate_id", row->id);
 	json_put_str(o, "task", row->task);
-	json_put_str(o, "status", row->status);
+	json_put_str(o, "status", debate_is_paused(row) ? STR("paused") : row->status);
 	json_put_str(o, "mode", STR("debate"));
 	json_object_set_new(o, "settlement", json_object());
 	json_object_set_new(o, "agents", snapshot_agents(a, row));

@@ -79,6 +79,9 @@ const struct schema_field schema_fields[] = {
     {"MessagePage", "total", "integer", "All messages", true},
     {"Cancel", "reason", "string", "Shown with the result", false},
     {"Cancelled", "status", "string", "cancelled", true},
+    {"Paused", "state", "string", "paused or running: what was asked for", true},
+    {"Paused", "status", "string", "How it stands now: a pause waits for calls under way", true},
+    {"Paused", "is_paused", "boolean", "Whether it is to stand still", true},
     {"EventPage", "events", "[]{}", "Envelopes {type, data, seq, timestamp, round, agent, debate_id}", true},
     {"EventPage", "next_seq", "integer", "Give it as after_seq to go on", true},
 };

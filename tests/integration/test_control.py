@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""What people do to a debate while it runs: pause and resume, over deaths and restarts, and never at the price of a call."""
+import pytest
+
+from conftest import wait_until
+from crash import CALLS, Node, asked, check_books, check_calls, check_debate, node_config, pace
+from provider import ProviderServer
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with ProviderServer() as p:
+        yield p
+
+
+@pytest.fixture
+def make_node(tmp_path, provider):
+    made = []
+    pace(provider)
+
+    def make(**sections):
+        node = Node(tmp_path / ("node%d" % len(made)), node_config(provider, **sections))
+        made.append(node)
+        return node.start()
+
+    yield make
+    provider.release()
+    for node in made:
+        node.close()
+
+
+def called(provider, debate):
+    return sum(len(calls) for calls in asked(provider, debate).values())
+
+
+def status(node, debate):
+    return node.get("/api/debates/%s/status" % debate).json()
+
+
+def control(node, debate, what, code=200, **body):
+    r = node.post("/api/debates/%s/%s" % (debate, what), body)
+    assert r.status_code == code, r.text
+    return r.json()
+
+
+def wait_paused(node, debate):
+    return wait_until(lambda: (s := status(node, debate))["status"] == "paused" and s, what="a debate that stands still")
+
+
+def held(node, provider, calls=4):
+    """A debate with some calls answered and others under way."""
+    provider.hold(calls)
+    debate = node.create()
+    wait_until(lambda: called(provider, debate) > calls, what="calls under way", interval=0.005)
+    return debate
+
+
+def test_pause_lasts_over_a_restart(make_node, provider):
+    node = make_node()
+    debate = held(node, provider)
+    answer = control(node, debate, "pause", reason="The budget is discussed.")
+    assert answer["state"] == "paused" and answer["is_paused"] and not answer["in_effect"]
+    assert answer["intervention"]["type"] == "pause" and answer["intervention"]["message"] == "The budget is discussed."
+    assert status(node, debate)["pause_requested"]
+    assert "already" in control(node, debate, "pause", 400)["error"]
+    provider.release()
+    stands = wait_paused(node, debate)
+    asked_before = called(provider, debate)
+    assert node.get("/api/debates", params={"status": "paused"}).json()["total"] == 1
+    assert node.get("/api/debates", params={"status": "running"}).json()["total"] == 0
+    node.kill_all()
+    node.start()
+    # Another one comes and goes meanwhile.
+    node.wait_ended(node.create("Does somebody stand in the way?"))
+    again = status(node, debate)
+    assert again["status"] == "paused" and again["elapsed_seconds"] == stands["elapsed_seconds"]
+    assert called(provider, debate) == asked_before
+    answer = control(node, debate, "resume")
+    assert answer["state"] == answer["status"] == "running" and answer["pause_duration_seconds"] > 0
+    check_debate(node, provider, debate)
+    types = [e["type"] for e in node.events(debate)]
+    assert types.count("debate_paused") == types.count("debate_resumed") == 1
+    assert "already ended" in control(node, debate, "resume", 400)["error"]
+    assert "already ended" in control(node, debate, "pause", 400)["error"]
+
+
+def test_pause_survives_its_owner(make_node, provider):
+    node = make_node()
+    debate = held(node, provider)
+    node.arm("pause.before_commit")
+    control(node, debate, "intervention/pause")
+    provider.release()
+    node.wait_fired("pause.before_commit")
+    wait_paused(node, debate)
+    assert node.rows("SELECT owner, crashes FROM debates WHERE id = ?", debate)[0][0] == ""
+    assert control(node, debate, "intervention/resume")["is_paused"] is False
+    check_debate(node, provider, debate)
+
+
+def test_its_place_is_free(make_node, provider):
+    node = make_node(debates={"max_concurrent": 1, "max_queued": 1})
+    first = held(node, provider)
+    second = node.create("Who is next?")
+    assert control(node, second, "pause")["in_effect"]  # nobody runs it: at once
+    third = node.create("Who waits behind somebody who does not want to go?")
+    control(node, first, "pause")
+    provider.release()
+    wait_paused(node, first)
+    check_debate(node, provider, third)
+    assert status(node, second)["status"] == "paused" and called(provider, second) == 0
+    # Taken up again they take their turns.
+    control(node, second, "resume")
+    control(node, first, "resume")
+    check_debate(node, provider, first)
+    assert node.wait_ended(second)["status"] == "completed"
+    check_calls(node, provider, second)
+    check_books(node, provider, second)
+    assert len(asked(provider, second)) == CALLS
+
+
+def test_resume_before_it_stands_still(make_node, provider):
+    node = make_node()
+    debate = held(node, provider)
+    control(node, debate, "pause")
+    assert control(node, debate, "resume")["pause_duration_seconds"] == 0
+    assert "not paused" in control(node, debate, "resume", 400)["error"]
+    provider.release()
+    check_debate(node, provider, debate)
+    assert "debate_paused" not in [e["type"] for e in node.events(debate)]
+
+
+@pytest.mark.parametrize("effect", [True, False], ids=["still", "pending"])
+def test_cancel_of_a_paused_debate(make_node, provider, effect):
+    node = make_node(debates={"max_concurrent": 1})
+    debate = held(node, provider)
+    control(node, debate, "pause")
+    if effect:
+        provider.release()
+        wait_paused(node, debate)
+    control(node, debate, "cancel", reason="enough")
+    ended = node.wait_ended(debate)
+    assert ended["status"] == "cancelled" and not ended["is_paused"]
+    provider.release()
+    assert node.events(debate)[-1]["type"] == "debate_end"
+    assert node.delete("/api/debates/" + debate).status_code == 200
+
+
+def test_unknown_debates(make_node):
+    node = make_node()
+    for what in ("pause", "resume"):
+        assert node.post("/api/debates/nobody/" + what).status_code == 404
+
+
+def test_pause_of_a_queued_debate_over_a_death(make_node, provider):
+    """It has no owner whose death anybody could notice."""
+    node = make_node(debates={"max_concurrent": 1})
+    first = held(node, provider)
+    second = node.create("Who is next?")
+    control(node, second, "pause")
+    node.kill([w["pid"] for w in node.workers(None)])
+    provider.release()
+    check_debate(node, provider, first)
+    assert status(node, second)["status"] == "paused" and called(provider, second) == 0
+    control(node, second, "resume")
+    assert node.wait_ended(second)["status"] == "completed"
