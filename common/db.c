@@ -91,13 +91,24 @@ static const struct db_val *db_clean_all(struct arena *a, const struct db_val *a
 
 /* ---- batches ---- */
 
+bool db_shared(const struct db *db)
+{
+	return db->ops == &db_pg_ops;
+}
+
 struct db_batch *db_batch_new(struct db *db)
 {
 	struct db_batch *b = xcalloc(1, sizeof(*b));
 
 	BUG_ON(db == NULL);
 	b->arena = arena_new(0);
+	b->shared = db_shared(db);
 	return b;
+}
+
+bool db_batch_shared(const struct db_batch *b)
+{
+	return b->shared;
 }
 
 void db_batch_free(struct db_batch *b)

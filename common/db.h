@@ -70,6 +70,10 @@ void db_batch_free(struct db_batch *b);
 /* Copies the values. `expect`: rows that must be touched, or DB_ANY. `sql` is static text. */
 void db_batch_add(struct db_batch *b, const char *sql, const struct db_val *args, size_t n, int64_t expect);
 size_t db_batch_size(const struct db_batch *b);
+/* Is the store a server that several nodes share (PostgreSQL)? Else it is a file of this node (SQLite). */
+bool db_shared(const struct db *db);
+/* The same of the store that the batch is for, where an index must be written in its own words. */
+bool db_batch_shared(const struct db_batch *b);
 /*
  * Commits all or nothing and frees the batch in every case. ERR_FENCED: a statement touched another number of rows;
  * ERR_DUPLICATE: a unique key existed; err->field is the index of the statement in decimal. ERR_STORAGE: the store
@@ -90,6 +94,15 @@ bool db_healthy(const struct db *db, struct error *err);
 int64_t db_latency_us(const struct db *db);
 
 /* Blocking, for start-up and subcommands, never in a worker's loop. */
+/*
+ * What only one store has, in migrations: DB_ONLY_SQLITE "statements;" DB_ONLY_END, and DB_ONLY_PG "statements;"
+ * DB_ONLY_CLOSE, which SQLite takes for a comment. Tables of the former begin with '_', as they are not content.
+ */
+#define DB_ONLY_SQLITE "/*sqlite*/"
+#define DB_ONLY_END "/*end*/"
+#define DB_ONLY_PG "/*pg "
+#define DB_ONLY_CLOSE "*/"
+
 struct migration {
 	int number; /* ascending from 1 */
 	const char *name;

@@ -35,7 +35,8 @@ bool db_pg_fail(PGconn *pg, const PGresult *r, struct error *err);
 /*
  * Statements of a migration, written in the common dialect (that is SQLite's), in PostgreSQL's: INTEGER is BIGINT, TEXT
  * compares by bytes, REAL is DOUBLE PRECISION, STRICT and WITHOUT ROWID are dropped. Only words in upper
- * case outside quotes are looked at. Clears nothing, appends to out.
+ * case outside quotes are looked at. What one store alone has is marked, see struct migration in db.h. Clears nothing,
+ * appends to out.
  */
 void db_pg_translate(struct buf *out, const char *sql);
 

@@ -2,6 +2,8 @@
 /*
  * Migrations in PostgreSQL's words. They are written once, in the dialect of SQLite; this is the one place that knows
  * how the two differ in what declares tables. Called by migrations only: queries are common to both as they stand.
+ * What only one of them has stands in marks that the other takes for comments: statements between DB_ONLY_SQLITE and
+ * DB_ONLY_END are left out here, and what is in a comment that begins with DB_ONLY_PG is taken as it stands.
  */
 #include "common/db_pg.h"
 
@@ -58,6 +60,26 @@ static const char *dialect_quoted(struct buf *out, const char *p)
 	return p + n;
 }
 
+/* Behind a mark of one store's own statements; p itself if there is none. */
+static const char *dialect_marked(struct buf *out, const char *p)
+{
+	const char *end;
+
+	if (strncmp(p, DB_ONLY_SQLITE, strlen(DB_ONLY_SQLITE)) == 0) {
+		end = strstr(p, DB_ONLY_END);
+		BUG_ON(end == NULL);
+		return end + strlen(DB_ONLY_END);
+	}
+	if (strncmp(p, DB_ONLY_PG, strlen(DB_ONLY_PG)) == 0) {
+		p += strlen(DB_ONLY_PG);
+		end = strstr(p, "*/");
+		BUG_ON(end == NULL);
+		buf_add(out, (struct str){p, (size_t)(end - p)});
+		return end + 2;
+	}
+	return p;
+}
+
 void db_pg_translate(struct buf *out, const char *sql)
 {
 	struct str before = STR("");
@@ -65,8 +87,12 @@ void db_pg_translate(struct buf *out, const char *sql)
 
 	while (*p != '\0') {
 		struct str word = {p, 0};
-		const char *pg;
+		const char *pg, *behind = dialect_marked(out, p);
 
+		if (behind != p) {
+			p = behind;
+			continue;
+		}
 		if (*p == '\'' || *p == '"') {
 			p = dialect_quoted(out, p);
 			continue;

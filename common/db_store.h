@@ -16,6 +16,7 @@ struct db_stmt {
 
 struct db_batch {
 	struct arena *arena; /* holds statements and values */
+	bool shared;         /* see db_batch_shared */
 	struct db_stmt *v;
 	size_t n, cap;
 	/* While submitted: the store's. */

@@ -446,6 +446,28 @@ static const char down_pause[] =
     " ALTER TABLE debates DROP COLUMN pause_by; ALTER TABLE debates DROP COLUMN paused_ms;"
     " ALTER TABLE debates DROP COLUMN paused_at;";
 
+/*
+ * Texts to be searched, worker/search/fulltext.h. n: a hash of workspace, kind and ref; scope: a word that stands for
+ * kind and workspace. The index holds words only and takes the texts from the table.
+ */
+static const char up_search[] =
+    "CREATE TABLE search_documents ("
+    " n INTEGER PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, kind TEXT NOT NULL,"
+    " ref TEXT NOT NULL, scope TEXT NOT NULL, text TEXT NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX search_documents_scope ON search_documents(scope);"
+    /* clang-format off */
+    DB_ONLY_SQLITE
+    "CREATE VIRTUAL TABLE _search_text USING fts5(text, scope, content='search_documents', content_rowid='n',"
+    " tokenize='porter unicode61 remove_diacritics 2');"
+    DB_ONLY_END
+    DB_ONLY_PG
+    "CREATE INDEX search_documents_text ON search_documents USING GIN (to_tsvector('english', text));"
+    DB_ONLY_CLOSE;
+/* clang-format on */
+
+static const char down_search[] = DB_ONLY_SQLITE "DROP TABLE _search_text;" DB_ONLY_END "DROP TABLE search_documents;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -458,5 +480,6 @@ const struct migration schema_migrations[] = {
     {9, "roles, grants, delegations, approvals", up_access, down_access},
     {10, "what an approver is shown", up_approval_request, down_approval_request},
     {11, "pause, fair queue", up_pause, down_pause},
+    {12, "full-text search", up_search, down_search},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

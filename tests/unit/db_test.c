@@ -690,6 +690,9 @@ static void test_dialect(void **state)
 	    {"CREATE TABLE t (a TEXT) WITHOUT ROWID, STRICT", "CREATE TABLE t (a TEXT COLLATE \"C\")   "},
 	    {"UPDATE t SET text = CAST(a AS TEXT), MY_INTEGER = 1",
 	     "UPDATE t SET text = CAST(a AS TEXT), MY_INTEGER = 1"},
+	    {"CREATE TABLE t (a TEXT);" DB_ONLY_SQLITE "CREATE VIRTUAL TABLE v USING fts5(a);" DB_ONLY_END DB_ONLY_PG
+	     "CREATE INDEX g ON t USING GIN (a);" DB_ONLY_CLOSE "DROP TABLE x;",
+	     "CREATE TABLE t (a TEXT COLLATE \"C\");CREATE INDEX g ON t USING GIN (a);DROP TABLE x;"},
 	};
 	struct buf b = BUF_INIT;
 	size_t i;
