@@ -266,6 +266,10 @@ struct conf {
 		    dead_letter_days; /* 0: ever */
 	} retention;
 	struct {
+		char *signing_key; /* secret; a list, "" = data_dir/keys */
+		int algorithm;     /* of the key made there: enum receipt_algorithm */
+	} receipts;
+	struct {
 		char *signing_key; /* secret; "" = data_dir/keys/audit.key */
 		int64_t buffer, anchor_interval;
 	} audit;

@@ -80,6 +80,7 @@ const struct conf_section conf_sections[] = {
 	{"deliveries", "What is sent to URLs that clients name (callback_url)."},
 	{"tenancy", "Organizations and what they may use."},
 	{"retention", "How long rows are kept, in days; 0: for ever."},
+	{"receipts", "Decision receipts: who signs them."},
 	{"audit", "The audit log: who did what, in a chain of hashes."},
 	{"smtp", "Outgoing mail."},
 	{"metrics", "Prometheus metrics."},
@@ -610,6 +611,16 @@ const struct conf_key conf_table[] = {
 	 .help = "Deliveries that arrived."},
 	{"retention.dead_letter_days", INT(0, MANY), .flags = CONF_RELOAD, AT(retention.dead_letter_days), .dflt = "30", .env = "",
 	 .help = "Deliveries that were given up."},
+
+	{"receipts.signing_key", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_SECRET, AT(receipts.signing_key), .dflt = "",
+	 .env = "ARAGORA_RECEIPT_SIGNING_KEY",
+	 .help = "Keys of receipts by commas: the first signs, all verify, so an old one stays behind the new one. Each is "
+		 "KEY or hmac:KEY (32 bytes or more), ed25519:KEY (32 bytes), or ed25519-public:KEY, which only verifies; KEY "
+		 "in hex or base64. Empty: made in data_dir/keys. Nodes of one service need the same."},
+	{"receipts.algorithm", CHOICE("hmac-sha256|ed25519"), .flags = CONF_RELOAD, AT(receipts.algorithm),
+	 .dflt = "hmac-sha256", .env = "ARAGORA_RECEIPT_ALGORITHM",
+	 .help = "How receipts are signed when receipts.signing_key is empty. ed25519: anybody can verify with the public key "
+		 "(GET /api/receipts/keys); hmac-sha256: only who has the secret can."},
 
 	{"audit.signing_key", .type = CONF_TEXT, .flags = CONF_SECRET, AT(audit.signing_key), .dflt = "",
 	 .env = "ARAGORA_AUDIT_SIGNING_KEY",

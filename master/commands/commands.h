@@ -14,6 +14,7 @@ extern const struct command command_status;
 extern const struct command command_check;
 extern const struct command command_routes;
 extern const struct command command_keygen;
+extern const struct command command_receipt;
 extern const struct command command_migrate;
 extern const struct command command_init_db;
 extern const struct command command_export;

@@ -23,14 +23,22 @@ static void keygen_url(char out[128], const uint8_t *p, size_t n)
 		*at = *at == '+' ? '-' : *at == '/' ? '_' : *at == '=' ? '\0' : *at;
 }
 
+/* As receipts.signing_key takes it. */
+static void keygen_ed25519(char out[128], const uint8_t *p, size_t n)
+{
+	static const char form[] = "ed25519:";
+
+	memcpy(out, form, sizeof(form));
+	crypto_hex(out + sizeof(form) - 1, p, n);
+}
+
 static const struct keygen_kind {
 	const char *name;
 	size_t bytes; /* of the self-hosting guide, step 1 */
 	void (*write)(char out[128], const uint8_t *p, size_t n);
 } keygen_kinds[] = {
-    {"encryption", 32, keygen_hex},
-    {"jwt", 32, keygen_url},
-    {"password", 24, keygen_url},
+    {"encryption", 32, keygen_hex},   {"jwt", 32, keygen_url},      {"receipt", 32, keygen_ed25519},
+    {"receipt-hmac", 32, keygen_hex}, {"password", 24, keygen_url},
 };
 
 static int keygen_make(const struct keygen_kind *kind)
@@ -59,7 +67,9 @@ static int keygen_run(int argc, char **argv)
 		if (strcmp(keygen_kinds[i].name, name) == 0)
 			return keygen_make(&keygen_kinds[i]);
 	}
-	fprintf(stderr, "aragorad keygen: there is no kind of secret %s; encryption, jwt or password\n", name);
+	fprintf(stderr,
+		"aragorad keygen: there is no kind of secret %s; encryption, jwt, receipt, receipt-hmac or password\n",
+		name);
 	return EXIT_USAGE;
 }
 
@@ -67,11 +77,11 @@ static const struct arg keygen_args[] = {ARG_HELP, ARG_END};
 
 const struct command command_keygen = {
     .name = "keygen",
-    .synopsis = "[encryption|jwt|password]",
+    .synopsis = "[encryption|jwt|receipt|receipt-hmac|password]",
     .summary = "print a new random secret",
     .about =
-	"Prints a new random secret: a key for storage.encryption_key (the default), a secret for auth.jwt_secret, or "
-	"a password.",
+	"Prints a new random secret: a key for storage.encryption_key (the default), a secret for auth.jwt_secret, "
+	"a key for receipts.signing_key (Ed25519, or HMAC-SHA256), or a password.",
     .args = keygen_args,
     .operands_max = 1,
     .run = keygen_run,

@@ -231,6 +231,16 @@ static void api_verify_posted(struct http_request *req)
 	api_reply_check(req, doc);
 }
 
+/* Who holds a receipt needs no account to verify it: public keys are public. */
+static void api_keys(struct http_request *req)
+{
+	json_t *list = receipt_keys_public(api_worker(req)->receipt_keys);
+
+	http_reply_json(
+	    req, 200,
+	    json_pack("{s:o, s:O?}", "keys", list, "current", json_object_get(json_array_get(list, 0), "key_id")));
+}
+
 #define READ(p, fn, text, schema)                                                                                   \
 	{                                                                                                           \
 		.method = HTTP_GET, .path = (p), .handler = (fn), .permission = "receipts:read", .rate = RATE_READ, \
@@ -244,6 +254,12 @@ static void api_verify_posted(struct http_request *req)
 
 static const struct route receipt_rows[] = {
     READ("/api/receipts", api_list, "List decision receipts, newest first", "ReceiptList"),
+    {.method = HTTP_GET,
+     .path = "/api/receipts/keys",
+     .handler = api_keys,
+     .rate = RATE_READ,
+     .flags = ROUTE_PUBLIC | ROUTE_INLINE,
+     .summary = "Public keys of receipts and the names of all; the current one signs"},
     READ("/api/receipts/{id}", api_get, "A decision receipt as JSON, Markdown or HTML", "Receipt"),
     READ("/api/receipts/{id}/export", api_get, "A decision receipt as JSON, Markdown or HTML", "Receipt"),
     READ("/api/debates/{id}/receipt", api_get, "The decision receipt of a debate", "Receipt"),

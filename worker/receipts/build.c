@@ -11,14 +11,13 @@
 #define BUILD_SUMMARY 500      /* bytes of the question in input_summary */
 #define BUILD_EXCERPT 200      /* bytes of text in an entry of the chain */
 #define BUILD_CONFIDENT 700000 /* from this confidence on a consensus is approved without conditions */
-#define BUILD_SEVERE 8000      /* severity of a critique, of 10,000, that counts as a high risk */
-#define BUILD_NOTABLE 5000
 
-/* Members taken over from the result as they are. */
-static const char *const build_same[] = {
-    "debate_id",    "final_answer", "synthesis",    "status",      "reason",          "demo",          "engine_version",
-    "participants", "winner",       "proposals",    "critiques",   "votes",           "flips",         "agent_failures",
-    "early_stop",   "convergence",  "total_rounds", "rounds_used", "abandoned_calls", "started_at_ms", "ended_at_ms"};
+/*
+ * Members of the result that are left out: messages are in the chain by their hashes, the others have another shape or
+ * name here. All others are taken over as they are, also those that a newer engine adds.
+ */
+static const char *const build_left_out[] = {"messages",  "task",       "consensus",  "dissents",   "per_agent",
+					     "tokens_in", "tokens_out", "cost_micro", "running_ms", "budget_micro"};
 static const char *const build_consensus[] = {"reached",
 					      "method",
 					      "strength",
@@ -30,7 +29,9 @@ static const char *const build_consensus[] = {"reached",
 					      "supporting_agents",
 					      "dissenting_agents",
 					      "groups"};
-static const char *const build_cost[] = {"tokens_in", "tokens_out", "cost_micro", "abandoned_calls"};
+static const char *const build_cost[] = {"tokens_in", "tokens_out", "cost_micro", "abandoned_calls", "budget_micro"};
+static const char *const build_config[] = {"participants", "method",       "engine_version",
+					   "demo",         "budget_micro", "protocol"};
 
 static void build_copy(json_t *to, const json_t *from, const char *const *names, size_t n)
 {
@@ -75,7 +76,10 @@ static const struct build_verdict *build_verdict_of(const json_t *consensus)
 	return &build_verdicts[json_get_int(consensus, "confidence_ppm", 0) >= BUILD_CONFIDENT ? 0 : 1];
 }
 
-/* Confidence times 0.8 (0.5 without consensus), averaged with how similar the answers became, when that is known. */
+/* debate.md 7.1 */
+#define BUILD_ROBUSTNESS \
+	"confidence x 0.8 (0.5 without consensus), averaged with how similar the answers became when that is known"
+
 static int64_t build_robustness(const json_t *result, const json_t *consensus)
 {
 	const json_t *similarity = json_object_get(json_get_obj(result, "convergence"), "similarity_ppm");
@@ -83,37 +87,6 @@ static int64_t build_robustness(const json_t *result, const json_t *consensus)
 	    json_get_int(consensus, "confidence_ppm", 0) * (json_get_bool(consensus, "reached", false) ? 8 : 5) / 10;
 
 	return json_is_integer(similarity) ? (r + json_integer_value(similarity)) / 2 : r;
-}
-
-/*
- * What speaks against the answer: dissent is a medium risk; critiques of the winner in the last round count by their
- * severity. Nothing a debate says is critical by itself.
- */
-static json_t *build_risks(const json_t *result)
-{
-	struct str winner = json_get_str(result, "winner", STR(""));
-	const json_t *critiques = json_get_arr(result, "critiques"), *c;
-	int64_t last = 0, high = 0, low = 0, medium = (int64_t)json_array_size(json_get_arr(result, "dissents")),
-		severity;
-	json_t *o = json_object();
-	size_t i;
-
-	json_array_foreach(critiques, i, c) if (json_get_int(c, "round", 0) > last) last = json_get_int(c, "round", 0);
-	json_array_foreach(critiques, i, c)
-	{
-		severity = json_get_int(c, "severity_milli", 0);
-		if (winner.n == 0 || json_get_int(c, "round", 0) != last ||
-		    !str_eq(json_get_str(c, "target_agent", STR("")), winner))
-			continue;
-		high += severity >= BUILD_SEVERE;
-		low += severity >= BUILD_NOTABLE && severity < BUILD_SEVERE;
-	}
-	json_put_int(o, "critical", 0);
-	json_put_int(o, "high", high);
-	json_put_int(o, "medium", medium);
-	json_put_int(o, "low", low);
-	json_put_int(o, "total", high + medium + low);
-	return o;
 }
 
 /* ---- the chain of what happened ---- */
@@ -137,6 +110,9 @@ static void build_link(struct build_chain *c, const char *type, const json_t *fr
 	json_put_int(e, "at_ms", json_get_int(from, "at_ms", 0));
 	json_put_str(e, "description", str_utf8_cut(description, BUILD_EXCERPT));
 	build_put_hash(e, "content_sha256", content, SHA256_HEX - 1);
+	build_put_hash(e, "evidence_hash", content, 16);
+	if (json_get_int(from, "at_ms", 0) > 0)
+		build_put_time(e, "timestamp", json_get_int(from, "at_ms", 0));
 	json_put_str(e, "previous_hash", str_of(c->previous));
 	json_array_append_new(c->entries, e);
 	crypto_sha256_hex(json_canonical(c->arena, e), c->previous);
@@ -165,6 +141,23 @@ static void build_link_round(struct build_chain *c, const json_t *result, int64_
 	}
 }
 
+/* The question, and what earlier debates and the knowledge base brought to it. */
+static void build_link_start(struct build_chain *c, const json_t *result)
+{
+	json_t *start = json_object();
+	struct str task = json_get_str(result, "task", STR(""));
+	const json_t *e;
+	size_t i;
+
+	json_put_int(start, "at_ms", json_get_int(result, "started_at_ms", 0));
+	build_link(c, "debate_start", start, 0, task, task);
+	json_array_foreach(json_get_arr(result, "background"), i, e)
+	    build_link(c, "background", start, 0, json_canonical(c->arena, e),
+		       arena_printf(c->arena, "%.*s: %.*s", STR_ARG(json_get_str(e, "label", STR(""))),
+				    STR_ARG(json_get_str(e, "title", STR("")))));
+	json_decref(start);
+}
+
 static json_t *build_chain(struct arena *a, const json_t *result, const struct build_verdict *v, int64_t signed_at_ms)
 {
 	struct build_chain c = {.arena = a, .entries = json_array()};
@@ -176,6 +169,7 @@ static json_t *build_chain(struct arena *a, const json_t *result, const struct b
 	memset(c.previous, '0', SHA256_HEX - 1);
 	json_array_foreach(json_get_arr(result, "messages"), i, e) if (json_get_int(e, "round", 0) > last) last =
 	    json_get_int(e, "round", 0);
+	build_link_start(&c, result);
 	for (round = 0; round <= last; round++)
 		build_link_round(&c, result, round);
 	json_array_foreach(json_get_arr(result, "votes"), i, e)
@@ -219,7 +213,88 @@ static json_t *build_proof(const json_t *result, const json_t *consensus)
 	return o;
 }
 
-static void build_identity(json_t *doc, const json_t *result, int64_t signed_at_ms, const char *key_id)
+/* How sure a dissenter was: of its vote, or of what it last held against the winner. */
+static int64_t build_dissent_weight(const json_t *result, struct str agent)
+{
+	struct str winner = json_get_str(result, "winner", STR(""));
+	int64_t weight = 0;
+	const json_t *e;
+	size_t i;
+
+	json_array_foreach(json_get_arr(result, "critiques"), i,
+			   e) if (str_eq(json_get_str(e, "agent", STR("")), agent) &&
+				  str_eq(json_get_str(e, "target_agent", STR("")), winner)) weight =
+	    json_get_int(e, "severity_milli", 0) * 100;
+	json_array_foreach(json_get_arr(result, "votes"), i, e) if (str_eq(json_get_str(e, "agent", STR("")), agent) &&
+								    json_get_int(e, "confidence_ppm", 0) > weight)
+	    weight = json_get_int(e, "confidence_ppm", 0);
+	return weight;
+}
+
+static json_t *build_dissents(const json_t *result)
+{
+	json_t *list = json_array();
+	const json_t *e;
+	size_t i;
+
+	json_array_foreach(json_get_arr(result, "dissents"), i, e)
+	{
+		json_t *o = json_deep_copy(e);
+
+		json_put_str(o, "type", STR("full"));
+		json_put_str(o, "alternative_view", json_get_str(e, "view", STR("")));
+		json_put_int(o, "severity_ppm", build_dissent_weight(result, json_get_str(e, "agent", STR(""))));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+/* Positions that got votes and did not win. */
+static json_t *build_tensions(struct arena *a, const json_t *result, const json_t *consensus)
+{
+	const json_t *groups = json_get_arr(consensus, "groups"), *e;
+	struct str winner = json_get_str(result, "winner", STR("")), won = STR("");
+	json_t *list = json_array();
+	size_t i, k;
+
+	json_array_foreach(groups, i, e)
+	{
+		const json_t *names = json_get_arr(e, "agents");
+
+		for (k = 0; k < json_array_size(names); k++)
+			if (winner.n > 0 && json_is_string(json_array_get(names, k)) &&
+			    str_eqz(winner, json_string_value(json_array_get(names, k))))
+				won = json_get_str(e, "label", STR(""));
+	}
+	json_array_foreach(groups, i, e)
+	{
+		struct str label = json_get_str(e, "label", STR(""));
+		json_t *o;
+
+		if (json_get_int(e, "votes", 0) == 0 || str_eq(label, won))
+			continue;
+		o = json_pack("{s:O, s:[s%, s%]}", "agents_involved", json_object_get(e, "agents"), "options",
+			      won.n > 0 ? won.p : "", won.n, label.p, label.n);
+		json_put_str(o, "description",
+			     arena_printf(a, "%lld voted for another position: %.*s",
+					  (long long)json_get_int(e, "votes", 0), STR_ARG(label)));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static json_t *build_config_used(const json_t *result, const json_t *consensus)
+{
+	json_t *o = json_object();
+
+	build_copy(o, result, build_config, countof(build_config));
+	json_put_int(o, "rounds", json_get_int(result, "total_rounds", 0));
+	json_put_int(o, "duration_ms", json_get_int(result, "running_ms", 0));
+	json_put_int(o, "threshold_ppm", json_get_int(consensus, "threshold_ppm", 0));
+	return o;
+}
+
+static void build_identity(json_t *doc, const json_t *result, int64_t signed_at_ms, const struct receipt_key *key)
 {
 	struct str debate_id = json_get_str(result, "debate_id", STR("")), task = json_get_str(result, "task", STR(""));
 	char hex[SHA256_HEX], id[RECEIPT_ID_LEN + 1];
@@ -236,38 +311,83 @@ static void build_identity(json_t *doc, const json_t *result, int64_t signed_at_
 	build_put_time(doc, "timestamp", signed_at_ms);
 	build_put_time(doc, "signed_at", signed_at_ms);
 	json_put_int(doc, "signed_at_ms", signed_at_ms);
-	json_put_str(doc, "signature_algorithm", STR(RECEIPT_ALGORITHM));
-	json_put_str(doc, "signature_key_id", str_of(key_id));
+	json_put_str(doc, "signature_algorithm", str_of(receipt_algorithm_name(key->algorithm)));
+	json_put_str(doc, "signature_key_id", str_of(key->id));
 	json_put_str(doc, "question", task);
+	json_put_str(doc, "audit_trail_id", debate_id);
+	json_put_str(doc, "input_type", STR("debate"));
 	json_put_str(doc, "input_summary", str_utf8_cut(task, BUILD_SUMMARY));
 	build_put_hash(doc, "input_hash", task, SHA256_HEX - 1);
 }
 
-json_t *receipt_build(struct arena *a, const json_t *result, int64_t signed_at_ms, const char *key_id)
+/* Everything of the result that has no other place; no name that clients are shown besides what is signed. */
+static void build_rest(json_t *doc, const json_t *result)
 {
-	const json_t *consensus = json_get_obj(result, "consensus");
-	const struct build_verdict *v = build_verdict_of(consensus);
-	json_t *doc = json_object(), *cost = json_object();
+	const char *key;
+	json_t *v;
+	size_t i;
 
-	build_identity(doc, result, signed_at_ms, key_id);
-	build_copy(doc, result, build_same, countof(build_same));
+	/* jansson's iterators want a mutable object but do not change it. */
+	json_object_foreach((json_t *)(uintptr_t)result, key, v)
+	{
+		for (i = 0; i < countof(build_left_out) && strcmp(key, build_left_out[i]) != 0; i++)
+			;
+		if (i == countof(build_left_out) && !receipt_is_view(key))
+			json_object_set_new(doc, key, json_deep_copy(v));
+	}
+}
+
+/* What a gauntlet receipt says: a debate attacks nothing, its rounds probe the answer. */
+static void build_gauntlet(struct arena *a, json_t *doc, const json_t *result)
+{
+	const json_t *dissents = json_get_arr(result, "dissents");
+	json_t *findings =
+	    receipt_findings(a, json_get_str(result, "winner", STR("")), json_get_arr(result, "critiques"), dissents);
+
+	json_object_set_new(doc, "risk_summary", receipt_risks(findings));
+	json_object_set_new(doc, "findings", findings);
+	json_put_int(doc, "attacks_attempted", 0);
+	json_put_int(doc, "attacks_successful", 0);
+	json_put_int(doc, "probes_run", json_get_int(result, "rounds_used", 0));
+	json_put_int(doc, "vulnerabilities_found", (int64_t)json_array_size(dissents));
+	json_object_set_new(doc, "verified_claims", json_array());
+	json_object_set_new(doc, "unverified_claims", json_array());
+	json_object_set_new(doc, "settlement_metadata", json_pack("{s:s}", "state", "CREATED"));
+}
+
+static void build_judgement(json_t *doc, const json_t *result, const json_t *consensus, const struct build_verdict *v)
+{
 	json_put_str(doc, "verdict", str_of(v->verdict));
 	json_put_str(doc, "canonical_verdict", str_of(v->canonical));
 	json_put_str(doc, "verdict_reasoning", str_of(v->why));
 	json_put_str(doc, "risk_level", str_of(v->risk));
 	json_put_int(doc, "confidence_ppm", json_get_int(consensus, "confidence_ppm", 0));
 	json_put_int(doc, "robustness_ppm", build_robustness(result, consensus));
-	json_object_set_new(doc, "risk_summary", build_risks(result));
+	json_put_str(doc, "robustness_formula", STR(BUILD_ROBUSTNESS));
+}
+
+json_t *receipt_build(struct arena *a, const json_t *result, int64_t signed_at_ms, const struct receipt_key *key)
+{
+	const json_t *consensus = json_get_obj(result, "consensus");
+	const struct build_verdict *v = build_verdict_of(consensus);
+	json_t *doc = json_object(), *cost = json_object(), *chain;
+
+	build_rest(doc, result);
+	build_identity(doc, result, signed_at_ms, key);
+	build_judgement(doc, result, consensus, v);
+	build_gauntlet(a, doc, result);
 	json_object_set_new(doc, "consensus_proof", build_proof(result, consensus));
-	json_object_set_new(doc, "dissenting_views",
-			    json_is_array(json_object_get(result, "dissents"))
-				? json_deep_copy(json_object_get(result, "dissents"))
-				: json_array());
+	json_object_set_new(doc, "dissenting_views", build_dissents(result));
+	json_object_set_new(doc, "unresolved_tensions", build_tensions(a, result, consensus));
 	json_object_set_new(doc, "agents", build_agents(result));
 	json_put_int(doc, "duration_ms", json_get_int(result, "running_ms", 0));
 	build_copy(cost, result, build_cost, countof(build_cost));
 	json_object_set_new(doc, "cost_summary", cost);
-	json_object_set_new(doc, "provenance_chain", build_chain(a, result, v, signed_at_ms));
+	json_object_set_new(doc, "config_used", build_config_used(result, consensus));
+	chain = build_chain(a, result, v, signed_at_ms);
+	build_put_hash(doc, "provenance_head", json_canonical(a, json_array_get(chain, json_array_size(chain) - 1)),
+		       SHA256_HEX - 1);
+	json_object_set_new(doc, "provenance_chain", chain);
 	return doc;
 }
 
@@ -280,8 +400,8 @@ bool receipt_add(struct db_batch *b, const struct receipt_keys *k, const struct 
 	if (json_get_str(result, "debate_id", STR("")).n == 0)
 		return error_set(err, ERR_INTERNAL, "a result without debate_id gets no receipt");
 	a = arena_new(0);
-	*doc = receipt_build(a, result, signed_at_ms, k->id);
-	receipt_sign(k, *doc);
+	*doc = receipt_build(a, result, signed_at_ms, &k->v[0]);
+	receipt_sign(&k->v[0], *doc);
 	db_batch_add(
 	    b,
 	    "INSERT INTO receipts (id, org_id, workspace_id, debate_id, verdict, confidence_ppm, risk_level, "
@@ -290,7 +410,7 @@ bool receipt_add(struct db_batch *b, const struct receipt_keys *k, const struct 
 	    DB_ARGS(DB_S(json_get_str(*doc, "receipt_id", STR(""))), DB_S(ctx->org_id), DB_S(ctx->workspace_id),
 		    DB_S(json_get_str(*doc, "debate_id", STR(""))), DB_S(json_get_str(*doc, "verdict", STR(""))),
 		    DB_I(json_get_int(*doc, "confidence_ppm", 0)), DB_S(json_get_str(*doc, "risk_level", STR(""))),
-		    DB_S(json_get_str(*doc, "content_hash", STR(""))), DB_Z(k->id), DB_S(json_canonical(a, *doc)),
+		    DB_S(json_get_str(*doc, "content_hash", STR(""))), DB_Z(k->v[0].id), DB_S(json_canonical(a, *doc)),
 		    DB_I(signed_at_ms)),
 	    1);
 	arena_free(a);

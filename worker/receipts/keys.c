@@ -1,73 +1,62 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The signing key of receipts: from the environment, or the file in data_dir/keys. Called at worker start. Does not
- * rotate keys: receipts name the key they were signed with.
+ * Which keys sign and verify receipts: those of the configuration, then those kept in data_dir/keys. Called at worker
+ * start and by commands that verify. Which of them signs is a matter of order; it makes no key but the one it needs.
  */
-#include "worker/receipts/receipt_doc.h"
+#include "worker/receipts/receipt.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "common/conf.h"
+#include "common/crypto.h"
+#include "worker/receipts/receipt_key.h"
 
-#define KEYS_VARIABLE "ARAGORA_RECEIPT_SIGNING_KEY"
-#define KEYS_TEXT_MAX 512
-#define KEYS_PREFIX "durable-"
+/* By algorithm: the file in data_dir/keys. */
+static const char *const keys_files[RECEIPT_ALGORITHMS] = {
+    [RECEIPT_HMAC] = "receipt.key",
+    [RECEIPT_ED25519] = "receipt-ed25519.key",
+};
 
-bool receipt_key_parse(struct str text, struct receipt_keys *out)
+/* Adds the key of a file in data_dir/keys; one that is not there is made when it is to sign. */
+static bool keys_from_data_dir(const struct conf *c, enum receipt_algorithm a, struct receipt_keys *k,
+			       struct error *err)
 {
-	if (!sign_key_parse(text, out->key, &out->n))
-		return false;
-	sign_key_name(KEYS_PREFIX, out->key, out->n, out->id);
-	return true;
-}
-
-static bool keys_from_file(const char *path, struct receipt_keys *k, struct error *err)
-{
-	char text[KEYS_TEXT_MAX];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
-	bool ok;
-
-	if (n < 0)
-		error_set(err, ERR_STORAGE, KEYS_VARIABLE "_FILE: %.150s: %s", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	if (n < 0)
-		return false;
-	ok = receipt_key_parse((struct str){text, (size_t)n}, k);
-	explicit_bzero(text, sizeof(text));
-	return ok || error_set(err, ERR_INVALID_VALUE, "%.150s: not a key of 32 bytes or more in hex or base64", path);
-}
-
-static bool keys_from_data_dir(const struct conf *c, struct receipt_keys *k, struct error *err)
-{
+	uint8_t secret[RECEIPT_ED25519_LEN];
 	struct buf path = BUF_INIT;
-	bool ok;
+	bool ok = true;
 
-	buf_printf(&path, "%s/keys/receipt.key", c->storage.data_dir);
-	ok = crypto_key_file(path.p, k->key, err);
+	buf_printf(&path, "%s/keys/%s", c->storage.data_dir, keys_files[a]);
+	if (k->n == 0 || access(path.p, F_OK) == 0) {
+		ok = crypto_key_file(path.p, secret, err);
+		if (ok && k->n < RECEIPT_KEYS_MAX) {
+			struct receipt_key made;
+
+			ok = receipt_key_make(a, secret, sizeof(secret), &made) ||
+			     error_set(err, ERR_INVALID_VALUE, "%.150s: not a key", path.p);
+			if (ok && receipt_key_find(k, str_of(made.id), str_of(receipt_algorithm_name(a))) == NULL)
+				k->v[k->n++] = made;
+			explicit_bzero(&made, sizeof(made));
+		}
+		explicit_bzero(secret, sizeof(secret));
+	}
 	buf_free(&path);
-	k->n = 32;
-	sign_key_name(KEYS_PREFIX, k->key, k->n, k->id);
 	return ok;
 }
 
 struct receipt_keys *receipt_keys_open(const struct conf *c, struct error *err)
 {
 	struct receipt_keys *k = xcalloc(1, sizeof(*k));
-	const char *text = getenv(KEYS_VARIABLE), *file = getenv(KEYS_VARIABLE "_FILE");
-	bool ok;
+	bool ed25519 = c->receipts.algorithm == RECEIPT_ED25519;
+	struct error why = ERROR_INIT;
+	bool ok = receipt_keys_parse(str_of(c->receipts.signing_key), k, &why);
 
-	if (text != NULL && *text != '\0')
-		ok = receipt_key_parse(str_of(text), k) ||
-		     error_set(err, ERR_INVALID_VALUE,
-			       KEYS_VARIABLE " is not a key of 32 bytes or more in hex or base64");
-	else if (file != NULL && *file != '\0')
-		ok = keys_from_file(file, k, err);
-	else
-		ok = keys_from_data_dir(c, k, err);
+	if (ok && k->n > 0 && k->v[0].n == 0)
+		ok = error_set(&why, ERR_INVALID_VALUE, "the first key signs, so it cannot be a public one");
+	if (!ok)
+		error_set(err, ERR_INVALID_VALUE, "receipts.signing_key: %.200s", why.msg);
+	/* What was signed before a key was configured, or with the other algorithm, goes on to verify. */
+	ok = ok && keys_from_data_dir(c, ed25519 ? RECEIPT_ED25519 : RECEIPT_HMAC, k, err) &&
+	     keys_from_data_dir(c, ed25519 ? RECEIPT_HMAC : RECEIPT_ED25519, k, err);
 	if (ok)
 		return k;
 	receipt_keys_close(k);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Decision receipts: what was asked, who took part, what was said, how it was decided, in one canonical document with
- * a content hash over everything and an HMAC-SHA256 signature. Built from the journal only: integers and strings.
+ * a content hash over everything and a signature (HMAC-SHA256 or Ed25519). Built from the journal only: integers and
+ * strings.
  */
 #ifndef WORKER_RECEIPTS_RECEIPT_H
 #define WORKER_RECEIPTS_RECEIPT_H
@@ -15,7 +16,10 @@ struct conf;
 struct receipt_keys;
 struct route_table;
 
-/* Reads ARAGORA_RECEIPT_SIGNING_KEY (hex or base64) or data_dir/keys/receipt.key (made at first start). */
+/*
+ * The keys of receipts.signing_key, then those in data_dir/keys: receipt.key and receipt-ed25519.key, of which the one
+ * that receipts.algorithm names is made at the first start when no key is configured. The first key signs.
+ */
 struct receipt_keys *receipt_keys_open(const struct conf *c, struct error *err) MUST_CHECK;
 void receipt_keys_close(struct receipt_keys *k);
 

@@ -2,38 +2,37 @@
 /*
  * Private to worker/receipts/: building, signing and showing the receipt document.
  *
- * The signed document (schema 2.0) holds integers and strings only. content_hash is the SHA-256 (hex) of the canonical
- * JSON (common/json.h) of all members but content_hash, artifact_hash and signature; signature is the base64 of
- * HMAC-SHA256(key, the 64 hex digits of content_hash). artifact_hash is the older, narrower hash that existing clients
- * know: SHA-256 over six members in the default style of Python's json.dumps(sort_keys=True), confidence as a float.
+ * The signed document (schema 2.1) holds integers and strings only. content_hash is the SHA-256 (hex) of the canonical
+ * JSON (common/json.h) of all members but content_hash, artifact_hash and signature; signature is the base64 of the
+ * signature of the 64 hex digits of content_hash, HMAC-SHA256 or Ed25519. artifact_hash is the older, narrower hash
+ * that existing clients know: SHA-256 over six members in the default style of Python's json.dumps(sort_keys=True),
+ * confidence as a float. Schema 2.0 had fewer members and the same hashes: such receipts verify alike.
  */
 #ifndef WORKER_RECEIPTS_RECEIPT_DOC_H
 #define WORKER_RECEIPTS_RECEIPT_DOC_H
 
 #include "common/crypto.h"
-#include "common/sign_key.h"
 #include "common/str.h"
 #include "worker/receipts/receipt.h"
+#include "worker/receipts/receipt_key.h"
 
-#define RECEIPT_SCHEMA "2.0"
-#define RECEIPT_ALGORITHM "HMAC-SHA256"
-#define RECEIPT_KEY_MIN SIGN_KEY_MIN
-#define RECEIPT_ID_LEN 37  /* "rcpt_" and 32 hex digits */
-#define RECEIPT_SIG_LEN 44 /* base64 of 32 bytes */
+#define RECEIPT_SCHEMA "2.1"
+#define RECEIPT_ID_LEN 37 /* "rcpt_" and 32 hex digits */
 
-struct receipt_keys {
-	uint8_t key[SIGN_KEY_MAX];
-	size_t n;
-	char id[SIGN_KEY_ID]; /* "durable-" and 8 hex digits */
-};
-
-/* Hexadecimal, base64 or base64url text of RECEIPT_KEY_MIN to SIGN_KEY_MAX bytes. */
-bool receipt_key_parse(struct str text, struct receipt_keys *out) MUST_CHECK;
-
-/* The document without its hashes and signature. New reference. */
-json_t *receipt_build(struct arena *a, const json_t *result, int64_t signed_at_ms, const char *key_id);
+/* The document without its hashes and signature, to be signed by `key`. New reference. */
+json_t *receipt_build(struct arena *a, const json_t *result, int64_t signed_at_ms, const struct receipt_key *key);
 /* Adds content_hash, artifact_hash and signature. */
-void receipt_sign(const struct receipt_keys *k, json_t *doc);
+void receipt_sign(const struct receipt_key *k, json_t *doc);
+
+/*
+ * What speaks against the answer: [{id, severity high|medium|low, category critique|dissent, title, description,
+ * mitigation, source, verified}]. New reference.
+ */
+json_t *receipt_findings(struct arena *a, struct str winner, const json_t *critiques, const json_t *dissents);
+/* Those of a receipt, also of one that was made before they were part of it. New reference. */
+json_t *receipt_findings_of(struct arena *a, const json_t *doc);
+/* How many there are: {critical, high, medium, low, total}. New reference. */
+json_t *receipt_risks(const json_t *findings);
 
 /* Text in the default style of Python's json.dumps(sort_keys=True): ", " and ": ", non-ASCII as \uXXXX, short floats.
  */
@@ -44,6 +43,8 @@ void receipt_python_json(struct buf *out, const json_t *j);
  * not signed but follow from what is; verification recomputes them. New reference.
  */
 json_t *receipt_view(const json_t *doc);
+/* Is it the name of such a member? None that is signed may bear it. */
+bool receipt_is_view(const char *name);
 /* Takes those members off a copy (new reference); NULL when one contradicts the signed content (its name in *bad). */
 json_t *receipt_unview(const json_t *doc, const char **bad);
 

@@ -167,20 +167,12 @@ static void verify_content_hash(const json_t *doc, char out[SHA256_HEX])
 	json_decref(covered);
 }
 
-static void verify_signature_of(const struct receipt_keys *k, struct str hash, char out[RECEIPT_SIG_LEN + 1])
+void receipt_sign(const struct receipt_key *k, json_t *doc)
 {
-	uint8_t mac[SHA256_LEN];
-
-	crypto_hmac_sha256((struct str){(const char *)k->key, k->n}, hash, mac);
-	crypto_base64(out, mac, sizeof(mac));
-}
-
-void receipt_sign(const struct receipt_keys *k, json_t *doc)
-{
-	char hash[SHA256_HEX], signature[RECEIPT_SIG_LEN + 1];
+	char hash[SHA256_HEX], signature[RECEIPT_SIG_MAX];
 
 	verify_content_hash(doc, hash);
-	verify_signature_of(k, str_of(hash), signature);
+	receipt_key_sign(k, str_of(hash), signature);
 	json_put_str(doc, "content_hash", str_of(hash));
 	json_put_str(doc, "signature", str_of(signature));
 	verify_artifact_hash(doc, hash);
@@ -249,6 +241,42 @@ static json_t *view_checksum(const json_t *doc)
 	return json_str(json_get_str(doc, "content_hash", STR("")));
 }
 
+static json_t *view_tokens(const json_t *doc)
+{
+	const json_t *cost = json_get_obj(doc, "cost_summary");
+	int64_t sum = 0;
+
+	/* A posted document may hold any integers. */
+	if (__builtin_add_overflow(json_get_int(cost, "tokens_in", 0), json_get_int(cost, "tokens_out", 0), &sum))
+		sum = 0;
+	return json_integer(sum);
+}
+
+static json_t *view_risk_count(const json_t *doc, const char *level)
+{
+	return json_integer(json_get_int(json_get_obj(doc, "risk_summary"), level, 0));
+}
+
+static json_t *view_critical(const json_t *doc)
+{
+	return view_risk_count(doc, "critical");
+}
+
+static json_t *view_high(const json_t *doc)
+{
+	return view_risk_count(doc, "high");
+}
+
+static json_t *view_medium(const json_t *doc)
+{
+	return view_risk_count(doc, "medium");
+}
+
+static json_t *view_low(const json_t *doc)
+{
+	return view_risk_count(doc, "low");
+}
+
 static const struct {
 	const char *name;
 	json_t *(*make)(const json_t *doc);
@@ -263,8 +291,23 @@ static const struct {
     {"rounds_completed", view_rounds},
     {"duration_seconds", view_seconds},
     {"cost_usd", view_dollars},
+    {"tokens_used", view_tokens},
+    {"critical_count", view_critical},
+    {"high_count", view_high},
+    {"medium_count", view_medium},
+    {"low_count", view_low},
     {"checksum", view_checksum},
 };
+
+bool receipt_is_view(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < countof(verify_views); i++)
+		if (strcmp(name, verify_views[i].name) == 0)
+			return true;
+	return false;
+}
 
 json_t *receipt_view(const json_t *doc)
 {
@@ -332,17 +375,16 @@ static void verify_say(struct receipt_check *out, const char *what)
 static void verify_document(const struct receipt_keys *k, const json_t *doc, struct receipt_check *out)
 {
 	struct str key_id = json_get_str(doc, "signature_key_id", STR(""));
-	struct str hash = json_get_str(doc, "content_hash", STR(""));
-	char content[SHA256_HEX], artifact[SHA256_HEX], signature[RECEIPT_SIG_LEN + 1];
+	const struct receipt_key *key = receipt_key_find(k, key_id, json_get_str(doc, "signature_algorithm", STR("")));
+	char content[SHA256_HEX], artifact[SHA256_HEX];
 
 	verify_content_hash(doc, content);
 	verify_artifact_hash(doc, artifact);
-	verify_signature_of(k, str_of(content), signature);
-	out->known_key =
-	    str_eqz(key_id, k->id) && str_eqz(json_get_str(doc, "signature_algorithm", STR("")), RECEIPT_ALGORITHM);
-	out->hash_ok = crypto_equal(hash, str_of(content)) &&
+	out->known_key = key != NULL;
+	out->hash_ok = crypto_equal(json_get_str(doc, "content_hash", STR("")), str_of(content)) &&
 		       crypto_equal(json_get_str(doc, "artifact_hash", STR("")), str_of(artifact));
-	out->signature_ok = out->known_key && crypto_equal(json_get_str(doc, "signature", STR("")), str_of(signature));
+	out->signature_ok =
+	    key != NULL && receipt_key_verify(key, str_of(content), json_get_str(doc, "signature", STR("")));
 	if (!out->hash_ok)
 		verify_say(out, "the content does not match its hash");
 	else if (!out->known_key)
