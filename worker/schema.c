@@ -468,6 +468,69 @@ static const char up_search[] =
 
 static const char down_search[] = DB_ONLY_SQLITE "DROP TABLE _search_text;" DB_ONLY_END "DROP TABLE search_documents;";
 
+static const char up_ratings[] =
+    /*
+     * Besides the rating what a reputation is made of: debates with a proposal, proposals that prevailed, critiques
+     * and those that were taken up, votes and those for the winner, calls, failed ones, debates with a change of mind.
+     */
+    "ALTER TABLE ratings ADD COLUMN debates INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE ratings ADD COLUMN accepted INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE ratings ADD COLUMN critiques INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE ratings ADD COLUMN valuable INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE ratings ADD COLUMN votes INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE ratings ADD COLUMN conforming INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE ratings ADD COLUMN calls INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE ratings ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE ratings ADD COLUMN flips INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE matches ADD COLUMN scores TEXT NOT NULL DEFAULT '{}';"
+    "CREATE TABLE domain_ratings ("
+    " workspace_id TEXT NOT NULL, agent TEXT NOT NULL, domain TEXT NOT NULL, org_id TEXT NOT NULL,"
+    " elo_milli INTEGER NOT NULL, wins INTEGER NOT NULL, losses INTEGER NOT NULL, draws INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL, PRIMARY KEY (workspace_id, agent, domain)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX domain_ratings_order ON domain_ratings(workspace_id, domain, elo_milli DESC, agent);"
+    /*
+     * What each debate meant for an agent. kind: match, verification. outcome: win, loss, draw, none (nobody won).
+     * side: which position it held; equal sides of a debate agreed.
+     */
+    "CREATE TABLE rating_changes ("
+    " debate_id TEXT NOT NULL, agent TEXT NOT NULL, kind TEXT NOT NULL, org_id TEXT NOT NULL,"
+    " workspace_id TEXT NOT NULL, domain TEXT NOT NULL, outcome TEXT NOT NULL, side INTEGER NOT NULL,"
+    " score_milli INTEGER NOT NULL, change_milli INTEGER NOT NULL, created_at INTEGER NOT NULL,"
+    " PRIMARY KEY (debate_id, agent, kind)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX rating_changes_agent ON rating_changes(workspace_id, agent, created_at DESC, debate_id);"
+    /* Whether the answer of a debate turned out right, by somebody who knows it from elsewhere. */
+    "CREATE TABLE debate_outcomes ("
+    " debate_id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, domain TEXT NOT NULL,"
+    " correct INTEGER NOT NULL, right_agents TEXT NOT NULL, verified INTEGER NOT NULL, source TEXT NOT NULL,"
+    " note TEXT NOT NULL, user_id TEXT NOT NULL, recorded_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX debate_outcomes_time ON debate_outcomes(workspace_id, recorded_at DESC);"
+    /* Votes of debates whose outcome is known: how sure, and was it right. */
+    "CREATE TABLE predictions ("
+    " debate_id TEXT NOT NULL, agent TEXT NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " domain TEXT NOT NULL, confidence_ppm INTEGER NOT NULL, correct INTEGER NOT NULL, created_at INTEGER NOT NULL,"
+    " PRIMARY KEY (debate_id, agent)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX predictions_agent ON predictions(workspace_id, agent, created_at DESC, domain);"
+    /* What predictions come to, by agent and domain; domain '': over all. */
+    "CREATE TABLE calibrations ("
+    " workspace_id TEXT NOT NULL, agent TEXT NOT NULL, domain TEXT NOT NULL, org_id TEXT NOT NULL,"
+    " samples INTEGER NOT NULL, correct INTEGER NOT NULL, brier_ppm INTEGER NOT NULL, ece_ppm INTEGER NOT NULL,"
+    " bias_ppm INTEGER NOT NULL, temperature_milli INTEGER NOT NULL, updated_at INTEGER NOT NULL,"
+    " PRIMARY KEY (workspace_id, agent, domain)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX calibrations_domain ON calibrations(workspace_id, domain, samples);";
+
+static const char down_ratings[] =
+    "DROP TABLE calibrations; DROP TABLE predictions; DROP TABLE debate_outcomes; DROP TABLE rating_changes;"
+    " DROP TABLE domain_ratings; ALTER TABLE matches DROP COLUMN scores; ALTER TABLE ratings DROP COLUMN flips;"
+    " ALTER TABLE ratings DROP COLUMN failures; ALTER TABLE ratings DROP COLUMN calls;"
+    " ALTER TABLE ratings DROP COLUMN conforming; ALTER TABLE ratings DROP COLUMN votes;"
+    " ALTER TABLE ratings DROP COLUMN valuable; ALTER TABLE ratings DROP COLUMN critiques;"
+    " ALTER TABLE ratings DROP COLUMN accepted; ALTER TABLE ratings DROP COLUMN debates;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -481,5 +544,6 @@ const struct migration schema_migrations[] = {
     {10, "what an approver is shown", up_approval_request, down_approval_request},
     {11, "pause, fair queue", up_pause, down_pause},
     {12, "full-text search", up_search, down_search},
+    {13, "ratings by domain, calibration, reputation", up_ratings, down_ratings},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -209,12 +209,75 @@ static void test_store(void **state)
 	on_co(*state, store_body);
 }
 
+/* ---- standing ---- */
+
+CO_FN static void execute(struct fixture *f, const char *sql)
+{
+	struct db_batch *b = db_batch_new(f->db);
+	struct error err = ERROR_INIT;
+
+	db_batch_add(b, sql, DB_NO_ARGS, 1);
+	if (!db_commit(f->db, b, &err))
+		fail_msg("%s", err.msg);
+}
+
+static void standing_body(struct fixture *f)
+{
+	json_t *names = json_own(f->arena, json_array()), *all, *o;
+	struct error err = ERROR_INIT;
+	char name[24];
+	int i;
+
+	for (i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "agent%02d", i);
+		json_array_append_new(names, json_string(name));
+	}
+	execute(
+	    f,
+	    "INSERT INTO ratings (workspace_id, agent, org_id, elo_milli, wins, losses, draws, updated_at, debates,"
+	    " accepted, critiques, valuable, calls, failures, flips) VALUES ('default', 'agent39', 'default', 1600000,"
+	    " 3, 2, 1, 0, 8, 4, 10, 4, 20, 1, 2)");
+	execute(f,
+		"INSERT INTO ratings (workspace_id, agent, org_id, elo_milli, wins, losses, draws, updated_at, calls,"
+		" failures) VALUES ('default', 'agent00', 'default', 1400000, 0, 2, 0, 0, 9, 9)");
+	execute(f, "INSERT INTO ratings (workspace_id, agent, org_id, elo_milli, wins, losses, draws, updated_at)"
+		   " VALUES ('other', 'agent01', 'default', 1900000, 9, 0, 0, 0)");
+	execute(f, "INSERT INTO domain_ratings (workspace_id, agent, domain, org_id, elo_milli, wins, losses, draws,"
+		   " updated_at) VALUES ('default', 'agent39', 'security', 'default', 1700000, 1, 0, 0, 0)");
+	execute(f,
+		"INSERT INTO calibrations (workspace_id, agent, domain, org_id, samples, correct, brier_ppm, ece_ppm,"
+		" bias_ppm, temperature_milli, updated_at) VALUES ('default', 'agent39', '', 'default', 30, 20, 160000,"
+		" 90000, -70000, 1200, 0)");
+	assert_true(ranking_standing(f->db, &test_ctx, names, STR("Is it secure?"), &all, &err));
+	json_own(f->arena, all);
+	/* Of whom nothing is known here nothing is said. */
+	assert_int_equal(json_object_size(all), 2);
+	/* 0.6 x 4/8 + 0.4 x 4/10 */
+	o = json_object_get(all, "agent39");
+	assert_true(str_eqz(json_canonical(f->arena, o),
+			    "{\"bias_ppm\":-70000,\"brier_ppm\":160000,\"calibration_ppm\":630000,"
+			    "\"consistency_ppm\":750000,\"domain_elo_milli\":1700000,\"ece_ppm\":90000,"
+			    "\"elo_milli\":1600000,\"matches\":6,\"reliability_ppm\":950000,\"reputation_ppm\":460000,"
+			    "\"samples\":30,\"temperature_milli\":1200}"));
+	o = json_object_get(all, "agent00");
+	assert_true(str_eqz(json_canonical(f->arena, o), "{\"elo_milli\":1400000,\"matches\":2}"));
+	assert_true(ranking_standing(f->db, &test_ctx, names, STR("Is it tested?"), &all, &err));
+	json_own(f->arena, all);
+	assert_null(json_object_get(json_object_get(all, "agent39"), "domain_elo_milli"));
+}
+
+static void test_standing(void **state)
+{
+	on_co(*state, standing_body);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_expected),
 	    cmocka_unit_test(test_changes),
 	    cmocka_unit_test_setup_teardown(test_store, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_standing, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("ranking", tests, NULL, NULL);

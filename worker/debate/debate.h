@@ -6,7 +6,7 @@
  *
  *   debate_id, task, status (consensus_reached | completed | failed | timeout | insufficient_participation |
  * cancelled), reason, demo, engine_version, method, total_rounds, rounds_used, participants[], winner ("" = none),
- *   final_answer, synthesis, proposals {agent: text},
+ *   domain (older ones have none), final_answer, synthesis, proposals {agent: text},
  *   consensus {method, reached, threshold_ppm, share_ppm, weighted_share_ppm, margin_ppm, confidence_ppm, strength,
  *              supporting_agents[], dissenting_agents[], groups [{label, agents[], votes, weight_ppm}]},
  *   messages [{role, agent, content, round, at_ms}],

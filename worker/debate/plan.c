@@ -13,6 +13,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "worker/debate/budget.h"
+#include "worker/debate/domain.h"
 #include "worker/debate/mode.h"
 #include "worker/debate/taint.h"
 #include "worker/debate/topology.h"
@@ -297,6 +298,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	doc = json_own(a, json_object());
 	json_put_int(doc, "engine_version", ENGINE_VERSION);
 	json_put_str(doc, "task", task);
+	json_put_str(doc, "domain", domain_of(task));
 	json_put_str(doc, "context", context);
 	json_put_str(doc, "language", str_of(c->debates.language));
 	json_object_set_new(doc, "agents", plan_agents(specs, n));
@@ -345,6 +347,7 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 	for (i = 0; i < json_array_size(agents); i++)
 		plan_decode_agent(a, json_array_get(agents, i), &specs[i]);
 	out->task = arena_str(a, json_get_str(plan, "task", STR("")));
+	out->domain = arena_str(a, json_get_str(plan, "domain", STR("")));
 	out->context = arena_str(a, json_get_str(plan, "context", STR("")));
 	out->language = arena_str(a, json_get_str(plan, "language", STR("English")));
 	out->agents = specs;

@@ -179,6 +179,8 @@ static void result_put_what(json_t *doc, const struct result *r, const struct re
 		json_array_append_new(participants, json_str(plan->agents[i].name));
 	json_put_str(doc, "debate_id", plan->debate_id);
 	json_put_str(doc, "task", plan->task);
+	if (plan->domain.n > 0)
+		json_put_str(doc, "domain", plan->domain);
 	json_put_str(doc, "status", str_of(end->status));
 	json_put_str(doc, "reason", end->reason);
 	json_object_set_new(doc, "demo", json_boolean(plan->demo));

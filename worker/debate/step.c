@@ -73,7 +73,8 @@ static json_t *step_keep(struct step *s, void *arg)
 	return json_incref(arg);
 }
 
-CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result)
+/* Asked of the ranking room; without an answer all agents count alike, and that too is journalled. */
+CO_FN static bool step_ask_ranking(struct debate *d, const char *key, bool whole, const json_t **result)
 {
 	struct error err = ERROR_INIT;
 	json_t *names, *ratings = NULL;
@@ -88,8 +89,8 @@ CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result
 	names = json_array();
 	for (i = 0; i < d->plan.agent_count; i++)
 		json_array_append_new(names, json_str(d->plan.agents[i].name));
-	if (!ranking_read(d->w->db, &d->ctx, names, &ratings, &err)) {
-		/* Ratings are advice: without them all count alike, and that too is journalled. */
+	if (!(whole ? ranking_standing(d->w->db, &d->ctx, names, d->plan.task, &ratings, &err)
+		    : ranking_read(d->w->db, &d->ctx, names, &ratings, &err))) {
 		log_warn("debate", "ratings cannot be read", KV_S("reason", err.msg));
 		ratings = json_object();
 	}
@@ -97,6 +98,16 @@ CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result
 	json_decref(ratings);
 	json_decref(names);
 	return ok;
+}
+
+CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result)
+{
+	return step_ask_ranking(d, key, false, result);
+}
+
+CO_FN bool step_standing(struct debate *d, const char *key, const json_t **result)
+{
+	return step_ask_ranking(d, key, true, result);
 }
 
 static void step_inbox_take(struct db_batch *b, struct debate *d, void *arg, int64_t now_ms)

@@ -27,6 +27,7 @@ enum debate_stop { STOP_NONE, STOP_CANCELLED, STOP_TIMEOUT, STOP_DRAIN, STOP_FEN
 /* What a debate was created with. Everything here is in the plan and therefore the same in every run. */
 struct debate_plan {
 	struct str debate_id, task, context, language;
+	struct str domain; /* what the task is about (domain.h); empty in plans of older engines */
 	const struct agent_spec *agents;
 	size_t agent_count;
 	int rounds;              /* debate rounds after the independent drafts, >= 1 */
@@ -91,6 +92,8 @@ CO_FN bool step_call(struct debate *d, const char *key, const struct step_call *
 
 /* Ratings of the participants as a journalled step: {agent: milli-points}. */
 CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
+/* All that is known of the participants, as ranking_standing() gives it; {} if it cannot be read. */
+CO_FN bool step_standing(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 /* Takes what waits in the inbox, in order: array of {id, kind, user_id, payload}; journalled with what it took. */
 CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 

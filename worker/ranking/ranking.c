@@ -187,29 +187,3 @@ bool ranking_add(struct db_batch *b, const struct context *ctx, const json_t *re
 	arena_free(a);
 	return true;
 }
-
-CO_FN bool ranking_read(struct db *db, const struct context *ctx, const json_t *agents, json_t **out, struct error *err)
-{
-	struct arena *a = arena_new(0);
-	const json_t *name;
-	struct db_rows r;
-	bool ok = true;
-	size_t i;
-
-	*out = json_object();
-	json_array_foreach(agents, i, name)
-	{
-		ok = json_is_string(name) &&
-		     db_query(db, a, "SELECT elo_milli FROM ratings WHERE workspace_id = $1 AND agent = $2",
-			      DB_ARGS(DB_S(ctx->workspace_id), DB_Z(json_string_value(name))), &r, err);
-		if (!ok)
-			break;
-		json_put_int(*out, json_string_value(name), r.count > 0 ? db_int(&r, 0, 0) : RANKING_START);
-	}
-	arena_free(a);
-	if (ok)
-		return true;
-	json_decref(*out);
-	*out = NULL;
-	return false;
-}

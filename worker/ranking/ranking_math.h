@@ -5,6 +5,7 @@
 #ifndef WORKER_RANKING_RANKING_MATH_H
 #define WORKER_RANKING_RANKING_MATH_H
 
+#include "worker/ranking/calibration_math.h"
 #include "worker/ranking/ranking.h"
 
 #define RANKING_START 1500000 /* milli-points of who has not played yet */
@@ -22,5 +23,13 @@ struct ranking_player {
 double ranking_expected(int64_t mine_milli, int64_t other_milli);
 /* Fills change; the sum over all is 0. Confidence counts from 0.1 to 1. */
 void ranking_changes(struct ranking_player *p, size_t n, int64_t confidence_ppm);
+
+/* What a reputation is made of; accepted of debates, valuable of critiques. */
+struct ranking_record {
+	int64_t debates, accepted, critiques, valuable;
+};
+
+/* 0.6 accepted / debates + 0.4 valuable / critiques in ppm, one half for what there is none of (debate.md 5.6). */
+int64_t ranking_reputation(const struct ranking_record *r);
 
 #endif
