@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""What people do to a debate while it runs: pause and resume, over deaths and restarts, and never at the price of a call."""
+"""What people do to a debate while it runs: pause and resume, votes, suggestions and interventions, over deaths and
+restarts, and never at the price of a call."""
 import pytest
 
 from conftest import wait_until
 from crash import CALLS, Node, asked, check_books, check_calls, check_debate, node_config, pace
 from provider import ProviderServer
+from talk import run, socket
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +165,82 @@ def test_pause_of_a_queued_debate_over_a_death(make_node, provider):
     assert status(node, second)["status"] == "paused" and called(provider, second) == 0
     control(node, second, "resume")
     assert node.wait_ended(second)["status"] == "completed"
+
+
+# ---- votes, suggestions, interventions ----
+
+def types_of(node, debate):
+    return [e["type"] for e in node.events(debate)]
+
+
+def test_what_people_say_is_applied_and_logged(make_node, provider):
+    node = make_node()
+    debate = held(node, provider, 2)
+    nudge = control(node, debate, "nudge", message="Think of the tenants.")
+    assert nudge["considered"] and nudge["will_appear_in"] == "next_round" and nudge["apply_at_round"] == 1
+    control(node, debate, "intervene", 201, type="constraint", content="No more than ten thousand.", apply_at_round=2)
+    control(node, debate, "inject-evidence", evidence="Rents rose by 9 %.", source="city office")
+    control(node, debate, "messages", 201, content="And the garden?")
+    control(node, debate, "vote", choice="gpt", intensity=3)
+    control(node, debate, "vote", choice="claude", intensity=10)  # changes his mind
+    late = control(node, debate, "intervene", 201, type="redirect", content="What about the river?", apply_at_round=3)
+    assert not late["considered"] and late["will_appear_in"] == "never"
+    provider.release()
+    check_debate(node, provider, debate)
+    events = node.events(debate)
+    applied = {e["data"]["intervention_type"]: e["data"] for e in events if e["type"] == "intervention_applied"}
+    assert applied["nudge"]["applied_at_round"] == 1 and applied["constraint"]["applied_at_round"] == 2
+    assert {"inject_evidence", "suggestion"} <= set(applied) and "redirect" not in applied
+    votes = [e["data"] for e in events if e["type"] == "user_vote"]
+    assert [(v["choice"], v["intensity"], v["weight"]) for v in votes] == [("claude", 10, 2.0)]
+    assert [e["data"]["weighted_votes"] for e in events if e["type"] == "audience_metrics"] == [{"claude": 2.0}]
+    assert types_of(node, debate).count("user_suggestion") == types_of(node, debate).count("audience_suggestion") == 1
+    prompts = [str(r["prompt"]) for calls in asked(provider, debate).values() for r in calls] if "prompt" in provider.requests()[0] \
+        else []
+    assert not prompts or any("Rents rose by 9 %. Source: city office" in p for p in prompts)
+    entries = {e["type"]: e for e in node.get("/api/debates/%s/intervention-log" % debate).json()["entries"]}
+    assert entries["nudge"]["status"] == "applied" and entries["nudge"]["applied_at"] == "r1.inbox"
+    assert entries["constraint"]["applied_at"] == "r2.inbox" and entries["redirect"]["status"] == "too_late"
+    assert "ended" in control(node, debate, "nudge", 400, message="Too late.")["error"]
+
+
+def test_bad_words_are_named(make_node, provider):
+    node = make_node()
+    debate = held(node, provider)
+    for what, body, field in (("vote", {}, "choice"), ("vote", {"choice": "gpt", "intensity": "much"}, "intensity"),
+                              ("challenge", {"challenge": ""}, "challenge"), ("intervene", {"content": "x"}, "type"),
+                              ("intervene", {"type": "shout", "content": "x"}, "type"),
+                              ("messages", {"content": "x" * 2001}, None)):
+        answer = control(node, debate, what, 400, **body)
+        assert field is None or answer["field"] == field, answer
+    assert node.post("/api/debates/nobody/vote", {"choice": "gpt"}).status_code == 404
+
+
+def test_the_same_over_a_socket(make_node, provider):
+    node = make_node()
+    debate = held(node, provider, 2)
+
+    async def talk():
+        async with socket(node, "?debate_id=" + debate) as s:
+            await s.send(type="user_vote", debate_id=debate, data={"choice": "gpt", "intensity": 5})
+            ack = await s.until("ack")
+            assert ack["data"]["msg_type"] == ack["data"]["message_type"] == "user_vote" and ack["data"]["considered"]
+            await s.send(type="user_suggestion", loop_id=debate, payload={"suggestion": "Ask the neighbours."})
+            assert (await s.until("ack"))["data"]["apply_at_round"] == 1
+            await s.send(type="pause_debate", debate_id=debate)
+            assert (await s.until("ack"))["data"]["state"] == "paused"
+            provider.release()
+            await s.until("debate_paused")
+            await s.send(type="user_vote", debate_id=debate, data={})
+            assert (await s.until("error"))["data"]["field"] == "choice"
+            await s.send(type="user_vote", debate_id="nobody", data={"choice": "gpt"})
+            assert (await s.until("error"))["data"]["code"] == 404
+            await s.send(type="resume_debate", debate_id=debate)
+            assert (await s.until("ack"))["data"]["state"] == "running"
+            await s.until("debate_resumed")
+            await s.until("user_vote")
+            await s.until("intervention_applied")
+            await s.end_of(debate)
+
+    run(talk())
+    check_debate(node, provider, debate)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What people do to a debate while it runs: pause and resume over REST.
+ * What people do to a debate while it runs, over REST.
  */
 #ifndef WORKER_DEBATE_CONTROL_H
 #define WORKER_DEBATE_CONTROL_H

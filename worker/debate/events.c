@@ -228,7 +228,9 @@ void event_intervention(const struct event_at *at, const json_t *item, struct st
 	json_t *o = event_data(at);
 
 	json_put_str(o, "intervention_id", json_get_str(item, "id", STR("")));
-	json_put_str(o, "intervention_type", json_get_str(item, "kind", STR("")));
+	json_put_str(o, "intervention_type",
+		     json_get_str(json_get_obj(item, "payload"), "type", json_get_str(item, "kind", STR(""))));
+	json_put_str(o, "user_id", json_get_str(item, "user_id", STR("")));
 	json_put_str(o, "content_summary", str_utf8_cut(text, 200));
 	json_put_int(o, "applied_at_round", at->round);
 	event_emit(at, "intervention_applied", o);

@@ -7,6 +7,7 @@
 
 #include "common/json.h"
 #include "common/log.h"
+#include "worker/debate/inbox_events.h"
 #include "worker/debate/journal.h"
 #include "worker/ranking/ranking.h"
 #include "worker/worker.h"
@@ -110,19 +111,37 @@ CO_FN bool step_standing(struct debate *d, const char *key, const json_t **resul
 	return step_ask_ranking(d, key, true, result);
 }
 
+struct step_inbox {
+	const char *key;
+	json_t *items;
+	json_t *votes; /* all so far, {user_id: {choice, intensity}}; only if there is a new one */
+};
+
 static void step_inbox_take(struct db_batch *b, struct debate *d, void *arg, int64_t now_ms)
 {
-	const json_t *items = arg;
+	const struct step_inbox *in = arg;
 	size_t i;
 
 	(void)now_ms;
-	for (i = 0; i < json_array_size(items); i++)
-		db_batch_add(
-		    b, "UPDATE debate_inbox SET step_key = 'taken' WHERE id = $1 AND debate_id = $2",
-		    DB_ARGS(DB_S(json_get_str(json_array_get(items, i), "id", STR(""))), DB_S(d->plan.debate_id)), 1);
+	for (i = 0; i < json_array_size(in->items); i++)
+		db_batch_add(b, "UPDATE debate_inbox SET step_key = $3 WHERE id = $1 AND debate_id = $2",
+			     DB_ARGS(DB_S(json_get_str(json_array_get(in->items, i), "id", STR(""))),
+				     DB_S(d->plan.debate_id), DB_Z(in->key)),
+			     1);
 }
 
-CO_FN static bool step_inbox_read(struct debate *d, json_t *items, struct error *err)
+/* At the step before a round all that is meant for it; before the decision what it is decided by. */
+static bool step_inbox_due(const struct debate *d, const char *key, const json_t *item)
+{
+	bool round = key[0] == 'r' && key[1] >= '0' && key[1] <= '9';
+	struct str kind = json_get_str(item, "kind", STR(""));
+
+	if (!round)
+		return str_eqz(kind, "vote") || str_eqz(kind, "user_vote") || str_eqz(kind, "setting");
+	return json_get_int(json_get_obj(item, "payload"), "apply_at_round", 0) <= d->current_round + 1;
+}
+
+CO_FN static bool step_inbox_read(struct debate *d, struct step_inbox *in, struct error *err)
 {
 	struct arena *a = arena_new(0);
 	struct db_rows rows;
@@ -131,7 +150,7 @@ CO_FN static bool step_inbox_read(struct debate *d, json_t *items, struct error 
 
 	ok = db_query(d->w->db, a,
 		      "SELECT id, kind, user_id, payload FROM debate_inbox WHERE debate_id = $1 AND step_key IS NULL"
-		      " ORDER BY id LIMIT 100",
+		      " ORDER BY id LIMIT 500",
 		      DB_ARGS(DB_S(d->plan.debate_id)), &rows, err);
 	for (i = 0; ok && i < rows.count; i++) {
 		json_t *o = json_object();
@@ -141,17 +160,40 @@ CO_FN static bool step_inbox_read(struct debate *d, json_t *items, struct error 
 		json_put_str(o, "kind", db_str(&rows, i, 1));
 		json_put_str(o, "user_id", db_str(&rows, i, 2));
 		json_object_set_new(o, "payload", payload != NULL ? payload : json_object());
-		json_array_append_new(items, o);
+		if (step_inbox_due(d, in->key, o))
+			json_array_append(in->items, o);
+		json_decref(o);
 	}
 	arena_free(a);
 	return ok;
 }
 
+/* For the figures that watchers are shown; the last vote of a person counts. */
+CO_FN static void step_inbox_votes(struct debate *d, struct step_inbox *in)
+{
+	struct arena *a = arena_new(0);
+	struct error err = ERROR_INIT;
+	struct db_rows rows = {0};
+	size_t i, n = 0;
+
+	for (i = 0; i < json_array_size(in->items); i++)
+		n += str_eqz(json_get_str(json_array_get(in->items, i), "kind", STR("")), "vote");
+	if (n > 0 && !db_query(d->w->db, a,
+			       "SELECT user_id, payload FROM debate_inbox WHERE debate_id = $1 AND kind = 'vote'"
+			       " ORDER BY id LIMIT 10000",
+			       DB_ARGS(DB_S(d->plan.debate_id)), &rows, &err))
+		log_warn("debate", "the votes of the audience cannot be read", KV_S("reason", err.msg));
+	for (i = 0; i < rows.count; i++)
+		json_object_setn(in->votes, db_str(&rows, i, 0).p, db_str(&rows, i, 0).n,
+				 json_parse(a, db_str(&rows, i, 1), &err));
+	arena_free(a);
+}
+
 CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result)
 {
+	struct step_inbox in = {.key = key};
 	struct error err = ERROR_INIT;
 	struct step s;
-	json_t *items;
 	bool ok;
 
 	*result = step_done(d, key);
@@ -159,16 +201,20 @@ CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result)
 		return true;
 	if (!step_may_start(d, key))
 		return false;
-	items = json_array();
+	in.items = json_array();
+	in.votes = json_object();
 	/* What cannot be read now waits for the next inbox step. */
-	if (!step_inbox_read(d, items, &err))
+	if (!step_inbox_read(d, &in, &err))
 		log_warn("debate", "the inbox cannot be read", KV_S("reason", err.msg));
+	step_inbox_votes(d, &in);
 	step_open(&s, d, key);
+	inbox_emit(&s, d->plan.debate_id, (int)d->current_round, in.items, in.votes);
 	ok = step_commit(
 	    &s, &(struct step_write){
-		    .state = "done", .starts = 1, .result = items, .extra = step_inbox_take, .extra_arg = items});
+		    .state = "done", .starts = 1, .result = in.items, .extra = step_inbox_take, .extra_arg = &in});
 	step_close(&s);
-	json_decref(items);
+	json_decref(in.items);
+	json_decref(in.votes);
 	*result = ok ? step_done(d, key) : NULL;
 	return ok;
 }

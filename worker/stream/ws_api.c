@@ -16,7 +16,7 @@
 #include "common/metrics.h"
 #include "worker/access/access.h"
 #include "worker/access/permission.h"
-#include "worker/debate/debate.h"
+#include "worker/debate/inbox.h"
 #include "worker/identity/credential.h"
 #include "worker/identity/watch.h"
 #include "worker/stream/snapshot.h"
@@ -663,6 +663,8 @@ CO_FN static void socket_handle(struct socket *k, struct str text)
 	struct error err = ERROR_INIT;
 	const json_t *m = json_parse(a, text, &err);
 	struct str type;
+	json_t *data;
+	bool done;
 	size_t i;
 
 	if (m == NULL || !json_is_object(m)) {
@@ -684,6 +686,8 @@ CO_FN static void socket_handle(struct socket *k, struct str text)
 		socket_messages[i].handler(k, a, m);
 	else if (type.n == 0)
 		socket_error(k, 400, "validation", "missing_field", "a message needs a type");
+	else if (inbox_message(stream_worker(k->s), a, &k->ctx, type, m, &done, &data))
+		socket_send(k, socket_frame(done ? "ack" : "error", data));
 	else
 		log_debug("websocket", "message of unknown type ignored", KV_STR("type", type));
 	arena_free(a);
