@@ -75,7 +75,26 @@ static json_t *step_keep(struct step *s, void *arg)
 }
 
 /* Asked of the ranking room; without an answer all agents count alike, and that too is journalled. */
-CO_FN static bool step_ask_ranking(struct debate *d, const char *key, bool whole, const json_t **result)
+enum step_question { STEP_RATINGS, STEP_STANDING, STEP_BEFORE };
+
+CO_FN static bool step_ask(struct debate *d, enum step_question question, const json_t *names, json_t **out,
+			   struct error *err)
+{
+	struct db *db = d->w->db;
+
+	switch (question) {
+	case STEP_RATINGS:
+		return ranking_read(db, &d->ctx, names, out, err);
+	case STEP_STANDING:
+		return ranking_standing(db, &d->ctx, names, d->plan.task, out, err);
+	case STEP_BEFORE:
+		break;
+	}
+	return ranking_before(db, &d->ctx, d->plan.debate_id, names, d->plan.task, out, err);
+}
+
+CO_FN static bool step_ask_ranking(struct debate *d, const char *key, enum step_question question,
+				   const json_t **result)
 {
 	struct error err = ERROR_INIT;
 	json_t *names, *ratings = NULL;
@@ -90,8 +109,7 @@ CO_FN static bool step_ask_ranking(struct debate *d, const char *key, bool whole
 	names = json_array();
 	for (i = 0; i < d->plan.agent_count; i++)
 		json_array_append_new(names, json_str(d->plan.agents[i].name));
-	if (!(whole ? ranking_standing(d->w->db, &d->ctx, names, d->plan.task, &ratings, &err)
-		    : ranking_read(d->w->db, &d->ctx, names, &ratings, &err))) {
+	if (!step_ask(d, question, names, &ratings, &err)) {
 		log_warn("debate", "ratings cannot be read", KV_S("reason", err.msg));
 		ratings = json_object();
 	}
@@ -103,12 +121,17 @@ CO_FN static bool step_ask_ranking(struct debate *d, const char *key, bool whole
 
 CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result)
 {
-	return step_ask_ranking(d, key, false, result);
+	return step_ask_ranking(d, key, STEP_RATINGS, result);
 }
 
 CO_FN bool step_standing(struct debate *d, const char *key, const json_t **result)
 {
-	return step_ask_ranking(d, key, true, result);
+	return step_ask_ranking(d, key, STEP_STANDING, result);
+}
+
+CO_FN bool step_ranking_before(struct debate *d, const char *key, const json_t **result)
+{
+	return step_ask_ranking(d, key, STEP_BEFORE, result);
 }
 
 struct step_inbox {

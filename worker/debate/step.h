@@ -94,6 +94,8 @@ CO_FN bool step_call(struct debate *d, const char *key, const struct step_call *
 CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 /* All that is known of the participants, as ranking_standing() gives it; {} if it cannot be read. */
 CO_FN bool step_standing(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
+/* What rating the debate needs, as ranking_before() gives it; {} if it cannot be read. */
+CO_FN bool step_ranking_before(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 /* Takes what waits in the inbox, in order: array of {id, kind, user_id, payload}; journalled with what it took. */
 CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 

@@ -11,7 +11,6 @@
 #include "worker/worker.h"
 
 #define API_NAME_MAX 64
-#define API_PROVISIONAL 10 /* matches below which a rating is provisional */
 
 static struct db *api_db(const struct http_request *req)
 {
@@ -66,7 +65,7 @@ static json_t *api_entry(const struct api_rating *r, int64_t rank)
 	json_put_int(o, "losses", r->losses);
 	json_put_int(o, "draws", r->draws);
 	api_put_real(o, "win_rate", played > 0 ? (double)r->wins / (double)played : 0.0);
-	json_object_set_new(o, "provisional", json_boolean(played < API_PROVISIONAL));
+	json_object_set_new(o, "provisional", json_boolean(played < RANKING_PROVISIONAL));
 	api_put_time(o, "last_active", r->updated_at);
 	api_put_time(o, "last_debate", r->updated_at);
 	return o;

@@ -13,9 +13,18 @@
 struct route_table;
 
 /*
- * Adds the rating changes of a finished debate to its finishing batch (by increments, rows in name order) and appends
- * to *events {type, data} objects for match_recorded. `result` as in receipt.h, `before` the ratings read as a
- * journalled step: {agent: milli-points}.
+ * What is known before a debate is rated, for the journalled step at its end: {standing: as ranking_standing(), board:
+ * [{agent, elo_milli, wins, debates}] the first of the workspace, rated: has this debate been rated before?}. Three
+ * indexed statements. New reference.
+ */
+CO_FN bool ranking_before(struct db *db, const struct context *ctx, struct str debate_id, const json_t *agents,
+			  struct str task, json_t **out, struct error *err) MUST_CHECK;
+/*
+ * Adds what a completed debate means for its agents to its finishing batch: ratings over all and of its domain by
+ * increments (rows in name order), reputation, history, the match; and appends to *events {type, data} objects for
+ * match_recorded, agent_elo_updated and leaderboard_update. `result` is described in debate.h; `before` is what
+ * ranking_before() said, or {agent: milli-points} in journals of former versions. Nothing is added for demo debates and
+ * for debates that were rated.
  */
 bool ranking_add(struct db_batch *b, const struct context *ctx, const json_t *result, const json_t *before,
 		 json_t *events, struct error *err) MUST_CHECK;
@@ -25,7 +34,7 @@ CO_FN bool ranking_read(struct db *db, const struct context *ctx, const json_t *
 
 /*
  * What is known of the named agents before a debate about `task`, for what their votes weigh (debate.md 3.5, 5.5):
- * {agent: {elo_milli, domain_elo_milli, matches, samples, brier_ppm, ece_ppm, bias_ppm, temperature_milli,
+ * {agent: {elo_milli, domain_elo_milli, matches, wins, samples, brier_ppm, ece_ppm, bias_ppm, temperature_milli,
  * calibration_ppm, reputation_ppm, reliability_ppm, consistency_ppm}}. A member is absent while too little is known for
  * it, and then counts as neutral: domain_elo_milli is the rating in the subject of the task; samples is how many stated
  * confidences have met an outcome; bias_ppm mean confidence less the share that was right; temperature_milli (from 20

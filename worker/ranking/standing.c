@@ -15,7 +15,8 @@
 /* Names that are not needed are NULL, which equals nothing. */
 static const char standing_sql[] =
     "SELECT r.agent, r.elo_milli, r.wins + r.losses + r.draws, d.elo_milli, c.samples, c.brier_ppm, c.ece_ppm,"
-    " c.bias_ppm, c.temperature_milli, r.debates, r.accepted, r.critiques, r.valuable, r.calls, r.failures, r.flips"
+    " c.bias_ppm, c.temperature_milli, r.debates, r.accepted, r.critiques, r.valuable, r.calls, r.failures, r.flips, "
+    "r.wins"
     " FROM ratings r"
     " LEFT JOIN domain_ratings d ON d.workspace_id = r.workspace_id AND d.agent = r.agent AND d.domain = $2"
     " LEFT JOIN calibrations c ON c.workspace_id = r.workspace_id AND c.agent = r.agent AND c.domain = ''"
@@ -39,6 +40,7 @@ enum standing_column {
 	S_CALLS,
 	S_FAILURES,
 	S_FLIPS,
+	S_WINS,
 	S_COLUMNS
 };
 
@@ -61,6 +63,7 @@ static json_t *standing_of(const int64_t v[S_COLUMNS], bool has_domain, bool has
 
 	json_put_int(o, "elo_milli", v[S_ELO]);
 	json_put_int(o, "matches", v[S_MATCHES]);
+	json_put_int(o, "wins", v[S_WINS]);
 	if (has_domain)
 		json_put_int(o, "domain_elo_milli", v[S_DOMAIN_ELO]);
 	if (has_calibration) {
@@ -144,4 +147,46 @@ CO_FN bool ranking_read(struct db *db, const struct context *ctx, const json_t *
 	}
 	json_decref(standing);
 	return true;
+}
+
+/* ---- before a debate is rated ---- */
+
+CO_FN static bool standing_board(struct db *db, struct arena *a, const struct context *ctx, json_t *board,
+				 struct error *err)
+{
+	struct db_rows r;
+	size_t i;
+
+	if (!db_query(db, a,
+		      "SELECT agent, elo_milli, wins, wins + losses + draws FROM ratings WHERE workspace_id = $1"
+		      " AND wins + losses + draws > 0 ORDER BY elo_milli DESC, agent LIMIT 10",
+		      DB_ARGS(DB_S(ctx->workspace_id)), &r, err))
+		return false;
+	for (i = 0; i < r.count; i++) {
+		json_t *o = json_object();
+
+		json_put_str(o, "agent", db_str(&r, i, 0));
+		json_put_int(o, "elo_milli", db_int(&r, i, 1));
+		json_put_int(o, "wins", db_int(&r, i, 2));
+		json_put_int(o, "debates", db_int(&r, i, 3));
+		json_array_append_new(board, o);
+	}
+	return true;
+}
+
+CO_FN bool ranking_before(struct db *db, const struct context *ctx, struct str debate_id, const json_t *agents,
+			  struct str task, json_t **out, struct error *err)
+{
+	struct arena *a = arena_new(0);
+	json_t *board = json_array(), *standing = NULL;
+	struct db_rows rated;
+	bool ok = ranking_standing(db, ctx, agents, task, &standing, err) && standing_board(db, a, ctx, board, err) &&
+		  db_query(db, a, "SELECT 1 FROM rating_changes WHERE debate_id = $1 AND workspace_id = $2 LIMIT 1",
+			   DB_ARGS(DB_S(debate_id), DB_S(ctx->workspace_id)), &rated, err);
+
+	*out = ok ? json_pack("{s:O, s:O, s:b}", "standing", standing, "board", board, "rated", rated.count > 0) : NULL;
+	json_decref(standing);
+	json_decref(board);
+	arena_free(a);
+	return ok;
 }
