@@ -7,7 +7,7 @@ CC := gcc
 BUILD ?= build/$(MODE)
 PYTHON ?= /usr/bin/python3
 
-LIBS := $(shell pkg-config --libs libevent_core libnghttp2 libssl libcrypto jansson libcurl yaml-0.1 sqlite3 libpq zlib hiredis libbrotlienc libargon2 libcrypt libseccomp 2>/dev/null) -lpthread -lm
+LIBS := $(shell pkg-config --libs libevent_core libnghttp2 libssl libcrypto jansson libcurl yaml-0.1 sqlite3 libpq zlib hiredis libbrotlienc libargon2 libcrypt libseccomp pangocairo 2>/dev/null) -lpthread -lm
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wpointer-arith \
 	-Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Walloca -Wswitch-enum -Wconversion -Wno-sign-conversion \
 	-Wframe-larger-than=8192 -Wdate-time
@@ -60,6 +60,9 @@ $(BUILD)/aragorad: $(BUILD)/master/main.o $(BUILD)/libaragora.a
 $(BUILD)/libaragora.a: $(LIB_OBJ)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
+
+# Text and pages of PDF; nothing else sees these headers.
+$(BUILD)/worker/receipts/pdf.o: CPPFLAGS += $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I pangocairo 2>/dev/null))
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

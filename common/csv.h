@@ -5,6 +5,8 @@
 #ifndef COMMON_CSV_H
 #define COMMON_CSV_H
 
+#include <jansson.h>
+
 #include "common/str.h"
 
 /*
@@ -12,5 +14,7 @@
  * formula (it begins with = + - @, a tab or CR) gets an apostrophe before it.
  */
 void csv_cell(struct buf *b, struct str s, bool last);
+/* Any JSON value as a cell: a list as its length, an object and null as nothing. */
+void csv_json(struct buf *b, const json_t *v, bool last);
 
 #endif

@@ -66,7 +66,7 @@ manuals() { mandoc -Tlint -W warning man/*.5 man/*.7 man/*.8; }
 shells() { git ls-files '*.sh' .ci/run | xargs shellcheck -S warning; }
 # The bug patterns of clang-tidy and the analyzer, see .clang-tidy.
 tidy() {
-	sources | xargs -P"$jobs" -n6 sh -c 'clang-tidy-14 --quiet --checks="$tidy_checks" "$@" -- -std=c11 -D_GNU_SOURCE -I. "-DARAGORA_VERSION=\"0\""' sh
+	sources | xargs -P"$jobs" -n6 sh -c 'clang-tidy-14 --quiet --checks="$tidy_checks" "$@" -- -std=c11 -D_GNU_SOURCE -I. "-DARAGORA_VERSION=\"0\"" $(pkg-config --cflags-only-I pangocairo | sed "s/-I/-isystem /g")' sh
 }
 format() { git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror; }
 words() { ! git grep -nwiE 'TODO|FIXME|XXX|HACK' -- '*.c' '*.h' '*.py' '*.sh' Makefile ':!tests/lint.sh'; }

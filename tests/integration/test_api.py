@@ -960,7 +960,7 @@ def test_receipt_formats(api, done):
     assert api.get(url, headers={"Accept": "text/html,application/xhtml+xml"}).headers["Content-Type"].startswith("text/html")
     assert api.get(url, headers={"Accept": "application/json"}).headers["Content-Type"] == "application/json"
     assert api.get(url, params={"format": "html", "download": "1"}).headers["Content-Disposition"].endswith('.html"')
-    envelope(api.get(url, params={"format": "pdf"}), 400, "INVALID_VALUE", "format")
+    envelope(api.get(url, params={"format": "docx"}), 400, "INVALID_VALUE", "format")
     envelope(api.get("/api/receipts/nope"), 404, "NOT_FOUND")
     envelope(api.get("/api/receipts/nope/verify"), 404, "NOT_FOUND")
 

@@ -141,3 +141,44 @@ def test_document(make_server):
     assert view["consensus_reached"] == result["consensus_reached"] and abs(view["confidence"] - result["confidence"]) < 1e-9
     for name in ("participating_agents", "dissenting_agents", "risk_score", "tokens_used", "high_count", "checksum"):
         assert name in view, name
+
+
+# ---- formats ----
+
+def pdf_text(content, tmp_path):
+    (tmp_path / "r.pdf").write_bytes(content)
+    return subprocess.run(["pdftotext", "-layout", str(tmp_path / "r.pdf"), "-"], capture_output=True, text=True, check=True).stdout
+
+
+def test_formats(make_server, tmp_path):
+    s = make_server()
+    d = debate(s)
+    document, url = raw(s, d), "/api/receipts/%s/export" % d
+    pdf = s.get(url, params={"format": "pdf"})
+    assert pdf.headers["Content-Type"] == "application/pdf" and pdf.content[:5] == b"%PDF-"
+    text = pdf_text(pdf.content, tmp_path)
+    fonts = subprocess.run(["pdffonts", str(tmp_path / "r.pdf")], capture_output=True, text=True, check=True).stdout.splitlines()[2:]
+    assert fonts and all(line.split()[-5] == "yes" for line in fonts), "fonts are embedded"
+    pages = int(re.search(r"page 1 of (\d+)", text)[1])
+    assert text.count("SHA-256 " + document["content_hash"]) == pages >= 1 and "page %d of %d" % (pages, pages) in text
+    assert "Größe" in text and document["signature"][:40] in text.replace("\n", "")
+    assert s.get(url, headers={"Accept": "application/pdf"}).content == pdf.content
+    csv = s.get(url, params={"format": "csv", "download": "true"})
+    assert csv.headers["Content-Type"] == "text/csv; charset=utf-8" and csv.headers["Content-Disposition"].endswith('.csv"')
+    assert csv.text.splitlines()[0] == "Finding ID,Category,Severity,Title,Description,Mitigation,Verified,Source"
+    assert len(csv.text.splitlines()) >= 1 + len(document["findings"])
+    sarif = s.get(url, params={"format": "sarif"}, headers={"Accept": "*/*"}).json()
+    run = sarif["runs"][0]
+    assert sarif["version"] == "2.1.0" and run["tool"]["driver"]["name"] == "aragorad" and len(run["results"]) == len(document["findings"])
+    ids = {r["id"] for r in run["tool"]["driver"]["rules"]}
+    assert all(r["message"]["text"] and r["level"] in ("error", "warning", "note") and r["ruleId"] in ids for r in run["results"])
+    # Client libraries take everything for JSON.
+    for name in ("md", "html", "csv", "sarif", "pdf"):
+        r = s.get(url, params={"format": name}, headers={"Accept": "application/json"})
+        assert r.headers["Content-Type"] == "application/json" and r.json()["format"] == name and r.json()["content"]
+        assert r.json()["receipt_id"] == document["receipt_id"] and (name != "pdf") == ("encoding" not in r.json())
+    wrapped = s.get(url, params={"format": "pdf", "download": "true"}, headers={"Accept": "application/json"})
+    assert wrapped.content == pdf.content
+    assert s.get(url, params={"format": "docx"}).status_code == 400
+    html = s.get(url, params={"format": "html"})
+    assert html.headers["Content-Security-Policy"].startswith("default-src 'none'") and "<b>Größe" not in html.text

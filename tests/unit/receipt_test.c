@@ -3,7 +3,7 @@
  * Receipts: equal bytes from equal results, hashes against vectors computed elsewhere, every change noticed, and pages
  * in which nothing of an agent's text becomes markup.
  */
-#include "worker/receipts/receipt_doc.h"
+#include "worker/receipts/formats.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -553,6 +553,56 @@ static void test_pages(void **state)
 	assert_true(has(md, json_string_value(json_object_get(f->doc, "signature"))));
 }
 
+static struct str rendered(const struct fixture *f, const char *name)
+{
+	struct error err = ERROR_INIT;
+	const struct receipt_format *format = receipt_format_find(str_of(name), STR(""), &err);
+	struct buf out = BUF_INIT;
+	struct str text;
+
+	assert_non_null(format);
+	assert_true(format->render(f->arena, f->doc, &out, &err));
+	text = arena_str(f->arena, buf_str(&out));
+	buf_free(&out);
+	return text;
+}
+
+static void test_formats(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = ERROR_INIT;
+	struct str csv = rendered(f, "csv"), sarif = rendered(f, "sarif"), pdf = rendered(f, "pdf");
+	const json_t *run, *result;
+
+	assert_null(receipt_format_find(STR("docx"), STR(""), &err));
+	assert_string_equal(receipt_format_find(STR(""), STR("application/pdf, text/html"), &err)->name, "pdf");
+	assert_string_equal(receipt_format_find(STR(""), STR("*/*"), &err)->name, "json");
+	assert_true(
+	    str_starts(csv, STR("Finding ID,Category,Severity,Title,Description,Mitigation,Verified,Source\r\n"
+				"\"F1\",\"critique\",\"high\",\"cost\",\"cost; a|b\",\"\",\"false\",\"grok\"\r\n")));
+	run = json_array_get(json_get_arr(parse(f->arena, sarif.p), "runs"), 0);
+	assert_int_equal(json_array_size(json_get_arr(run, "results")), 2);
+	result = json_array_get(json_get_arr(run, "results"), 0);
+	assert_true(str_eqz(json_get_str(result, "level", STR("")), "error"));
+	assert_true(str_eqz(json_get_str(json_get_obj(result, "message"), "text", STR("")), "cost: cost; a|b"));
+	assert_true(str_starts(pdf, STR("%PDF-")));
+	assert_true(str_eq(pdf, rendered(f, "pdf"))); /* the same receipt, the same file */
+}
+
+/* The longest answer there can be takes pages, and ends. */
+static void test_long_pdf(void **state)
+{
+	struct fixture *f = *state;
+	struct buf big = BUF_INIT;
+	size_t i;
+
+	for (i = 0; i < 1000; i++)
+		buf_addz(&big, "- **one** of `many` lines \xd9\x85\xd8\xb1\xd8\xad\xd8\xa8\xd8\xa7 and then some\n");
+	json_put_str(f->doc, "final_answer", buf_str(&big));
+	assert_true(str_find(rendered(f, "pdf"), STR("/Type /Pages")) > 0);
+	buf_free(&big);
+}
+
 static void test_markup(void **state)
 {
 	static const struct {
@@ -592,10 +642,10 @@ static void test_markup(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {TEST(test_python_style), TEST(test_document), TEST(test_verdicts),
-					   TEST(test_tampering),    TEST(test_hostile),  TEST(test_keys),
-					   TEST(test_ed25519),      TEST(test_rotation), TEST(test_old),
-					   TEST(test_members),      TEST(test_pages),    TEST(test_markup)};
+	const struct CMUnitTest tests[] = {
+	    TEST(test_python_style), TEST(test_document), TEST(test_verdicts), TEST(test_tampering), TEST(test_hostile),
+	    TEST(test_keys),         TEST(test_ed25519),  TEST(test_rotation), TEST(test_old),       TEST(test_members),
+	    TEST(test_pages),        TEST(test_formats),  TEST(test_long_pdf), TEST(test_markup)};
 
 	return cmocka_run_group_tests_name("receipt", tests, NULL, NULL);
 }

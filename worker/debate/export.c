@@ -5,6 +5,7 @@
 #include "worker/debate/export.h"
 
 #include "common/csv.h"
+#include "common/html.h"
 #include "common/json.h"
 
 static struct str export_str(const json_t *o, const char *key)
@@ -105,20 +106,6 @@ static bool export_text(struct buf *b, const struct export_marks *m, const json_
 
 /* ---- HTML ---- */
 
-static void export_escape(struct buf *b, struct str s)
-{
-	static const char *const entities[256] = {
-	    ['<'] = "&lt;", ['>'] = "&gt;", ['&'] = "&amp;", ['"'] = "&quot;", ['\''] = "&#39;"};
-	size_t i;
-
-	for (i = 0; i < s.n; i++) {
-		if (entities[(unsigned char)s.p[i]] != NULL)
-			buf_addz(b, entities[(unsigned char)s.p[i]]);
-		else
-			buf_addc(b, s.p[i]);
-	}
-}
-
 /* Self-contained: no script, no font, no request to anywhere. */
 static const char export_html_head[] = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">"
 				       "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>";
@@ -138,7 +125,7 @@ static bool export_html(struct buf *b, const json_t *d)
 
 	(void)export_text(&text, &export_md, d);
 	buf_addz(b, export_html_head);
-	export_escape(b, export_str(d, "task"));
+	html_escape(b, export_str(d, "task"));
 	buf_addz(b, export_html_style);
 	rest = buf_str(&text);
 	while (str_split(&rest, '\n', &line)) {
@@ -148,7 +135,7 @@ static bool export_html(struct buf *b, const json_t *d)
 			level++;
 		if (level > 0 && level <= 3 && level < line.n && line.p[level] == ' ') {
 			buf_printf(b, "%s<h%zu>", open ? "</pre>" : "", level);
-			export_escape(b, str_sub(line, level + 1, line.n));
+			html_escape(b, str_sub(line, level + 1, line.n));
 			buf_printf(b, "</h%zu>", level);
 			open = false;
 			continue;
@@ -156,7 +143,7 @@ static bool export_html(struct buf *b, const json_t *d)
 		if (!open)
 			buf_addz(b, "<pre>");
 		open = true;
-		export_escape(b, line);
+		html_escape(b, line);
 		buf_addc(b, '\n');
 	}
 	buf_addz(b, open ? "</pre></body></html>\n" : "</body></html>\n");
@@ -165,26 +152,6 @@ static bool export_html(struct buf *b, const json_t *d)
 }
 
 /* ---- CSV ---- */
-
-/* Any JSON value as the text of a cell; a list as its length. */
-static void export_value(struct buf *b, const json_t *v, bool last)
-{
-	char number[64] = "";
-
-	if (json_is_string(v))
-		csv_cell(b, (struct str){json_string_value(v), json_string_length(v)}, last);
-	else if (json_is_boolean(v))
-		csv_cell(b, json_is_true(v) ? STR("true") : STR("false"), last);
-	else {
-		if (json_is_array(v))
-			(void)snprintf(number, sizeof(number), "%zu", json_array_size(v));
-		else if (json_is_integer(v))
-			(void)snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(v));
-		else if (json_is_real(v))
-			(void)snprintf(number, sizeof(number), "%.6g", json_real_value(v));
-		buf_printf(b, "%s%s", number, last ? "\r\n" : ",");
-	}
-}
 
 /* Columns of a table: name in the file, member of the object. */
 struct export_column {
@@ -232,7 +199,7 @@ static void export_table_csv(struct buf *b, const struct export_table *t, const 
 		buf_printf(b, "%s%s", t->columns[c].name, c + 1 == t->n ? "\r\n" : ",");
 	for (i = 0; i < json_array_size(list); i++)
 		for (c = 0; c < t->n; c++)
-			export_value(b, json_object_get(json_array_get(list, i), t->columns[c].key), c + 1 == t->n);
+			csv_json(b, json_object_get(json_array_get(list, i), t->columns[c].key), c + 1 == t->n);
 }
 
 static bool export_csv(struct buf *b, const json_t *d, struct str table, struct error *err)
@@ -243,7 +210,7 @@ static bool export_csv(struct buf *b, const json_t *d, struct str table, struct 
 		buf_addz(b, "field,value\r\n");
 		for (i = 0; i < countof(export_fields); i++) {
 			buf_printf(b, "%s,", export_fields[i].name);
-			export_value(b, json_object_get(d, export_fields[i].key), true);
+			csv_json(b, json_object_get(d, export_fields[i].key), true);
 		}
 		return true;
 	}
@@ -262,7 +229,7 @@ void export_csv_row(struct buf *out, const json_t *debate, bool header)
 	for (i = 0; header && i < countof(export_fields); i++)
 		buf_printf(out, "%s%s", export_fields[i].name, i + 1 == countof(export_fields) ? "\r\n" : ",");
 	for (i = 0; i < countof(export_fields); i++)
-		export_value(out, json_object_get(debate, export_fields[i].key), i + 1 == countof(export_fields));
+		csv_json(out, json_object_get(debate, export_fields[i].key), i + 1 == countof(export_fields));
 }
 
 /* ---- formats ---- */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The routes of receipts: list, read in three formats, verify a stored or a posted one. A receipt is found by its own
+ * The routes of receipts: list, read in all formats, verify a stored or a posted one. A receipt is found by its own
  * id, its debate's id or its debate's slug. Receipts are made by the runner, not here.
  */
-#include "worker/receipts/receipt_doc.h"
+#include "worker/receipts/formats.h"
 
 #include "common/clock.h"
 #include "common/json.h"
@@ -105,77 +105,74 @@ CO_FN static void api_list(struct http_request *req)
 		http_reply_error(req, &err);
 }
 
-/* ---- one receipt in three formats ---- */
+/* ---- one receipt in a format ---- */
 
-static void api_send_json(struct http_request *req, json_t *doc)
+/* Client libraries take every answer for JSON: who accepts nothing else gets the file inside it. */
+static void api_reply_wrapped(struct http_request *req, const json_t *doc, const struct receipt_format *f,
+			      struct str name, struct str body)
 {
-	if (http_query(req, "raw").n > 0)
-		http_reply(req, 200, "application/json", json_canonical(req->arena, doc));
-	else
-		http_reply_json(req, 200, receipt_view(doc));
-}
+	json_t *o = json_object();
+	char *text;
 
-static void api_send_markdown(struct http_request *req, json_t *doc)
-{
-	http_reply(req, 200, "text/markdown; charset=utf-8", receipt_markdown(req->arena, doc));
-}
-
-static void api_send_html(struct http_request *req, json_t *doc)
-{
-	http_reply_field(req, "Content-Security-Policy",
-			 "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
-	http_reply(req, 200, "text/html; charset=utf-8", receipt_html(req->arena, doc));
-}
-
-static const struct api_format {
-	const char *name, *type, *suffix;
-	void (*send)(struct http_request *req, json_t *doc);
-} api_formats[] = {
-    {"json", "application/json", "json", api_send_json},
-    {"html", "text/html", "html", api_send_html},
-    {"md", "text/markdown", "md", api_send_markdown},
-    {"markdown", "text/x-markdown", "md", api_send_markdown},
-};
-
-/* ?format= decides; without it the first of our types that Accept names, JSON when it names none. */
-static const struct api_format *api_format(const struct http_request *req, struct error *err)
-{
-	struct str wanted = http_query(req, "format"), accept = http_field(req, "Accept");
-	const struct api_format *best = &api_formats[0];
-	ptrdiff_t at, first = PTRDIFF_MAX;
-	size_t i;
-
-	for (i = 0; i < countof(api_formats); i++) {
-		if (wanted.n > 0 && str_ieqz(wanted, api_formats[i].name))
-			return &api_formats[i];
-		at = str_ifind(accept, str_of(api_formats[i].type));
-		if (at >= 0 && at < first) {
-			first = at;
-			best = &api_formats[i];
-		}
+	json_put_str(o, "receipt_id", json_get_str(doc, "receipt_id", STR("")));
+	json_put_str(o, "format", str_of(f->name));
+	json_put_str(o, "filename", name);
+	json_put_str(o, "content_type", str_of(f->type));
+	json_put_int(o, "size_bytes", (int64_t)body.n);
+	if (f->binary) {
+		text = arena_alloc(req->arena, 4 * ((body.n + 2) / 3) + 1);
+		body = (struct str){text, crypto_base64(text, (const uint8_t *)body.p, body.n)};
+		json_put_str(o, "encoding", STR("base64"));
 	}
-	if (wanted.n == 0)
-		return best;
-	error_field(err, ERR_INVALID_VALUE, "format", "unsupported format; known are json, md, html");
-	return NULL;
+	json_put_str(o, "content", body);
+	http_reply_json(req, 200, o);
+}
+
+CO_FN static void api_send(struct http_request *req, const json_t *doc, const struct receipt_format *f)
+{
+	struct str name =
+	    arena_printf(req->arena, "%.*s.%s",
+			 STR_ARG(str_utf8_cut(json_get_str(doc, "receipt_id", STR("receipt")), 64)), f->suffix);
+	bool json = strcmp(f->name, "json") == 0, raw = http_query(req, "raw").n > 0,
+	     download = http_query(req, "download").n > 0;
+	struct error err = ERROR_INIT;
+	struct str body;
+
+	if (json && !raw) {
+		if (download)
+			http_reply_field(req, "Content-Disposition", "attachment; filename=\"%s\"", name.p);
+		http_reply_json(req, 200, receipt_view(doc));
+		return;
+	}
+	if (!receipt_render(req->user, req->arena, f, doc, &body, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	if (!json && !raw && !download && str_eqz(str_trim(http_field(req, "Accept")), "application/json")) {
+		api_reply_wrapped(req, doc, f, name, body);
+		return;
+	}
+	if (strcmp(f->name, "html") == 0)
+		http_reply_field(req, "Content-Security-Policy",
+				 "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
+	if (download)
+		http_reply_field(req, "Content-Disposition", "attachment; filename=\"%s\"", name.p);
+	http_reply(req, 200, f->type, body);
 }
 
 CO_FN static void api_get(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
-	const struct api_format *format = api_format(req, &err);
-	json_t *doc = format != NULL ? api_load(req, req->params[0], &err) : NULL;
+	const struct receipt_format *format =
+	    receipt_format_find(http_query(req, "format"), http_field(req, "Accept"), &err);
+	const json_t *doc = format != NULL ? api_load(req, req->params[0], &err) : NULL;
 
 	if (doc == NULL) {
 		http_reply_error(req, &err);
 		return;
 	}
 	http_reply_field(req, "Vary", "Accept");
-	if (http_query(req, "download").n > 0)
-		http_reply_field(req, "Content-Disposition", "attachment; filename=\"%.*s.%s\"",
-				 STR_ARG(str_utf8_cut(json_get_str(doc, "receipt_id", STR("receipt")), 64)),
-				 format->suffix);
-	format->send(req, doc);
+	api_send(req, doc, format);
 }
 
 /* ---- verifying ---- */
@@ -260,8 +257,9 @@ static const struct route receipt_rows[] = {
      .rate = RATE_READ,
      .flags = ROUTE_PUBLIC | ROUTE_INLINE,
      .summary = "Public keys of receipts and the names of all; the current one signs"},
-    READ("/api/receipts/{id}", api_get, "A decision receipt as JSON, Markdown or HTML", "Receipt"),
-    READ("/api/receipts/{id}/export", api_get, "A decision receipt as JSON, Markdown or HTML", "Receipt"),
+    READ("/api/receipts/{id}", api_get, "A decision receipt: ?format=json, md, html, csv, sarif, pdf", "Receipt"),
+    READ("/api/receipts/{id}/export", api_get, "A decision receipt: ?format=json, md, html, csv, sarif, pdf",
+	 "Receipt"),
     READ("/api/debates/{id}/receipt", api_get, "The decision receipt of a debate", "Receipt"),
     CHECK(HTTP_GET, "/api/receipts/{id}/verify", api_verify, "Check hash and signature of a stored receipt"),
     CHECK(HTTP_POST, "/api/receipts/{id}/verify", api_verify, "Check hash and signature of a stored receipt"),

@@ -5,6 +5,7 @@
  */
 #include "worker/receipts/receipt_doc.h"
 
+#include "common/html.h"
 #include "common/json.h"
 
 static const char html_style[] =
@@ -47,9 +48,9 @@ static const char html_style[] =
 static const char html_how[] =
     "<p>The content hash is the SHA-256 of this receipt as JSON with sorted keys and without spaces, without the "
     "members "
-    "<code>content_hash</code>, <code>artifact_hash</code> and <code>signature</code>. The signature is the "
-    "HMAC-SHA256 of "
-    "that hash under the server's key. Anybody can check the hash:</p>\n<pre><code>"
+    "<code>content_hash</code>, <code>artifact_hash</code> and <code>signature</code>. The signature is "
+    "made over the 64 hexadecimal digits of that hash with the key that is named. Anybody can check the "
+    "hash:</p>\n<pre><code>"
     "import hashlib, json\n"
     "doc = json.load(open(&quot;receipt.json&quot;))  # saved from …?format=json&amp;raw=1\n"
     "left = {k: v for k, v in doc.items() if k not in (&quot;content_hash&quot;, &quot;artifact_hash&quot;, "
@@ -59,7 +60,7 @@ static const char html_how[] =
 
 static void html_member(struct buf *out, const json_t *doc, const char *key)
 {
-	receipt_escape(out, json_get_str(doc, key, STR("")));
+	html_escape(out, json_get_str(doc, key, STR("")));
 }
 
 static void html_value(struct buf *out, const json_t *row, const struct receipt_column *c)
@@ -67,7 +68,7 @@ static void html_value(struct buf *out, const json_t *row, const struct receipt_
 	struct buf text = BUF_INIT;
 
 	receipt_show(&text, row, c);
-	receipt_escape(out, buf_str(&text));
+	html_escape(out, buf_str(&text));
 	buf_free(&text);
 }
 
@@ -83,7 +84,7 @@ static void html_verdict_words(struct buf *out, struct str verdict)
 			c = ' ';
 		else if (i > 0 && c >= 'A' && c <= 'Z')
 			c = (char)(c - 'A' + 'a');
-		receipt_escape(out, (struct str){&c, 1});
+		html_escape(out, (struct str){&c, 1});
 	}
 }
 
@@ -101,7 +102,7 @@ static void html_verdict(struct buf *out, const json_t *doc)
 		   "<progress max=\"100\" value=\"%.1f\">%.1f %%</progress></div></div>\n<p class=\"lead\">",
 		   percent, percent, percent);
 	receipt_explain(&sentence, doc);
-	receipt_escape(out, buf_str(&sentence));
+	html_escape(out, buf_str(&sentence));
 	buf_free(&sentence);
 	buf_addz(out, "</p></section>\n");
 }
@@ -132,7 +133,7 @@ static void html_facts(struct buf *out, const json_t *doc)
 		receipt_show(&text, doc, &receipt_facts[i]);
 		if (text.n > 0) {
 			buf_printf(out, "<div><dt>%s</dt><dd>", receipt_facts[i].label);
-			receipt_escape(out, buf_str(&text));
+			html_escape(out, buf_str(&text));
 			buf_addz(out, "</dd></div>\n");
 		}
 		buf_free(&text);
@@ -215,7 +216,7 @@ struct str receipt_html(struct arena *a, const json_t *doc)
 	buf_addz(&out,
 		 "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
 		 "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>Decision receipt: ");
-	receipt_escape(&out, str_utf8_cut(json_get_str(doc, "question", STR("")), 120));
+	html_escape(&out, str_utf8_cut(json_get_str(doc, "question", STR("")), 120));
 	buf_addz(&out, "</title><style>");
 	buf_addz(&out, html_style);
 	buf_addz(&out, "</style></head><body><main><header><small>Decision receipt · ");

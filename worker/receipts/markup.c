@@ -5,61 +5,57 @@
  */
 #include "worker/receipts/receipt_doc.h"
 
-void receipt_escape(struct buf *out, struct str s)
-{
-	static const char *const entities[] = {
-	    ['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['"'] = "&quot;", ['\''] = "&#39;"};
-	size_t i, from = 0;
+#include "common/html.h"
 
-	for (i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-
-		if (c >= countof(entities) || entities[c] == NULL)
-			continue;
-		buf_add(out, str_sub(s, from, i));
-		buf_addz(out, entities[c]);
-		from = i + 1;
-	}
-	buf_add(out, str_sub(s, from, s.n));
-}
-
-/* Marks that come in pairs within a line. */
+/* Marks that come in pairs within a line, in the order of enum receipt_inline_kind. */
 static const struct {
 	const char *mark, *open, *close;
 } markup_pairs[] = {{"`", "<code>", "</code>"}, {"**", "<strong>", "</strong>"}};
 
-/* A mark whose partner is missing is text; once missing it is not looked for again, so that the scan stays linear. */
-static void markup_inline(struct buf *out, struct str s)
+bool receipt_inline_next(struct receipt_inline *in, struct str *text, enum receipt_inline_kind *kind)
 {
-	bool missing[countof(markup_pairs)] = {false};
-	size_t from = 0, i = 0, k;
+	size_t i = 0, k;
 
-	while (i < s.n) {
-		struct str rest = str_sub(s, i, s.n), mark = STR_NONE;
+	*kind = INLINE_TEXT;
+	while (i < in->rest.n) {
+		struct str rest = str_sub(in->rest, i, in->rest.n), mark = STR_NONE;
 		ptrdiff_t end = -1;
 
 		for (k = 0; k < countof(markup_pairs) && end < 0; k++) {
 			mark = str_of(markup_pairs[k].mark);
-			if (missing[k] || !str_starts(rest, mark))
+			if (in->missing[k] || !str_starts(rest, mark))
 				continue;
 			end = str_find(str_sub(rest, mark.n, rest.n), mark);
-			missing[k] = end < 0;
+			in->missing[k] = end < 0;
 		}
 		if (end <= 0) {
 			i++;
 			continue;
 		}
-		receipt_escape(out, str_sub(s, from, i));
-		buf_addz(out, markup_pairs[k - 1].open);
-		receipt_escape(out, str_sub(rest, mark.n, mark.n + (size_t)end));
-		buf_addz(out, markup_pairs[k - 1].close);
-		i += 2 * mark.n + (size_t)end;
-		from = i;
+		if (i > 0) /* what is before the mark; the mark is found again next time */
+			break;
+		*kind = (enum receipt_inline_kind)k;
+		*text = str_sub(rest, mark.n, mark.n + (size_t)end);
+		in->rest = str_sub(rest, 2 * mark.n + (size_t)end, rest.n);
+		return true;
 	}
-	receipt_escape(out, str_sub(s, from, s.n));
+	*text = str_sub(in->rest, 0, i);
+	in->rest = str_sub(in->rest, i, in->rest.n);
+	return i > 0;
 }
 
-enum markup_block { BLOCK_NONE, BLOCK_TEXT, BLOCK_BULLETS, BLOCK_NUMBERS, BLOCK_CODE };
+static void markup_inline(struct buf *out, struct str s)
+{
+	struct receipt_inline in = {.rest = s};
+	enum receipt_inline_kind kind;
+	struct str text;
+
+	while (receipt_inline_next(&in, &text, &kind)) {
+		buf_addz(out, kind == INLINE_TEXT ? "" : markup_pairs[kind - 1].open);
+		html_escape(out, text);
+		buf_addz(out, kind == INLINE_TEXT ? "" : markup_pairs[kind - 1].close);
+	}
+}
 
 static const struct {
 	const char *open, *close;
@@ -71,7 +67,7 @@ static const struct {
     [BLOCK_CODE] = {"<pre><code>", "</code></pre>\n"},
 };
 
-static enum markup_block markup_switch(struct buf *out, enum markup_block from, enum markup_block to)
+static enum receipt_block markup_switch(struct buf *out, enum receipt_block from, enum receipt_block to)
 {
 	if (from != to) {
 		buf_addz(out, markup_blocks[from].close);
@@ -80,8 +76,7 @@ static enum markup_block markup_switch(struct buf *out, enum markup_block from, 
 	return to;
 }
 
-/* What a line outside code is; *text is what remains of it. A heading is 1 to 6 in *level. */
-static enum markup_block markup_classify(struct str line, struct str *text, unsigned *level)
+enum receipt_block receipt_block_of(struct str line, struct str *text, unsigned *level)
 {
 	size_t digits = 0, hashes = 0;
 
@@ -108,13 +103,13 @@ static enum markup_block markup_classify(struct str line, struct str *text, unsi
 	return line.n > 0 ? BLOCK_TEXT : BLOCK_NONE;
 }
 
-static enum markup_block markup_line(struct buf *out, enum markup_block in, struct str line)
+static enum receipt_block markup_line(struct buf *out, enum receipt_block in, struct str line)
 {
-	enum markup_block before = in;
+	enum receipt_block before = in;
 	struct str text;
 	unsigned level;
 
-	in = markup_switch(out, in, markup_classify(str_trim(line), &text, &level));
+	in = markup_switch(out, in, receipt_block_of(str_trim(line), &text, &level));
 	switch (in) {
 	case BLOCK_BULLETS:
 	case BLOCK_NUMBERS:
@@ -144,14 +139,14 @@ static enum markup_block markup_line(struct buf *out, enum markup_block in, stru
 
 void receipt_markup(struct buf *out, struct str text)
 {
-	enum markup_block in = BLOCK_NONE;
+	enum receipt_block in = BLOCK_NONE;
 	struct str line;
 
 	while (str_split(&text, '\n', &line)) {
 		if (str_starts(str_trim(line), STR("```"))) {
 			in = markup_switch(out, in, in == BLOCK_CODE ? BLOCK_NONE : BLOCK_CODE);
 		} else if (in == BLOCK_CODE) {
-			receipt_escape(out, line);
+			html_escape(out, line);
 			buf_addc(out, '\n');
 		} else {
 			in = markup_line(out, in, line);

@@ -77,10 +77,24 @@ void receipt_show(struct buf *out, const json_t *row, const struct receipt_colum
 /* One sentence: how the decision came about. */
 void receipt_explain(struct buf *out, const json_t *doc);
 
-/* ---- safe HTML (markup.c) ---- */
+/* ---- the light Markdown that models write (markup.c) ---- */
 
-void receipt_escape(struct buf *out, struct str s);
-/* Headings, lists, fenced code, bold and inline code; everything else is escaped text. Linear time. */
+enum receipt_block { BLOCK_NONE, BLOCK_TEXT, BLOCK_BULLETS, BLOCK_NUMBERS, BLOCK_CODE };
+/*
+ * What a trimmed line outside fenced code is; *text is what remains of it. *level: 1 to 6 for a heading (whose kind is
+ * BLOCK_NONE), else 0.
+ */
+enum receipt_block receipt_block_of(struct str line, struct str *text, unsigned *level);
+
+/* The pieces of a line, set `rest`: a mark whose partner is missing is text. Linear over the whole line. */
+enum receipt_inline_kind { INLINE_TEXT, INLINE_CODE, INLINE_BOLD };
+struct receipt_inline {
+	struct str rest;
+	bool missing[2]; /* marks that are not looked for again */
+};
+bool receipt_inline_next(struct receipt_inline *in, struct str *text, enum receipt_inline_kind *kind);
+
+/* As HTML: headings, lists, fenced code, bold and inline code; everything else is escaped text. Linear time. */
 void receipt_markup(struct buf *out, struct str text);
 
 #endif
