@@ -248,6 +248,10 @@ struct conf {
 		int64_t event_buffer;     /* newest frames kept per topic, 256; ARAGORA_EVENT_BUFFER_SIZE */
 	} debates;
 	struct {
+		int enabled;
+		int64_t context_items, context_bytes;
+	} memory;
+	struct {
 		int64_t max_concurrent, timeout, dns_timeout;
 		int64_t max_retries, retry_base, retry_cap; /* 5, 1 s, 300 s */
 		int64_t max_age, block;

@@ -77,6 +77,7 @@ const struct conf_section conf_sections[] = {
 	{"websocket", "WebSocket connections."},
 	{"rate_limit", "Limits on requests per minute."},
 	{"debates", "How debates run."},
+	{"memory", "What earlier debates leave for later ones."},
 	{"deliveries", "What is sent to URLs that clients name (callback_url)."},
 	{"tenancy", "Organizations and what they may use."},
 	{"retention", "How long rows are kept, in days; 0: for ever."},
@@ -555,6 +556,13 @@ const struct conf_key conf_table[] = {
 	 .env = "", .help = "Pieces of streamed text are merged for so long before they are sent."},
 	{"debates.event_buffer", INT(1, MANY), .flags = CONF_RELOAD, AT(debates.event_buffer), .dflt = "256",
 	 .env = "ARAGORA_EVENT_BUFFER_SIZE", .help = "Newest events of a debate that a worker keeps in memory."},
+
+	{"memory.enabled", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(memory.enabled), .dflt = "true", .env = "",
+	 .help = "Debates look up what earlier ones decided, and leave their own outcome. Off: neither, and /api/memory answers 503."},
+	{"memory.context_items", INT(0, 100), .flags = CONF_RELOAD, AT(memory.context_items), .dflt = "6", .env = "",
+	 .help = "At most this many pieces of earlier debates and knowledge are given to a debate."},
+	{"memory.context_bytes", SIZE(0, 1 * MIB), .flags = CONF_RELOAD, AT(memory.context_bytes), .dflt = "6000", .env = "",
+	 .help = "At most this much text of them: it is in most prompts of the debate and is paid for."},
 
 	{"deliveries.max_concurrent", INT(1, 1000), .flags = CONF_RELOAD, AT(deliveries.max_concurrent), .dflt = "10",
 	 .env = "ARAGORA_WEBHOOK_WORKERS", .help = "Deliveries that one worker sends at a time."},

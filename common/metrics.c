@@ -51,6 +51,7 @@ enum metric_set {
 	SET_SLO,
 	SET_CACHE,
 	SET_APPROVALS,
+	SET_SOURCES,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
@@ -111,6 +112,8 @@ static const char *const metric_steps[] = {"security",   "host",        "method_
 					   "validation", "idempotency", "maintenance",     NULL};
 static const char *const metric_classes[] = {"probe", "read", "write", "create", "export", NULL};
 static const char *const metric_slo[] = {"good", "slow", "failed", NULL};
+/* Of a debate's background. */
+static const char *const metric_sources[] = {"consensus", "continuum", "knowledge", NULL};
 static const char *const metric_cache[] = {"hit", "miss", "stale", "dropped", NULL};
 static const char *const metric_pool[] = {"idle", "busy", "waiting", NULL};
 static const char *const metric_decisions[] = {"allowed", "refused", NULL};
@@ -257,6 +260,8 @@ static const struct metric_desc metric_table[] = {
 		.help = "Requests that a step of the pipeline refused."},
 	[M_SLO] = {"aragora_slo_requests_total", METRIC_COUNTER, FOLD_SUM, {{"class", SET_CLASSES}, {"outcome", SET_SLO}},
 		.help = "Requests measured against the objective of their kind."},
+	[M_KM_REUSE] = {"aragora_km_cross_debate_reuse_total", METRIC_COUNTER, FOLD_SUM, {{"source_type", SET_SOURCES}},
+	 .help = "Pieces of earlier debates and stored knowledge that were given to a debate."},
 	[M_RESPONSE_CACHE] = {"aragora_response_cache_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_CACHE}},
 		.help = "Look-ups in the cache of answers."},
 	[M_MAINTENANCE] = {"aragora_maintenance_mode", METRIC_GAUGE, FOLD_LAST, .help = "1 while new debates are refused for maintenance."},
@@ -338,6 +343,7 @@ static struct {
 	    [SET_STEPS] = {metric_steps, countof(metric_steps) - 1},
 	    [SET_CLASSES] = {metric_classes, countof(metric_classes) - 1},
 	    [SET_SLO] = {metric_slo, countof(metric_slo) - 1},
+	    [SET_SOURCES] = {metric_sources, countof(metric_sources) - 1},
 	    [SET_CACHE] = {metric_cache, countof(metric_cache) - 1},
 	},
 };

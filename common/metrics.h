@@ -114,6 +114,7 @@ enum metric_id {
 	M_HTTP_REFUSED,             /* aragora_http_refused_total{step}, names of steps of the pipeline */
 	M_SLO,                      /* aragora_slo_requests_total{class,outcome} good slow failed */
 	M_RESPONSE_CACHE,           /* aragora_response_cache_total{result} hit miss stale dropped */
+	M_KM_REUSE,                 /* aragora_km_cross_debate_reuse_total{source_type} consensus continuum knowledge */
 	METRIC_MAX
 };
 

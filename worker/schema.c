@@ -531,6 +531,20 @@ static const char down_ratings[] =
     " ALTER TABLE ratings DROP COLUMN valuable; ALTER TABLE ratings DROP COLUMN critiques;"
     " ALTER TABLE ratings DROP COLUMN accepted; ALTER TABLE ratings DROP COLUMN debates;";
 
+/* What debates leave for later ones. */
+static const char up_memory[] =
+    /* One row per debate that came to an end of its own. agents: names; dissents: [{agent, view, reasons}]. */
+    "CREATE TABLE consensus_memory ("
+    " debate_id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " topic TEXT NOT NULL, conclusion TEXT NOT NULL, domain TEXT NOT NULL, reached INTEGER NOT NULL,"
+    " strength TEXT NOT NULL, method TEXT NOT NULL, confidence_ppm INTEGER NOT NULL, margin_ppm INTEGER NOT NULL,"
+    " rounds INTEGER NOT NULL, agents TEXT NOT NULL, dissents TEXT NOT NULL, dissent_count INTEGER NOT NULL,"
+    " created_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX consensus_memory_list ON consensus_memory(workspace_id, created_at DESC, debate_id);";
+
+static const char down_memory[] = "DROP TABLE consensus_memory;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -545,5 +559,6 @@ const struct migration schema_migrations[] = {
     {11, "pause, fair queue", up_pause, down_pause},
     {12, "full-text search", up_search, down_search},
     {13, "ratings by domain, calibration, reputation", up_ratings, down_ratings},
+    {14, "memory of decisions", up_memory, down_memory},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -31,7 +31,8 @@ struct debate {
 	json_t *prompts; /* key -> {system, prompt, facts} of every call */
 	json_t *inbox;   /* key of an inbox step -> items */
 	json_t *ratings;
-	char *result; /* canonical text once finished */
+	json_t *background; /* what was found, or NULL */
+	char *result;       /* canonical text once finished */
 	script_fn *script;
 	size_t commits; /* of this run */
 	size_t die_at;  /* the commit that is not stored; SIZE_MAX: none */
@@ -181,6 +182,18 @@ bool step_inbox(struct debate *d, const char *key, const json_t **result)
 	return ok;
 }
 
+bool step_background(struct debate *d, const char *key)
+{
+	const json_t *result;
+
+	if (!d->plan.recall)
+		return true;
+	if (!step_run(d, key, fake_keep, d->background, &result))
+		return false;
+	d->plan.background = result;
+	return true;
+}
+
 static json_t *fake_end(struct step *s, void *arg)
 {
 	step_emit(s, "debate_end", NULL, 0, json_object());
@@ -300,6 +313,7 @@ static void fake_free(struct debate *d)
 	json_decref(d->prompts);
 	json_decref(d->inbox);
 	json_decref(d->ratings);
+	json_decref(d->background);
 	free(d->result);
 	free(d);
 }

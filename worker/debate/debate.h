@@ -17,6 +17,8 @@
  *   early_stop {source, round, reason} (absent if none), convergence {status, similarity_ppm, agreement_ppm},
  *   per_agent {agent: {provider, model, calls, failures, tokens_in, tokens_out, cost_micro, ms}},
  *   taint {class: count} (taint.h; absent if none),
+ *   background [{label, source, id, title, dissent, trusted, score_ppm, cited_by[], in_conclusion}] (absent if the
+ *               debate did not look),
  *   tokens_in, tokens_out, cost_micro, abandoned_calls, started_at_ms, ended_at_ms, running_ms
  */
 #ifndef WORKER_DEBATE_DEBATE_H

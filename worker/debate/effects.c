@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "worker/audit/audit.h"
 #include "worker/delivery/delivery.h"
+#include "worker/memory/consensus_memory.h"
 #include "worker/ranking/ranking.h"
 #include "worker/receipts/receipt.h"
 #include "worker/traces/traces.h"
@@ -98,10 +99,19 @@ static bool effect_audit(struct db_batch *b, struct debate_ending *e, struct err
 	return true;
 }
 
+/* What demo agents say is nothing to remember. */
+static bool effect_memory(struct db_batch *b, struct debate_ending *e, struct error *err)
+{
+	(void)err;
+	if (e->w->conf->memory.enabled && effect_completed(e) && !json_get_bool(e->result, "demo", false))
+		consensus_memory_add(b, e->ctx, e->result, e->at_ms);
+	return true;
+}
+
 /* In this order: ratings follow the receipt, the callback names it. */
 static const struct debate_effect effects[] = {
     {"receipt", effect_receipt}, {"ratings", effect_ratings}, {"callback", effect_callback},
-    {"trace", effect_trace},     {"audit", effect_audit},
+    {"trace", effect_trace},     {"audit", effect_audit},     {"memory", effect_memory},
 };
 
 void debate_effects(struct db_batch *b, struct debate_ending *e)

@@ -101,7 +101,7 @@ CO_FN static bool engine_debate(struct engine *e)
 	bool settled = false;
 	int round;
 
-	if (!engine_start(e) || !round_drafts(e))
+	if (!engine_start(e) || !step_background(e->d, "background") || !round_drafts(e))
 		return false;
 	if (engine_usable(e) < ENGINE_USABLE_MIN)
 		return engine_too_few(e);

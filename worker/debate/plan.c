@@ -210,10 +210,12 @@ static int64_t plan_budget(struct plan_problems *p, const struct conf *c, const 
 
 static void plan_check_rest(struct plan_problems *p, const json_t *body)
 {
-	const json_t *metadata = json_object_get(body, "metadata");
+	const json_t *metadata = json_object_get(body, "metadata"), *recall = plan_member(body, "use_memory");
 
 	if (json_object_get(body, "protocol") != NULL && !json_is_object(json_object_get(body, "protocol")))
 		plan_problem(p, ERR_INVALID_VALUE, "protocol", "must be an object");
+	if (recall != NULL && !json_is_null(recall) && !json_is_boolean(recall))
+		plan_problem(p, ERR_INVALID_VALUE, "use_memory", "must be true or false");
 	if (metadata != NULL && !json_is_null(metadata)) {
 		if (!json_is_object(metadata))
 			plan_problem(p, ERR_INVALID_VALUE, "metadata", "must be an object");
@@ -316,6 +318,9 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	json_put_int(doc, "seed", plan_seed());
 	json_object_set_new(doc, "demo", json_boolean(demo));
 	plan_put_taint(doc, context);
+	json_object_set_new(
+	    doc, "background",
+	    json_boolean(c->memory.enabled && !demo && !json_is_false(plan_member(body, "use_memory"))));
 	*plan = doc;
 	return true;
 }
@@ -367,5 +372,6 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 	out->seed = (uint64_t)json_get_int(plan, "seed", 0);
 	out->demo = json_get_bool(plan, "demo", false);
 	out->taint = json_own(a, json_deep_copy(json_get_obj(plan, "taint")));
+	out->recall = json_get_bool(plan, "background", false);
 	return true;
 }

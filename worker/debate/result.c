@@ -8,6 +8,7 @@
 #include "common/json.h"
 #include "worker/debate/debate.h"
 #include "worker/debate/mode.h"
+#include "worker/debate/taint.h"
 
 void result_open(struct result *r, struct arena *a, const struct debate_plan *plan)
 {
@@ -205,6 +206,84 @@ static void result_put_decision(json_t *doc, const struct result *r, const json_
 		json_put_str(doc, "method", json_get_str(consensus, "method", str_of(r->plan->mode->name)));
 }
 
+static bool result_word_byte(struct str s, size_t i)
+{
+	unsigned char c = i < s.n ? (unsigned char)s.p[i] : ' ';
+
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80;
+}
+
+/* Does the text name this label ("K1") as a word? */
+static bool result_cites(struct str text, struct str label)
+{
+	size_t from = 0;
+	ptrdiff_t at;
+
+	while ((at = str_find(str_sub(text, from, text.n), label)) >= 0) {
+		from += (size_t)at;
+		if ((from == 0 || !result_word_byte(text, from - 1)) && !result_word_byte(text, from + label.n))
+			return true;
+		from += label.n;
+	}
+	return false;
+}
+
+static void result_cited(json_t *by, const json_t *said, const char *text, struct str label)
+{
+	struct str agent;
+	const json_t *o;
+	size_t i, k;
+
+	json_array_foreach(said, i, o)
+	{
+		agent = json_get_str(o, "agent", STR(""));
+		for (k = 0; k < json_array_size(by) && !str_eqz(agent, json_string_value(json_array_get(by, k))); k++)
+			;
+		if (k == json_array_size(by) && result_cites(json_get_str(o, text, STR("")), label))
+			json_array_append_new(by, json_str(agent));
+	}
+}
+
+/* What the debate was told of earlier ones, and who cited it. */
+static void result_put_background(json_t *doc, const struct result *r)
+{
+	static const char *const keys[] = {"label", "source", "id", "title", "dissent", "trusted", "score_ppm"};
+	json_t *list = json_array();
+	const json_t *item;
+	size_t i, k;
+
+	json_array_foreach(r->plan->background, i, item)
+	{
+		json_t *o = json_object(), *by = json_array();
+		struct str label = json_get_str(item, "label", STR(""));
+
+		for (k = 0; k < countof(keys); k++)
+			json_object_set(o, keys[k], json_object_get(item, keys[k]));
+		result_cited(by, r->messages, "content", label);
+		result_cited(by, r->critiques, "reasoning", label);
+		result_cited(by, r->votes, "reasoning", label);
+		json_object_set_new(o, "cited_by", by);
+		json_object_set_new(o, "in_conclusion",
+				    json_boolean(result_cites(json_get_str(doc, "final_answer", STR("")), label)));
+		json_array_append_new(list, o);
+	}
+	json_object_set_new(doc, "background", list);
+}
+
+/* Of what was given with the task, and of what was found. */
+static void result_put_taint(json_t *doc, const struct result *r)
+{
+	json_t *counts = json_object();
+	const json_t *item;
+	size_t i;
+
+	taint_add(counts, r->plan->taint);
+	json_array_foreach(r->plan->background, i, item) taint_add(counts, json_get_obj(item, "taint"));
+	if (json_object_size(counts) > 0)
+		json_object_set(doc, "taint", counts);
+	json_decref(counts);
+}
+
 /* Each agent's sums; "abandoned" is told for the whole debate only. */
 static void result_put_sums(json_t *doc, const struct result *r)
 {
@@ -252,9 +331,10 @@ json_t *result_document(const struct result *r, const struct result_end *end)
 	if (r->early_stop != NULL)
 		json_object_set(doc, "early_stop", r->early_stop);
 	json_object_set(doc, "convergence", r->convergence);
+	if (r->plan->background != NULL)
+		result_put_background(doc, r);
 	result_put_sums(doc, r);
-	if (r->plan->taint != NULL)
-		json_object_set_new(doc, "taint", json_deep_copy(r->plan->taint));
+	result_put_taint(doc, r);
 	if (r->plan->budget_micro > 0)
 		json_put_int(doc, "budget_micro", r->plan->budget_micro);
 	if (end->started_at_ms != 0)

@@ -40,6 +40,10 @@ struct debate_plan {
 	uint64_t seed; /* all shuffling comes from it */
 	bool demo;
 	const json_t *taint; /* classes found in the context (taint.h) with their counts; NULL: none */
+	bool recall;         /* what earlier debates and stored knowledge say is looked up first */
+	/* [{label, source, id, title, text, dissent, trusted, score_ppm}] once step_background has run; NULL: nothing
+	 */
+	const json_t *background;
 };
 
 const struct debate_plan *debate_plan(const struct debate *d);
@@ -96,6 +100,9 @@ CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result
 CO_FN bool step_standing(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 /* What rating the debate needs, as ranking_before() gives it; {} if it cannot be read. */
 CO_FN bool step_ranking_before(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
+/* What earlier debates and stored knowledge say about the task, kept in the plan for prompts and result (background.h).
+ */
+CO_FN bool step_background(struct debate *d, const char *key) MUST_CHECK;
 /* Takes what waits in the inbox, in order: array of {id, kind, user_id, payload}; journalled with what it took. */
 CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 

@@ -14,6 +14,8 @@
 #include "worker/audit/audit.h"
 #include "worker/debate/run.h"
 #include "worker/delivery/delivery.h"
+#include "worker/memory/consensus_memory.h"
+#include "worker/search/fulltext.h"
 #include "worker/stream/stream.h"
 #include "worker/system/maintenance.h"
 #include "worker/tenancy/quota.h"
@@ -347,7 +349,8 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 	"DELETE FROM " table " WHERE debate_id IN (SELECT id FROM debates WHERE id = $1 AND workspace_id = $2)"
 #define STORE_OURS(table, key) "DELETE FROM " table " WHERE " key " = $1 AND workspace_id = $2"
 	static const char *const parts[] = {STORE_OURS("debate_events", "debate_id"), STORE_ITS("debate_steps"),
-					    STORE_ITS("debate_inbox"), STORE_OURS("receipts", "debate_id")};
+					    STORE_ITS("debate_inbox"), STORE_OURS("receipts", "debate_id"),
+					    STORE_OURS("consensus_memory", "debate_id")};
 	const struct db_val args[] = {DB_S(id), DB_S(ctx->workspace_id)};
 	struct db_batch *b = db_batch_new(db);
 	size_t i;
@@ -356,6 +359,7 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 	for (i = 0; i < countof(parts); i++)
 		db_batch_add(b, parts[i], args, countof(args), DB_ANY);
 	callback_forget(b, ctx, id);
+	fulltext_remove(b, ctx, CONSENSUS_MEMORY_KIND, id);
 	db_batch_add(b, "DELETE FROM idempotency_keys WHERE object_id = $1 AND org_id = $2",
 		     DB_ARGS(DB_S(id), DB_S(ctx->org_id)), DB_ANY);
 	db_batch_add(b,

@@ -227,7 +227,7 @@ static json_t *view_agent_costs(const json_t *result)
 /* Members of the result that are shown under their own names. */
 static const char *const view_plain[] = {"winner",     "synthesis",       "proposals", "participants", "agent_failures",
 					 "early_stop", "flips",           "dissents",  "method",       "tokens_in",
-					 "tokens_out", "abandoned_calls", "reason",    "taint"};
+					 "tokens_out", "abandoned_calls", "reason",    "taint",        "background"};
 
 static void view_result(struct arena *a, json_t *o, const struct debate_row *row)
 {
