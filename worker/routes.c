@@ -11,6 +11,7 @@
 #include "worker/audit/audit.h"
 #include "worker/debate/control.h"
 #include "worker/debate/debate.h"
+#include "worker/debate/queue.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
 #include "worker/limits/limits.h"
@@ -41,6 +42,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    browser_routes,
 	    debate_routes,
 	    control_routes,
+	    queue_routes,
 	    stream_routes,
 	    ws_routes,
 	    agents_routes,

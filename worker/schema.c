@@ -438,7 +438,7 @@ static const char up_pause[] =
     /* Whose turn it is, worker/debate/queue.c. */
     "ALTER TABLE debates ADD COLUMN queue_tag INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX debates_waiting ON debates(queue_tag, created_at, id)"
-    " WHERE status IN ('queued', 'running') AND owner = '' AND paused_at IS NULL;"
+    " WHERE completed_at IS NULL AND owner = '' AND paused_at IS NULL;"
     "CREATE INDEX debates_turn ON debates(workspace_id, queue_tag) WHERE status IN ('queued', 'running');";
 
 static const char down_pause[] =

@@ -12,6 +12,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "worker/debate/export.h"
+#include "worker/debate/queue.h"
 #include "worker/debate/request.h"
 #include "worker/debate/view.h"
 #include "worker/delivery/delivery.h"
@@ -267,11 +268,15 @@ CO_FN static void api_show(struct http_request *req)
 
 CO_FN static void api_status(struct http_request *req)
 {
+	struct worker *w = request_worker(req);
 	struct debate_row row;
+	json_t *o;
 
-	if (request_debate(req, &row))
-		http_reply_json(req, 200,
-				view_status(req->arena, &row, stream_subscribers(request_worker(req)->stream, row.id)));
+	if (!request_debate(req, &row))
+		return;
+	o = view_status(req->arena, &row, stream_subscribers(w->stream, row.id));
+	queue_show(w, req->arena, &row, o);
+	http_reply_json(req, 200, o);
 }
 
 /* One member of the full object under its own path: rounds, votes, consensus … */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of debates in one worker: claiming from the queue in an order fair between workspaces, running each on a
+ * The life of debates in one worker: claiming from the queue (queue.c), running each on a
  * coroutine, ending, releasing, draining. Called by the worker and by hints from the bus. Does not know what happens
  * inside a debate (engine.c) nor how it is journalled (step.c).
  */
@@ -12,6 +12,7 @@
 #include "common/metrics.h"
 #include "common/redis.h"
 #include "worker/debate/engine.h"
+#include "worker/debate/queue.h"
 #include "worker/debate/run.h"
 #include "worker/delivery/delivery.h"
 #include "worker/jobs/jobs.h"
@@ -21,7 +22,6 @@
 
 #define RUNNER_TICK_US (50 * MS_US) /* how soon a death on this node is seen */
 #define RUNNER_TICKS 20             /* of them between two looks at everything */
-#define RUNNER_CANDIDATES 8
 #define RUNNER_STEP_PAGE 500
 #define RUNNER_FRESH_US (300 * MS_US)  /* a heartbeat older than this does not count, DESIGN 2 */
 #define RUNNER_PATIENCE_US (5 * MS_US) /* per running debate of the node, before it claims another */
@@ -478,44 +478,6 @@ CO_FN static bool runner_launch(struct runner *r, const struct debate_row *row, 
 	return true;
 }
 
-/*
- * The next claimable debates: of the workspace with the fewest running ones first, then the oldest. What runs is
- * counted once for all, not for each that waits: a thousand wait at times.
- */
-CO_FN static bool runner_candidates(struct runner *r, struct arena *a, struct str only, struct db_rows *rows,
-				    struct error *err)
-{
-	return db_query(
-	    r->w->db, a,
-	    "SELECT id, org_id, workspace_id, user_id, status, plan, cancel_reason, epoch, last_seq, message_count,"
-	    " current_round, created_at, crashes, running_ms, pause_by, paused_ms FROM debates d"
-	    " LEFT JOIN (SELECT workspace_id AS busy, COUNT(*) AS n FROM debates WHERE " DEBATES_RUNNING
-	    " AND owner <> '' GROUP BY workspace_id) b ON b.busy = d.workspace_id"
-	    " WHERE status IN ('queued', 'running') AND owner = '' AND claim_after <= $1 AND engine_version <= $2"
-	    " AND ($3 = '' OR id = $3) ORDER BY COALESCE(b.n, 0), created_at, id LIMIT 8",
-	    DB_ARGS(DB_I(clock_wall_ms()), DB_I(ENGINE_VERSION), DB_S(only.n > 0 ? only : STR(""))), rows, err);
-}
-
-static struct debate_row runner_row(const struct db_rows *rows, size_t i)
-{
-	return (struct debate_row){.id = db_str(rows, i, 0),
-				   .org_id = db_str(rows, i, 1),
-				   .workspace_id = db_str(rows, i, 2),
-				   .user_id = db_str(rows, i, 3),
-				   .status = db_str(rows, i, 4),
-				   .plan = db_str(rows, i, 5),
-				   .cancel_reason = db_str(rows, i, 6),
-				   .epoch = db_int(rows, i, 7),
-				   .last_seq = db_int(rows, i, 8),
-				   .message_count = db_int(rows, i, 9),
-				   .current_round = db_int(rows, i, 10),
-				   .created_at = db_int(rows, i, 11),
-				   .crashes = db_int(rows, i, 12),
-				   .running_ms = db_int(rows, i, 13),
-				   .pause_by = db_str(rows, i, 14),
-				   .paused_ms = db_int(rows, i, 15)};
-}
-
 /* Claims one debate into the cell. False: there was none (or the store failed). */
 CO_FN static bool runner_claim_one(struct runner *r, struct str only, int cell)
 {
@@ -527,12 +489,12 @@ CO_FN static bool runner_claim_one(struct runner *r, struct str only, int cell)
 
 	r->takes++;
 	r->taking++;
-	if (!runner_candidates(r, a, only, &rows, &err)) {
+	if (!queue_next(r->w, a, only, &rows, &err)) {
 		log_warn("debate", "the queue cannot be read", KV_S("reason", err.msg));
 		rows.count = 0;
 	}
 	for (i = 0; i < rows.count && !taken; i++) {
-		struct debate_row row = runner_row(&rows, i);
+		struct debate_row row = queue_row(&rows, i);
 
 		if (runner_take(r, &row, &first, &err))
 			taken = runner_launch(r, &row, first, cell);

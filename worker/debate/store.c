@@ -12,6 +12,7 @@
 #include "common/json.h"
 #include "common/tenant.h"
 #include "worker/audit/audit.h"
+#include "worker/debate/queue.h"
 #include "worker/debate/run.h"
 #include "worker/delivery/delivery.h"
 #include "worker/memory/consensus_memory.h"
@@ -125,21 +126,6 @@ CO_FN static bool store_unique_slug(struct worker *w, struct arena *a, const str
 	return true;
 }
 
-CO_FN static bool store_queue_has_room(struct worker *w, struct arena *a, struct error *err)
-{
-	struct db_rows rows;
-
-	if (!db_query(
-		w->db, a,
-		SQL_ANYBODY(
-		    "the queue is one for all; no row is shown") "SELECT COUNT(*) FROM debates WHERE " DEBATES_QUEUED,
-		DB_NO_ARGS, &rows, err))
-		return false;
-	if (db_int(&rows, 0, 0) >= w->conf->debates.max_queued)
-		return error_set(err, ERR_UNAVAILABLE, "too many debates are waiting already; try again later");
-	return true;
-}
-
 /* A key means something in one workspace: in another the same one begins anew. */
 static struct str store_key_route(struct arena *a, const struct context *ctx)
 {
@@ -170,21 +156,21 @@ CO_FN static bool store_replayed(struct worker *w, struct arena *a, const struct
 
 static struct db_batch *store_create_batch(struct worker *w, struct arena *a, const struct context *ctx,
 					   const json_t *plan, const json_t *metadata, struct str id, struct str slug,
-					   int64_t now)
+					   int64_t tag, int64_t now)
 {
 	struct db_batch *b = db_batch_new(w->db);
 
 	db_batch_add(
 	    b,
 	    "INSERT INTO debates (id, org_id, workspace_id, user_id, slug, task, context, metadata, status, demo,"
-	    " engine_version, plan, total_rounds, created_at, updated_at)"
-	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $10, $11, $12, $13, $13)",
+	    " engine_version, plan, total_rounds, created_at, updated_at, queue_tag)"
+	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $10, $11, $12, $13, $13, $14)",
 	    DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(ctx->principal), DB_S(slug),
 		    DB_S(json_get_str(plan, "task", STR(""))), DB_S(json_get_str(plan, "context", STR(""))),
 		    DB_S(metadata != NULL ? json_text(a, metadata) : STR("{}")),
 		    DB_I(json_get_bool(plan, "demo", false)),
 		    DB_I(json_get_int(plan, "engine_version", ENGINE_VERSION)), DB_S(json_text(a, plan)),
-		    DB_I(json_get_int(plan, "rounds", 1)), DB_I(now)),
+		    DB_I(json_get_int(plan, "rounds", 1)), DB_I(now), DB_I(tag)),
 	    1);
 	audit_add_as(
 	    b, w, ctx,
@@ -197,7 +183,7 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 			 const json_t *metadata, const struct callback *callback, struct str idempotency_key,
 			 struct str body_hash, struct str *id, bool *replayed, struct error *err)
 {
-	int64_t now = clock_wall_ms(), counted = -1;
+	int64_t now = clock_wall_ms(), counted = -1, tag;
 	struct db_batch *b;
 	struct str slug;
 	char uuid[UUID_LEN + 1];
@@ -209,12 +195,12 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 		if (*replayed)
 			return true;
 	}
-	if (!maintenance_allows(w, a, err) || !store_queue_has_room(w, a, err) ||
+	if (!maintenance_allows(w, a, err) || !queue_enter(w, a, ctx->workspace_id, &tag, err) ||
 	    !store_unique_slug(w, a, ctx, json_get_str(plan, "task", STR("")), now, &slug, err))
 		return false;
 	ids_uuid7(uuid);
 	*id = arena_str(a, str_of(uuid));
-	b = store_create_batch(w, a, ctx, plan, metadata, *id, slug, now);
+	b = store_create_batch(w, a, ctx, plan, metadata, *id, slug, tag, now);
 	if (!callback_create(w, b, ctx, *id, callback, err) || !quota_count_debate(w, a, ctx, b, &counted, err)) {
 		db_batch_free(b);
 		return false;
