@@ -46,6 +46,8 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    stream_routes,
 	    ws_routes,
 	    agents_routes,
+	    agents_local_routes,
+	    personas_routes,
 	    ranking_routes,
 	    receipt_routes,
 	    delivery_routes,

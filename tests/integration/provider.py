@@ -408,6 +408,10 @@ class Provider:
             {"object": "embedding", "index": i, "embedding": embedding(text, dim)} for i, text in enumerate(texts)],
             "usage": {"prompt_tokens": sum(len(t) // 4 + 1 for t in texts), "total_tokens": 0}})
 
+    @staticmethod
+    async def tags(request):
+        return web.json_response({"models": [{"name": "llama3.2:latest", "size": 1}, {"name": "qwen2.5:7b", "size": 2}]})
+
     async def control(self, request):
         if request.method == "DELETE":
             self.rules = []
@@ -448,6 +452,7 @@ class Provider:
             for path in paths:
                 app.router.add_post(path, self.handler(wire))
         app.router.add_post("/v1/embeddings", self.embeddings)
+        app.router.add_get("/api/tags", self.tags)
         app.router.add_route("*", "/_control", self.control)
         app.router.add_get("/_log", self.log)
         self.runner = web.AppRunner(app, access_log=None)

@@ -202,6 +202,60 @@ def test_background_that_gives_orders_is_marked(node, provider):  # noqa: F811
     assert "UNTRUSTED" not in provider.requests(phase="propose")[-1]["prompt"]
 
 
+def test_personas_speak_as_freely_as_they_are(node, provider):  # noqa: F811
+    """Temperature and the like go with drafts and revisions; what is judged is asked alike of all."""
+    s = node()
+    debate(s, agents=["gpt-4o||creative_director", "gpt-4o-mini||gdpr", "ollama|llama3.2|lateral"])
+    drafts = {r["model"]: r for r in provider.requests(phase="propose")}
+    assert drafts["gpt-4o"]["parameters"]["temperature"] == 0.88
+    assert drafts["gpt-4o"]["parameters"]["frequency_penalty"] == 0.2
+    assert drafts["gpt-4o-mini"]["parameters"]["temperature"] == 0.4
+    assert "frequency_penalty" not in drafts["gpt-4o-mini"]["parameters"]
+    assert drafts["llama3.2"]["parameters"]["options"]["top_p"] == 0.95
+    assert "Your temper: exact, person-centred, minimal." in drafts["gpt-4o-mini"]["system"]
+    assert len({r["parameters"]["temperature"] for r in provider.requests(phase="vote", wire="openai")}) == 1
+
+
+def test_a_team_is_chosen_for_the_question(node, provider):  # noqa: F811
+    s = node()
+    doc = debate(s, agents=None, auto_select=True, task="How do we encrypt passwords against an attack?",
+                 auto_select_config={"min_agents": 3, "max_agents": 4}, metadata={"mine": 1})
+    why = doc["metadata"]["selection_reasoning"]
+    assert why["category"] == "security" and why["complexity"] == "simple" and doc["metadata"]["mine"] == 1
+    assert [a["name"] for a in why["agents"]] == doc["agents"] and len(doc["agents"]) == 3
+    assert any("looks for what speaks against" in a["reason"] for a in why["agents"])
+    assert len({r["wire"] for r in provider.requests(phase="propose")}) == 3, "three providers, as there are three"
+    refused = s.post("/api/debates", {"task": TASK, "auto_select": "yes", "auto_select_config": {"min_agents": 1}})
+    assert refused.status_code == 400
+    assert {e["field"] for e in refused.json()["errors"]} == {"auto_select", "auto_select_config"}
+
+
+def test_personas_api(node):
+    s = node()
+    doc = s.get("/api/v1/personas").json()
+    assert doc["count"] == len(doc["personas"]) >= 60
+    gdpr = s.get("/api/personas/gdpr").json()
+    assert gdpr["temperature"] == 0.4 and gdpr["expertise"]["compliance"] == 0.95 and "exact" in gdpr["traits"]
+    assert s.get("/api/personas/nobody").status_code == 404
+    meta = s.get("/api/agent/openai-api_skeptic/metadata").json()["metadata"]
+    assert meta["provider"] == "openai" and meta["model_id"] == "gpt-4o"
+    assert s.get("/api/agent/nobody/metadata").json()["metadata"] is None
+
+
+def test_local_servers(node, make_server, provider):  # noqa: F811
+    doc = node().get("/api/agents/local").json()
+    assert doc["total"] == 3 and doc["available_count"] == 1
+    ollama = {srv["name"]: srv for srv in doc["servers"]}["ollama"]
+    assert ollama["available"] and ollama["models"] == ["llama3.2:latest", "qwen2.5:7b"]
+    status = node().get("/api/agents/local/status").json()
+    assert status["available"] and status["recommended"] == {"server": "ollama", "model": "llama3.2:latest"}
+    assert status["available_agents"] == ["ollama"] and status["total_models"] == 2
+    s = make_server({"server": {"workers": 1}, "providers": {"ollama": {"base_url": "http://127.0.0.1:1"}}})
+    doc = s.get("/api/agents/local").json()
+    assert doc["available_count"] == 0
+    assert [srv["error"] for srv in doc["servers"]] == ["no answer", "not configured", "not configured"]
+
+
 # ---- budgets ----
 
 def spent(server, ident):

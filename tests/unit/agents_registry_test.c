@@ -94,12 +94,14 @@ static void test_families_name_their_model(void **state)
 	struct team t;
 
 	(void)state;
-	assert_true(resolve(&t, KEYS, "\"claude-3, claude-opus-4-6, gpt-4, gpt, o3-mini\""));
+	assert_true(resolve(&t, KEYS, "\"claude-3, claude-opus-4-6, gpt-4, gpt, o3-mini, haiku, sonnet-4-5\""));
 	seat(&t, 0, "claude-3 anthropic claude-sonnet-4-5-20250929  ");
 	seat(&t, 1, "claude-opus-4-6 anthropic claude-opus-4-6  ");
 	seat(&t, 2, "gpt-4 openai gpt-4  ");
 	seat(&t, 3, "gpt openai gpt-4o  ");
 	seat(&t, 4, "o3-mini openai o3-mini  ");
+	seat(&t, 5, "haiku anthropic claude-haiku-4-5  ");
+	seat(&t, 6, "sonnet-4-5 anthropic claude-sonnet-4-6  ");
 	end(&t);
 	assert_true(resolve(&t, KEYS " providers.openai.model=gpt-4.1", "[\"gpt\", \"openai|gpt-4o\"]"));
 	seat(&t, 0, "gpt openai gpt-4.1  ");

@@ -19,6 +19,12 @@ struct worker;
 #define AGENT_MAX_TOKENS 4096 /* of an answer, when the caller does not say */
 #define AGENT_NAME_MAX 32
 
+/* How freely a model speaks, in parts per million; 0: the phase or the provider decides. */
+struct agent_sampling {
+	int temperature_ppm, top_p_ppm;
+	int frequency_penalty_ppm;
+};
+
 /* One seat of a debate, resolved at creation and stored in its plan. */
 struct agent_spec {
 	struct str name;     /* unique in the debate, [A-Za-z0-9_-]{1,32} */
@@ -28,6 +34,7 @@ struct agent_spec {
 	struct str role;    /* "", proposer, critic, synthesizer, judge, analyst, implementer, planner */
 	int64_t price_in;   /* micro-dollars per million tokens */
 	int64_t price_out;
+	struct agent_sampling sampling; /* of drafts and revisions, by the persona */
 };
 
 enum agent_fail {
@@ -58,6 +65,8 @@ struct agent_request {
 	int max_tokens;             /* 0: AGENT_MAX_TOKENS */
 	bool no_dearer;             /* who stands in may not cost more: there is a budget */
 	int temperature_ppm;        /* 700000 = 0.7; -1 = the provider's default */
+	int top_p_ppm;              /* 0: not sent */
+	int frequency_penalty_ppm;  /* 0: not sent */
 	struct str idempotency_key; /* the step key; sent as Idempotency-Key */
 	/* For demo agents, which have no model to understand the prompt: what is asked, and about what. */
 	struct str phase; /* "propose", "critique", "revise", "vote", "judge", "synthesis" */
@@ -114,6 +123,8 @@ const char *const *agents_known(void);
 void agents_price(struct str provider, struct str model, int64_t *in, int64_t *out);
 /* Text of a persona for prompts; STR_NONE if unknown. */
 struct str agents_persona(struct str persona);
+/* Appends its text, its traits and what it knows most about, as lines of a prompt; nothing if it is unknown. */
+void agents_persona_write(struct buf *out, struct str persona);
 
 /* {name: {type, requires_api_key, api_key_configured, available, model}} and {key: {state, failure_count, last_failure,
  * available}} */
@@ -126,5 +137,7 @@ unsigned agents_available(const struct conf *c);
 
 struct route_table;
 extern const struct route_table agents_routes; /* /api/agents, /api/agents/{name}, /api/agents/health, availability */
+extern const struct route_table agents_local_routes; /* /api/agents/local */
+extern const struct route_table personas_routes;     /* /api/personas, /api/agent/{name}/metadata */
 
 #endif

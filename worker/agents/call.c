@@ -318,6 +318,8 @@ CO_FN static void call_provider(struct agents *ag, struct arena *a, const struct
 				 .system = req->system,
 				 .prompt = req->prompt,
 				 .temperature_ppm = req->temperature_ppm,
+				 .top_p_ppm = req->top_p_ppm,
+				 .frequency_penalty_ppm = req->frequency_penalty_ppm,
 				 .max_tokens = req->max_tokens > 0 ? req->max_tokens : AGENT_MAX_TOKENS};
 	struct fetch_header headers[WIRE_HEADERS_MAX];
 	struct fetch_request fr = {

@@ -16,6 +16,10 @@ static json_t *ollama_body(const struct wire_call *call)
 	json_put_int(options, "num_predict", call->max_tokens);
 	if (call->temperature_ppm >= 0)
 		json_object_set_new(options, "temperature", json_real(call->temperature_ppm / 1e6));
+	if (call->top_p_ppm > 0)
+		json_object_set_new(options, "top_p", json_real(call->top_p_ppm / 1e6));
+	if (call->frequency_penalty_ppm != 0)
+		json_object_set_new(options, "frequency_penalty", json_real(call->frequency_penalty_ppm / 1e6));
 	json_object_set_new(body, "options", options);
 	return body;
 }

@@ -21,6 +21,12 @@ static bool openai_reasons(const struct wire_call *call)
 	return false;
 }
 
+/* Models of xAI and Gemini, and those that reason, refuse a penalty. */
+static bool openai_penalizes(const struct wire_call *call)
+{
+	return call->provider != PROVIDER_XAI && call->provider != PROVIDER_GEMINI && !openai_reasons(call);
+}
+
 static json_t *openai_body(const struct wire_call *call)
 {
 	json_t *body = json_object();
@@ -31,6 +37,10 @@ static json_t *openai_body(const struct wire_call *call)
 	json_put_int(body, reasons ? "max_completion_tokens" : "max_tokens", call->max_tokens);
 	if (call->temperature_ppm >= 0 && !reasons)
 		json_object_set_new(body, "temperature", json_real(call->temperature_ppm / 1e6));
+	if (call->top_p_ppm > 0 && !reasons)
+		json_object_set_new(body, "top_p", json_real(call->top_p_ppm / 1e6));
+	if (call->frequency_penalty_ppm != 0 && openai_penalizes(call))
+		json_object_set_new(body, "frequency_penalty", json_real(call->frequency_penalty_ppm / 1e6));
 	json_object_set_new(body, "stream", json_true());
 	/* Mistral refuses members it does not know, and tells usage without being asked. */
 	if (call->provider != PROVIDER_MISTRAL)

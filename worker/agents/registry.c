@@ -99,7 +99,7 @@ static struct str registry_model_in_name(const struct known_agent *k, struct str
 		return STR_NONE;
 	switch (k->provider) {
 	case PROVIDER_ANTHROPIC:
-		return dashes >= 2 ? name : STR_NONE;
+		return dashes >= 2 && str_starts(name, STR("claude")) ? name : STR_NONE;
 	case PROVIDER_OPENAI:
 	case PROVIDER_GEMINI:
 	case PROVIDER_MISTRAL:
@@ -164,7 +164,7 @@ static struct str registry_unique(const struct registry_list *l, struct str name
 
 static bool registry_check_persona(struct str persona, struct error *err)
 {
-	const char *keys[64] = {NULL};
+	const char *keys[PERSONAS_MAX + 1] = {NULL};
 	size_t i;
 
 	if (persona.n == 0 || agents_persona(persona).p != NULL)
@@ -172,6 +172,13 @@ static bool registry_check_persona(struct str persona, struct error *err)
 	for (i = 0; i + 1 < countof(keys) && persona_at(i) != NULL; i++)
 		keys[i] = persona_at(i)->key;
 	return registry_unknown(err, "persona", persona, keys);
+}
+
+static struct agent_sampling registry_sampling(struct str persona)
+{
+	const struct persona *p = persona_find(persona);
+
+	return p != NULL ? p->sampling : (struct agent_sampling){0, 0, 0};
 }
 
 static bool registry_add(struct registry_list *l, const struct registry_spec *raw, struct error *err)
@@ -196,7 +203,7 @@ static bool registry_add(struct registry_list *l, const struct registry_spec *ra
 	if (s.model.n > 120)
 		return error_field(err, ERR_INVALID_VALUE, "agents", "model must be at most 120 bytes");
 	spec = &l->v[l->n];
-	*spec = (struct agent_spec){.persona = s.persona, .role = s.role};
+	*spec = (struct agent_spec){.persona = s.persona, .role = s.role, .sampling = registry_sampling(s.persona)};
 	if (!registry_cast(l->c, l->a, k, s.model.n > 0 ? s.model : registry_model_in_name(k, s.agent), spec, err))
 		return false;
 	spec->name = registry_unique(l, registry_name(l->a, &s));

@@ -7,13 +7,52 @@
 
 #include "worker/agents/agent.h"
 
+#define PERSONAS_MAX 96
+
+/* What one can know something about. */
+enum persona_domain {
+	EXPERT_REASONING,
+	EXPERT_ARCHITECTURE,
+	EXPERT_CODE,
+	EXPERT_PERFORMANCE,
+	EXPERT_DATA,
+	EXPERT_OPERATIONS,
+	EXPERT_SECURITY,
+	EXPERT_LEGAL,
+	EXPERT_COMPLIANCE,
+	EXPERT_FINANCE,
+	EXPERT_HEALTH,
+	EXPERT_RESEARCH,
+	EXPERT_ETHICS,
+	EXPERT_PHILOSOPHY,
+	EXPERT_POLITICS,
+	EXPERT_STRATEGY,
+	EXPERT_PRODUCT,
+	EXPERT_CREATIVITY,
+	EXPERT_MAX
+};
+
 struct persona {
 	const char *key;
-	const char *text;
+	const char *text;   /* for prompts */
+	const char *traits; /* separated by ", " */
+	struct {
+		enum persona_domain domain;
+		int percent; /* 0: an unused place */
+	} expertise[4];
+	struct agent_sampling sampling;
+	const char *agent; /* that plays it best, a known name, or NULL */
+	bool contrarian;   /* looks for what speaks against */
 };
 
 /* NULL past the end. */
 const struct persona *persona_at(size_t i);
+/* NULL if unknown. */
+const struct persona *persona_find(struct str key);
+/* Percent; 0: none. */
+int persona_expertise(const struct persona *p, enum persona_domain d);
+/* "reasoning", … */
+const char *persona_domain_name(enum persona_domain d);
 
 struct known_agent {
 	const char *name;

@@ -16,7 +16,9 @@ struct wire_call {
 	const struct conf_provider *conf;
 	struct str model, system, prompt;
 	int max_tokens;
-	int temperature_ppm; /* -1: not sent */
+	int temperature_ppm;       /* -1: not sent */
+	int top_p_ppm;             /* 0: not sent */
+	int frequency_penalty_ppm; /* 0: not sent */
 };
 
 /* What has been understood of the answer so far. */

@@ -11,6 +11,7 @@
 #include "common/crypto.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "worker/agents/select.h"
 #include "worker/debate/export.h"
 #include "worker/debate/queue.h"
 #include "worker/debate/request.h"
@@ -113,6 +114,7 @@ CO_FN static void api_create(struct http_request *req)
 
 	if (body == NULL)
 		return;
+	select_agents(w, req->arena, &req->ctx, &body);
 	if (!api_resolve(req, body, &plan, &callback))
 		return;
 	if (!debate_create(w, req->arena, &req->ctx, plan, json_get_obj(body, "metadata"), &callback, key,

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/ids.h"
 #include "common/json.h"
+#include "worker/agents/select.h"
 #include "worker/debate/budget.h"
 #include "worker/debate/domain.h"
 #include "worker/debate/mode.h"
@@ -208,10 +209,18 @@ static int64_t plan_budget(struct plan_problems *p, const struct conf *c, const 
 	return most > 0 && most < wanted ? most : wanted > 0 ? wanted : 1;
 }
 
+static void plan_select_problem(void *arg, const char *field, const char *text)
+{
+	plan_problem(arg, ERR_INVALID_VALUE, field, "%s", text);
+}
+
 static void plan_check_rest(struct plan_problems *p, const json_t *body)
 {
 	const json_t *metadata = json_object_get(body, "metadata"), *recall = plan_member(body, "use_memory");
+	struct select_config config;
+	bool wanted;
 
+	(void)select_config_read(body, &config, &wanted, plan_select_problem, p); /* what is wrong is in the list */
 	if (json_object_get(body, "protocol") != NULL && !json_is_object(json_object_get(body, "protocol")))
 		plan_problem(p, ERR_INVALID_VALUE, "protocol", "must be an object");
 	if (recall != NULL && !json_is_null(recall) && !json_is_boolean(recall))
@@ -223,6 +232,15 @@ static void plan_check_rest(struct plan_problems *p, const json_t *body)
 			plan_problem(p, ERR_INVALID_VALUE, "metadata", "must be at most %d bytes of JSON",
 				     PLAN_METADATA_MAX);
 	}
+}
+
+static void plan_put_sampling(json_t *o, const struct agent_sampling *s)
+{
+	if (s->temperature_ppm <= 0)
+		return;
+	json_put_int(o, "temperature_ppm", s->temperature_ppm);
+	json_put_int(o, "top_p_ppm", s->top_p_ppm);
+	json_put_int(o, "frequency_penalty_ppm", s->frequency_penalty_ppm);
 }
 
 static json_t *plan_agents(const struct agent_spec *specs, size_t n)
@@ -240,6 +258,7 @@ static json_t *plan_agents(const struct agent_spec *specs, size_t n)
 		json_put_str(o, "role", specs[i].role);
 		json_put_int(o, "price_in", specs[i].price_in);
 		json_put_int(o, "price_out", specs[i].price_out);
+		plan_put_sampling(o, &specs[i].sampling);
 		json_array_append_new(list, o);
 	}
 	return list;
@@ -334,6 +353,9 @@ static void plan_decode_agent(struct arena *a, const json_t *o, struct agent_spe
 	s->role = arena_str(a, json_get_str(o, "role", STR("")));
 	s->price_in = json_get_int(o, "price_in", 0);
 	s->price_out = json_get_int(o, "price_out", 0);
+	s->sampling.temperature_ppm = (int)json_get_int(o, "temperature_ppm", 0);
+	s->sampling.top_p_ppm = (int)json_get_int(o, "top_p_ppm", 0);
+	s->sampling.frequency_penalty_ppm = (int)json_get_int(o, "frequency_penalty_ppm", 0);
 }
 
 bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, struct error *err)

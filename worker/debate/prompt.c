@@ -207,15 +207,13 @@ struct str prompt_reveal(struct arena *a, struct str text, const char *const *na
 
 static struct str prompt_system(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent)
 {
-	struct str persona = agents_persona(agent->persona);
 	struct prompt_writer w;
 	size_t i;
 
 	prompt_open(&w, plan);
 	buf_addz(&w.buf,
 		 "You are one of several independent experts who examine one question and decide by argument.\n");
-	if (persona.n > 0)
-		buf_printf(&w.buf, "%.*s\n", STR_ARG(persona));
+	agents_persona_write(&w.buf, agent->persona);
 	for (i = 0; i < countof(prompt_roles); i++)
 		if (str_eqz(agent->role, prompt_roles[i].role))
 			buf_printf(&w.buf, "%s\n", prompt_roles[i].text);

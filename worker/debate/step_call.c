@@ -128,6 +128,16 @@ static bool step_started(struct debate *d, const char *key, const struct step_ca
 	return ok;
 }
 
+/* What an agent thinks up bears the mark of its persona; what it judges is asked alike of all. */
+static void step_sampling(struct agent_request *req, const struct agent_spec *agent)
+{
+	if (agent->sampling.temperature_ppm <= 0 || !(str_eqz(req->phase, "propose") || str_eqz(req->phase, "revise")))
+		return;
+	req->temperature_ppm = agent->sampling.temperature_ppm;
+	req->top_p_ppm = agent->sampling.top_p_ppm;
+	req->frequency_penalty_ppm = agent->sampling.frequency_penalty_ppm;
+}
+
 /* One attempt at the provider, streamed. */
 CO_FN static void step_attempt(struct debate *d, const char *key, const struct step_call *c,
 			       const struct step_attempts *at, int max_tokens, struct arena *a,
@@ -144,6 +154,7 @@ CO_FN static void step_attempt(struct debate *d, const char *key, const struct s
 				    .facts = c->facts};
 	struct step_tokens tokens;
 
+	step_sampling(&req, c->agent);
 	req.idempotency_key = arena_printf(a, "%.*s/%s#%lld", STR_ARG(d->plan.debate_id), key, (long long)at->starts);
 	if (at->repairs > 0)
 		req.prompt = arena_printf(
