@@ -12,7 +12,7 @@
 #include "common/clock.h"
 #include "common/metrics_internal.h"
 
-#define METRIC_LABELS 2
+#define METRIC_LABELS 3
 #define METRIC_BUCKETS 12
 #define METRIC_ALWAYS 64 /* a metric with more lines shows only series that are not zero, and its first */
 
@@ -52,6 +52,12 @@ enum metric_set {
 	SET_CACHE,
 	SET_APPROVALS,
 	SET_SOURCES,
+	SET_KM_OPERATIONS,
+	SET_KM_ADAPTERS,
+	SET_KM_DIRECTIONS,
+	SET_KM_STATUSES,
+	SET_KM_TASKS,
+	SET_TRUTH,
 	SET_FIXED, /* those above are known here, those below are registered */
 	SET_AGENTS = SET_FIXED,
 	SET_PROVIDERS,
@@ -114,6 +120,17 @@ static const char *const metric_classes[] = {"probe", "read", "write", "create",
 static const char *const metric_slo[] = {"good", "slow", "failed", NULL};
 /* Of a debate's background. */
 static const char *const metric_sources[] = {"consensus", "continuum", "knowledge", NULL};
+static const char *const metric_km_operations[] = {"query", "add",   "get",    "update", "link",
+						   "share", "sync",  "import", "export", "staleness",
+						   "decay", "merge", "search", "fact",   NULL};
+/* As the rows of worker/knowledge/adapters.c are called; mound: the store itself. */
+static const char *const metric_km_adapters[] = {"continuum", "consensus",     "critique", "evidence", "belief",
+						 "insights",  "elo",           "pulse",    "cost",     "ranking",
+						 "culture",   "control_plane", "mound",    NULL};
+static const char *const metric_km_directions[] = {"forward", "reverse", NULL};
+static const char *const metric_km_statuses[] = {"success", "error", "not_configured", NULL};
+static const char *const metric_km_tasks[] = {"debate", "analysis", "review", NULL};
+static const char *const metric_truth[] = {"true", "false", NULL};
 static const char *const metric_cache[] = {"hit", "miss", "stale", "dropped", NULL};
 static const char *const metric_pool[] = {"idle", "busy", "waiting", NULL};
 static const char *const metric_decisions[] = {"allowed", "refused", NULL};
@@ -126,6 +143,7 @@ static const char *const metric_limits[] = {"address", "token", "tenant", "user"
 #define LE_CIPHER .buckets = {.00001, .00005, .0001, .0005, .001, .01, .1}
 #define LE_REDIS .buckets = {.0001, .00025, .0005, .001, .0025, .005, .01, .05, .1, .5, 1}
 #define LE_CHECK .buckets = {.0001, .0005, .001, .005, .01, .025}
+#define LE_KM .buckets = {.01, .025, .05, .1, .25, .5, 1, 2.5, 5}
 #define LE_COMMIT .buckets = {.0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1}
 
 /* clang-format off */
@@ -264,6 +282,25 @@ static const struct metric_desc metric_table[] = {
 	 .help = "Pieces of earlier debates and stored knowledge that were given to a debate."},
 	[M_RESPONSE_CACHE] = {"aragora_response_cache_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_CACHE}},
 		.help = "Look-ups in the cache of answers."},
+	[M_KM_OPERATIONS] = {"aragora_km_operations_total", METRIC_COUNTER, FOLD_SUM, {{"operation", SET_KM_OPERATIONS}, {"status", SET_KM_STATUSES}},
+		.help = "Operations of the Knowledge Mound."},
+	[M_KM_LATENCY] = {"aragora_km_operation_latency_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"operation", SET_KM_OPERATIONS}}, LE_KM,
+		.help = "Time of operations of the Knowledge Mound."},
+	[M_KM_SYNCS] = {"aragora_km_adapter_syncs_total", METRIC_COUNTER, FOLD_SUM,
+		{{"adapter", SET_KM_ADAPTERS}, {"direction", SET_KM_DIRECTIONS}, {"status", SET_KM_STATUSES}},
+		.help = "Syncs of knowledge adapters, by what came of them."},
+	[M_KM_FORWARD] = {"aragora_km_forward_sync_latency_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"adapter", SET_KM_ADAPTERS}}, LE_KM,
+		.help = "Time in which an adapter brought its source's news into the Knowledge Mound."},
+	[M_KM_REVERSE] = {"aragora_km_reverse_query_latency_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"adapter", SET_KM_ADAPTERS}}, LE_KM,
+		.help = "Time in which an adapter found knowledge for its source."},
+	[M_KM_SEMANTIC] = {"aragora_km_semantic_search_total", METRIC_COUNTER, FOLD_SUM, {{"adapter", SET_KM_ADAPTERS}, {"status", SET_KM_STATUSES}},
+		.help = "Searches by meaning; not_configured: there are no embeddings, words were searched alone."},
+	[M_KM_OUTCOMES] = {"aragora_km_cp_task_outcomes_total", METRIC_COUNTER, FOLD_SUM, {{"task_type", SET_KM_TASKS}, {"success", SET_TRUTH}},
+		.help = "Outcomes of tasks of the control plane stored as knowledge."},
+	[M_KM_SHARES] = {"aragora_km_cp_cross_workspace_shares_total", METRIC_COUNTER, FOLD_SUM, .help = "Insights shared with other workspaces."},
+	[M_KM_CACHE_HITS] = {"aragora_km_cache_hits_total", METRIC_COUNTER, FOLD_SUM, .help = "Questions to the Knowledge Mound answered from memory."},
+	[M_KM_CACHE_MISSES] = {"aragora_km_cache_misses_total", METRIC_COUNTER, FOLD_SUM, .help = "Questions to the Knowledge Mound that went to the store."},
+	[M_KM_DEAD] = {"aragora_km_dead_letters_total", METRIC_COUNTER, FOLD_SUM, .help = "Debates whose knowledge could not be stored in three tries."},
 	[M_MAINTENANCE] = {"aragora_maintenance_mode", METRIC_GAUGE, FOLD_LAST, .help = "1 while new debates are refused for maintenance."},
 	[M_RATE_DECISIONS] = {"aragora_rate_limit_decisions_total", METRIC_COUNTER, FOLD_SUM, {{"decision", SET_DECISIONS}},
 		.help = "Requests that rate limits have let through or refused."},
@@ -335,6 +372,12 @@ static struct {
 	    [SET_AUDIT] = {metric_audit, countof(metric_audit) - 1},
 	    [SET_AUDIT_OUTCOMES] = {metric_audit_outcomes, countof(metric_audit_outcomes) - 1},
 	    [SET_APPROVALS] = {metric_approvals, countof(metric_approvals) - 1},
+	    [SET_KM_OPERATIONS] = {metric_km_operations, countof(metric_km_operations) - 1},
+	    [SET_KM_ADAPTERS] = {metric_km_adapters, countof(metric_km_adapters) - 1},
+	    [SET_KM_DIRECTIONS] = {metric_km_directions, countof(metric_km_directions) - 1},
+	    [SET_KM_STATUSES] = {metric_km_statuses, countof(metric_km_statuses) - 1},
+	    [SET_KM_TASKS] = {metric_km_tasks, countof(metric_km_tasks) - 1},
+	    [SET_TRUTH] = {metric_truth, countof(metric_truth) - 1},
 	    [SET_RESULTS] = {metric_results, countof(metric_results) - 1},
 	    [SET_POOL] = {metric_pool, countof(metric_pool) - 1},
 	    [SET_DECISIONS] = {metric_decisions, countof(metric_decisions) - 1},

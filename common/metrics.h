@@ -115,6 +115,17 @@ enum metric_id {
 	M_SLO,                      /* aragora_slo_requests_total{class,outcome} good slow failed */
 	M_RESPONSE_CACHE,           /* aragora_response_cache_total{result} hit miss stale dropped */
 	M_KM_REUSE,                 /* aragora_km_cross_debate_reuse_total{source_type} consensus continuum knowledge */
+	M_KM_OPERATIONS,            /* aragora_km_operations_total{operation,status} */
+	M_KM_LATENCY,               /* aragora_km_operation_latency_seconds{operation} */
+	M_KM_SYNCS,                 /* aragora_km_adapter_syncs_total{adapter,direction,status} */
+	M_KM_FORWARD,               /* aragora_km_forward_sync_latency_seconds{adapter} */
+	M_KM_REVERSE,               /* aragora_km_reverse_query_latency_seconds{adapter} */
+	M_KM_SEMANTIC,              /* aragora_km_semantic_search_total{adapter,status} */
+	M_KM_OUTCOMES,              /* aragora_km_cp_task_outcomes_total{task_type,success} */
+	M_KM_SHARES,                /* aragora_km_cp_cross_workspace_shares_total */
+	M_KM_CACHE_HITS,            /* aragora_km_cache_hits_total */
+	M_KM_CACHE_MISSES,          /* aragora_km_cache_misses_total */
+	M_KM_DEAD,                  /* aragora_km_dead_letters_total */
 	METRIC_MAX
 };
 

@@ -14,6 +14,7 @@
 #include "worker/debate/queue.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
+#include "worker/knowledge/knowledge.h"
 #include "worker/limits/limits.h"
 #include "worker/identity/apikey.h"
 #include "worker/identity/mfa.h"
@@ -78,6 +79,8 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    admin_user_routes,
 	    quota_routes,
 	    budget_routes,
+	    knowledge_node_routes,
+	    knowledge_link_routes,
 	};
 	struct router *r;
 

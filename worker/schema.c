@@ -545,6 +545,95 @@ static const char up_memory[] =
 
 static const char down_memory[] = "DROP TABLE consensus_memory;";
 
+/* The Knowledge Mound, worker/knowledge. 0 in a time: never. */
+static const char up_knowledge[] =
+    /*
+     * id: of workspace and content. topic: the first of topics. adapter: which of worker/knowledge/adapters.c wrote it,
+     * or empty. superseded_by: id of what replaces it. revalidate_at: somebody is to look at it.
+     */
+    "CREATE TABLE knowledge_nodes ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, node_type TEXT NOT NULL,"
+    " content TEXT NOT NULL, confidence_ppm INTEGER NOT NULL, tier TEXT NOT NULL, provenance TEXT NOT NULL,"
+    " topics TEXT NOT NULL, topic TEXT NOT NULL, metadata TEXT NOT NULL, visibility TEXT NOT NULL,"
+    " discoverable INTEGER NOT NULL DEFAULT 1, surprise_ppm INTEGER NOT NULL DEFAULT 0,"
+    " update_count INTEGER NOT NULL DEFAULT 0, validation TEXT NOT NULL, proof_id TEXT NOT NULL DEFAULT '',"
+    " superseded_by TEXT NOT NULL DEFAULT '', adapter TEXT NOT NULL DEFAULT '',"
+    " staleness_ppm INTEGER NOT NULL DEFAULT 0, stale_reasons TEXT NOT NULL DEFAULT '[]',"
+    " created_by TEXT NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,"
+    " validated_at INTEGER NOT NULL, checked_at INTEGER NOT NULL DEFAULT 0, decayed_at INTEGER NOT NULL,"
+    " revalidate_at INTEGER NOT NULL DEFAULT 0, revalidate_how TEXT NOT NULL DEFAULT '',"
+    " embedded_at INTEGER NOT NULL DEFAULT 0, archived_at INTEGER NOT NULL DEFAULT 0,"
+    " archived_why TEXT NOT NULL DEFAULT ''"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX knowledge_nodes_list ON knowledge_nodes(workspace_id, archived_at, created_at DESC, id);"
+    "CREATE INDEX knowledge_nodes_org ON knowledge_nodes(org_id, visibility, created_at);"
+    "CREATE INDEX knowledge_nodes_checked ON knowledge_nodes(archived_at, checked_at, id);"
+    "CREATE INDEX knowledge_nodes_decayed ON knowledge_nodes(archived_at, decayed_at, id);"
+    "CREATE INDEX knowledge_nodes_embedded ON knowledge_nodes(archived_at, embedded_at, id);"
+    "CREATE TABLE knowledge_links ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, from_id TEXT NOT NULL,"
+    " to_id TEXT NOT NULL, kind TEXT NOT NULL, strength_ppm INTEGER NOT NULL, metadata TEXT NOT NULL,"
+    " created_by TEXT NOT NULL, created_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX knowledge_links_from ON knowledge_links(workspace_id, from_id, kind);"
+    "CREATE INDEX knowledge_links_to ON knowledge_links(workspace_id, to_id, kind);"
+    /* workspace_id: of the node. grantee_type: user, role, workspace, organization. */
+    "CREATE TABLE knowledge_grants ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, item_id TEXT NOT NULL,"
+    " grantee_type TEXT NOT NULL, grantee_id TEXT NOT NULL, permissions TEXT NOT NULL, granted_by TEXT NOT NULL,"
+    " message TEXT NOT NULL DEFAULT '', created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL DEFAULT 0,"
+    " UNIQUE (item_id, grantee_type, grantee_id)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX knowledge_grants_to ON knowledge_grants(org_id, grantee_type, grantee_id, created_at);"
+    "CREATE INDEX knowledge_grants_by ON knowledge_grants(workspace_id, created_at);"
+    /* One row for each workspace that an insight was shared with; workspace_id is that one. */
+    "CREATE TABLE knowledge_insights ("
+    " workspace_id TEXT NOT NULL, insight_id TEXT NOT NULL, org_id TEXT NOT NULL, source_workspace TEXT NOT NULL,"
+    " targets TEXT NOT NULL, task_type TEXT NOT NULL, content TEXT NOT NULL, confidence_ppm INTEGER NOT NULL,"
+    " shared_by TEXT NOT NULL, created_at INTEGER NOT NULL, PRIMARY KEY (workspace_id, insight_id)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX knowledge_insights_list ON knowledge_insights(workspace_id, created_at DESC, insight_id);"
+    /* vector: numbers of 16 bits, base64. */
+    "CREATE TABLE knowledge_vectors ("
+    " node_id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, model TEXT NOT NULL,"
+    " dim INTEGER NOT NULL, vector TEXT NOT NULL, created_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX knowledge_vectors_list ON knowledge_vectors(workspace_id, created_at DESC, node_id);"
+    /* Finished debates whose knowledge is still to be written; state: pending, dead. */
+    "CREATE TABLE knowledge_outbox ("
+    " debate_id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " state TEXT NOT NULL DEFAULT 'pending', tries INTEGER NOT NULL DEFAULT 0, next_at INTEGER NOT NULL,"
+    " last_error TEXT NOT NULL DEFAULT '', created_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX knowledge_outbox_due ON knowledge_outbox(state, next_at);"
+    "CREATE INDEX knowledge_outbox_list ON knowledge_outbox(workspace_id, state, created_at);"
+    /* What adapters did for a workspace; forward_to: up to when the source was read. */
+    "CREATE TABLE knowledge_syncs ("
+    " workspace_id TEXT NOT NULL, adapter TEXT NOT NULL, org_id TEXT NOT NULL, forward_at INTEGER NOT NULL DEFAULT 0,"
+    " forward_to INTEGER NOT NULL DEFAULT 0, forward_nodes INTEGER NOT NULL DEFAULT 0,"
+    " reverse_at INTEGER NOT NULL DEFAULT 0, reverse_items INTEGER NOT NULL DEFAULT 0,"
+    " errors INTEGER NOT NULL DEFAULT 0, last_error TEXT NOT NULL DEFAULT '', PRIMARY KEY (workspace_id, adapter)"
+    ") STRICT, WITHOUT ROWID;"
+    /* first < second; state: open, resolved. */
+    "CREATE TABLE knowledge_contradictions ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, first_id TEXT NOT NULL,"
+    " second_id TEXT NOT NULL, similarity_ppm INTEGER NOT NULL, state TEXT NOT NULL DEFAULT 'open',"
+    " strategy TEXT NOT NULL DEFAULT '', kept_id TEXT NOT NULL DEFAULT '', resolved_by TEXT NOT NULL DEFAULT '',"
+    " created_at INTEGER NOT NULL, resolved_at INTEGER NOT NULL DEFAULT 0"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX knowledge_contradictions_list ON knowledge_contradictions(workspace_id, state, created_at);"
+    /* What became of nodes: their confidence, their removal. */
+    "CREATE TABLE knowledge_events ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, node_id TEXT NOT NULL,"
+    " event TEXT NOT NULL, before_ppm INTEGER NOT NULL, after_ppm INTEGER NOT NULL, created_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX knowledge_events_list ON knowledge_events(workspace_id, created_at DESC, id);";
+
+static const char down_knowledge[] =
+    "DROP TABLE knowledge_events; DROP TABLE knowledge_contradictions; DROP TABLE knowledge_syncs;"
+    " DROP TABLE knowledge_outbox; DROP TABLE knowledge_vectors; DROP TABLE knowledge_insights;"
+    " DROP TABLE knowledge_grants; DROP TABLE knowledge_links; DROP TABLE knowledge_nodes;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -560,5 +649,6 @@ const struct migration schema_migrations[] = {
     {12, "full-text search", up_search, down_search},
     {13, "ratings by domain, calibration, reputation", up_ratings, down_ratings},
     {14, "memory of decisions", up_memory, down_memory},
+    {15, "knowledge", up_knowledge, down_knowledge},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

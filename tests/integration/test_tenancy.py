@@ -86,6 +86,7 @@ def two(module_server):
     a.good("PATCH", "/api/debates/" + ids["debate"], {"title": MARK, "tags": [MARK]})
     ids["slug"] = a.get("/api/debates/" + ids["debate"]).json()["slug"]
     ids["receipt"] = a.get("/api/debates/%s/receipt" % ids["debate"]).json()["receipt_id"]
+    ids["node"] = a.good("POST", "/api/knowledge/mound/nodes", {"content": "The %s swims where fishes do." % MARK})["id"]
     ids["delivery"], ids["agent"] = str(uuid.uuid4()), "ichthyologist"
     now = int(time.time() * 1000)
     s.sql("INSERT INTO deliveries (id, org_id, workspace_id, debate_id, format, event, endpoint, target, payload, state,"
@@ -137,7 +138,7 @@ def kinds(path, ids):
     """Ids that fit into a path, the most telling first."""
     for word, names in (("receipts", ["receipt", "debate", "slug"]), ("dead-letter", ["delivery"]), ("workspaces", ["workspace", "org"]),
                         ("organizations", ["org"]), ("invitations", ["invitation"]), ("budgets", ["budget"]),
-                        ("users", ["user", "fellow"]), ("agent", ["agent"]), ("slug", ["slug"]), ("debate", ["debate", "slug"]),
+                        ("users", ["user", "fellow"]), ("agent", ["agent"]), ("slug", ["slug"]), ("knowledge", ["node"]), ("facts", ["node"]), ("debate", ["debate", "slug"]),
                         ("ws", ["debate"])):
         if word in path:
             return [ids[n] for n in names]
@@ -218,7 +219,8 @@ def as_it_was(s, a, ids):
     """What there is of tenant A, to be compared before and after."""
     return {path: a.good("GET", path.format(**ids)) for path in (
         "/api/debates/{debate}", "/api/receipts/{receipt}", "/api/workspaces/{workspace}", "/api/budgets/{budget}",
-        "/api/org", "/api/org/invitations", "/api/users", "/api/webhooks/dead-letter", "/api/matches/recent")}
+        "/api/org", "/api/org/invitations", "/api/users", "/api/webhooks/dead-letter", "/api/matches/recent",
+        "/api/knowledge/mound/nodes/{node}", "/api/knowledge/mound/nodes")}
 
 
 def test_walk_sees_nothing(two):

@@ -156,16 +156,16 @@ static void test_roles(void **state)
 	} cases[] = {
 	    {"viewer", 13, "debates.read authentication.revoke receipts.read",
 	     "debates.create users.read api_key.create"},
-	    {"analyst", 25, "analytics.export_data users.read debates.read", "debates.create debates.export"},
-	    {"member", 93, "debates.create debates.stop debates.export workflows.run api_key.create budget.read",
+	    {"analyst", 26, "analytics.export_data users.read debates.read", "debates.create debates.export"},
+	    {"member", 95, "debates.create debates.stop debates.export workflows.run api_key.create budget.read",
 	     "debates.update debates.delete workflows.update approval.read users.invite budget.write "
 	     "analytics.export_data"},
-	    {"team_lead", 107, "debates.update workflows.update workflows.approve approval.request team.share",
+	    {"team_lead", 109, "debates.update workflows.update workflows.approve approval.request team.share",
 	     "debates.delete approval.grant codebase.read"},
-	    {"debate_creator", 114, "debates.run gauntlet.compare workflows.execute", "debates.delete agents.create"},
-	    {"compliance_officer", 53, "approval.grant audit_log.export_data workflows.approve emergency.review",
+	    {"debate_creator", 116, "debates.run gauntlet.compare workflows.execute", "debates.delete agents.create"},
+	    {"compliance_officer", 54, "approval.grant audit_log.export_data workflows.approve emergency.review",
 	     "debates.create audit_log.delete users.invite"},
-	    {"admin", 274,
+	    {"admin", 278,
 	     "debates.delete users.change_role users.impersonate backup.restore control_plane.tasks.claim"
 	     " scheduler.execute receipts.sign admin.audit admin.system admin.security admin.view_metrics webhooks.*"
 	     " budget.override metrics.read analytics.export_data audit_log.read",

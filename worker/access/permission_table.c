@@ -147,7 +147,7 @@ const struct role permission_roles[] = {
 		  "connectors: create delete read; control_plane: *; debates: delete; documents: create; emergency: *; "
 		  "feedback: update; findings: bulk; "
 		  "gateway: agent.create agent.delete credential.create credential.delete credential.rotate; "
-		  "gauntlet: delete sign; knowledge: update; marketplace: delete; memory: delete manage; "
+		  "gauntlet: delete sign; knowledge: *; marketplace: delete; memory: delete manage; "
 		  "metrics: read; nomic: admin; orchestration: execute read; "
 		  "organization: delete export_data invite update; plans: approve deny; "
 		  "provenance: export_data verify; queue: admin manage read; receipts: *; "
@@ -194,7 +194,8 @@ const struct role permission_roles[] = {
 		  "debates: create export fork run stop; decisions: create read update; devices: notify read write; "
 		  "evidence: create read; explainability: read; feedback: read write; findings: update; "
 		  "gateway: agent.read credential.read hybrid_debate; gauntlet: read run; inbox: read update; "
-		  "introspection: export_history read; knowledge: read; marketplace: import rate read review; "
+		  "introspection: export_history read; knowledge: read share write; "
+		  "marketplace: import rate read review; "
 		  "memory: read; nomic: read; plans: create read; provenance: read; reasoning: read; replays: read; "
 		  "skills: read update; "
 		  "slack: commands.execute commands.read debates.create interactive.respond votes.record; "
@@ -208,9 +209,11 @@ const struct role permission_roles[] = {
 	.name = "analyst",
 	.priority = 30,
 	.parents = {"viewer"},
-	.grants = "analytics: export_data read; checkpoints: read; documents: read; evidence: read; "
-		  "explainability: read; gauntlet: read; marketplace: read; memory: read; training: read; users: read; "
-		  "workflows: read",
+	.grants =
+	    "analytics: export_data read; checkpoints: read; documents: read; evidence: read; "
+	    "explainability: read; gauntlet: read; knowledge: read; marketplace: read; memory: read; training: read; "
+	    "users: read; "
+	    "workflows: read",
 	.summary = "Reads debates, evidence and analytics, and exports the latter.",
     },
     {

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""The Knowledge Mound through the API: nodes, search, relations, upkeep, sharing, export and import, facts, adapters."""
+import time
+
+import pytest
+
+from conftest import Server, wait_until
+
+M = "/api/knowledge/mound"
+
+
+@pytest.fixture(scope="module")
+def mound(tmp_path_factory):
+    """A server for all tests that do not count everything there is."""
+    s = Server(tmp_path_factory.mktemp("knowledge")).start()
+    yield s
+    s.close()
+
+
+def good(r, status=(200, 201, 202)):
+    assert r.status_code in status, (r.status_code, r.text)
+    return r.json()
+
+
+def node(s, content, **kw):
+    return good(s.post(M + "/nodes", {"content": content, **kw}))
+
+
+def put(s, path, body):
+    return s.request("PUT", path, json=body)
+
+
+def metric(s, line):
+    """The sum of the series of that name and labels in /metrics."""
+    found = 0.0
+    for text in s.get("/metrics").text.splitlines():
+        if text.startswith(line + " "):
+            found += float(text.rsplit(" ", 1)[1])
+    return found
+
+
+# ---- nodes ----
+
+def test_node_round_trip(mound):
+    n = node(mound, "Redis keeps all of its data in memory.", node_type="fact", confidence=0.8, tier="medium",
+             topics=["technology", "caches"], metadata={"page": 7}, source={"type": "document", "document_id": "doc-1"})
+    assert n["id"].startswith("kn_") and len(n["id"]) == 19 and not n["deduplicated"]
+    again = good(mound.get(M + "/nodes/" + n["id"]))
+    assert again["content"] == "Redis keeps all of its data in memory." and again["confidence"] == 0.8
+    assert again["tier"] == "medium" and again["topics"] == ["technology", "caches"] and again["metadata"] == {"page": 7}
+    assert again["provenance"]["source_type"] == "document" and again["provenance"]["document_id"] == "doc-1"
+    assert again["validation_status"] == "unverified" and again["update_count"] == 0
+    assert again["supports"] == [] and again["created_at"].endswith("Z")
+    assert good(mound.get("/api/v1/knowledge/mound/nodes/" + n["id"]))["id"] == n["id"]
+
+
+def test_same_content_is_the_same_node(mound):
+    first = node(mound, "Postgres writes ahead.", confidence=0.4)
+    second = node(mound, "Postgres writes ahead.", confidence=0.9)
+    third = node(mound, "Postgres writes ahead.", confidence=0.1)
+    assert first["id"] == second["id"] == third["id"] and second["deduplicated"]
+    assert third["update_count"] == 2 and third["confidence"] == 0.9, "the greater confidence stays"
+
+
+@pytest.mark.parametrize("body, field", [
+    ({}, "content"), ({"content": ""}, "content"), ({"content": 5}, "content"), ({"content": "x" * 40000}, "content"),
+    ({"content": "a", "node_type": "rumour"}, "node_type"), ({"content": "a", "confidence": 1.5}, "confidence"),
+    ({"content": "a", "tier": "icy"}, "tier"), ({"content": "a", "topics": "caches"}, "topics"),
+    ({"content": "a", "metadata": []}, "metadata"), ({"content": "a", "source": {"type": "dream"}}, "type")])
+def test_bad_nodes_name_their_fields(mound, body, field):
+    r = mound.post(M + "/nodes", body)
+    assert r.status_code == 400 and r.json()["field"] == field and r.json()["code"] in ("INVALID_VALUE", "MISSING_FIELD")
+
+
+def test_all_bad_fields_at_once(mound):
+    r = mound.post(M + "/nodes", {"confidence": 2, "tier": "icy"}).json()
+    assert {e["field"] for e in r["errors"]} == {"content", "confidence", "tier"}
+
+
+def test_query_finds_by_words(mound):
+    a = node(mound, "Bees orient themselves by polarized sunlight.", confidence=0.9)
+    b = node(mound, "Bees dance to tell of flowers.", confidence=0.3, node_type="claim")
+    node(mound, "Whales sing across oceans.")
+    found = good(mound.post(M + "/query", {"query": "How do bees find flowers?", "limit": 5}))
+    ids = [n["id"] for n in found["nodes"]]
+    assert ids[0] == b["id"] and a["id"] in ids and found["total_count"] == len(ids)
+    assert 0 < found["nodes"][1]["score"] < found["nodes"][0]["score"] <= 1
+    assert "ocean" not in str(found)
+    only = good(mound.post(M + "/query", {"query": "bees", "min_confidence": 0.5}))
+    assert [n["id"] for n in only["nodes"]] == [a["id"]]
+    only = good(mound.post(M + "/query", {"query": "bees", "node_types": ["claim"]}))
+    assert [n["id"] for n in only["nodes"]] == [b["id"]]
+    assert good(mound.post(M + "/query", {"query": "the of \" OR ) * NEAR"}))["nodes"] == []
+    assert mound.post(M + "/query", {}).status_code == 400
+
+
+def test_forms_of_words_are_found(mound):
+    n = node(mound, "Migrating databases needs rehearsals.")
+    for query in ("database migration", "rehearsal", "MIGRATING"):
+        assert n["id"] in [x["id"] for x in good(mound.post(M + "/query", {"query": query}))["nodes"]], query
+
+
+def test_list_filters_and_pages(mound):
+    made = [node(mound, "Comet number %d" % i, node_type="entity", tier="glacial", topics=["comets"])["id"] for i in range(5)]
+    first = good(mound.get(M + "/nodes?node_type=entity&limit=2"))
+    assert first["count"] == 2 and first["total"] >= 5 and first["limit"] == 2
+    found = good(mound.get(M + "/nodes?topic=comets&tier=glacial&limit=3&offset=3"))
+    assert found["count"] == 2 and found["total"] == 5
+    every = good(mound.get(M + "/nodes?node_types=entity,culture&topic=comets"))
+    assert {n["id"] for n in every["nodes"]} == set(made)
+    assert good(mound.get(M + "/nodes?node_types=culture&topic=comets"))["nodes"] == []
+
+
+def test_unknown_ids_and_other_workspaces(mound):
+    for method, path in (("GET", "/nodes/kn_0000000000000000"), ("DELETE", "/nodes/kn_0000000000000000"),
+                         ("GET", "/graph/kn_0000000000000000"), ("GET", "/nodes/kn_0000000000000000/relationships")):
+        r = mound.request(method, M + path)
+        assert r.status_code == 404 and r.json()["code"] == "NOT_FOUND", path
+    assert mound.post(M + "/nodes", {"content": "x", "workspace_id": "elsewhere"}).status_code == 404
+    assert mound.get(M + "/nodes?workspace_id=elsewhere").status_code == 404
+    good(mound.get(M + "/nodes?workspace_id=default"))
+
+
+def test_deleted_is_gone_and_can_be_written_again(mound):
+    n = node(mound, "Ephemeral wisdom about mayflies.")
+    good(mound.delete(M + "/nodes/" + n["id"]))
+    assert mound.get(M + "/nodes/" + n["id"]).status_code == 404
+    assert good(mound.post(M + "/query", {"query": "mayflies"}))["nodes"] == []
+    assert node(mound, "Ephemeral wisdom about mayflies.")["id"] == n["id"]
+    assert len(good(mound.post(M + "/query", {"query": "mayflies"}))["nodes"]) == 1
+
+
+def test_visibility(mound):
+    n = node(mound, "Where the keys lie.")
+    path = M + "/nodes/%s/visibility" % n["id"]
+    assert good(mound.get(path)) == {"item_id": n["id"], "visibility": "workspace", "is_discoverable": True}
+    assert good(put(mound, path, {"visibility": "organization", "is_discoverable": False}))["is_discoverable"] is False
+    assert good(mound.get(path))["visibility"] == "organization"
+    for body in ({"visibility": "everybody"}, {}):
+        assert put(mound, path, body).status_code == 400
+
+
+# ---- relations ----
+
+def test_relations_and_graph(mound):
+    a, b, c = (node(mound, "Stone of the arch %s" % x)["id"] for x in "abc")
+    r = good(mound.post(M + "/relationships", {"from_node_id": a, "to_node_id": b, "relationship_type": "supports", "strength": 0.5}))
+    assert r["id"].startswith("kr_") and r["strength"] == 0.5
+    # The spelling of the SDK.
+    good(mound.post(M + "/relationships", {"source_id": b, "target_id": c, "relation_type": "derived_from"}))
+    assert good(mound.get(M + "/nodes/" + a))["supports"] == [b]
+    both = good(mound.get(M + "/nodes/%s/relationships" % b))
+    assert both["count"] == 2 and {x["relationship_type"] for x in both["relationships"]} == {"supports", "derived_from"}
+    assert good(mound.get(M + "/nodes/%s/relationships?direction=outgoing" % b))["count"] == 1
+    assert good(mound.get(M + "/nodes/%s/relationships?relationship_type=refines" % b))["count"] == 0
+    assert good(mound.get(M + "/graph/%s?depth=1" % a))["count"] == 2
+    graph = good(mound.get(M + "/graph/%s?depth=2" % a))
+    assert graph["count"] == 3 and len(graph["edges"]) == 2
+    lineage = good(mound.get(M + "/graph/%s/lineage" % b))["lineage"]
+    assert {n["id"] for n in lineage["nodes"]} == {b, c} and lineage["total_edges"] == 1
+    assert {n["id"] for n in good(mound.get(M + "/graph/%s/related" % b))["related"]} == {a, c}
+    d3 = good(mound.get(M + "/export/d3?start_node_id=" + a))
+    assert len(d3["nodes"]) == 3 and {(x["source"], x["target"]) for x in d3["links"]} == {(a, b), (b, c)}
+
+
+def test_bad_relations(mound):
+    a, b = (node(mound, "Loose stone %s" % x)["id"] for x in "ab")
+    ends = {"from_node_id": a, "to_node_id": b}
+    assert mound.post(M + "/relationships", {**ends, "relationship_type": "likes"}).status_code == 400
+    assert mound.post(M + "/relationships", ends).json()["field"] == "relationship_type"
+    assert mound.post(M + "/relationships", {**ends, "to_node_id": "kn_0", "relationship_type": "supports"}).status_code == 404
+    assert mound.post(M + "/relationships", {**ends, "to_node_id": a, "relationship_type": "supports"}).status_code == 400
+
+
+def test_stats_and_metrics(mound):
+    before = good(mound.get(M + "/stats"))
+    node(mound, "One more for the figures.", node_type="evidence", tier="fast")
+    after = good(mound.get(M + "/stats"))
+    assert after["total_nodes"] == before["total_nodes"] + 1
+    assert after["nodes_by_type"]["evidence"] == before["nodes_by_type"].get("evidence", 0) + 1
+    assert after["nodes_by_tier"]["fast"] >= 1 and 0 < after["average_confidence"] <= 1
+    assert metric(mound, 'aragora_km_operations_total{operation="add",status="success"}') >= 1
+    assert metric(mound, 'aragora_km_operation_latency_seconds_count{operation="add"}') >= 1
