@@ -76,6 +76,36 @@ static void test_contradiction(void **state)
 	}
 }
 
+static void test_other_answer(void **state)
+{
+	static const struct {
+		const char *x, *y;
+		bool want;
+	} cases[] = {
+	    {"The answer is 7.", "The answer is 9.", true},
+	    {"The answer is 7.", "It is 7, as the answer.", false},
+	    {"Use 3 replicas in 2 regions.", "Use three replicas in 2 regions.", true}, /* one place, two fillings */
+	    {"Growth of 4 % in 2025.", "Growth of 5 % in 2025.", true},
+	    {"The capital of Australia is Canberra.", "The capital of Australia is Sydney.", true},
+	    {"The capital of Australia is Canberra.", "Canberra is the capital of Australia.", false},
+	    {"The capital of India is New Delhi.", "The capital of India is Mumbai.", true},
+	    {"Use Redis for caching.", "Use Memcached for caching.", true},
+	    {"Use Redis for the cache.", "Use Redis for the session cache.", false}, /* says more, not other */
+	    {"Use Redis.", "We should use Redis.", false},
+	    {"Move to PostgreSQL over a weekend with replication and a way back.",
+	     "Migrate to PostgreSQL on Saturday with replication, keeping a way back.", false},
+	    {"", "", false},
+	    {"alder", "birch", true},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < countof(cases); i++) {
+		assert_int_equal(similarity_other_answer(str_of(cases[i].x), str_of(cases[i].y)), cases[i].want);
+		assert_int_equal(similarity_other_answer(str_of(cases[i].y), str_of(cases[i].x)), cases[i].want);
+	}
+}
+
 static double cpu_seconds(void)
 {
 	struct timespec t;
@@ -99,6 +129,7 @@ static void test_cap(void **state)
 			text[i] = i % 3 == 2 ? ' ' : (char)('a' + (int)((i * 7 + i / 26 * k + k) % 26));
 		v[k] = similarity_vector(a, (struct str){text, BIG});
 		(void)similarity_contradicts((struct str){text, BIG}, (struct str){text + 1, BIG - 1});
+		(void)similarity_other_answer((struct str){text, BIG}, (struct str){text + 1, BIG - 1});
 	}
 	for (i = 0; i < countof(v); i++)
 		for (k = 0; k < countof(v); k++)
@@ -117,10 +148,8 @@ static void test_cap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_cosine),
-	    cmocka_unit_test(test_scripts),
-	    cmocka_unit_test(test_contradiction),
-	    cmocka_unit_test(test_cap),
+	    cmocka_unit_test(test_cosine),       cmocka_unit_test(test_scripts), cmocka_unit_test(test_contradiction),
+	    cmocka_unit_test(test_other_answer), cmocka_unit_test(test_cap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@ bool consensus_same_position(struct str x, struct str y)
 	int64_t alike = similarity_cosine(similarity_vector(a, x), similarity_vector(a, y));
 
 	arena_free(a);
-	return alike >= CONSENSUS_POSITION_PPM && !similarity_contradicts(x, y);
+	return alike >= CONSENSUS_POSITION_PPM && !similarity_contradicts(x, y) && !similarity_other_answer(x, y);
 }
 
 void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n, bool by_meaning)

@@ -48,7 +48,7 @@ struct consensus_tally {
 	const char *strength;              /* unanimous, strong, moderate, weak, split */
 };
 
-/* Could two positions, of one sentence each, be one: mostly the same words, and not contradictory? */
+/* Could two positions, of one sentence each, be one: mostly the same words, not contradictory nor another answer? */
 bool consensus_same_position(struct str x, struct str y);
 /*
  * Joins each proposal to the first earlier group whose first member is near-identical and holds the same position;

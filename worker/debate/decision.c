@@ -200,7 +200,7 @@ static struct decision_table *decision_table_make(struct arena *a, const struct 
 		    .position = s->position,
 		    .severity_milli = s->severity_count > 0 ? s->severity_sum / s->severity_count : 0};
 	}
-	consensus_group(a, t->proposals, t->n, plan->mode->by_meaning);
+	consensus_group(a, t->proposals, t->n, plan->mode->by_meaning || plan->by_position);
 	for (i = 0; i < t->n; i++) {
 		const json_t *v = t->seats[i]->vote;
 		size_t choice = v != NULL ? decision_find(t, json_get_str(v, "choice", STR(""))) : t->n;

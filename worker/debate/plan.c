@@ -336,6 +336,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	json_put_int(doc, "agent_timeout_ms", c->debates.agent_timeout / MS_US);
 	json_put_int(doc, "seed", plan_seed());
 	json_object_set_new(doc, "demo", json_boolean(demo));
+	json_object_set_new(doc, "by_position", json_boolean(!demo));
 	plan_put_taint(doc, context);
 	json_object_set_new(
 	    doc, "background",
@@ -393,6 +394,7 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 	out->agent_timeout_ms = json_get_int(plan, "agent_timeout_ms", 240000);
 	out->seed = (uint64_t)json_get_int(plan, "seed", 0);
 	out->demo = json_get_bool(plan, "demo", false);
+	out->by_position = json_get_bool(plan, "by_position", false);
 	out->taint = json_own(a, json_deep_copy(json_get_obj(plan, "taint")));
 	out->recall = json_get_bool(plan, "background", false);
 	return true;

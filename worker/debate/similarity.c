@@ -309,6 +309,72 @@ static bool similarity_opposed(const struct similarity_position *x, const struct
 	return false;
 }
 
+static bool similarity_same_word(const struct similarity_word *x, const struct similarity_word *y)
+{
+	return x->n == y->n && memcmp(x->p, y->p, x->n) == 0;
+}
+
+/* Does x name a number that y does not? */
+static bool similarity_number_beyond(const struct similarity_position *x, const struct similarity_position *y)
+{
+	size_t i, k;
+
+	for (i = 0; i < x->n; i++) {
+		if (x->words[i].p[0] < '0' || x->words[i].p[0] > '9')
+			continue;
+		for (k = 0; k < y->n && !similarity_same_word(&x->words[i], &y->words[k]); k++)
+			;
+		if (k == y->n)
+			return true;
+	}
+	return false;
+}
+
+/* Only what carries meaning, in its order; single characters too: they may be the answer. */
+static void similarity_strip(struct similarity_position *p)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < p->n; i++)
+		if (!similarity_is_stop(&p->words[i]))
+			p->words[n++] = p->words[i];
+	p->n = n;
+}
+
+/* The same sentence with one place filled otherwise: "the capital is Sydney", "the capital is Canberra". */
+static bool similarity_other_filling(struct similarity_position *x, struct similarity_position *y)
+{
+	size_t from = 0, i, k;
+
+	similarity_strip(x);
+	similarity_strip(y);
+	while (from < x->n && from < y->n && similarity_same_word(&x->words[from], &y->words[from]))
+		from++;
+	while (x->n > from && y->n > from && similarity_same_word(&x->words[x->n - 1], &y->words[y->n - 1])) {
+		x->n--;
+		y->n--;
+	}
+	if (x->n == from || y->n == from || x->n - from > SIMILARITY_FILLING_MAX ||
+	    y->n - from > SIMILARITY_FILLING_MAX)
+		return false;
+	for (i = from; i < x->n; i++)
+		for (k = from; k < y->n; k++)
+			if (similarity_same_word(&x->words[i], &y->words[k]))
+				return false;
+	return true;
+}
+
+bool similarity_other_answer(struct str a, struct str b)
+{
+	struct similarity_position x, y;
+
+	similarity_read(&x, a);
+	similarity_read(&y, b);
+	if (similarity_number_beyond(&x, &y) && similarity_number_beyond(&y, &x))
+		return true;
+	return similarity_other_filling(&x, &y);
+}
+
 bool similarity_contradicts(struct str a, struct str b)
 {
 	struct similarity_position x, y;

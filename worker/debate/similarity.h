@@ -13,6 +13,7 @@
 
 #define SIMILARITY_TEXT_MAX (32 * 1024)
 #define SIMILARITY_POSITION_MAX 64 /* words of a position that the contradiction test reads */
+#define SIMILARITY_FILLING_MAX 3   /* words that may fill the place in which two sentences differ */
 #define SIMILARITY_ONE 1000000
 
 struct similarity_vector;
@@ -26,5 +27,10 @@ int64_t similarity_cosine(const struct similarity_vector *x, const struct simila
  * about a shared subject? O(words²) of at most SIMILARITY_POSITION_MAX words.
  */
 bool similarity_contradicts(struct str x, struct str y);
+/*
+ * Are two one-sentence positions different answers although most of their words are the same: each with a number that
+ * the other lacks, or one sentence with one place filled by other words? The same costs and bounds.
+ */
+bool similarity_other_answer(struct str x, struct str y);
 
 #endif

@@ -39,6 +39,7 @@ struct debate_plan {
 	int64_t timeout_ms, agent_timeout_ms;
 	uint64_t seed; /* all shuffling comes from it */
 	bool demo;
+	bool by_position;    /* votes for equal positions pool whatever the texts say besides; false in older plans */
 	const json_t *taint; /* classes found in the context (taint.h) with their counts; NULL: none */
 	bool recall;         /* what earlier debates and stored knowledge say is looked up first */
 	/* [{label, source, id, title, text, dissent, trusted, score_ppm}] once step_background has run; NULL: nothing
