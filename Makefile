@@ -136,6 +136,16 @@ $(BUILD)/tests/bench/%: tests/bench/%.c $(BUILD)/libaragora.a
 bench: build/aragorad $(BUILD)/tests/bench/route_bench ## measure beside nginx and Nchan, one table (ARGS="requests tls" selects)
 	@bash tests/bench/run.sh $(ARGS)
 
+EVAL_WRAPS := consensus_count similarity_cosine similarity_other_answer topology_shuffle
+$(BUILD)/tests/eval/eval: $(wildcard tests/eval/*.c tests/eval/*.h) $(BUILD)/libaragora.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(EVAL_WRAPS:%=-Wl,--wrap=%) -o $@ $(filter %.c,$^) $(BUILD)/libaragora.a $(LIBS)
+
+.PHONY: eval
+eval: $(BUILD)/tests/eval/eval ## simulated agents through the real engine: checks, planted defects, tables (ARGS=quick: no tables)
+	@$< $(ARGS)
+
 .PHONY: growth
 growth: build/aragorad ## does memory grow over 10 million requests and a million sockets? (GROWTH_REQUESTS, GROWTH_OPENS)
 	@bash tests/bench/run.sh growth

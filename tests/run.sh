@@ -134,6 +134,7 @@ part build-unit-tests $make MODE=asan unit-build
 for t in build/asan/tests/unit/*_test; do
 	[ -x "$t" ] && unit "$t"
 done
+part eval nice -n 10 $make MODE=release eval ARGS=quick
 beside lint bash tests/lint.sh quick
 beside fuzz-build bash tests/fuzz/run.sh build
 echo "End-to-end tests"
