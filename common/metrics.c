@@ -50,6 +50,7 @@ enum metric_set {
 	SET_CLASSES,
 	SET_SLO,
 	SET_CACHE,
+	SET_RIGHT,
 	SET_APPROVALS,
 	SET_SOURCES,
 	SET_KM_OPERATIONS,
@@ -131,6 +132,7 @@ static const char *const metric_km_directions[] = {"forward", "reverse", NULL};
 static const char *const metric_km_statuses[] = {"success", "error", "not_configured", NULL};
 static const char *const metric_km_tasks[] = {"debate", "analysis", "review", NULL};
 static const char *const metric_truth[] = {"true", "false", NULL};
+static const char *const metric_right[] = {"right", "wrong", NULL};
 static const char *const metric_cache[] = {"hit", "miss", "stale", "dropped", NULL};
 static const char *const metric_pool[] = {"idle", "busy", "waiting", NULL};
 static const char *const metric_decisions[] = {"allowed", "refused", NULL};
@@ -156,6 +158,9 @@ static const struct metric_desc metric_table[] = {
 	[M_DEBATE_DURATION] = {"aragora_debate_duration_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"outcome", SET_OUTCOMES}}, LE_DEBATE,
 		.help = "Running time of finished debates."},
 	[M_CONSENSUS_REACHED] = {"aragora_consensus_reached_total", METRIC_COUNTER, FOLD_SUM, .help = "Debates that reached consensus."},
+	[M_MATCHES] = {"aragora_matches_total", METRIC_COUNTER, FOLD_SUM, .help = "Debates by which agents were rated."},
+	[M_OUTCOMES] = {"aragora_debate_outcomes_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_RIGHT}},
+		.help = "Answers of debates of which somebody said how they turned out."},
 	[M_CONSENSUS_RATE] = {"aragora_consensus_rate", METRIC_GAUGE, FOLD_RATIO, .help = "Share of completed debates that reached consensus."},
 	[M_AGENT_RESPONSE] = {"aragora_agent_response_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"agent", SET_AGENTS}}, LE_AGENT,
 		.help = "Time of agents' successful answers."},
@@ -388,6 +393,7 @@ static struct {
 	    [SET_SLO] = {metric_slo, countof(metric_slo) - 1},
 	    [SET_SOURCES] = {metric_sources, countof(metric_sources) - 1},
 	    [SET_CACHE] = {metric_cache, countof(metric_cache) - 1},
+	    [SET_RIGHT] = {metric_right, countof(metric_right) - 1},
 	},
 };
 

@@ -22,6 +22,7 @@
 #include "worker/identity/recovery.h"
 #include "worker/identity/session.h"
 #include "worker/middleware/pipeline.h"
+#include "worker/ranking/calibration.h"
 #include "worker/ranking/ranking.h"
 #include "worker/receipts/receipt.h"
 #include "worker/retention/retention.h"
@@ -50,6 +51,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    agents_local_routes,
 	    personas_routes,
 	    ranking_routes,
+	    outcome_routes,
 	    receipt_routes,
 	    delivery_routes,
 	    retention_routes,

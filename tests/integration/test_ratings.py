@@ -76,3 +76,55 @@ def test_demo_is_never_rated(server):
     assert not events(server, doc["id"], "match_recorded", "agent_elo_updated", "leaderboard_update")
     for table in ("ratings", "domain_ratings", "rating_changes", "matches"):
         assert server.sql("SELECT COUNT(*) FROM " + table)[0][0] == 0
+
+
+# ---- outcomes ----
+
+def test_outcomes(make_server, provider):  # noqa: F811
+    s = node(make_server, provider)
+    doc = debate(s, "Is it secure to keep session tokens in a cookie?")
+    url, winner = "/api/debates/%s/outcome" % doc["id"], doc["winner"]
+    assert s.get(url).status_code == 404
+    for body, field in (({}, "correct"), ({"correct": "yes"}, "correct"), ({"right_agents": "all"}, "right_agents"),
+                        ({"right_agents": ["nobody"]}, "right_agents"), ({"correct": True, "verified": 1}, "verified"),
+                        ({"correct": False, "right_agents": [winner]}, "right_agents"),
+                        ({"correct": True, "source": "x" * 201}, "source")):
+        r = s.post(url, body)
+        assert r.status_code == 400 and field in r.text, (body, r.text)
+    assert s.sql("SELECT COUNT(*) FROM predictions")[0][0] == 0, "votes alone are conformity, no predictions"
+    elo = dict(s.sql("SELECT agent, elo_milli FROM ratings"))
+    votes = {v["agent"]: v for v in doc["votes"]}
+
+    # The answer was right and somebody proved it: the winner gets 8.
+    first = s.post(url, {"correct": True, "verified": True, "source": "the audit", "note": "of May"})
+    assert first.status_code == 201 and first.json()["predictions"] == 3 and first.json()["elo_change"] == 8, first.text
+    found = {a: (c, sure) for a, c, sure in s.sql("SELECT agent, correct, confidence_ppm FROM predictions WHERE domain = 'security'")}
+    assert {a: c for a, (c, _) in found.items()} == {a: int(v["choice"] == winner) for a, v in votes.items()}
+    assert all(abs(sure / 1e6 - votes[a]["confidence"]) < 1e-6 for a, (_, sure) in found.items())
+    assert dict(s.sql("SELECT agent, elo_milli FROM ratings")) == {**elo, winner: elo[winner] + 8000}
+    assert s.get(url).json()["source"] == "the audit" and s.get(url).json()["elo_change"] == 8
+    for agent, (correct, sure) in found.items():
+        brier, samples = s.sql("SELECT brier_ppm, samples FROM calibrations WHERE agent = ? AND domain = ''", agent)[0]
+        assert samples == 1 and abs(brier / 1e6 - (sure / 1e6 - correct) ** 2) < 2e-6
+
+    # Later it turned out wrong, and nobody is counted twice. Of those who voted for others nothing is known.
+    second = s.post(url, {"correct": False, "verified": True})
+    assert second.status_code == 200 and second.json()["elo_change"] == -8, second.text
+    wrong = {a for a, v in votes.items() if v["choice"] == winner}
+    assert dict(s.sql("SELECT agent, correct FROM predictions")) == dict.fromkeys(wrong, 0)
+    assert dict(s.sql("SELECT agent, elo_milli FROM ratings")) == {**elo, winner: elo[winner] - 8000}
+    # Who was right is known: all votes count, and without proof no rating moves.
+    other = next(a for a in votes if a != winner)
+    third = s.post(url, {"right_agents": [other]}).json()
+    assert third["correct"] is False and third["predictions"] == 3 and third["elo_change"] == 0
+    assert dict(s.sql("SELECT agent, elo_milli FROM ratings")) == elo
+    assert dict(s.sql("SELECT agent, correct FROM predictions")) == {a: int(v["choice"] == other) for a, v in votes.items()}
+    assert 'aragora_debate_outcomes_total{result="wrong"} 2' in s.get("/metrics").text
+    assert "aragora_matches_total 1" in s.get("/metrics").text
+
+
+def test_no_outcome_of_demo(server):
+    doc = debate(server, "Which colour suits most fishes?", agents=None)
+    r = server.post("/api/debates/%s/outcome" % doc["id"], {"correct": True})
+    assert r.status_code == 409 and "demo" in r.text
+    assert server.post("/api/debates/nope/outcome", {"correct": True}).status_code == 404

@@ -13,6 +13,7 @@
 #include "worker/debate/journal.h"
 #include "worker/delivery/delivery.h"
 #include "worker/middleware/response_cache.h"
+#include "worker/ranking/ranking.h"
 #include "worker/traces/traces.h"
 #include "worker/worker.h"
 
@@ -225,6 +226,7 @@ CO_FN bool debate_finish(struct debate *d, json_t *result)
 	if (ok) {
 		d->finished = true;
 		response_cache_changed(d->w->shm, "ratings");
+		ranking_counted(e.ending.events);
 		deliveries_hint(d->w->deliveries);
 		traces_hint(d->w->traces, d->plan.debate_id);
 		step_count_end(d, result, f.end);

@@ -334,9 +334,12 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 #define STORE_ITS(table) \
 	"DELETE FROM " table " WHERE debate_id IN (SELECT id FROM debates WHERE id = $1 AND workspace_id = $2)"
 #define STORE_OURS(table, key) "DELETE FROM " table " WHERE " key " = $1 AND workspace_id = $2"
-	static const char *const parts[] = {STORE_OURS("debate_events", "debate_id"), STORE_ITS("debate_steps"),
-					    STORE_ITS("debate_inbox"), STORE_OURS("receipts", "debate_id"),
-					    STORE_OURS("consensus_memory", "debate_id")};
+	static const char *const parts[] = {STORE_OURS("debate_events", "debate_id"),
+					    STORE_ITS("debate_steps"),
+					    STORE_ITS("debate_inbox"),
+					    STORE_OURS("receipts", "debate_id"),
+					    STORE_OURS("consensus_memory", "debate_id"),
+					    STORE_OURS("debate_outcomes", "debate_id")};
 	const struct db_val args[] = {DB_S(id), DB_S(ctx->workspace_id)};
 	struct db_batch *b = db_batch_new(db);
 	size_t i;

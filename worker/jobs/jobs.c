@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "worker/access/approval.h"
 #include "worker/identity/sweep.h"
+#include "worker/ranking/calibration.h"
 #include "worker/retention/retention.h"
 #include "worker/worker.h"
 
@@ -19,7 +20,7 @@
 #define JOBS_STORE_TRIES 30
 
 static const struct job *const jobs_table[] = {&retention_receipts_job, &retention_job, &identity_sweep_job,
-					       &approval_expiry_job};
+					       &approval_expiry_job, &calibration_job};
 
 struct jobs {
 	struct worker *w;

@@ -8,6 +8,7 @@
 #include "worker/ranking/ranking_math.h"
 
 #include "common/json.h"
+#include "common/metrics.h"
 #include "worker/debate/domain.h"
 
 #define MATCH_NO_SIDE (-1)
@@ -70,6 +71,26 @@ static void match_sides(struct match *m)
 		m->players[i].accepted = m->players[i].top && m->reached;
 		m->tops += m->players[i].top;
 	}
+}
+
+bool ranking_same_side(const json_t *result, struct str x, struct str y)
+{
+	const json_t *groups = json_get_arr(json_get_obj(result, "consensus"), "groups"), *group, *agent;
+	size_t i, k;
+
+	json_array_foreach(groups, i, group)
+	{
+		bool has_x = false, has_y = false;
+
+		json_array_foreach(json_get_arr(group, "agents"), k, agent)
+		{
+			has_x = has_x || str_eqz(x, json_string_value(agent));
+			has_y = has_y || str_eqz(y, json_string_value(agent));
+		}
+		if (has_x || has_y)
+			return has_x && has_y;
+	}
+	return str_eq(x, y);
 }
 
 /* The agent's text of that round, or of the last one before it. */
@@ -433,4 +454,13 @@ bool ranking_add(struct db_batch *b, const struct context *ctx, const json_t *re
 	}
 	arena_free(a);
 	return true;
+}
+
+void ranking_counted(const json_t *events)
+{
+	const json_t *e;
+	size_t i;
+
+	json_array_foreach(events, i, e) if (str_eqz(json_get_str(e, "type", STR("")), "match_recorded"))
+	    metric_add(M_MATCHES, 1, NULL);
 }

@@ -28,6 +28,8 @@ CO_FN bool ranking_before(struct db *db, const struct context *ctx, struct str d
  */
 bool ranking_add(struct db_batch *b, const struct context *ctx, const json_t *result, const json_t *before,
 		 json_t *events, struct error *err) MUST_CHECK;
+/* Counts what ranking_add() left in events, once they are committed. */
+void ranking_counted(const json_t *events);
 /* Current ratings of the named agents: {agent: milli-points}; unknown ones are 1500000. New reference. */
 CO_FN bool ranking_read(struct db *db, const struct context *ctx, const json_t *agents, json_t **out,
 			struct error *err) MUST_CHECK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to worker/ranking/: the arithmetic of a match and of reputations, without database.
+ * Private to worker/ranking/: the arithmetic of a match and of reputations, without database
  */
 #ifndef WORKER_RANKING_RANKING_MATH_H
 #define WORKER_RANKING_RANKING_MATH_H
@@ -25,6 +25,9 @@ struct ranking_player {
 double ranking_expected(int64_t mine_milli, int64_t other_milli);
 /* Fills change; among players of equal K the sum over all is 0. Confidence counts from 0.1 to 1. */
 void ranking_changes(struct ranking_player *p, size_t n, int64_t confidence_ppm);
+
+/* Did two agents hold one position at the end of the debate? */
+bool ranking_same_side(const json_t *result, struct str x, struct str y);
 
 /* What a reputation is made of; accepted of debates, valuable of critiques. */
 struct ranking_record {
