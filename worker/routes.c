@@ -24,6 +24,7 @@
 #include "worker/middleware/pipeline.h"
 #include "worker/ranking/calibration.h"
 #include "worker/ranking/ranking.h"
+#include "worker/receipts/api.h"
 #include "worker/receipts/receipt.h"
 #include "worker/retention/retention.h"
 #include "worker/stream/stream.h"
@@ -53,6 +54,8 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    ranking_routes,
 	    outcome_routes,
 	    receipt_routes,
+	    receipt_list_routes,
+	    receipt_share_routes,
 	    delivery_routes,
 	    retention_routes,
 	    maintenance_routes,

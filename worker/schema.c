@@ -634,6 +634,31 @@ static const char down_knowledge[] =
     " DROP TABLE knowledge_outbox; DROP TABLE knowledge_vectors; DROP TABLE knowledge_insights;"
     " DROP TABLE knowledge_grants; DROP TABLE knowledge_links; DROP TABLE knowledge_nodes;";
 
+static const char up_receipt_shares[] =
+    /* token_hash: SHA-256 of what stands in the link. max_accesses 0: any number. */
+    "CREATE TABLE receipt_shares ("
+    " token_hash TEXT PRIMARY KEY NOT NULL, receipt_id TEXT NOT NULL, debate_id TEXT NOT NULL, org_id TEXT NOT NULL,"
+    " workspace_id TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,"
+    " max_accesses INTEGER NOT NULL, access_count INTEGER NOT NULL DEFAULT 0, created_by TEXT NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX receipt_shares_receipt ON receipt_shares(receipt_id);"
+    "CREATE INDEX receipt_shares_debate ON receipt_shares(debate_id);"
+    "CREATE INDEX receipt_shares_age ON receipt_shares(workspace_id, expires_at);"
+    /* Legal hold: neither retention nor the deletion of its debate takes the receipt. */
+    "CREATE TABLE receipt_holds ("
+    " receipt_id TEXT PRIMARY KEY NOT NULL, debate_id TEXT NOT NULL UNIQUE, org_id TEXT NOT NULL,"
+    " workspace_id TEXT NOT NULL, reason TEXT NOT NULL, matter_id TEXT NOT NULL, placed_by TEXT NOT NULL,"
+    " placed_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    /* RFC 3161 time stamps of content hashes: the token in base64, as the authority gave it. */
+    "CREATE TABLE receipt_stamps ("
+    " receipt_id TEXT PRIMARY KEY NOT NULL, debate_id TEXT NOT NULL UNIQUE, org_id TEXT NOT NULL,"
+    " workspace_id TEXT NOT NULL, token TEXT NOT NULL, authority TEXT NOT NULL, stamped_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;";
+
+static const char down_receipt_shares[] =
+    "DROP TABLE receipt_stamps; DROP TABLE receipt_holds; DROP TABLE receipt_shares;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -650,5 +675,6 @@ const struct migration schema_migrations[] = {
     {13, "ratings by domain, calibration, reputation", up_ratings, down_ratings},
     {14, "memory of decisions", up_memory, down_memory},
     {15, "knowledge", up_knowledge, down_knowledge},
+    {16, "receipts: links, legal hold, time stamps", up_receipt_shares, down_receipt_shares},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

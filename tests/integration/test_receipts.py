@@ -182,3 +182,98 @@ def test_formats(make_server, tmp_path):
     assert s.get(url, params={"format": "docx"}).status_code == 400
     html = s.get(url, params={"format": "html"})
     assert html.headers["Content-Security-Policy"].startswith("default-src 'none'") and "<b>Größe" not in html.text
+
+
+# ---- many receipts ----
+
+def test_list_search_and_figures(make_server):
+    s = make_server()
+    empty = s.get("/api/receipts/stats").json()["stats"]
+    assert empty["total"] == 0 and empty["by_verdict"] == {} and empty["retention_days"] == 2555
+    assert s.get("/api/receipts/retention-status").json()["age_distribution"]["0-30_days"] == 0
+    ids = [debate(s, "Which of the %s is best?" % what) for what in ("100% apples", "pears", "plums")]
+    receipts = [raw(s, d) for d in ids]
+    stats = s.get("/api/receipts/stats").json()["stats"]
+    assert stats["total"] == stats["signed"] == 3 == sum(stats["by_verdict"].values()) == sum(stats["by_risk_level"].values())
+
+    def listed(**params):
+        r = s.get("/api/receipts", params=params).json()
+        assert r["total"] == r["pagination"]["total"] and r["items"] == r["receipts"]
+        return [x["debate_id"] for x in r["receipts"]]
+    assert listed() == ids[::-1] and listed(order="asc") == ids
+    sure = sorted(receipts, key=lambda r: r["confidence_ppm"])
+    assert [s.get("/api/receipts", params={"sort_by": "confidence", "order": "asc"}).json()["receipts"][i]["confidence"] for i in range(3)] == \
+        [r["confidence_ppm"] / 1e6 for r in sure]
+    assert listed(date_to="2020-01-01") == [] and listed(date_from="2020-01-01T00:00:00Z") == ids[::-1]
+    assert sorted(listed(min_confidence=1)) == sorted(r["debate_id"] for r in sure if r["confidence_ppm"] == 10 ** 6)
+    assert sorted(listed(consensus_reached="true") + listed(consensus_reached="false")) == sorted(ids)
+    assert len(listed(limit=2)) == 2 and listed(limit=2, offset=2) == ids[:1]
+
+    def found(q, name="query"):
+        return [x["debate_id"] for x in s.get("/api/receipts/search", params={name: q}).json()["receipts"]]
+    assert found("PEARS") == found("pears", "q") == [ids[1]] and found("100% app") == [ids[0]] and found("10_%") == []
+    assert found(receipts[2]["receipt_id"]) == [ids[2]]
+    assert s.get("/api/receipts/search", params={"q": "ab"}).status_code == 400
+    age = s.get("/api/receipts/retention-status").json()
+    assert age["age_distribution"]["0-30_days"] == age["total_receipts"] == 3 and age["already_expired"] == 0
+    batch = {"receipt_ids": [r["receipt_id"] for r in receipts] + ["nope"]}
+    r = s.post("/api/receipts/verify-batch", batch).json()
+    assert r["summary"] == {"total": 4, "valid": 3, "invalid": 1, "not_signed": 0} and r["results"][3]["error"] == "Receipt not found"
+    s.sql("UPDATE receipts SET document = replace(document, 'plums', 'prunes')")
+    assert s.post("/api/receipts/verify-batch", batch).json()["summary"]["valid"] == 2
+    v = s.post("/api/receipts/%s/verify" % receipts[2]["receipt_id"]).json()
+    assert v["integrity_valid"] is False and v["stored_checksum"] != v["computed_checksum"]
+    assert s.post("/api/receipts/sign-batch", batch).json()["summary"] == {"total": 4, "signed": 0, "skipped": 3, "failed": 1}
+    files = s.post("/api/receipts/batch-export", {**batch, "format": "md"}).json()
+    assert files["count"] == 3 and files["missing"] == ["nope"] and files["files"][0]["content"].startswith("# Decision receipt")
+    for bad in ({}, {"receipt_ids": []}, {"receipt_ids": ["x"] * 101}, {"receipt_ids": [1]}):
+        assert s.post("/api/receipts/verify-batch", bad).status_code == 400
+    assert s.post("/api/receipts/batch-export", {**batch, "format": "pdf"}).status_code == 400
+
+
+def test_share(make_server):
+    s = make_server()
+    d = debate(s)
+    document = raw(s, d)
+    made = s.post("/api/receipts/%s/share" % d, {"expires_in_hours": 2, "max_accesses": 2}).json()
+    assert made["success"] and made["max_accesses"] == 2 and made["share_url"].endswith(made["token"]) and len(made["token"]) == 64
+    assert s.sql("SELECT COUNT(*) FROM receipt_shares WHERE token_hash = '%s'" % made["token"]) == [(0,)], "only its hash is kept"
+    first = s.get(made["share_url"])
+    assert first.json()["shared"] is True and first.json()["access_count"] == 1 and first.headers["Cache-Control"] == "no-store"
+    assert first.json()["receipt"]["content_hash"] == document["content_hash"]
+    html = s.get(made["share_url"], headers={"Accept": "text/html"})
+    assert html.headers["Content-Type"].startswith("text/html") and document["receipt_id"] in html.text
+    r = s.get(made["share_url"])
+    assert r.status_code == 410 and r.json()["error"] == "Share link access limit reached" and r.json()["code"] == "GONE"
+    shares = s.get("/api/receipts/%s/shares" % d).json()["shares"]
+    assert [(x["access_count"], x["active"]) for x in shares] == [(2, False)]
+    free = s.post("/api/receipts/%s/share" % d).json()
+    assert free["max_accesses"] is None
+    s.sql("UPDATE receipt_shares SET expires_at = 1000000000000 WHERE max_accesses = 0")
+    assert s.get(free["share_url"]).json()["error"] == "Share link has expired"
+    third = s.post("/api/receipts/%s/share" % d).json()  # what expired long ago is swept away by the next one
+    assert s.get(free["share_url"]).status_code == 404
+    assert s.delete("/api/receipts/%s/share" % d).json()["success"] is True
+    assert s.get(third["share_url"]).json()["error"] == "Share link not found"
+    for bad in ({"expires_in_hours": 721}, {"expires_in_hours": 0}, {"max_accesses": "many"}):
+        assert s.post("/api/receipts/%s/share" % d, bad).status_code == 400
+    assert s.post("/api/receipts/nope/share").status_code == 404
+
+
+def test_legal_hold(make_server):
+    s = make_server()
+    d, other = debate(s), debate(s)
+    url = "/api/receipts/%s/legal-hold" % d
+    assert s.get(url).json()["legal_hold"] is False
+    assert s.post(url, {}).status_code == 400
+    hold = s.post(url, {"reason": "Smith v. Jones", "matter_id": "M-7"}).json()
+    assert hold["legal_hold"] is True and hold["matter_id"] == "M-7" and hold == s.get(url).json()
+    assert s.delete("/api/debates/" + d).status_code == 409 and s.get("/api/debates/" + d).status_code == 200
+    s.sql("UPDATE receipts SET created_at = 1")
+    cleanup = "/api/admin/schedulers/receipt-retention/cleanup"
+    wait_until(lambda: s.get("/api/admin/schedulers/receipt-retention/status").status_code == 200)
+    assert s.get("/api/receipts/retention-status").json()["already_expired"] == 1
+    assert s.post(cleanup).json()["receipts_deleted"] == 1
+    assert s.get("/api/receipts/" + d).status_code == 200 and s.get("/api/receipts/" + other).status_code == 404
+    assert s.delete(url).json()["legal_hold"] is False
+    assert s.post(cleanup).json()["receipts_deleted"] == 1 and s.get("/api/receipts/" + d).status_code == 404

@@ -339,7 +339,9 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 					    STORE_ITS("debate_inbox"),
 					    STORE_OURS("receipts", "debate_id"),
 					    STORE_OURS("consensus_memory", "debate_id"),
-					    STORE_OURS("debate_outcomes", "debate_id")};
+					    STORE_OURS("debate_outcomes", "debate_id"),
+					    STORE_OURS("receipt_shares", "debate_id"),
+					    STORE_OURS("receipt_stamps", "debate_id")};
 	const struct db_val args[] = {DB_S(id), DB_S(ctx->workspace_id)};
 	struct db_batch *b = db_batch_new(db);
 	size_t i;
@@ -353,12 +355,15 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 		     DB_ARGS(DB_S(id), DB_S(ctx->org_id)), DB_ANY);
 	db_batch_add(b,
 		     "DELETE FROM debates WHERE id = $1 AND org_id = $2 AND workspace_id = $3 AND status NOT IN "
-		     "('queued', 'running')",
+		     "('queued', 'running') AND NOT EXISTS (SELECT 1 FROM receipt_holds h WHERE h.debate_id = $1 AND "
+		     "h.workspace_id = $3)",
 		     DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id)), 1);
 	if (db_commit(db, b, err))
 		return true;
 	if (err->code == ERR_FENCED)
-		error_set(err, ERR_CONFLICT, "a debate that is queued or running cannot be deleted; cancel it first");
+		error_set(err, ERR_CONFLICT,
+			  "a debate that is queued or running cannot be deleted, cancel it first; nor one whose "
+			  "receipt is under legal hold");
 	return false;
 }
 

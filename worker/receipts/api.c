@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The routes of receipts: list, read in all formats, verify a stored or a posted one. A receipt is found by its own
- * id, its debate's id or its debate's slug. Receipts are made by the runner, not here.
+ * The routes of one receipt: read in all formats, verify a stored or a posted one, the same for many ids. A receipt is
+ * found by its own id, its debate's id or its debate's slug. Receipts are made by the runner, not here.
  */
-#include "worker/receipts/formats.h"
+#include "worker/receipts/api.h"
 
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/http/route.h"
 #include "worker/worker.h"
-
-#define API_LIMIT_MAX 100
-#define API_LIMIT 20
 
 static const struct worker *api_worker(const struct http_request *req)
 {
@@ -20,89 +16,28 @@ static const struct worker *api_worker(const struct http_request *req)
 
 /* ---- store ---- */
 
-/* The stored document, parsed; owned by the request's arena. NULL with err. */
-CO_FN static json_t *api_load(struct http_request *req, struct str ref, struct error *err)
+bool receipt_row_load(struct http_request *req, struct str ref, struct receipt_row *row, struct error *err)
 {
 	struct db_rows r;
 
 	if (!db_query(
 		api_worker(req)->db, req->arena,
-		"SELECT document FROM receipts WHERE org_id = $2 AND workspace_id = $3 AND (id = $1 OR debate_id = $1"
-		" OR debate_id IN (SELECT id FROM debates WHERE workspace_id = $3 AND slug = $1)) LIMIT 1",
+		"SELECT id, debate_id, document, created_at FROM receipts WHERE org_id = $2 AND workspace_id = $3 AND "
+		"(id = $1 OR debate_id = $1 OR debate_id IN (SELECT id FROM debates WHERE workspace_id = $3 AND slug = "
+		"$1)) LIMIT 1",
 		DB_ARGS(DB_S(ref), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id)), &r, err))
-		return NULL;
-	if (r.count == 0) {
-		error_field(err, ERR_NOT_FOUND, "id", "Receipt not found");
-		return NULL;
-	}
-	return json_parse(req->arena, db_str(&r, 0, 0), err);
+		return false;
+	if (r.count == 0)
+		return error_field(err, ERR_NOT_FOUND, "id", "Receipt not found");
+	*row = (struct receipt_row){db_str(&r, 0, 0), db_str(&r, 0, 1), db_str(&r, 0, 2), db_int(&r, 0, 3)};
+	return true;
 }
 
-#define API_WHERE                                                                                               \
-	" FROM receipts r LEFT JOIN debates d ON d.id = r.debate_id AND d.workspace_id = r.workspace_id WHERE " \
-	"r.org_id = $1 AND r.workspace_id = $2"                                                                 \
-	" AND ($3 = '' OR r.verdict = $3) AND ($4 = '' OR r.risk_level = $4) AND ($5 = '' OR r.debate_id = $5)"
-
-static json_t *api_summary(const struct db_rows *r, size_t i)
+const json_t *receipt_load(struct http_request *req, struct str ref, struct error *err)
 {
-	static const char *const names[] = {"receipt_id",   "debate_id",        "verdict", "risk_level",
-					    "content_hash", "signature_key_id", "question"};
-	double confidence = (double)db_int(r, i, countof(names)) / 1e6;
-	char iso[CLOCK_ISO_MAX];
-	json_t *o = json_object();
-	size_t k;
+	struct receipt_row row = {.created_at = 0};
 
-	for (k = 0; k < countof(names); k++)
-		json_put_str(o, names[k], db_str(r, i, k));
-	json_put_str(o, "gauntlet_id", db_str(r, i, 1));
-	json_put_str(o, "checksum", db_str(r, i, 4));
-	json_object_set_new(o, "confidence", json_real(confidence));
-	json_object_set_new(o, "risk_score", json_real(1.0 - confidence));
-	json_object_set_new(o, "signed", json_true());
-	json_put_str(o, "created_at", str_of(clock_iso(iso, db_int(r, i, countof(names) + 1))));
-	json_put_str(o, "timestamp", str_of(iso));
-	return o;
-}
-
-static void api_reply_list(struct http_request *req, const struct db_rows *r, int64_t total, int64_t limit,
-			   int64_t offset)
-{
-	json_t *list = json_array(), *page;
-	size_t i;
-
-	for (i = 0; i < r->count; i++)
-		json_array_append_new(list, api_summary(r, i));
-	page = json_pack("{s:I, s:I, s:I, s:b}", "total", (json_int_t)total, "limit", (json_int_t)limit, "offset",
-			 (json_int_t)offset, "has_more", (int)(offset + (int64_t)r->count < total));
-	json_object_set_new(page, "pagination", json_deep_copy(page));
-	json_put_int(page, "count", (int64_t)r->count);
-	json_object_set(page, "receipts", list);
-	json_object_set_new(page, "items", list);
-	http_reply_json(req, 200, page);
-}
-
-CO_FN static void api_list(struct http_request *req)
-{
-	struct str verdict = http_query(req, "verdict"), risk = http_query(req, "risk_level"),
-		   debate = http_query(req, "debate_id");
-	int64_t limit = http_query_int(req, "limit", 1, API_LIMIT_MAX, API_LIMIT);
-	int64_t offset = http_query_int(req, "offset", 0, INT32_MAX, 0);
-	const struct db_val args[] = {
-	    DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id), DB_S(verdict), DB_S(risk), DB_S(debate), DB_I(limit),
-	    DB_I(offset)};
-	struct error err = ERROR_INIT;
-	struct db_rows count, rows;
-
-	if (db_query(api_worker(req)->db, req->arena, "SELECT COUNT(*)" API_WHERE, args, 5, &count, &err) &&
-	    db_query(api_worker(req)->db, req->arena,
-		     "SELECT r.id, r.debate_id, r.verdict, r.risk_level, r.content_hash, r.key_id, "
-		     "COALESCE(substr(d.task, 1, 200), ''),"
-		     " r.confidence_ppm, r.created_at" API_WHERE
-		     " ORDER BY r.created_at DESC, r.id DESC LIMIT $6 OFFSET $7",
-		     args, countof(args), &rows, &err))
-		api_reply_list(req, &rows, db_int(&count, 0, 0), limit, offset);
-	else
-		http_reply_error(req, &err);
+	return receipt_row_load(req, ref, &row, err) ? json_parse(req->arena, row.document, err) : NULL;
 }
 
 /* ---- one receipt in a format ---- */
@@ -128,7 +63,7 @@ static void api_reply_wrapped(struct http_request *req, const json_t *doc, const
 	http_reply_json(req, 200, o);
 }
 
-CO_FN static void api_send(struct http_request *req, const json_t *doc, const struct receipt_format *f)
+void receipt_send(struct http_request *req, const json_t *doc, const struct receipt_format *f)
 {
 	struct str name =
 	    arena_printf(req->arena, "%.*s.%s",
@@ -165,44 +100,51 @@ CO_FN static void api_get(struct http_request *req)
 	struct error err = ERROR_INIT;
 	const struct receipt_format *format =
 	    receipt_format_find(http_query(req, "format"), http_field(req, "Accept"), &err);
-	const json_t *doc = format != NULL ? api_load(req, req->params[0], &err) : NULL;
+	const json_t *doc = format != NULL ? receipt_load(req, req->params[0], &err) : NULL;
 
 	if (doc == NULL) {
 		http_reply_error(req, &err);
 		return;
 	}
 	http_reply_field(req, "Vary", "Accept");
-	api_send(req, doc, format);
+	receipt_send(req, doc, format);
 }
 
 /* ---- verifying ---- */
 
-static void api_reply_check(struct http_request *req, const json_t *doc)
+/* One answer for all routes that verify; clients of either receipt model find their names in it. */
+static json_t *api_check(const struct http_request *req, const json_t *doc)
 {
+	struct str stored = json_get_str(doc, "content_hash", STR(""));
 	struct receipt_check check;
 	char iso[CLOCK_ISO_MAX];
-	json_t *o;
+	json_t *o, *error;
 
 	receipt_verify(api_worker(req)->receipt_keys, doc, &check);
+	error = check.error[0] != '\0' ? json_string(check.error) : json_null();
 	o = json_pack("{s:b, s:b, s:b, s:b}", "valid", check.hash_ok && check.signature_ok, "signature_valid",
 		      check.signature_ok, "integrity_valid", check.hash_ok, "known_key", check.known_key);
 	json_put_str(o, "receipt_id", json_get_str(doc, "receipt_id", STR("")));
 	json_put_str(o, "algorithm", json_get_str(doc, "signature_algorithm", STR("")));
 	json_put_str(o, "key_id", json_get_str(doc, "signature_key_id", STR("")));
 	json_put_str(o, "signed_at", json_get_str(doc, "signed_at", STR("")));
-	json_put_str(o, "content_hash", json_get_str(doc, "content_hash", STR("")));
+	json_put_str(o, "content_hash", stored);
+	json_put_str(o, "stored_checksum", stored);
+	json_put_str(o, "computed_checksum", str_of(check.content_hash));
 	json_put_str(o, "verification_timestamp", str_of(clock_iso(iso, clock_wall_ms())));
-	json_object_set_new(o, "error", check.error[0] != '\0' ? json_string(check.error) : json_null());
-	http_reply_json(req, 200, o);
+	json_object_set_new(o, "signature", json_pack("{s:b, s:O}", "valid", check.signature_ok, "error", error));
+	json_object_set_new(o, "integrity", json_pack("{s:b}", "valid", check.hash_ok));
+	json_object_set_new(o, "error", error);
+	return o;
 }
 
 CO_FN static void api_verify(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
-	const json_t *doc = api_load(req, req->params[0], &err);
+	const json_t *doc = receipt_load(req, req->params[0], &err);
 
 	if (doc != NULL)
-		api_reply_check(req, doc);
+		http_reply_json(req, 200, api_check(req, doc));
 	else
 		http_reply_error(req, &err);
 }
@@ -225,7 +167,136 @@ static void api_verify_posted(struct http_request *req)
 		http_reply_error(req, &err);
 		return;
 	}
-	api_reply_check(req, doc);
+	http_reply_json(req, 200, api_check(req, doc));
+}
+
+/* ---- many ids ---- */
+
+/* The ids of the body, 1 to RECEIPT_BATCH_MAX texts; NULL after having replied. */
+static const json_t *api_ids(struct http_request *req, struct str *format)
+{
+	struct error err = ERROR_INIT;
+	const json_t *body = json_parse(req->arena, req->body.n > 0 ? req->body : STR("{}"), &err),
+		     *ids = json_get_arr(body, "receipt_ids"), *e;
+	size_t i, n = json_array_size(ids);
+	bool ok = n > 0 && n <= RECEIPT_BATCH_MAX;
+
+	json_array_foreach(ids, i, e) ok = ok && json_is_string(e);
+	*format = json_get_str(body, "format", STR("json"));
+	if (ok)
+		return ids;
+	if (err.code == ERR_OK)
+		error_field(&err, ERR_INVALID_VALUE, "receipt_ids", "must be a list of 1 to %d ids", RECEIPT_BATCH_MAX);
+	http_reply_error(req, &err);
+	return NULL;
+}
+
+static struct str api_id(const json_t *ids, size_t i)
+{
+	const json_t *e = json_array_get(ids, i);
+
+	return (struct str){json_string_value(e), json_string_length(e)};
+}
+
+/* An id that is not there is told beside the others. */
+static json_t *api_missing(struct str id, const struct error *err)
+{
+	return json_pack("{s:s%, s:b, s:s}", "receipt_id", id.p, id.n, "valid", 0, "error", err->msg);
+}
+
+CO_FN static void api_verify_batch(struct http_request *req)
+{
+	struct str format = STR("");
+	const json_t *ids = api_ids(req, &format);
+	json_t *results = json_own(req->arena, json_array()), *one;
+	size_t i, n = json_array_size(ids), valid = 0;
+
+	if (ids == NULL)
+		return;
+	for (i = 0; i < n; i++) {
+		struct error err = ERROR_INIT;
+		const json_t *doc = receipt_load(req, api_id(ids, i), &err);
+
+		one = doc != NULL ? api_check(req, doc) : api_missing(api_id(ids, i), &err);
+		valid += json_get_bool(one, "valid", false);
+		json_array_append_new(results, one);
+	}
+	http_reply_json(req, 200,
+			json_pack("{s:O, s:{s:I, s:I, s:I, s:i}}", "results", results, "summary", "total",
+				  (json_int_t)n, "valid", (json_int_t)valid, "invalid", (json_int_t)(n - valid),
+				  "not_signed", 0));
+}
+
+/* Every receipt is signed when it is made, so there is nothing left to sign. */
+CO_FN static void api_sign_batch(struct http_request *req)
+{
+	struct str format = STR("");
+	const json_t *ids = api_ids(req, &format);
+	json_t *results = json_own(req->arena, json_array());
+	size_t i, n = json_array_size(ids), failed = 0;
+
+	if (ids == NULL)
+		return;
+	for (i = 0; i < n; i++) {
+		struct error err = ERROR_INIT;
+		struct receipt_row row = {.created_at = 0};
+
+		if (receipt_row_load(req, api_id(ids, i), &row, &err)) {
+			json_array_append_new(
+			    results, json_pack("{s:s%, s:s}", "receipt_id", row.id.p, row.id.n, "status", "skipped"));
+			continue;
+		}
+		failed++;
+		json_array_append_new(results, api_missing(api_id(ids, i), &err));
+	}
+	http_reply_json(req, 200,
+			json_pack("{s:O, s:{s:I, s:i, s:I, s:I}}", "results", results, "summary", "total",
+				  (json_int_t)n, "signed", 0, "skipped", (json_int_t)(n - failed), "failed",
+				  (json_int_t)failed));
+}
+
+CO_FN static void api_export_batch(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	struct str name = STR("");
+	const json_t *ids = api_ids(req, &name);
+	const struct receipt_format *f = ids != NULL ? receipt_format_find(name, STR(""), &err) : NULL;
+	json_t *files = json_own(req->arena, json_array()), *missing = json_own(req->arena, json_array());
+	size_t i;
+
+	if (ids == NULL)
+		return;
+	if (f == NULL) {
+		http_reply_error(req, &err);
+		return;
+	}
+	if (f->slow)
+		error_field(&err, ERR_INVALID_VALUE, "format", "%s is made one receipt at a time", f->name);
+	for (i = 0; err.code == ERR_OK && i < json_array_size(ids); i++) {
+		struct error none = ERROR_INIT;
+		const json_t *doc = receipt_load(req, api_id(ids, i), &none);
+		struct str body;
+		json_t *o;
+
+		if (doc == NULL) {
+			json_array_append(missing, json_array_get(ids, i));
+			continue;
+		}
+		if (!receipt_render(req->user, req->arena, f, doc, &body, &err))
+			break;
+		o = json_object();
+		json_put_str(
+		    o, "name",
+		    arena_printf(req->arena, "%.*s.%s", STR_ARG(json_get_str(doc, "receipt_id", STR(""))), f->suffix));
+		json_put_str(o, "content", body);
+		json_array_append_new(files, o);
+	}
+	if (err.code != ERR_OK)
+		http_reply_error(req, &err);
+	else
+		http_reply_json(req, 200,
+				json_pack("{s:s, s:I, s:O, s:O}", "format", f->name, "count",
+					  (json_int_t)json_array_size(files), "files", files, "missing", missing));
 }
 
 /* Who holds a receipt needs no account to verify it: public keys are public. */
@@ -250,7 +321,6 @@ static void api_keys(struct http_request *req)
 	}
 
 static const struct route receipt_rows[] = {
-    READ("/api/receipts", api_list, "List decision receipts, newest first", "ReceiptList"),
     {.method = HTTP_GET,
      .path = "/api/receipts/keys",
      .handler = api_keys,
@@ -264,6 +334,19 @@ static const struct route receipt_rows[] = {
     CHECK(HTTP_GET, "/api/receipts/{id}/verify", api_verify, "Check hash and signature of a stored receipt"),
     CHECK(HTTP_POST, "/api/receipts/{id}/verify", api_verify, "Check hash and signature of a stored receipt"),
     CHECK(HTTP_POST, "/api/receipts/{id}/verify-signature", api_verify, "Check hash and signature of a stored receipt"),
+    CHECK(HTTP_POST, "/api/receipts/verify-batch", api_verify_batch, "Check up to 100 stored receipts"),
+    {.method = HTTP_POST,
+     .path = "/api/receipts/sign-batch",
+     .handler = api_sign_batch,
+     .permission = "receipts:sign",
+     .rate = RATE_READ,
+     .summary = "Tells which of up to 100 receipts are signed: all are, when they are made"},
+    {.method = HTTP_POST,
+     .path = "/api/receipts/batch-export",
+     .handler = api_export_batch,
+     .permission = "receipts:read",
+     .rate = RATE_EXPORT,
+     .summary = "Up to 100 receipts in a format, as files inside JSON"},
     CHECK(HTTP_POST, "/api/receipts/verify", api_verify_posted, "Check a receipt document that somebody holds"),
 };
 

@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "common/context.h"
+#include "common/crypto.h"
 #include "common/db.h"
 
 struct conf;
@@ -35,7 +36,8 @@ struct receipt_check {
 	bool hash_ok;
 	bool signature_ok;
 	bool known_key;
-	char error[160]; /* "" when all is well */
+	char error[160];               /* "" when all is well */
+	char content_hash[SHA256_HEX]; /* as it should be; "" for what is no receipt at all */
 };
 /* Verifies a receipt document (stored or posted by anyone). */
 void receipt_verify(const struct receipt_keys *k, const json_t *doc, struct receipt_check *out);

@@ -376,7 +376,7 @@ static void verify_document(const struct receipt_keys *k, const json_t *doc, str
 {
 	struct str key_id = json_get_str(doc, "signature_key_id", STR(""));
 	const struct receipt_key *key = receipt_key_find(k, key_id, json_get_str(doc, "signature_algorithm", STR("")));
-	char content[SHA256_HEX], artifact[SHA256_HEX];
+	char *content = out->content_hash, artifact[SHA256_HEX];
 
 	verify_content_hash(doc, content);
 	verify_artifact_hash(doc, artifact);

@@ -40,7 +40,9 @@ struct retention_rule {
 		.remove = {first, second},                                                                           \
 	}
 
-#define PAGE_RECEIPTS "SELECT id FROM receipts WHERE created_at < $1 ORDER BY created_at, id LIMIT $2"
+#define PAGE_RECEIPTS                                                                                        \
+	"SELECT id FROM receipts WHERE created_at < $1 AND NOT EXISTS (SELECT 1 FROM receipt_holds h WHERE " \
+	"h.receipt_id = receipts.id) ORDER BY created_at, id LIMIT $2"
 #define PAGE_KEYS                                                                                                \
 	"SELECT org_id, principal, route, key FROM idempotency_keys WHERE created_at < $1 AND object_id NOT IN " \
 	"(" RETENTION_OPEN_DEBATES ") ORDER BY created_at, org_id, principal, route, key LIMIT $2"

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Receipts for others and for courts: links that anybody may follow until they expire or were used so often, and legal
+ * hold, which keeps a receipt and its debate from retention and deletion. Of a link only the hash of its token is kept.
+ */
+#include "worker/receipts/api.h"
+
+#include "common/clock.h"
+#include "common/ids.h"
+#include "common/json.h"
+#include "common/tenant.h"
+#include "worker/worker.h"
+
+#define SHARE_TOKEN 32 /* random bytes */
+#define SHARE_HOURS 24
+#define SHARE_HOURS_MAX 720 /* rest-wide 4.1 */
+#define SHARE_ACCESSES_MAX 1000000
+#define SHARE_HOUR_MS INT64_C(3600000)
+#define SHARE_GRACE_MS (30 * 24 * SHARE_HOUR_MS) /* how long an expired link is told from an unknown one */
+#define SHARE_LIST_MAX 100
+#define HOLD_TEXT_MAX 1000
+
+static struct worker *share_worker(const struct http_request *req)
+{
+	return req->user;
+}
+
+static struct str share_hash(struct arena *a, struct str token)
+{
+	char hex[SHA256_HEX];
+
+	crypto_sha256_hex(token, hex);
+	return arena_str(a, str_of(hex));
+}
+
+static void share_put_time(json_t *o, const char *key, int64_t ms)
+{
+	char iso[CLOCK_ISO_MAX];
+
+	json_object_set_new(o, key, ms > 0 ? json_string(clock_iso(iso, ms)) : json_null());
+}
+
+/* The body as an object; NULL after having replied. */
+static const json_t *share_body(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	const json_t *body = json_parse(req->arena, req->body.n > 0 ? req->body : STR("{}"), &err);
+
+	if (json_is_object(body))
+		return body;
+	if (body != NULL)
+		error_set(&err, ERR_INVALID_JSON, "the body must be a JSON object");
+	http_reply_error(req, &err);
+	return NULL;
+}
+
+/* A whole number of the body within bounds; dflt where it is absent or null. False with err. */
+static bool share_number(const json_t *body, const char *field, int64_t dflt, int64_t max, int64_t *out,
+			 struct error *err)
+{
+	const json_t *v = json_object_get(body, field);
+
+	*out = dflt;
+	if (v == NULL || json_is_null(v))
+		return true;
+	*out = json_is_integer(v) ? json_integer_value(v) : 0;
+	return (*out >= 1 && *out <= max) ||
+	       error_field(err, ERR_INVALID_VALUE, field, "must be a whole number from 1 to %lld", (long long)max);
+}
+
+/* ---- links ---- */
+
+CO_FN static void share_create(struct http_request *req)
+{
+	const json_t *body = share_body(req);
+	int64_t hours, accesses, now = clock_wall_ms();
+	char token[2 * SHARE_TOKEN + 1];
+	struct error err = ERROR_INIT;
+	struct receipt_row row = {.created_at = 0};
+	struct db_batch *b;
+	json_t *o;
+
+	if (body == NULL)
+		return;
+	if (!share_number(body, "expires_in_hours", SHARE_HOURS, SHARE_HOURS_MAX, &hours, &err) ||
+	    !share_number(body, "max_accesses", 0, SHARE_ACCESSES_MAX, &accesses, &err) ||
+	    !receipt_row_load(req, req->params[0], &row, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	ids_hex(token, SHARE_TOKEN);
+	b = db_batch_new(share_worker(req)->db);
+	db_batch_add(b, "DELETE FROM receipt_shares WHERE workspace_id = $1 AND org_id = $2 AND expires_at < $3",
+		     DB_ARGS(DB_S(req->ctx.workspace_id), DB_S(req->ctx.org_id), DB_I(now - SHARE_GRACE_MS)), DB_ANY);
+	db_batch_add(b,
+		     "INSERT INTO receipt_shares (token_hash, receipt_id, debate_id, org_id, workspace_id, created_at, "
+		     "expires_at, max_accesses, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+		     DB_ARGS(DB_S(share_hash(req->arena, str_of(token))), DB_S(row.id), DB_S(row.debate_id),
+			     DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id), DB_I(now),
+			     DB_I(now + hours * SHARE_HOUR_MS), DB_I(accesses), DB_S(req->ctx.principal)),
+		     1);
+	if (!db_commit(share_worker(req)->db, b, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	o = json_pack("{s:b, s:s%, s:s, s:o}", "success", 1, "receipt_id", row.id.p, row.id.n, "token", token,
+		      "max_accesses", accesses > 0 ? json_integer(accesses) : json_null());
+	json_put_str(o, "share_url", arena_printf(req->arena, "/api/receipts/share/%s", token));
+	share_put_time(o, "expires_at", now + hours * SHARE_HOUR_MS);
+	http_reply_json(req, 200, o);
+}
+
+/* Which links there are; the tokens themselves nobody has but who was given them. */
+CO_FN static void share_list(struct http_request *req)
+{
+	json_t *list = json_own(req->arena, json_array());
+	int64_t now = clock_wall_ms();
+	struct error err = ERROR_INIT;
+	struct receipt_row row = {.created_at = 0};
+	struct db_rows r;
+	size_t i;
+
+	if (!receipt_row_load(req, req->params[0], &row, &err) ||
+	    !db_query(share_worker(req)->db, req->arena,
+		      "SELECT created_at, expires_at, max_accesses, access_count, created_by FROM receipt_shares WHERE "
+		      "receipt_id = $1 AND org_id = $2 AND workspace_id = $3 ORDER BY created_at DESC LIMIT $4",
+		      DB_ARGS(DB_S(row.id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id), DB_I(SHARE_LIST_MAX)),
+		      &r, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	for (i = 0; i < r.count; i++) {
+		json_t *o = json_object();
+
+		share_put_time(o, "created_at", db_int(&r, i, 0));
+		share_put_time(o, "expires_at", db_int(&r, i, 1));
+		json_object_set_new(o, "max_accesses",
+				    db_int(&r, i, 2) > 0 ? json_integer(db_int(&r, i, 2)) : json_null());
+		json_put_int(o, "access_count", db_int(&r, i, 3));
+		json_put_str(o, "created_by", db_str(&r, i, 4));
+		json_object_set_new(o, "active",
+				    json_boolean(db_int(&r, i, 1) > now &&
+						 (db_int(&r, i, 2) == 0 || db_int(&r, i, 3) < db_int(&r, i, 2))));
+		json_array_append_new(list, o);
+	}
+	http_reply_json(req, 200,
+			json_pack("{s:s%, s:O, s:I}", "receipt_id", row.id.p, row.id.n, "shares", list, "count",
+				  (json_int_t)json_array_size(list)));
+}
+
+CO_FN static void share_revoke(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	struct receipt_row row = {.created_at = 0};
+	struct db_batch *b;
+
+	if (!receipt_row_load(req, req->params[0], &row, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	b = db_batch_new(share_worker(req)->db);
+	db_batch_add(b, "DELETE FROM receipt_shares WHERE receipt_id = $1 AND org_id = $2 AND workspace_id = $3",
+		     DB_ARGS(DB_S(row.id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id)), DB_ANY);
+	if (db_commit(share_worker(req)->db, b, &err))
+		http_reply_json(req, 200, json_pack("{s:b, s:s%}", "success", 1, "receipt_id", row.id.p, row.id.n));
+	else
+		http_reply_error(req, &err);
+}
+
+/* 410, which no error of ours has: the link was there. */
+static void share_gone(struct http_request *req, const char *why)
+{
+	json_t *o = json_pack("{s:s, s:s}", "error", why, "code", "GONE");
+
+	json_put_str(o, "trace_id", req->request_id);
+	http_reply_json(req, 410, o);
+}
+
+static void share_refuse(struct http_request *req, const struct db_rows *r)
+{
+	struct error err = ERROR_INIT;
+
+	if (r->count == 0) {
+		error_set(&err, ERR_NOT_FOUND, "Share link not found");
+		http_reply_error(req, &err);
+	} else if (db_int(r, 0, 0) <= clock_wall_ms()) {
+		share_gone(req, "Share link has expired");
+	} else {
+		share_gone(req, "Share link access limit reached");
+	}
+}
+
+/* Counts the access and reads in one go: two who come at once do not both get the last one. False: *r tells why not. */
+CO_FN static bool share_take(struct http_request *req, struct str hash, struct db_rows *r, bool *taken,
+			     struct error *err)
+{
+	struct worker *w = share_worker(req);
+	struct db_batch *b = db_batch_new(w->db);
+
+	db_batch_add(
+	    b,
+	    SQL_ANYBODY("who holds the token of a link may read what it is for") "UPDATE receipt_shares SET "
+										 "access_count = access_count + 1 "
+										 "WHERE token_hash = $1 AND expires_at "
+										 "> $2 AND (max_accesses = 0 OR "
+										 "access_count < max_accesses)",
+	    DB_ARGS(DB_S(hash), DB_I(clock_wall_ms())), 1);
+	*taken = db_commit(w->db, b, err);
+	if (!*taken && err->code != ERR_FENCED)
+		return false;
+	*err = ERROR_INIT;
+	return db_query(
+	    w->db, req->arena,
+	    SQL_ANYBODY("who holds the token of a link may read what it is for") "SELECT s.expires_at, "
+										 "s.access_count, r.document FROM "
+										 "receipt_shares s JOIN receipts r ON "
+										 "r.id = s.receipt_id WHERE "
+										 "s.token_hash = $1",
+	    DB_ARGS(DB_S(hash)), r, err);
+}
+
+/* Public: JSON as clients know it, or any other format. */
+CO_FN static void share_follow(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	const struct receipt_format *f =
+	    receipt_format_find(http_query(req, "format"), http_field(req, "Accept"), &err);
+	struct db_rows r = {0};
+	const json_t *doc = NULL;
+	bool taken = false;
+
+	if (f == NULL ||
+	    !share_take(req, share_hash(req->arena, str_sub(req->params[0], 0, 4 * SHARE_TOKEN)), &r, &taken, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	if (!taken || r.count == 0) {
+		share_refuse(req, &r);
+		return;
+	}
+	doc = json_parse(req->arena, db_str(&r, 0, 2), &err);
+	http_reply_field(req, "Cache-Control", "no-store");
+	if (doc == NULL)
+		http_reply_error(req, &err);
+	else if (strcmp(f->name, "json") == 0)
+		http_reply_json(req, 200,
+				json_pack("{s:o, s:b, s:I}", "receipt", receipt_view(doc), "shared", 1, "access_count",
+					  (json_int_t)db_int(&r, 0, 1)));
+	else
+		receipt_send(req, doc, f);
+}
+
+/* ---- legal hold ---- */
+
+CO_FN static void hold_show(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	struct receipt_row row = {.created_at = 0};
+	struct db_rows r;
+	json_t *o;
+
+	if (!receipt_row_load(req, req->params[0], &row, &err) ||
+	    !db_query(
+		share_worker(req)->db, req->arena,
+		"SELECT reason, matter_id, placed_by, placed_at FROM receipt_holds WHERE receipt_id = $1 AND org_id = "
+		"$2 AND workspace_id = $3",
+		DB_ARGS(DB_S(row.id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id)), &r, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	o = json_pack("{s:s%, s:b}", "receipt_id", row.id.p, row.id.n, "legal_hold", r.count > 0);
+	if (r.count > 0) {
+		json_put_str(o, "reason", db_str(&r, 0, 0));
+		json_put_str(o, "matter_id", db_str(&r, 0, 1));
+		json_put_str(o, "placed_by", db_str(&r, 0, 2));
+		share_put_time(o, "placed_at", db_int(&r, 0, 3));
+	}
+	http_reply_json(req, 200, o);
+}
+
+/* A hold that is there already gets the new reason: who placed it first is in the audit log. */
+CO_FN static void hold_place(struct http_request *req)
+{
+	const json_t *body = share_body(req);
+	struct str reason = str_trim(json_get_str(body, "reason", STR(""))),
+		   matter = str_trim(json_get_str(body, "matter_id", STR("")));
+	struct error err = ERROR_INIT;
+	struct receipt_row row = {.created_at = 0};
+	struct db_batch *b;
+
+	if (body == NULL)
+		return;
+	if (reason.n == 0 || reason.n > HOLD_TEXT_MAX)
+		error_field(&err, ERR_INVALID_VALUE, "reason", "must be a text of 1 to %d bytes", HOLD_TEXT_MAX);
+	else if (matter.n > HOLD_TEXT_MAX)
+		error_field(&err, ERR_INVALID_VALUE, "matter_id", "must be a text of at most %d bytes", HOLD_TEXT_MAX);
+	if (err.code != ERR_OK || !receipt_row_load(req, req->params[0], &row, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	b = db_batch_new(share_worker(req)->db);
+	db_batch_add(b, "DELETE FROM receipt_holds WHERE receipt_id = $1 AND org_id = $2 AND workspace_id = $3",
+		     DB_ARGS(DB_S(row.id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id)), DB_ANY);
+	db_batch_add(
+	    b,
+	    "INSERT INTO receipt_holds (receipt_id, debate_id, org_id, workspace_id, reason, matter_id, placed_by, "
+	    "placed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+	    DB_ARGS(DB_S(row.id), DB_S(row.debate_id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id), DB_S(reason),
+		    DB_S(matter), DB_S(req->ctx.principal), DB_I(clock_wall_ms())),
+	    1);
+	if (db_commit(share_worker(req)->db, b, &err))
+		hold_show(req);
+	else
+		http_reply_error(req, &err);
+}
+
+CO_FN static void hold_lift(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	struct receipt_row row = {.created_at = 0};
+	struct db_batch *b;
+
+	if (!receipt_row_load(req, req->params[0], &row, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	b = db_batch_new(share_worker(req)->db);
+	db_batch_add(b, "DELETE FROM receipt_holds WHERE receipt_id = $1 AND org_id = $2 AND workspace_id = $3",
+		     DB_ARGS(DB_S(row.id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id)), DB_ANY);
+	if (db_commit(share_worker(req)->db, b, &err))
+		hold_show(req);
+	else
+		http_reply_error(req, &err);
+}
+
+#define ROW(m, p, fn, perm, r, text)                                                                      \
+	{                                                                                                 \
+		.method = HTTP_##m, .path = (p), .handler = (fn), .permission = (perm), .rate = RATE_##r, \
+		.summary = (text)                                                                         \
+	}
+
+static const struct route share_rows[] = {
+    ROW(POST, "/api/receipts/{id}/share", share_create, "receipts:share", WRITE,
+	"A link with which anybody may read the receipt for some hours, or some times"),
+    ROW(DELETE, "/api/receipts/{id}/share", share_revoke, "receipts:share", WRITE, "End all links to the receipt"),
+    ROW(GET, "/api/receipts/{id}/shares", share_list, "receipts:share", READ, "The links to the receipt and their use"),
+    {.method = HTTP_GET,
+     .path = "/api/receipts/share/{token}",
+     .handler = share_follow,
+     .rate = RATE_READ,
+     .flags = ROUTE_PUBLIC,
+     .summary = "The receipt that a link is for, in any format"},
+    ROW(GET, "/api/receipts/{id}/legal-hold", hold_show, "receipts:read", READ, "Is the receipt under legal hold?"),
+    ROW(POST, "/api/receipts/{id}/legal-hold", hold_place, "receipts:sign", WRITE,
+	"Keep the receipt from retention and deletion: {reason, matter_id?}"),
+    ROW(DELETE, "/api/receipts/{id}/legal-hold", hold_lift, "receipts:sign", WRITE, "End the legal hold"),
+};
+
+const struct route_table receipt_share_routes = {share_rows, countof(share_rows)};
