@@ -152,6 +152,7 @@ static const char *const metric_limits[] = {"address", "token", "tenant", "user"
 static const struct metric_desc metric_table[] = {
 	[M_DEBATES_TOTAL] = {"aragora_debates_total", METRIC_COUNTER, FOLD_SUM, .help = "Debates started."},
 	[M_DEBATES_COMPLETED] = {"aragora_debates_completed", METRIC_COUNTER, FOLD_SUM, .help = "Debates that came to their end."},
+	[M_BATCHES_ENDED] = {"aragora_batches_ended_total", METRIC_COUNTER, FOLD_SUM, .help = "Batches, matrix and graph debates that came to their end."},
 	[M_DEBATES_FAILED] = {"aragora_debates_failed", METRIC_COUNTER, FOLD_SUM, .help = "Debates that failed or ran out of time."},
 	[M_ACTIVE_DEBATES] = {"aragora_active_debates", METRIC_GAUGE, FOLD_SUM, .help = "Debates running now."},
 	[M_QUEUED_DEBATES] = {"aragora_queued_debates", METRIC_GAUGE, FOLD_LAST, .help = "Debates waiting for their turn."},

@@ -19,6 +19,7 @@ enum metric_id {
 	M_DEBATES_TOTAL,      /* aragora_debates_total */
 	M_DEBATES_COMPLETED,  /* aragora_debates_completed */
 	M_DEBATES_FAILED,     /* aragora_debates_failed */
+	M_BATCHES_ENDED,      /* aragora_batches_ended_total */
 	M_ACTIVE_DEBATES,     /* aragora_active_debates */
 	M_QUEUED_DEBATES,     /* aragora_queued_debates, set by the clerk, FOLD_LAST: a former clerk does not count */
 	M_DEBATE_DURATION,    /* aragora_debate_duration_seconds{outcome} histogram 1 5 10 30 60 120 300 600 900 */

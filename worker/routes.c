@@ -9,6 +9,7 @@
 #include "worker/access/permission.h"
 #include "worker/agents/agent.h"
 #include "worker/audit/audit.h"
+#include "worker/batch/batch.h"
 #include "worker/debate/control.h"
 #include "worker/debate/debate.h"
 #include "worker/debate/queue.h"
@@ -46,6 +47,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    debate_routes,
 	    control_routes,
 	    queue_routes,
+	    batch_routes,
 	    stream_routes,
 	    ws_routes,
 	    agents_routes,

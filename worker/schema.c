@@ -659,6 +659,42 @@ static const char up_receipt_shares[] =
 static const char down_receipt_shares[] =
     "DROP TABLE receipt_stamps; DROP TABLE receipt_holds; DROP TABLE receipt_shares;";
 
+static const char up_batches[] =
+    /* worker/batch: open is 1 while something remains to be done; epoch rises with each change of mind. */
+    "CREATE TABLE batches ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, user_id TEXT NOT NULL,"
+    " kind TEXT NOT NULL, status TEXT NOT NULL, task TEXT NOT NULL DEFAULT '', settings TEXT NOT NULL DEFAULT '{}',"
+    " result TEXT, webhook_url TEXT NOT NULL DEFAULT '', total INTEGER NOT NULL, max_parallel INTEGER NOT NULL,"
+    " epoch INTEGER NOT NULL DEFAULT 0, open INTEGER NOT NULL, created_at INTEGER NOT NULL, started_at INTEGER,"
+    " completed_at INTEGER, updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX batches_list ON batches(workspace_id, kind, created_at DESC, id DESC);"
+    "CREATE INDEX batches_open ON batches(id) WHERE open = 1;"
+    "CREATE TABLE batch_items ("
+    " batch_id TEXT NOT NULL, n INTEGER NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " name TEXT NOT NULL DEFAULT '', priority INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL, state TEXT NOT NULL,"
+    " debate_id TEXT, error TEXT NOT NULL DEFAULT '', created_at INTEGER NOT NULL, started_at INTEGER,"
+    " completed_at INTEGER, PRIMARY KEY (batch_id, n)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX batch_items_state ON batch_items(batch_id, state, priority DESC, n);"
+    /* Where a debate came from: kind fork, followup, clone. */
+    "CREATE TABLE debate_links ("
+    " child_id TEXT PRIMARY KEY NOT NULL, parent_id TEXT NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " kind TEXT NOT NULL, branch_point INTEGER NOT NULL DEFAULT 0, note TEXT NOT NULL DEFAULT '',"
+    " created_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX debate_links_parent ON debate_links(parent_id, created_at, child_id);"
+    /* Creation bodies under a name. */
+    "CREATE TABLE debate_templates ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, name TEXT NOT NULL,"
+    " description TEXT NOT NULL DEFAULT '', category TEXT NOT NULL DEFAULT '', body TEXT NOT NULL,"
+    " created_by TEXT NOT NULL, uses INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL, UNIQUE (workspace_id, name)"
+    ") STRICT, WITHOUT ROWID;";
+
+static const char down_batches[] =
+    "DROP TABLE debate_templates; DROP TABLE debate_links; DROP TABLE batch_items; DROP TABLE batches;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -676,5 +712,6 @@ const struct migration schema_migrations[] = {
     {14, "memory of decisions", up_memory, down_memory},
     {15, "knowledge", up_knowledge, down_knowledge},
     {16, "receipts: links, legal hold, time stamps", up_receipt_shares, down_receipt_shares},
+    {17, "batches, links between debates, templates", up_batches, down_batches},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

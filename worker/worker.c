@@ -23,6 +23,7 @@
 #include "common/title.h"
 #include "worker/agents/agent.h"
 #include "worker/audit/audit.h"
+#include "worker/batch/batch.h"
 #include "worker/debate/debate.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/http.h"
@@ -364,6 +365,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	if (w->deliveries == NULL)
 		return false;
 	w->traces = traces_open(w);
+	w->batches = batches_open(w);
 	w->runner = runner_open(w, err);
 	if (w->runner == NULL)
 		return false;
@@ -389,6 +391,7 @@ static void worker_close_parts(struct worker *w)
 	fetch_close(w->fetch);
 	lane_free(w->guarded); /* its jobs use the guard of the deliveries */
 	runner_close(w->runner);
+	batches_close(w->batches);
 	deliveries_close(w->deliveries);
 	maintenance_close(w->maintenance);
 	jobs_close(w->jobs);
@@ -527,6 +530,7 @@ int worker_main(const struct worker_start *start)
 	if (start->conf->server.role != ROLE_WEB) {
 		runner_start(p->w.runner);
 		deliveries_start(p->w.deliveries);
+		batches_start(p->w.batches);
 	}
 	log_info("worker", "serving", KV_I("generation", start->generation), KV_S("incarnation", p->w.incarnation));
 	loop_run(p->w.loop);

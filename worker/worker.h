@@ -17,6 +17,7 @@
 
 struct agents;
 struct audit;
+struct batches;
 struct credentials;
 struct files;
 struct identity_changes;
@@ -57,6 +58,7 @@ struct worker {
 	struct stream *stream;
 	struct runner *runner;
 	struct deliveries *deliveries;
+	struct batches *batches;
 	struct jobs *jobs;
 	struct limits *limits;
 	struct maintenance *maintenance;

@@ -21,7 +21,7 @@ PROVOKED = {
 # When the point is armed: after this many calls of the debate have reached the provider.
 MOMENTS = {"start": 0, "drafts": 2, "critique": 6, "revision": 12, "vote": 22, "end": CALLS}
 # Those around deliveries, jobs and subcommands are in test_deliveries.py, test_retention.py and test_operations.py.
-POINTS = [p for p in fault_points() if not p.startswith(("audit.", "delivery.", "jobs.", "pause.", "trace.", "backup.", "cleanup.",
+POINTS = [p for p in fault_points() if not p.startswith(("audit.", "batch.", "delivery.", "jobs.", "pause.", "trace.", "backup.", "cleanup.",
                                                                 "encrypt.", "export.", "restore."))
           and p not in ("db.before_migrate_commit", "db.before_undo_commit")]
 # Passed at the start and by who takes over.

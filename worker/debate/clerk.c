@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/metrics.h"
+#include "worker/batch/batch.h"
 #include "worker/delivery/delivery.h"
 #include "worker/jobs/jobs.h"
 #include "worker/traces/traces.h"
@@ -322,6 +323,7 @@ CO_FN static void clerk_work(void *arg)
 			continue; /* the dead first */
 		deliveries_look(c->w->deliveries);
 		jobs_look(c->w->jobs);
+		batches_look(c->w->batches);
 		traces_look(c->w->traces);
 		clerk_checkpoint(c);
 	} while (c->again && !c->w->draining);

@@ -73,6 +73,17 @@ struct debate_row {
 CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan,
 			 const json_t *metadata, const struct callback *callback, struct str idempotency_key,
 			 struct str body_hash, struct str *id, bool *replayed, struct error *err) MUST_CHECK;
+/* The same with more in the batch that stores it; more(batch, id, arg) may run more than once. */
+struct debate_birth {
+	const json_t *plan, *metadata;
+	const struct callback *callback; /* or NULL */
+	struct str idempotency_key, body_hash;
+	void (*more)(struct db_batch *b, struct str id, void *arg); /* or NULL */
+	void *arg;
+};
+CO_FN bool debate_create_with(struct worker *w, struct arena *a, const struct context *ctx,
+			      const struct debate_birth *birth, struct str *id, bool *replayed,
+			      struct error *err) MUST_CHECK;
 /* ERR_NOT_FOUND also for another workspace's. `ref` is an id or a slug. */
 CO_FN bool debate_get(struct db *db, struct arena *a, const struct context *ctx, struct str ref, struct debate_row *row,
 		      struct error *err) MUST_CHECK;

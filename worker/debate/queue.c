@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/tenant.h"
+#include "worker/batch/batch.h"
 #include "worker/debate/request.h"
 #include "worker/worker.h"
 
@@ -217,6 +218,7 @@ CO_FN static void queue_status(struct http_request *req)
 {
 	struct worker *w = request_worker(req);
 	struct error err = ERROR_INIT;
+	struct batch_totals batches;
 	int64_t each_ms, slots, open;
 	json_t *o = json_own(req->arena, json_object()), *own;
 
@@ -225,6 +227,10 @@ CO_FN static void queue_status(struct http_request *req)
 		return;
 	}
 	own = queue_own(req, each_ms, slots, &err);
+	if (own != NULL && !batch_totals(w, req->arena, &req->ctx, &batches, &err)) {
+		json_decref(own);
+		own = NULL;
+	}
 	if (own == NULL) {
 		http_reply_error(req, &err);
 		return;
@@ -234,6 +240,8 @@ CO_FN static void queue_status(struct http_request *req)
 	json_put_int(o, "max_concurrent", w->conf->debates.max_concurrent);
 	json_put_int(o, "max_queued", w->conf->debates.max_queued);
 	json_object_set_new(o, "debates", own);
+	json_put_int(o, "total_batches", batches.total);
+	json_object_set_new(o, "status_counts", batches.by_status);
 	if (open > 0 && each_ms > 0)
 		request_time(o, "estimated_completion_time",
 			     clock_wall_ms() + queue_wait(open, each_ms, slots) + each_ms);

@@ -34,6 +34,7 @@ struct debate {
 	bool draining;  /* starts no new step */
 	bool replaying; /* test build: journal only, nothing may be computed, called or stored */
 	bool cancel_seen;
+	bool grouped; /* an item of a batch: its end is a hint */
 	bool pausing; /* wanted: draining, then set aside instead of given back */
 	struct str cancel_reason;
 	enum debate_stop stop;

@@ -181,6 +181,7 @@ static bool run_init(struct debate *d, const struct debate_row *row, struct erro
 	d->running_base_ms = row->running_ms;
 	d->cancel_reason = arena_str(a, row->cancel_reason);
 	d->pausing = row->pause_by.n > 0;
+	d->grouped = json_get_str(plan, "group_id", STR("")).n > 0;
 	return plan != NULL && plan_decode(a, plan, &d->plan, err);
 }
 

@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "worker/batch/batch.h"
 #include "worker/debate/effects.h"
 #include "worker/debate/journal.h"
 #include "worker/delivery/delivery.h"
@@ -229,6 +230,8 @@ CO_FN bool debate_finish(struct debate *d, json_t *result)
 		ranking_counted(e.ending.events);
 		deliveries_hint(d->w->deliveries);
 		traces_hint(d->w->traces, d->plan.debate_id);
+		if (d->grouped)
+			bus_publish(d->w->bus, STR(BATCHES_TOPIC), STR(""));
 		step_count_end(d, result, f.end);
 	}
 	debate_ending_free(&e.ending);

@@ -179,9 +179,21 @@ static struct db_batch *store_create_batch(struct worker *w, struct arena *a, co
 	return b;
 }
 
-CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan,
-			 const json_t *metadata, const struct callback *callback, struct str idempotency_key,
-			 struct str body_hash, struct str *id, bool *replayed, struct error *err)
+static void store_remember_key(struct db_batch *b, struct arena *a, const struct context *ctx,
+			       const struct debate_birth *birth, struct str id, int64_t now)
+{
+	if (birth->idempotency_key.n > 0)
+		db_batch_add(
+		    b,
+		    "INSERT INTO idempotency_keys (org_id, principal, route, key, body_hash, object_id, created_at)"
+		    " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		    DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(store_key_route(a, ctx)),
+			    DB_S(birth->idempotency_key), DB_S(birth->body_hash), DB_S(id), DB_I(now)),
+		    1);
+}
+
+CO_FN bool debate_create_with(struct worker *w, struct arena *a, const struct context *ctx,
+			      const struct debate_birth *birth, struct str *id, bool *replayed, struct error *err)
 {
 	int64_t now = clock_wall_ms(), counted = -1, tag;
 	struct db_batch *b;
@@ -189,40 +201,49 @@ CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context
 	char uuid[UUID_LEN + 1];
 
 	*replayed = false;
-	if (idempotency_key.n > 0) {
-		if (!store_replayed(w, a, ctx, idempotency_key, body_hash, id, replayed, err))
+	if (birth->idempotency_key.n > 0) {
+		if (!store_replayed(w, a, ctx, birth->idempotency_key, birth->body_hash, id, replayed, err))
 			return false;
 		if (*replayed)
 			return true;
 	}
 	if (!maintenance_allows(w, a, err) || !queue_enter(w, a, ctx->workspace_id, &tag, err) ||
-	    !store_unique_slug(w, a, ctx, json_get_str(plan, "task", STR("")), now, &slug, err))
+	    !store_unique_slug(w, a, ctx, json_get_str(birth->plan, "task", STR("")), now, &slug, err))
 		return false;
 	ids_uuid7(uuid);
 	*id = arena_str(a, str_of(uuid));
-	b = store_create_batch(w, a, ctx, plan, metadata, *id, slug, tag, now);
-	if (!callback_create(w, b, ctx, *id, callback, err) || !quota_count_debate(w, a, ctx, b, &counted, err)) {
+	b = store_create_batch(w, a, ctx, birth->plan, birth->metadata, *id, slug, tag, now);
+	if ((birth->callback != NULL && !callback_create(w, b, ctx, *id, birth->callback, err)) ||
+	    !quota_count_debate(w, a, ctx, b, &counted, err)) {
 		db_batch_free(b);
 		return false;
 	}
-	if (idempotency_key.n > 0)
-		db_batch_add(
-		    b,
-		    "INSERT INTO idempotency_keys (org_id, principal, route, key, body_hash, object_id, created_at)"
-		    " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		    DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(store_key_route(a, ctx)),
-			    DB_S(idempotency_key), DB_S(body_hash), DB_S(*id), DB_I(now)),
-		    1);
+	store_remember_key(b, a, ctx, birth, *id, now);
+	if (birth->more != NULL)
+		birth->more(b, *id, birth->arg);
 	if (!db_commit(w->db, b, err)) {
 		if (err->code == ERR_FENCED && counted >= 0 && strtoll(err->field, NULL, 10) == counted)
 			return error_set(err, ERR_QUOTA_EXCEEDED, "the quota of debates is used up");
 		/* Two requests with one key at the same time: the second gets the first's debate. */
-		if (err->code == ERR_DUPLICATE && idempotency_key.n > 0)
-			return store_replayed(w, a, ctx, idempotency_key, body_hash, id, replayed, err);
+		if (err->code == ERR_DUPLICATE && birth->idempotency_key.n > 0)
+			return store_replayed(w, a, ctx, birth->idempotency_key, birth->body_hash, id, replayed, err);
 		return false;
 	}
 	bus_publish(w->bus, STR(RUNNER_QUEUE_TOPIC), STR(""));
 	return true;
+}
+
+CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan,
+			 const json_t *metadata, const struct callback *callback, struct str idempotency_key,
+			 struct str body_hash, struct str *id, bool *replayed, struct error *err)
+{
+	return debate_create_with(w, a, ctx,
+				  &(struct debate_birth){.plan = plan,
+							 .metadata = metadata,
+							 .callback = callback,
+							 .idempotency_key = idempotency_key,
+							 .body_hash = body_hash},
+				  id, replayed, err);
 }
 
 /* ---- reading ---- */

@@ -116,39 +116,43 @@ CO_FN bool callback_secret(struct worker *w, struct arena *a, struct str debate_
  * {event, delivery_id, timestamp, data}, as Python would write it: receivers that serialise what they parsed to check
  * the signature get the same bytes (reference/security 9.1).
  */
-static struct str callback_payload(struct arena *a, const char *id, const json_t *data, int64_t now_ms)
+static struct str callback_payload(struct arena *a, const char *id, const char *event, const json_t *data,
+				   int64_t now_ms)
 {
 	char iso[CLOCK_ISO_MAX];
 	json_t *o = json_own(a, json_object());
 
-	json_put_str(o, "event", STR(CALLBACK_EVENT));
+	json_put_str(o, "event", str_of(event));
 	json_put_str(o, "delivery_id", str_of(id));
 	json_put_str(o, "timestamp", str_of(clock_iso(iso, now_ms)));
 	json_object_set(o, "data", (json_t *)(uintptr_t)data);
 	return json_python(a, o);
 }
 
-void callback_ended(struct db_batch *b, struct str debate_id, const json_t *data, int64_t now_ms)
+void callback_ended_as(struct db_batch *b, struct str id, const char *event, const json_t *data, int64_t now_ms)
 {
 	struct arena *a = arena_new(0);
-	char id[UUID_LEN + 1];
+	char uuid[UUID_LEN + 1];
 
-	ids_uuid7(id);
+	ids_uuid7(uuid);
 	/* The place in the endpoint's order is the next after all that are there. */
 	db_batch_add(
 	    b,
-	    SQL_ANYBODY("the engine ends a debate that it owns") "INSERT INTO deliveries (id, org_id, workspace_id, "
-								 "debate_id, format, event, endpoint, target,"
-								 " payload, state, position, since, next_at, "
-								 "created_at, updated_at)"
-								 " SELECT $2, c.org_id, c.workspace_id, c.debate_id, "
-								 "'webhook', 'debate_end', c.endpoint, c.url, $3,"
-								 " 'pending', COALESCE((SELECT MAX(o.position) FROM "
-								 "deliveries o WHERE o.endpoint = c.endpoint), 0)"
-								 " + 1, $4, $4, $4, $4 FROM debate_callbacks c WHERE "
-								 "c.debate_id = $1",
-	    DB_ARGS(DB_S(debate_id), DB_Z(id), DB_S(callback_payload(a, id, data, now_ms)), DB_I(now_ms)), DB_ANY);
+	    SQL_ANYBODY("the engine ends a debate that it owns") //
+	    "INSERT INTO deliveries (id, org_id, workspace_id, debate_id, format, event, endpoint, target,"
+	    " payload, state, position, since, next_at, created_at, updated_at)"
+	    " SELECT $2, c.org_id, c.workspace_id, c.debate_id, 'webhook', $5, c.endpoint, c.url, $3, 'pending',"
+	    " COALESCE((SELECT MAX(o.position) FROM deliveries o WHERE o.endpoint = c.endpoint), 0) + 1, $4, $4,"
+	    " $4, $4 FROM debate_callbacks c WHERE c.debate_id = $1",
+	    DB_ARGS(DB_S(id), DB_Z(uuid), DB_S(callback_payload(a, uuid, event, data, now_ms)), DB_I(now_ms),
+		    DB_Z(event)),
+	    DB_ANY);
 	arena_free(a);
+}
+
+void callback_ended(struct db_batch *b, struct str debate_id, const json_t *data, int64_t now_ms)
+{
+	callback_ended_as(b, debate_id, CALLBACK_EVENT, data, now_ms);
 }
 
 /* ---- reading ---- */

@@ -45,6 +45,8 @@ bool callback_create(struct worker *w, struct db_batch *b, const struct context 
  * of the end (borrowed).
  */
 void callback_ended(struct db_batch *b, struct str debate_id, const json_t *data, int64_t now_ms);
+/* The same of something else that was given a callback under that id, and what the event is called (static text). */
+void callback_ended_as(struct db_batch *b, struct str id, const char *event, const json_t *data, int64_t now_ms);
 /* {url, status, delivery_id, attempts, ...} or JSON null. New reference; NULL with err. */
 CO_FN json_t *callback_view(struct worker *w, struct arena *a, const struct context *ctx, struct str debate_id,
 			    struct error *err);
