@@ -11,8 +11,10 @@
 
 #define CRASH_FRAMES 48
 #define CRASH_STACK 65536
+#define CRASH_NAME 64
 
-static const char *crash_who = "", *crash_action;
+static const char *crash_action;
+static char crash_who[CRASH_NAME]; /* a signal may come when the process has freed what was its */
 static char crash_stack[CRASH_STACK];
 
 static void crash_say(const char *text)
@@ -69,7 +71,7 @@ void crash_install(const char *who, const char *action)
 	void *warm[1];
 	size_t i;
 
-	crash_who = who;
+	(void)snprintf(crash_who, sizeof(crash_who), "%s", who);
 	crash_action = action;
 	(void)backtrace(warm, 1); /* loads libgcc now, not in the handler */
 #if !defined(__SANITIZE_ADDRESS__)

@@ -8,7 +8,7 @@
 
 #include "common/compat.h"
 
-/* `action` is read at the crash (may be NULL); both strings are kept by reference. */
+/* `who` is copied; `action` (may be NULL) is read at the crash and must last as long as the process. */
 void crash_install(const char *who, const char *action);
 
 #endif
