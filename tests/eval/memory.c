@@ -1,192 +1,72 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The step interface (step.h) over memory, and debates on it. The engine, its prompts, its parsing and its decision are
- * the shipping ones; so is the plan, made from a creation body. Steps are not stored twice nor replayed here: that is
- * tests/unit/engine_test.c's.
+ * Debates of simulated agents: the shipping engine and steps apart from any server (apart.h), with a plan made from a
+ * creation body; only the call of a provider is led to the simulation (--wrap=agent_call).
  */
 #include "tests/eval/memory.h"
 
+#include <stdlib.h>
+
+#include "common/clock.h"
 #include "common/json.h"
+#include "common/metrics.h"
+#include "worker/debate/apart.h"
 #include "worker/debate/debate.h"
-#include "worker/debate/engine.h"
 #include "worker/debate/mode.h"
 #include "worker/debate/parse.h"
 #include "worker/debate/prompt.h"
+#include "worker/worker.h"
 
 #define MEMORY_BYTES_A_TOKEN 4
-#define MEMORY_CHILDREN_MAX 128
 
-struct debate {
-	struct debate_plan plan;
-	struct arena *arena;
-	void *engine;
-	json_t *journal;
-	const struct sim_world *world;
-	json_t *result;
-	int64_t calls, tokens, steps;
-};
-
-struct step {
-	struct debate *d;
-};
-
-static struct conf *memory_conf;
-
-/* ---- the step interface ---- */
-
-const struct debate_plan *debate_plan(const struct debate *d)
-{
-	return &d->plan;
-}
-
-struct arena *debate_arena(struct debate *d)
-{
-	return d->arena;
-}
-
-enum debate_stop debate_stop(const struct debate *d)
-{
-	(void)d;
-	return STOP_NONE;
-}
-
-void debate_set_engine(struct debate *d, void *ctx)
-{
-	d->engine = ctx;
-}
-
-void *debate_engine(const struct debate *d)
-{
-	return d->engine;
-}
-
-int64_t step_now_ms(const struct step *s)
-{
-	return 1700000000000 + s->d->steps;
-}
-
-int64_t debate_running_ms(const struct debate *d)
-{
-	return d->steps;
-}
-
-void step_emit(struct step *s, const char *type, const char *agent, int round, json_t *data)
-{
-	(void)s;
-	(void)type;
-	(void)agent;
-	(void)round;
-	json_decref(data);
-}
-
-static bool memory_keep(struct debate *d, const char *key, json_t *value, const json_t **result)
-{
-	BUG_ON(json_object_get(d->journal, key) != NULL);
-	d->steps++;
-	json_object_set_new(d->journal, key, value);
-	*result = value;
-	return true;
-}
-
-bool step_run(struct debate *d, const char *key, json_t *(*compute)(struct step *s, void *arg), void *arg,
-	      const json_t **result)
-{
-	struct step s = {d};
-
-	return memory_keep(d, key, compute(&s, arg), result);
-}
-
-static size_t memory_seat(const struct debate *d, struct str name)
-{
-	size_t i;
-
-	for (i = 0; i < d->plan.agent_count && !str_eq(d->plan.agents[i].name, name); i++)
-		;
-	BUG_ON(i == d->plan.agent_count);
-	return i;
-}
+static struct worker memory_worker;
+static const struct sim_world *memory_world; /* of the debate that is held */
 
 static int64_t memory_tokens(struct str s)
 {
 	return (int64_t)(s.n + MEMORY_BYTES_A_TOKEN - 1) / MEMORY_BYTES_A_TOKEN;
 }
 
-bool step_call(struct debate *d, const char *key, const struct step_call *c, const json_t **result)
+/* Agents are called sima, simb, ... */
+static size_t memory_seat(struct str name)
 {
-	struct step s = {d};
-	struct str text = sim_reply(d->arena, d->world, memory_seat(d, c->agent->name), c->phase, c->prompt);
-	int64_t in = memory_tokens(c->system) + memory_tokens(c->prompt), out = memory_tokens(text);
-	json_t *value = c->decode(&s, c->arg, text), *reply = json_object();
+	BUG_ON(name.n != 4 || name.p[3] < 'a' || (size_t)(name.p[3] - 'a') >= memory_world->n);
+	return (size_t)(name.p[3] - 'a');
+}
 
-	d->calls++;
-	d->tokens += in + out;
-	json_object_set_new(reply, "ok", json_boolean(value != NULL));
-	if (value != NULL) {
-		json_object_set_new(reply, "value", value);
-		json_put_str(reply, "text", text);
-		json_put_str(reply, "model", STR("simulated"));
-	} else {
-		json_put_str(reply, "error_type", STR("parse"));
-		json_put_str(reply, "message", STR("unreadable"));
-		json_put_str(reply, "provider", c->agent->provider);
-		json_put_int(reply, "attempts", 1);
-		json_put_int(reply, "at_ms", 1);
+bool __wrap_agent_call(struct agents *a, struct arena *arena, const struct agent_request *req,
+		       struct agent_reply *reply);
+bool __wrap_agent_call(struct agents *a, struct arena *arena, const struct agent_request *req,
+		       struct agent_reply *reply)
+{
+	char *phase = str_dupz(req->phase);
+
+	(void)a;
+	*reply = (struct agent_reply){
+	    .text = sim_reply(arena, memory_world, memory_seat(req->agent->name), phase, req->prompt),
+	    .provider = req->agent->provider,
+	    .model = req->agent->model,
+	    .retry_after_us = -1};
+	reply->tokens_in = memory_tokens(req->system) + memory_tokens(req->prompt);
+	reply->tokens_out = memory_tokens(reply->text);
+	free(phase);
+	return true;
+}
+
+static bool memory_keep(void *arg, const char *key, const char *state, int64_t starts, const json_t *result,
+			const struct agent_reply *usage)
+{
+	struct eval_sample *out = arg;
+
+	(void)key;
+	(void)state;
+	(void)starts;
+	(void)result;
+	if (usage != NULL) {
+		out->calls++;
+		out->tokens += usage->tokens_in + usage->tokens_out;
 	}
-	json_put_int(reply, "tokens_in", in);
-	json_put_int(reply, "tokens_out", out);
-	json_put_int(reply, "cost_micro", 0);
-	return memory_keep(d, key, reply, result);
-}
-
-/* Nobody is rated here: what ratings do is not a question to agents whose skill is made up. */
-bool step_ratings(struct debate *d, const char *key, const json_t **result)
-{
-	return memory_keep(d, key, json_object(), result);
-}
-
-bool step_inbox(struct debate *d, const char *key, const json_t **result)
-{
-	return memory_keep(d, key, json_array(), result);
-}
-
-bool debate_finish(struct debate *d, json_t *result)
-{
-	d->result = result;
 	return true;
-}
-
-/* ---- groups: the children run one after the other when the parent waits ---- */
-
-static struct {
-	void (*fn)(void *);
-	void *arg;
-} memory_children[MEMORY_CHILDREN_MAX];
-static size_t memory_child_count;
-
-void co_group_open(struct co_group *g, bool fail_fast)
-{
-	*g = (struct co_group){.fail_fast = fail_fast};
-	memory_child_count = 0;
-}
-
-bool co_group_spawn(struct co_group *g, const char *name, void (*fn)(void *arg), void *arg)
-{
-	(void)g;
-	(void)name;
-	BUG_ON(memory_child_count == MEMORY_CHILDREN_MAX);
-	memory_children[memory_child_count].fn = fn;
-	memory_children[memory_child_count++].arg = arg;
-	return true;
-}
-
-void co_group_wait(struct co_group *g)
-{
-	size_t i, n = memory_child_count;
-
-	(void)g;
-	memory_child_count = 0;
-	for (i = 0; i < n; i++)
-		memory_children[i].fn(memory_children[i].arg);
 }
 
 /* ---- debates ---- */
@@ -196,18 +76,26 @@ bool memory_open(void)
 	/* A provider has to be configured, or demo agents play; nobody ever connects to it. */
 	static const struct conf_override overrides[] = {{"providers.ollama.base_url", "http://127.0.0.1:9"}};
 	struct buf report = BUF_INIT;
+	static const char *const none[] = {NULL};
+	struct shm *shm = shm_create();
 
-	memory_conf = conf_load(NULL, false, overrides, countof(overrides), &report);
-	if (memory_conf == NULL)
+	memory_worker.conf = conf_load(NULL, false, overrides, countof(overrides), &report);
+	if (memory_worker.conf == NULL)
 		fprintf(stderr, "%.*s", STR_ARG(buf_str(&report)));
 	buf_free(&report);
-	return memory_conf != NULL;
+	atomic_store(&shm->slots_used, 1U);
+	metrics_register(&(struct metric_labels){none, none, none, none});
+	metrics_attach(shm, 0);
+	memory_worker.loop = loop_new();
+	co_init(memory_worker.loop, 0, 0);
+	return memory_worker.conf != NULL;
 }
 
 void memory_close(void)
 {
-	conf_unref(memory_conf);
-	memory_conf = NULL;
+	co_shutdown();
+	loop_free(memory_worker.loop);
+	conf_unref((struct conf *)(uintptr_t)memory_worker.conf);
 }
 
 /* The body that a client would send: agents of a provider that needs no key. */
@@ -232,36 +120,37 @@ static json_t *memory_body(const struct sim_world *w, const struct setup *s, str
 	return body;
 }
 
-static void memory_plan(struct debate *d, const struct setup *s, int64_t question)
+static void memory_plan(struct arena *a, const struct sim_world *w, const struct setup *s, int64_t question,
+			struct debate_plan *plan)
 {
-	json_t *body = memory_body(d->world, s, sim_task(d->arena, question)), *doc, *problems;
+	json_t *body = memory_body(w, s, sim_task(a, question)), *doc, *problems;
 	struct error err = ERROR_INIT;
 
-	if (!plan_resolve(memory_conf, d->arena, body, &doc, &problems, &err) ||
-	    !plan_decode(d->arena, doc, &d->plan, &err)) {
-		fprintf(stderr, "the plan of a simulated debate is refused: %.*s %s\n",
-			STR_ARG(json_text(d->arena, problems)), err.msg);
+	if (!plan_resolve(memory_worker.conf, a, body, &doc, &problems, &err) || !plan_decode(a, doc, plan, &err)) {
+		fprintf(stderr, "the plan of a simulated debate is refused: %.*s %s\n", STR_ARG(json_text(a, problems)),
+			err.msg);
 		exit(2);
 	}
 	json_decref(body);
-	BUG_ON(d->plan.demo); /* demo agents have rules of their own */
-	d->plan.debate_id = STR("simulated");
-	d->plan.seed = d->world->seed * 1000003 + (uint64_t)question;
-	d->plan.rounds = s->rounds;
+	BUG_ON(plan->demo); /* demo agents have rules of their own */
+	plan->debate_id = STR("simulated");
+	plan->seed = w->seed * 1000003 + (uint64_t)question;
+	plan->rounds = s->rounds;
 	if (s->no_gate)
-		d->plan.early_agree_ppm = INT64_MAX;
+		plan->early_agree_ppm = INT64_MAX;
 	if (s->threshold_ppm > 0)
-		d->plan.threshold_ppm = s->threshold_ppm;
+		plan->threshold_ppm = s->threshold_ppm;
 }
 
 /* The texts of one agent: its draft and its last. */
-static void memory_flips(const struct debate *d, int64_t question, struct eval_sample *out)
+static void memory_flips(const struct sim_world *w, const struct debate_plan *plan, const json_t *result,
+			 int64_t question, struct eval_sample *out)
 {
-	size_t truth = sim_truth(d->world, question), i, k;
+	const json_t *messages = json_get_arr(result, "messages");
+	size_t truth = sim_truth(w, question), i, k;
 
-	for (i = 0; i < d->world->n; i++) {
-		const json_t *messages = json_get_arr(d->result, "messages");
-		struct str name = d->plan.agents[i].name, first = STR_NONE, last = STR_NONE;
+	for (i = 0; i < w->n; i++) {
+		struct str name = plan->agents[i].name, first = STR_NONE, last = STR_NONE;
 		bool before, after;
 
 		for (k = 0; k < json_array_size(messages); k++) {
@@ -272,70 +161,94 @@ static void memory_flips(const struct debate *d, int64_t question, struct eval_s
 			last = json_get_str(m, "content", STR(""));
 			first = first.p == NULL ? last : first;
 		}
-		before = sim_answer(d->world, first) == truth;
-		after = sim_answer(d->world, last) == truth;
+		before = sim_answer(w, first) == truth;
+		after = sim_answer(w, last) == truth;
 		out->right_to_wrong += before && !after;
 		out->wrong_to_right += !before && after;
 	}
 }
 
-void memory_debate(const struct sim_world *w, const struct setup *s, int64_t question, struct eval_sample *out,
-		   json_t **result)
-{
-	struct debate d = {.arena = arena_new(256 * 1024), .journal = json_object(), .world = w};
-	const json_t *consensus;
-	struct str winner;
-	char *name;
+struct memory_debate {
+	struct apart apart;
+	json_t *result;
+};
 
-	memory_plan(&d, s, question);
-	if (!engine_run(&d)) {
+static void memory_run(void *arg)
+{
+	struct memory_debate *m = arg;
+
+	m->result = apart_debate(&m->apart);
+}
+
+/* Nothing here ever waits for the outside: the run queue is all there is. */
+static json_t *memory_hold(const struct apart *p)
+{
+	struct memory_debate m = {*p, NULL};
+
+	if (co_spawn("debate", memory_run, &m) != NULL)
+		while (co_runnable())
+			(void)co_run_queue();
+	if (m.result == NULL) {
 		fprintf(stderr, "a simulated debate did not end\n");
 		exit(2);
 	}
-	consensus = json_get_obj(d.result, "consensus");
-	winner = json_get_str(d.result, "winner", STR(""));
+	return m.result;
+}
+
+void memory_debate(const struct sim_world *w, const struct setup *s, int64_t question, struct eval_sample *out,
+		   json_t **result)
+{
+	struct arena *a = arena_new(64 * 1024);
+	const struct step_keeper keeper = {memory_keep, out};
+	struct apart p = {.w = &memory_worker, .keeper = &keeper, .journal = json_object()};
+	const json_t *consensus;
+	struct str winner;
+	json_t *doc;
+	char *name;
+
+	memory_world = w;
+	*out = (struct eval_sample){0};
+	memory_plan(a, w, s, question, &p.plan);
+	doc = memory_hold(&p);
+	consensus = json_get_obj(doc, "consensus");
+	winner = json_get_str(doc, "winner", STR(""));
 	name = str_dupz(winner);
-	*out = (struct eval_sample){.calls = d.calls, .tokens = d.tokens};
-	out->right = winner.n > 0 && sim_answer(w, json_get_str(json_get_obj(d.result, "proposals"), name, STR(""))) ==
+	out->right = winner.n > 0 && sim_answer(w, json_get_str(json_get_obj(doc, "proposals"), name, STR(""))) ==
 					 sim_truth(w, question);
 	out->consensus = json_get_bool(consensus, "reached", false);
 	out->confidence = (double)json_get_int(consensus, "confidence_ppm", 0) / 1e6;
-	memory_flips(&d, question, out);
+	memory_flips(w, &p.plan, doc, question, out);
 	if (result != NULL)
-		*result = json_incref(d.result);
+		*result = json_incref(doc);
 	free(name);
-	json_decref(d.result);
-	json_decref(d.journal);
-	arena_free(d.arena);
+	json_decref(doc);
+	json_decref(p.journal);
+	arena_free(a);
 }
 
 void memory_samples(const struct sim_world *w, size_t i, size_t k, int64_t question, struct eval_sample *out)
 {
-	struct debate d = {.arena = arena_new(64 * 1024), .world = w};
-	size_t heads[SIM_OPTIONS_MAX] = {0}, s, answer, best = 0;
+	struct arena *a = arena_new(64 * 1024);
+	size_t heads[SIM_OPTIONS_MAX] = {0}, s, best, from;
+	struct debate_plan plan;
 	struct prompt p;
 
-	memory_plan(&d, &(struct setup){.rounds = 1}, question);
-	prompt_propose(d.arena, &d.plan, &d.plan.agents[i], &p);
+	memory_plan(a, w, &(struct setup){.rounds = 1}, question, &plan);
+	prompt_propose(a, &plan, &plan.agents[i], &p);
 	*out = (struct eval_sample){.calls = (int64_t)k};
 	for (s = 0; s < k; s++) {
-		struct str text = sim_reply(d.arena, w, i, "propose", p.text);
+		struct str text = sim_reply(a, w, i, "propose", p.text);
 
-		answer = sim_draft(w, question, i, s);
-		heads[answer]++;
+		heads[sim_draft(w, question, i, s)]++;
 		out->tokens += memory_tokens(p.system) + memory_tokens(p.text) + memory_tokens(text);
 	}
-	/* Between answers that are named equally often the seed decides, not their order. */
-	for (s = 0; s < w->options; s++) {
-		size_t at = (s + (size_t)(sim_chance(w, question, i, "tie", 0) * (double)w->options)) % w->options;
-
-		if (heads[at] > heads[best])
-			best = at;
-		else if (s == 0)
-			best = at;
-	}
+	/* Between answers that are named equally often chance decides, not their order. */
+	from = best = (size_t)(sim_chance(w, question, i, "tie", 0) * (double)w->options);
+	for (s = 0; s < w->options; s++)
+		if (heads[(from + s) % w->options] > heads[best])
+			best = (from + s) % w->options;
 	out->right = best == sim_truth(w, question);
 	out->confidence = k == 1 ? sim_confidence(w, question, i) : (double)heads[best] / (double)k;
 	out->consensus = 2 * heads[best] > k;
-	arena_free(d.arena);
+	arena_free(a);
 }

@@ -12,6 +12,7 @@
 #include "common/fault.h"
 #include "common/json.h"
 #include "common/metrics.h"
+#include "worker/debate/apart.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
@@ -227,6 +228,17 @@ CO_FN static bool step_commit_locked(struct step *s, const struct step_write *w)
 	return ok;
 }
 
+/* A debate apart from the server (apart.h): its holder keeps the step, nobody is told. */
+static bool step_commit_apart(struct step *s, const struct step_write *w)
+{
+	struct debate *d = s->d;
+
+	if (w->state == NULL || d->keeper->keep(d->keeper->arg, s->key, w->state, w->starts, w->result, w->usage))
+		return true;
+	run_stop(d, STOP_STORAGE);
+	return false;
+}
+
 /* Keeps what was stored, decoded from its stored form, so that first run and re-run see the same. */
 static void step_remember(struct debate *d, const char *key, const struct step_write *w)
 {
@@ -259,7 +271,8 @@ CO_FN bool step_commit(struct step *s, const struct step_write *w)
 	co_shield(&shield, d->w->conf->debates.max_age);
 	if (co_lock(&d->commit, 0) == CO_DONE) {
 		FAULT("step.before_commit");
-		ok = d->stop != STOP_FENCED && d->stop != STOP_STORAGE && step_commit_locked(s, w);
+		ok = d->stop != STOP_FENCED && d->stop != STOP_STORAGE &&
+		     (d->keeper != NULL ? step_commit_apart(s, w) : step_commit_locked(s, w));
 		co_unlock(&d->commit);
 		FAULT("step.after_commit");
 	}

@@ -44,6 +44,8 @@ struct debate {
 	struct run_sleeper *sleepers; /* back-off waits, ended early by a drain */
 	void *engine;                 /* the engine's own context */
 	json_t *replayed_result;      /* test build: what the re-run would store */
+	const struct step_keeper *keeper; /* apart.h: keeps the steps instead of the database; NULL in a server */
+	json_t *apart_result;             /* of a debate with a keeper */
 };
 
 struct run_sleeper {

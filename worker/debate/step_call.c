@@ -152,6 +152,7 @@ CO_FN static void step_attempt(struct debate *d, const char *key, const struct s
 				    .phase = str_of(c->phase),
 				    .task = d->plan.task,
 				    .facts = c->facts};
+	bool stream = c->stream && d->keeper == NULL; /* nobody watches a debate apart from the server */
 	struct step_tokens tokens;
 
 	step_sampling(&req, c->agent);
@@ -160,7 +161,7 @@ CO_FN static void step_attempt(struct debate *d, const char *key, const struct s
 		req.prompt = arena_printf(
 		    a, "%.*s\n\nYour previous reply could not be read. Answer again, exactly in the format asked for.",
 		    STR_ARG(c->prompt));
-	if (c->stream) {
+	if (stream) {
 		step_tokens_open(&tokens, d, c, (int)at->starts);
 		req.on_text = step_on_text;
 		req.arg = &tokens;
@@ -168,7 +169,7 @@ CO_FN static void step_attempt(struct debate *d, const char *key, const struct s
 	FAULT("step.before_call");
 	(void)agent_call(d->w->agents, a, &req, reply); /* the outcome is in the reply */
 	FAULT("step.after_call");
-	if (c->stream)
+	if (stream)
 		step_tokens_close(&tokens, reply->text);
 }
 

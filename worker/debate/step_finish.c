@@ -214,6 +214,10 @@ CO_FN bool debate_finish(struct debate *d, json_t *result)
 		d->replayed_result = result;
 		return true;
 	}
+	if (d->keeper != NULL) {
+		d->apart_result = result;
+		return true;
+	}
 	if (!step_ranking_before(d, "finish.ratings", &e.ending.ratings) && d->stop != STOP_CANCELLED &&
 	    d->stop != STOP_TIMEOUT) {
 		json_decref(result);

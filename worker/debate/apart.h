@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Debates apart from any server: run where they are asked for, their steps kept by whoever runs them instead of the
+ * database. Used by evaluations, with the same engine, steps, budgets, retries and agents as in the server; what comes
+ * from its store (ratings, what watchers say, background) is empty here, and no token is streamed to anybody.
+ */
+#ifndef WORKER_DEBATE_APART_H
+#define WORKER_DEBATE_APART_H
+
+#include "worker/debate/step.h"
+
+struct worker;
+
+struct step_keeper {
+	/*
+	 * Keeps what a step has come to, for good, before the debate goes on: state "started" or "done", as in the
+	 * journal. usage: of an attempt that has cost something, or NULL. False: the run stops here. May not wait.
+	 */
+	bool (*keep)(void *arg, const char *key, const char *state, int64_t starts, const json_t *result,
+		     const struct agent_reply *usage);
+	void *arg;
+};
+
+struct apart {
+	struct worker *w; /* conf, loop and agents are used */
+	struct debate_plan plan;
+	const struct step_keeper *keeper;
+	json_t *journal; /* key -> {state, starts, result}: finished steps answer from it, new ones are added */
+};
+
+/* Holds the whole debate. The result document (debate.h; new reference), or NULL: a step could not be kept, or the
+ * plan's time is over. */
+CO_FN json_t *apart_debate(const struct apart *p) MUST_CHECK;
+/*
+ * One paid step without an engine: step_call() of step.h with this key. *text is of the arena; false: the agent failed,
+ * or the step could not be kept.
+ */
+CO_FN bool apart_call(const struct apart *p, struct arena *a, const char *key, const struct step_call *call,
+		      struct str *text) MUST_CHECK;
+
+#endif
