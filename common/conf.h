@@ -270,6 +270,12 @@ struct conf {
 		    dead_letter_days; /* 0: ever */
 	} retention;
 	struct {
+		int enabled;
+		int64_t retry_interval, staleness_interval, decay_interval;
+		int64_t vector_nodes; /* that one search by meaning compares */
+		int cost_adapter;
+	} knowledge;
+	struct {
 		char *signing_key; /* secret; a list, "" = data_dir/keys */
 		int algorithm;     /* of the key made there: enum receipt_algorithm */
 	} receipts;

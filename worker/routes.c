@@ -88,6 +88,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    budget_routes,
 	    knowledge_node_routes,
 	    knowledge_link_routes,
+	    knowledge_adapter_routes,
 	};
 	struct router *r;
 

@@ -695,6 +695,13 @@ static const char up_batches[] =
 static const char down_batches[] =
     "DROP TABLE debate_templates; DROP TABLE debate_links; DROP TABLE batch_items; DROP TABLE batches;";
 
+/* adapter_key: the adapter's own id of what it wrote: new content of it supersedes the old. */
+static const char up_knowledge_key[] =
+    "ALTER TABLE knowledge_nodes ADD COLUMN adapter_key TEXT NOT NULL DEFAULT '';"
+    "CREATE INDEX knowledge_nodes_key ON knowledge_nodes(workspace_id, adapter, adapter_key);";
+static const char down_knowledge_key[] =
+    "DROP INDEX knowledge_nodes_key; ALTER TABLE knowledge_nodes DROP COLUMN adapter_key;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -713,5 +720,6 @@ const struct migration schema_migrations[] = {
     {15, "knowledge", up_knowledge, down_knowledge},
     {16, "receipts: links, legal hold, time stamps", up_receipt_shares, down_receipt_shares},
     {17, "batches, links between debates, templates", up_batches, down_batches},
+    {18, "keys of knowledge adapters", up_knowledge_key, down_knowledge_key},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -5,6 +5,8 @@ import time
 import pytest
 
 from conftest import Server, wait_until
+from provider import ProviderServer
+from test_memory import debate, settings
 
 M = "/api/knowledge/mound"
 
@@ -181,3 +183,118 @@ def test_stats_and_metrics(mound):
     assert after["nodes_by_tier"]["fast"] >= 1 and 0 < after["average_confidence"] <= 1
     assert metric(mound, 'aragora_km_operations_total{operation="add",status="success"}') >= 1
     assert metric(mound, 'aragora_km_operation_latency_seconds_count{operation="add"}') >= 1
+
+
+# ---- debates ----
+
+@pytest.fixture(scope="module")
+def debating(tmp_path_factory):
+    """A server whose debates are held by models; what they say is not the built-in demo's."""
+    with ProviderServer() as p:
+        s = Server(tmp_path_factory.mktemp("debating"), settings(p, knowledge={"retry_interval": "300ms"})).start()
+        yield s, p
+        s.close()
+
+
+def nodes_of(s, adapter):
+    return good(s.get(M + "/nodes?adapter=%s&limit=200" % adapter))["nodes"]
+
+
+def test_a_debate_leaves_knowledge_and_is_given_some(debating):
+    s, p = debating
+    fact = node(s, "The archive of zeppelins holds nine thousand drawings.", confidence=0.9)
+    d = debate(s, "Should the archive of zeppelins be digitized?")
+    found = wait_until(lambda: [n for n in nodes_of(s, "consensus") if n["provenance"]["debate_id"] == d["id"]], 20, "knowledge")
+    decision = [n for n in found if n["node_type"] == "consensus"]
+    assert len(decision) == 1 and decision[0]["content"].startswith("Should the archive of zeppelins be digitized?")
+    assert decision[0]["provenance"]["source_type"] == "debate" and decision[0]["validation_status"] == "majority_agreed"
+    assert decision[0]["confidence"] in (0.95, 0.85, 0.7, 0.4)
+    for dissent in (n for n in found if n["node_type"] == "claim"):
+        assert dissent["contradicts"] == [decision[0]["id"]]
+    patterns = nodes_of(s, "critique")
+    assert patterns and all(n["metadata"]["outcomes"] >= 1 for n in patterns)
+    # The fact was in the prompts, under a label.
+    assert any("nine thousand drawings" in str(r) for r in p.requests())
+    assert [(b["source"], b["id"]) for b in d["background"]] == [("knowledge", fact["id"])]
+    assert metric(s, 'aragora_km_cross_debate_reuse_total{source_type="knowledge"}') >= 1
+    assert metric(s, 'aragora_km_adapter_syncs_total{adapter="consensus",direction="forward",status="success"}') >= 1
+    assert metric(s, 'aragora_km_forward_sync_latency_seconds_count{adapter="consensus"}') >= 1
+    assert metric(s, 'aragora_km_reverse_query_latency_seconds_count{adapter="mound"}') >= 1
+    back = good(s.get("/api/knowledge/adapters/consensus/query?q=digitized+archive"))
+    assert decision[0]["id"] in [n["id"] for n in back["items"]]
+
+
+def test_points_of_critique_are_counted(debating):
+    s, p = debating
+    debate(s, "Which harbour first?")
+    before = {n["id"]: n["metadata"]["outcomes"] for n in wait_until(lambda: nodes_of(s, "critique"), 20, "patterns")}
+    debate(s, "Which harbour last?")
+    wait_until(lambda: any(n["metadata"]["outcomes"] > before.get(n["id"], 0) for n in nodes_of(s, "critique") if n["id"] in before),
+               20, "a pattern seen again")
+
+
+def test_dead_letter_after_three_tries(debating):
+    s, p = debating
+    s.sql("INSERT INTO knowledge_outbox (debate_id, org_id, workspace_id, next_at, created_at) VALUES"
+          " ('gone', 'default', 'default', 0, 1)")
+    dead = wait_until(lambda: good(s.get(M + "/dead-letters"))["dead_letters"], 30, "a dead letter")
+    assert dead[0]["debate_id"] == "gone" and dead[0]["tries"] == 3 and "gone" in dead[0]["error"]
+    assert metric(s, "aragora_km_dead_letters_total") == 1
+    good(s.post(M + "/dead-letters/gone/retry"))
+    assert s.post(M + "/dead-letters/never/retry").status_code == 404
+    wait_until(lambda: metric(s, "aragora_km_dead_letters_total") == 2, 30, "dead again")
+
+
+def test_knowledge_is_written_later_if_nobody_was_there(debating):
+    s, p = debating
+    d = debate(s, "Who paints the lighthouse?")
+    wait_until(lambda: [n for n in nodes_of(s, "consensus") if n["provenance"]["debate_id"] == d["id"]], 20, "knowledge")
+    # As if the process had died between the end of the debate and the writing.
+    s.sql("DELETE FROM knowledge_nodes WHERE adapter = 'consensus'")
+    s.sql("INSERT INTO knowledge_outbox (debate_id, org_id, workspace_id, next_at, created_at) VALUES (?, 'default', 'default', 0, 1)",
+          d["id"])
+    wait_until(lambda: [n for n in nodes_of(s, "consensus") if n["provenance"]["debate_id"] == d["id"]], 30, "knowledge by the job")
+    assert s.sql("SELECT COUNT(*) FROM knowledge_outbox WHERE debate_id = ?", d["id"])[0][0] == 0
+
+
+# ---- adapters ----
+
+ADAPTERS = {"continuum", "consensus", "critique", "evidence", "belief", "insights", "elo", "pulse", "cost", "ranking", "culture",
+            "control_plane"}
+
+
+def test_the_twelve_adapters(mound):
+    found = good(mound.get("/api/knowledge/adapters"))
+    assert {a["name"] for a in found["adapters"]} == ADAPTERS and found["total"] == 12
+    by_name = {a["name"]: a for a in found["adapters"]}
+    assert [a["priority"] for a in found["adapters"]] == sorted((a["priority"] for a in found["adapters"]), reverse=True)
+    for name in ("belief", "pulse", "control_plane", "cost"):
+        assert by_name[name]["status"] == "not configured" and not by_name[name]["configured"]
+        r = mound.post(M + "/sync/" + name)
+        assert r.status_code == 503 and name in r.text
+        assert mound.get("/api/knowledge/adapters/%s/query?q=x" % name).status_code == 503
+    assert metric(mound, 'aragora_km_adapter_syncs_total{adapter="belief",direction="forward",status="not_configured"}') >= 1
+    assert mound.post(M + "/sync/rumours").status_code == 400
+    assert mound.get("/api/knowledge/adapters/rumours/query?q=x").status_code == 404
+    assert mound.get("/api/knowledge/adapters/elo/query").status_code == 400
+
+
+def test_syncs_of_figures_replace_them(make_server):
+    s = make_server()
+    assert good(s.post(M + "/sync/elo"))["nodes_synced"] == 0, "an empty server has nothing to know"
+    s.sql("INSERT INTO ratings (workspace_id, agent, org_id, elo_milli, wins, losses, draws, updated_at)"
+          " VALUES ('default', 'ada', 'default', 1612500, 8, 2, 0, 1000)")
+    s.sql("INSERT INTO domain_ratings (workspace_id, agent, domain, org_id, elo_milli, wins, losses, draws, updated_at)"
+          " VALUES ('default', 'ada', 'security', 'default', 1580000, 4, 0, 0, 1000)")
+    all_of_them = good(s.post(M + "/sync", {"workspace_id": "default"}))
+    assert all_of_them["nodes_synced"] == 2 and all_of_them["errors"] == []
+    first = nodes_of(s, "elo")
+    assert len(first) == 1 and "1612.5" in first[0]["content"] and "10 debates" in first[0]["content"]
+    assert good(s.post(M + "/sync/elo"))["nodes_synced"] == 0, "nothing is new"
+    s.sql("UPDATE ratings SET elo_milli = 1630000, updated_at = 2000 WHERE agent = 'ada'")
+    assert good(s.post(M + "/sync/elo"))["nodes_synced"] == 1
+    second = nodes_of(s, "elo")
+    assert len(second) == 1 and "1630.0" in second[0]["content"]
+    assert good(s.get("/api/knowledge/adapters/ranking/query?q=security+ada"))["count"] == 1
+    by_name = {a["name"]: a for a in good(s.get("/api/knowledge/adapters"))["adapters"]}
+    assert by_name["elo"]["status"] == "active" and by_name["elo"]["nodes_synced"] == 1

@@ -15,11 +15,13 @@
 #include "common/metrics.h"
 #include "worker/debate/journal.h"
 #include "worker/debate/taint.h"
+#include "worker/knowledge/outbox.h"
 #include "worker/memory/consensus_memory.h"
 #include "worker/worker.h"
 
 static const struct background_source sources[] = {
     {"consensus", consensus_memory_gather},
+    {"knowledge", knowledge_gather},
 };
 
 /* ---- choosing ---- */

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "worker/audit/audit.h"
 #include "worker/delivery/delivery.h"
+#include "worker/knowledge/outbox.h"
 #include "worker/memory/consensus_memory.h"
 #include "worker/ranking/ranking.h"
 #include "worker/receipts/receipt.h"
@@ -108,10 +109,18 @@ static bool effect_memory(struct db_batch *b, struct debate_ending *e, struct er
 	return true;
 }
 
+static bool effect_knowledge(struct db_batch *b, struct debate_ending *e, struct error *err)
+{
+	(void)err;
+	if (e->w->conf->knowledge.enabled && effect_completed(e) && !json_get_bool(e->result, "demo", false))
+		knowledge_ended(b, e->ctx, json_get_str(e->result, "debate_id", STR("")), e->at_ms);
+	return true;
+}
+
 /* In this order: ratings follow the receipt, the callback names it. */
 static const struct debate_effect effects[] = {
-    {"receipt", effect_receipt}, {"ratings", effect_ratings}, {"callback", effect_callback},
-    {"trace", effect_trace},     {"audit", effect_audit},     {"memory", effect_memory},
+    {"receipt", effect_receipt}, {"ratings", effect_ratings}, {"callback", effect_callback},   {"trace", effect_trace},
+    {"audit", effect_audit},     {"memory", effect_memory},   {"knowledge", effect_knowledge},
 };
 
 void debate_effects(struct db_batch *b, struct debate_ending *e)

@@ -13,6 +13,7 @@
 #include "worker/debate/effects.h"
 #include "worker/debate/journal.h"
 #include "worker/delivery/delivery.h"
+#include "worker/knowledge/outbox.h"
 #include "worker/middleware/response_cache.h"
 #include "worker/ranking/ranking.h"
 #include "worker/traces/traces.h"
@@ -236,6 +237,8 @@ CO_FN bool debate_finish(struct debate *d, json_t *result)
 		traces_hint(d->w->traces, d->plan.debate_id);
 		if (d->grouped)
 			bus_publish(d->w->bus, STR(BATCHES_TOPIC), STR(""));
+		if (!d->plan.demo && strcmp(step_ends[f.end].stored, "completed") == 0)
+			knowledge_hint(d->w, &d->ctx, d->plan.debate_id);
 		step_count_end(d, result, f.end);
 	}
 	debate_ending_free(&e.ending);

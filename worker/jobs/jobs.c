@@ -12,6 +12,7 @@
 #include "worker/access/approval.h"
 #include "worker/identity/sweep.h"
 #include "worker/ranking/calibration.h"
+#include "worker/knowledge/adapters.h"
 #include "worker/retention/retention.h"
 #include "worker/worker.h"
 
@@ -19,8 +20,9 @@
 #define JOBS_STORE_RETRY_US SEC_US
 #define JOBS_STORE_TRIES 30
 
-static const struct job *const jobs_table[] = {&retention_receipts_job, &retention_job, &identity_sweep_job,
-					       &approval_expiry_job, &calibration_job};
+static const struct job *const jobs_table[] = {&retention_receipts_job, &retention_job,   &identity_sweep_job,
+					       &approval_expiry_job,    &calibration_job, &approval_expiry_job,
+					       &knowledge_writes_job};
 
 struct jobs {
 	struct worker *w;

@@ -40,7 +40,8 @@ struct knowledge_node {
 
 /* What a writer says; empty texts have defaults: type fact, tier slow, visibility workspace, adapter "": by hand. */
 struct knowledge_new {
-	struct str type, content, tier, topics, metadata, visibility, validation, proof_id, adapter, created_by;
+	struct str type, content, tier, topics, metadata, visibility, validation, proof_id, adapter, adapter_key,
+	    created_by;
 	const char *source_type; /* document debate user agent inference migration */
 	struct str source_id, agent_id, debate_id, document_id, user_id;
 	const struct str *provenance; /* as text, in place of the above; NULL: made of them */
@@ -54,6 +55,8 @@ void knowledge_add(struct db_batch *b, const struct context *ctx, const struct k
 		   char id[KNOWLEDGE_ID_LEN + 1]);
 /* Takes a node out of sight; `why` is shown in the history. Its links stay. */
 void knowledge_archive(struct db_batch *b, const struct context *ctx, struct str id, const char *why, int64_t now_ms);
+/* Takes the row itself away, as of figures that were replaced; and its links. */
+void knowledge_remove(struct db_batch *b, const struct context *ctx, struct str id);
 /* One line of the history of nodes. */
 void knowledge_note(struct db_batch *b, const struct context *ctx, struct str id, const char *event, int64_t before_ppm,
 		    int64_t after_ppm, int64_t now_ms);
@@ -165,8 +168,9 @@ struct str knowledge_type_list(struct arena *a, struct str csv, const json_t *ar
 
 /* ---- endpoints ---- */
 
-extern const struct route_table knowledge_node_routes; /* nodes_api.c */
-extern const struct route_table knowledge_link_routes; /* links_api.c */
+extern const struct route_table knowledge_node_routes;    /* nodes_api.c */
+extern const struct route_table knowledge_link_routes;    /* links_api.c */
+extern const struct route_table knowledge_adapter_routes; /* adapters_api.c */
 
 /* A route of these tables; permission behind "knowledge.". */
 #define KNOWLEDGE_ROW(m, p, h, perm, r, s)                                                                        \

@@ -83,9 +83,9 @@ void knowledge_add(struct db_batch *b, const struct context *ctx, const struct k
 	    b,
 	    "INSERT INTO knowledge_nodes (id, org_id, workspace_id, node_type, content, confidence_ppm, tier, "
 	    "provenance,"
-	    " topics, topic, metadata, visibility, validation, proof_id, adapter, created_by, created_at, updated_at,"
-	    " validated_at, decayed_at)"
-	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17, $17, $17)"
+	    " topics, topic, metadata, visibility, validation, proof_id, adapter, adapter_key, created_by, created_at,"
+	    " updated_at, validated_at, decayed_at)"
+	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $18, $18)"
 	    " ON CONFLICT (id) DO UPDATE SET update_count = knowledge_nodes.update_count + 1,"
 	    " updated_at = excluded.updated_at, archived_at = 0, archived_why = '',"
 	    " confidence_ppm = CASE WHEN excluded.confidence_ppm > knowledge_nodes.confidence_ppm"
@@ -95,7 +95,7 @@ void knowledge_add(struct db_batch *b, const struct context *ctx, const struct k
 		    DB_I(n->confidence_ppm), node_text(n->tier, "slow"), DB_S(node_provenance(a, n, now_ms)),
 		    node_text(n->topics, "[]"), DB_S(node_topic(a, n->topics)), node_text(n->metadata, "{}"),
 		    node_text(n->visibility, "workspace"), node_text(n->validation, "unverified"), DB_S(n->proof_id),
-		    DB_S(n->adapter), DB_S(n->created_by), DB_I(now_ms)),
+		    DB_S(n->adapter), DB_S(n->adapter_key), DB_S(n->created_by), DB_I(now_ms)),
 	    DB_ANY);
 	fulltext_put(b, ctx, KNOWLEDGE_KIND, str_of(id), content);
 	arena_free(a);
@@ -109,6 +109,19 @@ void knowledge_archive(struct db_batch *b, const struct context *ctx, struct str
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id), DB_I(now_ms), DB_Z(why)), DB_ANY);
 	fulltext_remove(b, ctx, KNOWLEDGE_KIND, id);
 	knowledge_note(b, ctx, id, why, 0, 0, now_ms);
+}
+
+void knowledge_remove(struct db_batch *b, const struct context *ctx, struct str id)
+{
+	fulltext_remove(b, ctx, KNOWLEDGE_KIND, id);
+	db_batch_add(b, "DELETE FROM knowledge_links WHERE workspace_id = $2 AND from_id = $1",
+		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
+	db_batch_add(b, "DELETE FROM knowledge_links WHERE workspace_id = $2 AND to_id = $1",
+		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
+	db_batch_add(b, "DELETE FROM knowledge_vectors WHERE node_id = $1 AND workspace_id = $2",
+		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
+	db_batch_add(b, "DELETE FROM knowledge_nodes WHERE id = $1 AND workspace_id = $2",
+		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
 }
 
 void knowledge_note(struct db_batch *b, const struct context *ctx, struct str id, const char *event, int64_t before_ppm,
