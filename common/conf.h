@@ -234,6 +234,7 @@ struct conf {
 		int64_t max_concurrent, timeout, agent_timeout, default_rounds, max_rounds, max_age, lease;
 		int64_t max_queued; /* further creations get 503; 1000 */
 		bool openrouter_fallback;
+		int local_fallback;
 		int64_t budget_cents; /* of one debate, US cents; 0: no limit */
 		int64_t max_agents;   /* 10 */
 		struct conf_list default_agents;
@@ -292,6 +293,11 @@ struct conf {
 		char *token;
 	} metrics; /* token: secret */
 	struct conf_provider providers[PROVIDER_MAX];
+	struct {
+		char *prices_file;            /* "" = the built-in prices */
+		struct conf_list rate_limits; /* "openai=500/30" */
+		struct conf_list breakers;    /* "anthropic=3/2/30s/2" */
+	} agents;
 	struct {
 		char *url; /* "" = not configured */
 		char *model;

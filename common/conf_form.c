@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <sys/un.h>
 
+#include "common/clock.h"
 #include "common/ratelimit.h"
 
 /* Letters, digits, dots, dashes, underscores: a name or an IPv4 address. */
@@ -234,4 +235,38 @@ bool conf_form_rate(struct str s)
 	if (rest.p != NULL)
 		burst = rest;
 	return str_to_u64(rate, RATELIMIT_RATE_MAX, &n) && str_to_u64(burst, RATELIMIT_BURST_MAX, &n) && n > 0;
+}
+
+/* Does it begin with the name of a provider and '='? */
+static bool conf_form_provider(struct str s, struct str *rest)
+{
+	struct str name;
+	unsigned id;
+
+	*rest = s;
+	if (!str_split(rest, '=', &name) || rest->p == NULL)
+		return false;
+	for (id = 0; id < PROVIDER_MAX; id++)
+		if (str_eqz(name, conf_provider_name((enum conf_provider_id)id)))
+			return true;
+	return false;
+}
+
+bool conf_form_provider_rate(struct str s)
+{
+	struct str rest;
+
+	return conf_form_provider(s, &rest) && conf_form_rate(s);
+}
+
+bool conf_form_provider_breaker(struct str s)
+{
+	struct str rest, failures, successes, cooldown;
+	uint64_t n;
+	int64_t us;
+
+	return conf_form_provider(s, &rest) && str_split(&rest, '/', &failures) && str_split(&rest, '/', &successes) &&
+	       str_split(&rest, '/', &cooldown) && rest.p != NULL && str_to_u64(failures, 1000000, &n) && n > 0 &&
+	       str_to_u64(successes, 1000, &n) && n > 0 && duration_parse(cooldown, &us) && us > 0 &&
+	       str_to_u64(rest, 1000, &n) && n > 0;
 }

@@ -146,6 +146,8 @@ bool conf_form_name(struct str s);
 bool conf_form_folder(struct str s);
 bool conf_form_multiplier(struct str s);
 bool conf_form_rate(struct str s);
+bool conf_form_provider_rate(struct str s);
+bool conf_form_provider_breaker(struct str s);
 
 /* conf_cpu.c: cores this process may use; 0 = no limit known. The arguments are files of /proc and the root of
  * /sys/fs/cgroup. */

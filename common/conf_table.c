@@ -97,6 +97,7 @@ const struct conf_section conf_sections[] = {
 	{"providers.lm_studio", "LM Studio; needs no key. Used when a model is named or the address is not the default one."},
 	{"providers.compatible", "Any other server that speaks the OpenAI protocol. Used when its address is set."},
 	{"providers.demo", "Built-in demo agents, which need no model and no network."},
+	{"agents", "How models are asked."},
 	{"embeddings", "Texts as vectors, from any server with OpenAI's POST /embeddings; without it texts are compared by their words."},
 	{NULL, NULL}
 };
@@ -530,6 +531,9 @@ const struct conf_key conf_table[] = {
 	{"debates.openrouter_fallback", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(debates.openrouter_fallback),
 	 .dflt = "true", .env = "ARAGORA_OPENROUTER_FALLBACK_ENABLED",
 	 .help = "Ask OpenRouter for the same model when a provider is over its limits; needs providers.openrouter.api_key."},
+	{"debates.local_fallback", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(debates.local_fallback), .dflt = "false",
+	 .env = "ARAGORA_LOCAL_FALLBACK_ENABLED",
+	 .help = "Ask Ollama, LM Studio or the compatible server, whichever is configured, when nobody else answers."},
 	{"debates.budget_cents", INT(0, 10000), .flags = CONF_RELOAD, AT(debates.budget_cents), .dflt = "0", .env = "",
 	 .help = "Most that one debate may cost, in US cents; 0: no limit but its budget_limit_usd."},
 	{"debates.max_queued", INT(0, MANY), .flags = CONF_RELOAD, AT(debates.max_queued), .dflt = "1000", .env = "",
@@ -675,6 +679,19 @@ const struct conf_key conf_table[] = {
 	 .env = "ARAGORA_DEMO_MODE", .help = "Do demo agents play every name? auto: when no provider can be used."},
 	{"providers.demo.delay_ms", .type = CONF_MILLIS, .min = 0, .max = 600 * SEC, .flags = CONF_RELOAD, AT(demo.delay),
 	 .dflt = "0", .env = "", .help = "How long a demo agent takes for an answer, in milliseconds."},
+
+	{"agents.prices_file", .type = CONF_TEXT, .flags = CONF_RELOAD, AT(agents.prices_file), .dflt = "", .env = "",
+	 .help = "File of prices: lines \"MODEL IN OUT\" in US dollars per million tokens, MODEL the beginning of a model's "
+		 "name; the longest that fits counts, the built-in ones included. Read again by HUP."},
+	{"agents.rate_limits", .type = CONF_LIST, .flags = CONF_RELOAD, FORM(provider_rate, "PROVIDER=RATE/BURST, such as openai=500/30"),
+	 AT(agents.rate_limits), .dflt = "", .env = "",
+	 .help = "Calls of this node to a provider in a minute and at once; RATE 0: no limit. Others are held to what their own "
+		 "services allow by default; another base_url has no limit unless one is named here."},
+	{"agents.breakers", .type = CONF_LIST, .flags = CONF_RELOAD,
+	 FORM(provider_breaker, "PROVIDER=FAILURES/SUCCESSES/COOLDOWN/TRIALS, such as anthropic=3/2/30s/2"),
+	 AT(agents.breakers), .dflt = "", .env = "",
+	 .help = "Circuit breakers that differ from debates.breaker_failures and breaker_cooldown (and 3 successes and 3 trials): "
+		 "failures that open it, how long it stays so, calls that try, successes that close it."},
 
 	{"embeddings.url", .type = CONF_TEXT, .flags = CONF_RELOAD, URL, AT(embeddings.url), .dflt = "",
 	 .env = "ARAGORA_EMBEDDINGS_URL", .help = "Address before /embeddings, such as https://api.openai.com/v1; empty: no vectors."},

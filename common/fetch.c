@@ -61,6 +61,7 @@ struct fetch_call {
 	enum fetch_fail fail;
 	struct buf body;
 	char content_type[256];
+	char rate_remaining[40], rate_reset[40];
 	int64_t retry_after_us;
 	bool head_ended;  /* the blank line after the head has come */
 	bool retry_in_ms; /* retry-after-ms was seen: it is the finer one */
@@ -316,6 +317,23 @@ static void fetch_set_retry(struct fetch_call *c, struct str value, bool in_ms)
 	c->retry_in_ms = in_ms;
 }
 
+/* Names differ by service: X-RateLimit-* as many spell it, OpenAI's and Anthropic's for requests. */
+static void fetch_set_rate(struct fetch_call *c, struct str name, struct str value)
+{
+	static const char *const remaining[] = {"x-ratelimit-remaining", "x-ratelimit-remaining-requests",
+						"anthropic-ratelimit-requests-remaining"};
+	static const char *const reset[] = {"x-ratelimit-reset", "x-ratelimit-reset-requests",
+					    "anthropic-ratelimit-requests-reset"};
+	size_t i;
+
+	for (i = 0; i < countof(remaining); i++) {
+		if (str_ieqz(name, remaining[i]))
+			(void)snprintf(c->rate_remaining, sizeof(c->rate_remaining), "%.*s", STR_ARG(value));
+		if (str_ieqz(name, reset[i]))
+			(void)snprintf(c->rate_reset, sizeof(c->rate_reset), "%.*s", STR_ARG(value));
+	}
+}
+
 static size_t fetch_on_header(char *p, size_t one, size_t n, void *arg)
 {
 	struct fetch_call *c = arg;
@@ -329,7 +347,7 @@ static size_t fetch_on_header(char *p, size_t one, size_t n, void *arg)
 		/* A status line; what an interim response (1xx) said is void. */
 		c->retry_after_us = -1;
 		c->retry_in_ms = false;
-		c->content_type[0] = '\0';
+		c->content_type[0] = c->rate_remaining[0] = c->rate_reset[0] = '\0';
 		c->head_ended = false;
 		return line.n;
 	}
@@ -345,6 +363,8 @@ static size_t fetch_on_header(char *p, size_t one, size_t n, void *arg)
 		fetch_set_retry(c, value, false);
 	else if (str_ieqz(name, "retry-after-ms"))
 		fetch_set_retry(c, value, true);
+	else if (value.n < sizeof(c->rate_remaining))
+		fetch_set_rate(c, name, value);
 	return line.n;
 }
 
@@ -744,6 +764,8 @@ static void fetch_fill(const struct fetch_call *c, struct arena *a, struct fetch
 	resp->retry_after_us = c->retry_after_us;
 	resp->body = arena_str(a, buf_str(&c->body));
 	resp->content_type = arena_str(a, str_of(c->content_type));
+	resp->rate_remaining = arena_str(a, str_of(c->rate_remaining));
+	resp->rate_reset = arena_str(a, str_of(c->rate_reset));
 	snprintf(resp->detail, sizeof(resp->detail), "%s", c->detail);
 	if (c->fail == FETCH_DEADLINE)
 		snprintf(resp->detail, sizeof(resp->detail), "%s",

@@ -66,7 +66,9 @@ struct fetch_response {
 	struct str body;         /* in the arena */
 	struct str content_type; /* in the arena */
 	int64_t retry_after_us;  /* from Retry-After (seconds or HTTP date) or retry-after-ms; -1 if none */
-	char detail[160];        /* what went wrong, without secrets */
+	/* Of x-ratelimit-* and the like, about requests: as sent, in the arena; empty if not. */
+	struct str rate_remaining, rate_reset;
+	char detail[160]; /* what went wrong, without secrets */
 };
 
 /*

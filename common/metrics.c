@@ -169,6 +169,7 @@ static const struct metric_desc metric_table[] = {
 		.help = "Failed calls of agents."},
 	[M_AGENT_FALLBACKS] = {"aragora_agent_fallbacks_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_ERRORS}},
 		.help = "Calls that OpenRouter was asked to answer instead of a provider."},
+	[M_AGENT_THROTTLED] = {"aragora_agent_throttled_total", METRIC_COUNTER, FOLD_SUM, {{"provider", SET_PROVIDERS}}, .help = "Calls that waited for this node's own limit of their provider."},
 	[M_EMBEDDINGS] = {"aragora_embeddings_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_LOOKUPS}}, .help = "Texts whose vectors were wanted."},
 	[M_TOKENS_USED] = {"aragora_tokens_used_total", METRIC_COUNTER, FOLD_SUM, {{"provider", SET_PROVIDERS}, {"direction", SET_TOKENS}},
 		.help = "Tokens sent to and received from models."},

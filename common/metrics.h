@@ -30,6 +30,7 @@ enum metric_id {
 	M_AGENT_RESPONSE,     /* aragora_agent_response_seconds{agent} histogram .1 .5 1 2.5 5 10 30 60 120 240 */
 	M_AGENT_ERRORS,       /* aragora_agent_errors_total{agent,error_type} */
 	M_AGENT_FALLBACKS,    /* aragora_agent_fallbacks_total{reason} */
+	M_AGENT_THROTTLED,    /* aragora_agent_throttled_total{provider}: calls that waited for a limit of ours */
 	M_EMBEDDINGS,         /* aragora_embeddings_total{result} hit: cached, loaded, failed: texts */
 	M_TOKENS_USED,        /* aragora_tokens_used_total{provider,direction} input output */
 	M_COST_MICRO,         /* aragora_debate_cost_usd_total, printed in dollars */

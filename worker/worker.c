@@ -355,6 +355,8 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	w->passwords = passwords_open(w->loop, w->conf);
 	w->fetch = fetch_open(w->loop, w->names, w->guarded);
 	worker_lap(w, &since, STARTUP_BACKENDS, NULL);
+	if (!agents_prices_load(w->conf->agents.prices_file, err))
+		return false;
 	w->agents = agents_open(w);
 	agents_start(w->agents);
 	worker_lap_agents(w, &since);

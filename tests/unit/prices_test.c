@@ -11,6 +11,9 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
+#include <unistd.h>
+
 static void check(const char *provider, const char *model, int64_t in, int64_t out)
 {
 	int64_t got_in, got_out;
@@ -58,12 +61,52 @@ static void test_unknown_is_not_free_but_local_is(void **state)
 	check("demo", "demo", 0, 0);
 }
 
+static bool load(const char *text, struct error *err)
+{
+	char path[] = "/tmp/aragora-prices-XXXXXX";
+	int fd = mkstemp(path);
+	bool ok;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	ok = agents_prices_load(path, err);
+	unlink(path);
+	return ok;
+}
+
+static void test_prices_of_the_operator(void **state)
+{
+	static const char *const bad[] = {"gpt-4o 1\n",    "gpt-4o 1 2 3\n",           "gpt-4o one 2\n",
+					  "gpt-4o -1 2\n", "\n# fine\ngpt-4o 1 2e9\n", "gpt-4o nan 1\n"};
+	struct error err = ERROR_INIT;
+	size_t i;
+
+	(void)state;
+	assert_true(load("# ours\n\nopenai/GPT-4o  1.25\t5 # half\nllama3 0.1 0.2\n", &err));
+	check("openai", "gpt-4o-2024-11-20", 1250000, 5000000);
+	check("openai", "gpt-4o-mini", 150000, 600000); /* the longest prefix of both tables */
+	check("openai", "gpt-4.1", 2000000, 8000000);
+	check("ollama", "llama3.2", 100000, 200000);
+	check("ollama", "qwen", 0, 0);
+	for (i = 0; i < countof(bad); i++) {
+		assert_false(load(bad[i], &err));
+		assert_string_equal(err.field, "agents.prices_file");
+		check("openai", "gpt-4o", 1250000, 5000000);
+	}
+	assert_non_null(strstr(err.msg, ":1:"));
+	assert_false(agents_prices_load("/nonexistent/prices", &err));
+	assert_true(agents_prices_load("", &err));
+	check("openai", "gpt-4o", 2500000, 10000000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_longest_prefix),
 	    cmocka_unit_test(test_spellings),
 	    cmocka_unit_test(test_unknown_is_not_free_but_local_is),
+	    cmocka_unit_test(test_prices_of_the_operator),
 	};
 
 	return cmocka_run_group_tests_name("prices", tests, NULL, NULL);

@@ -64,6 +64,7 @@ struct agent_request {
 	struct str prompt;
 	int max_tokens;             /* 0: AGENT_MAX_TOKENS */
 	bool no_dearer;             /* who stands in may not cost more: there is a budget */
+	bool last_attempt;          /* no retry follows: also what a retry could repair may be asked elsewhere */
 	int temperature_ppm;        /* 700000 = 0.7; -1 = the provider's default */
 	int top_p_ppm;              /* 0: not sent */
 	int frequency_penalty_ppm;  /* 0: not sent */
@@ -83,7 +84,7 @@ struct agent_reply {
 	struct str text;     /* in the arena; valid UTF-8, no control characters but \n and \t, <= AGENT_OUTPUT_MAX */
 	struct str provider; /* that answered, and its model */
 	struct str model;
-	enum agent_fail replaced; /* why OpenRouter stood in for the agent's own provider; AGENT_OK: it did not */
+	enum agent_fail replaced; /* why another stood in for the agent's own provider; AGENT_OK: none did */
 	bool truncated;           /* ended by the token limit or the cap */
 	int64_t tokens_in;
 	int64_t tokens_out;
@@ -100,9 +101,11 @@ void agents_start(struct agents *a);
 void agents_close(struct agents *a);
 
 /*
- * One attempt. Where the provider refuses for its limits, its bill, its key or an open breaker, and OpenRouter is
- * configured, the same model is asked there at once (debates.openrouter_fallback); if that fails too, the reply is the
- * provider's own. Returns true when reply->fail is AGENT_OK. Counts metrics, feeds the breaker, logs time and tokens.
+ * One attempt. Where the provider refuses for its limits, its bill, its key or an open breaker, or (last_attempt)
+ * cannot be reached, others are asked at once, as far as they are configured: OpenRouter for the same model, then for
+ * one that stands in for it (debates.openrouter_fallback), then a local model (debates.local_fallback); five providers
+ * and two minutes at most. If all of that fails, the reply is the provider's own. What failed attempts have cost is in
+ * the reply. Returns true when reply->fail is AGENT_OK. Counts metrics, feeds the breaker, logs time and tokens.
  */
 CO_FN bool agent_call(struct agents *a, struct arena *arena, const struct agent_request *req,
 		      struct agent_reply *reply);
@@ -121,6 +124,10 @@ bool agents_resolve(const struct conf *c, struct arena *a, const json_t *wanted,
 const char *const *agents_known(void);
 /* Price of a model by longest prefix of its normalised id; micro-dollars per million tokens. */
 void agents_price(struct str provider, struct str model, int64_t *in, int64_t *out);
+/*
+ * Reads the operator's prices ("" forgets them); on failure those of before stay. Blocks: at the start of a process.
+ */
+bool agents_prices_load(const char *path, struct error *err) MUST_CHECK;
 /* Text of a persona for prompts; STR_NONE if unknown. */
 struct str agents_persona(struct str persona);
 /* Appends its text, its traits and what it knows most about, as lines of a prompt; nothing if it is unknown. */

@@ -50,8 +50,8 @@ static void agents_gauges(struct agents *a, uint64_t labels)
 			continue;
 		worst = 0;
 		for (b = a->breakers.head; b != NULL; b = b->next)
-			if ((b->labels >> i & 1) != 0 && (int64_t)breaker_state(&a->breakers, b, now) > worst)
-				worst = (int64_t)breaker_state(&a->breakers, b, now);
+			if ((b->labels >> i & 1) != 0 && (int64_t)breaker_state(b, now) > worst)
+				worst = (int64_t)breaker_state(b, now);
 		metric_set(M_BREAKER_STATE, worst, names[i], NULL);
 	}
 }
@@ -63,9 +63,9 @@ static void agents_watch(struct agents *a)
 	const struct breaker *b;
 
 	for (b = a->breakers.head; b != NULL; b = b->next) {
-		if (breaker_state(&a->breakers, b, now) != BREAKER_OPEN)
+		if (breaker_state(b, now) != BREAKER_OPEN)
 			continue;
-		left = b->opened_us + a->breakers.cooldown_us - now;
+		left = b->opened_us + b->rule.cooldown_us - now;
 		next = next < 0 || left < next ? left : next;
 	}
 	if (next >= 0)
@@ -136,12 +136,43 @@ void agents_breaker_changed(struct agents *a, const struct breaker *b)
 		agents_watch(a);
 }
 
+struct breaker_rule agents_breaker_rule(const struct conf *c, struct str provider)
+{
+	struct breaker_rule rule = {(unsigned)c->debates.breaker_failures, BREAKER_TRIALS, BREAKER_TRIALS,
+				    c->debates.breaker_cooldown};
+	size_t i;
+
+	for (i = 0; i < c->agents.breakers.n; i++) {
+		struct str rest = str_of(c->agents.breakers.v[i]), name, part[3];
+		uint64_t failures, successes, trials;
+
+		if (str_split(&rest, '=', &name) && str_eq(name, provider) && str_split(&rest, '/', &part[0]) &&
+		    str_split(&rest, '/', &part[1]) && str_split(&rest, '/', &part[2]) &&
+		    str_to_u64(part[0], UINT32_MAX, &failures) && str_to_u64(part[1], UINT32_MAX, &successes) &&
+		    duration_parse(part[2], &rule.cooldown_us) && str_to_u64(rest, UINT32_MAX, &trials)) {
+			rule.failures = (unsigned)failures;
+			rule.successes = (unsigned)successes;
+			rule.trials = (unsigned)trials;
+		}
+	}
+	return rule;
+}
+
+static struct breaker_rule agents_rule_of(void *arg, struct str provider)
+{
+	const struct agents *a = arg;
+
+	return agents_breaker_rule(a->w->conf, provider);
+}
+
 struct agents *agents_open(struct worker *w)
 {
 	struct agents *a = xcalloc(1, sizeof(*a));
 
 	a->w = w;
 	breakers_init(&a->breakers, (unsigned)w->conf->debates.breaker_failures, w->conf->debates.breaker_cooldown);
+	a->breakers.rule_of = agents_rule_of;
+	a->breakers.arg = a;
 	a->embed = embed_open();
 	loop_timer_init(w->loop, &a->cooldown, agents_cooled, a);
 	return a;
@@ -202,7 +233,7 @@ json_t *agents_breakers(struct agents *a)
 	json_t *out = json_object();
 
 	for (b = a->breakers.head; b != NULL; b = b->next) {
-		state = breaker_state(&a->breakers, b, now);
+		state = breaker_state(b, now);
 		json_object_set_new(
 		    out, b->key,
 		    json_pack("{s:s, s:i, s:o, s:b}", "state", breaker_state_name(state), "failure_count",

@@ -19,6 +19,9 @@ struct agents {
 	struct loop_timer cooldown; /* an open breaker becomes half-open without anybody calling */
 };
 
+/* One attempt at one provider: no fallback. */
+CO_FN void call_attempt(struct agents *ag, struct arena *arena, const struct agent_request *req,
+			struct agent_reply *reply);
 /* Publishes the gauge of every label that used b, and watches its cooldown. */
 void agents_breaker_changed(struct agents *a, const struct breaker *b);
 

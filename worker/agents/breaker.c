@@ -9,7 +9,7 @@
 
 void breakers_init(struct breakers *bs, unsigned threshold, int64_t cooldown_us)
 {
-	*bs = (struct breakers){.threshold = threshold > 0 ? threshold : 1, .cooldown_us = cooldown_us};
+	*bs = (struct breakers){.usual = {threshold > 0 ? threshold : 1, BREAKER_TRIALS, BREAKER_TRIALS, cooldown_us}};
 }
 
 void breakers_free(struct breakers *bs)
@@ -39,6 +39,7 @@ struct breaker *breaker_get(struct breakers *bs, struct str provider, struct str
 	if (b == NULL && bs->count < BREAKERS_MAX) {
 		b = xcalloc(1, sizeof(*b));
 		b->key = str_dupz(buf_str(&key));
+		b->rule = bs->rule_of != NULL ? bs->rule_of(bs->arg, provider) : bs->usual;
 		b->next = bs->head;
 		bs->head = b;
 		bs->count++;
@@ -58,23 +59,23 @@ static void breaker_move(struct breaker *b, enum breaker_state to, int64_t now_u
 		b->opened_us = now_us;
 }
 
-enum breaker_state breaker_state(const struct breakers *bs, const struct breaker *b, int64_t now_us)
+enum breaker_state breaker_state(const struct breaker *b, int64_t now_us)
 {
-	if (b->state == BREAKER_OPEN && now_us - b->opened_us >= bs->cooldown_us)
+	if (b->state == BREAKER_OPEN && now_us - b->opened_us >= b->rule.cooldown_us)
 		return BREAKER_HALF_OPEN;
 	return b->state;
 }
 
-bool breaker_allow(const struct breakers *bs, struct breaker *b, int64_t now_us, struct breaker_pass *pass)
+bool breaker_allow(struct breaker *b, int64_t now_us, struct breaker_pass *pass)
 {
-	enum breaker_state now = breaker_state(bs, b, now_us);
+	enum breaker_state now = breaker_state(b, now_us);
 
 	if (now == BREAKER_OPEN)
 		return false;
 	if (now != b->state)
 		breaker_move(b, now, now_us);
 	if (now == BREAKER_HALF_OPEN) {
-		if (b->trials >= BREAKER_TRIALS)
+		if (b->trials >= b->rule.trials)
 			return false;
 		b->trials++;
 	}
@@ -82,8 +83,7 @@ bool breaker_allow(const struct breakers *bs, struct breaker *b, int64_t now_us,
 	return true;
 }
 
-void breaker_report(const struct breakers *bs, const struct breaker_pass *pass, enum breaker_outcome o, int64_t now_us,
-		    int64_t wall_ms)
+void breaker_report(const struct breaker_pass *pass, enum breaker_outcome o, int64_t now_us, int64_t wall_ms)
 {
 	struct breaker *b = pass->b;
 
@@ -101,11 +101,11 @@ void breaker_report(const struct breakers *bs, const struct breaker_pass *pass, 
 		return;
 	if (o == BREAKER_FAILURE) {
 		b->failures++;
-		if (pass->trial || b->failures >= bs->threshold)
+		if (pass->trial || b->failures >= b->rule.failures)
 			breaker_move(b, BREAKER_OPEN, now_us);
 	} else if (!pass->trial) {
 		b->failures = 0;
-	} else if (++b->successes >= BREAKER_TRIALS) {
+	} else if (++b->successes >= b->rule.successes) {
 		breaker_move(b, BREAKER_CLOSED, now_us);
 	}
 }

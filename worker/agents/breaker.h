@@ -14,11 +14,21 @@ enum breaker_state { BREAKER_CLOSED, BREAKER_HALF_OPEN, BREAKER_OPEN };
 /* What an attempt says about the provider's health. NEUTRAL: nothing (rate limit, quota, cancelled). */
 enum breaker_outcome { BREAKER_SUCCESS, BREAKER_FAILURE, BREAKER_NEUTRAL };
 
-#define BREAKER_TRIALS 3 /* calls at once while half-open, and successes in a row that close it */
+#define BREAKER_TRIALS \
+	3 /* calls at once while half-open, and successes in a row that close it, where nothing differs */
+
+/* When it opens and closes. */
+struct breaker_rule {
+	unsigned failures;  /* in a row that open it */
+	unsigned successes; /* in a row that close it */
+	unsigned trials;    /* calls at once while half-open */
+	int64_t cooldown_us;
+};
 
 struct breaker {
 	struct breaker *next;
 	char *key; /* "provider|model" */
+	struct breaker_rule rule;
 	enum breaker_state state;
 	unsigned failures;  /* in a row */
 	unsigned successes; /* while half-open */
@@ -33,8 +43,10 @@ struct breaker {
 struct breakers {
 	struct breaker *head;
 	size_t count;
-	unsigned threshold;
-	int64_t cooldown_us;
+	struct breaker_rule usual;
+	/* The rule of a provider whose breaker is made; NULL: the usual one. */
+	struct breaker_rule (*rule_of)(void *arg, struct str provider);
+	void *arg;
 };
 
 /* A call let through; give it back with its outcome. */
@@ -50,13 +62,15 @@ void breakers_free(struct breakers *bs);
  */
 struct breaker *breaker_get(struct breakers *bs, struct str provider, struct str model);
 /* May a call be made now? True fills *pass. */
-bool breaker_allow(const struct breakers *bs, struct breaker *b, int64_t now_us, struct breaker_pass *pass) MUST_CHECK;
-void breaker_report(const struct breakers *bs, const struct breaker_pass *pass, enum breaker_outcome o, int64_t now_us,
-		    int64_t wall_ms);
+bool breaker_allow(struct breaker *b, int64_t now_us, struct breaker_pass *pass) MUST_CHECK;
+void breaker_report(const struct breaker_pass *pass, enum breaker_outcome o, int64_t now_us, int64_t wall_ms);
 /* Closed, with nothing remembered; calls under way count for nothing any more. */
 void breaker_reset(struct breaker *b);
 /* State as of now: an open breaker whose cooldown is over counts as half-open. */
-enum breaker_state breaker_state(const struct breakers *bs, const struct breaker *b, int64_t now_us);
+enum breaker_state breaker_state(const struct breaker *b, int64_t now_us);
+struct conf;
+/* agents.breakers, else debates.breaker_failures and breaker_cooldown. */
+struct breaker_rule agents_breaker_rule(const struct conf *c, struct str provider);
 /* "closed", "half_open", "open" */
 const char *breaker_state_name(enum breaker_state s);
 

@@ -13,6 +13,7 @@
 #include "worker/agents/agents.h"
 #include "worker/agents/demo.h"
 #include "worker/agents/registry.h"
+#include "worker/agents/throttle.h"
 #include "common/sse.h"
 #include "worker/agents/wire.h"
 
@@ -346,6 +347,7 @@ CO_FN static void call_provider(struct agents *ag, struct arena *a, const struct
 	if (wire->lines && resp.fail == FETCH_OK && reader.st.fail == AGENT_OK && !reader.st.ended &&
 	    !ndjson_finish(&reader.lines, call_on_line, &reader))
 		log_debug("agents", "the last line of a stream was refused");
+	throttle_told(ag, provider, &resp);
 	call_judge(a, &reader, &resp, call.conf->api_key, reply);
 	call_usage(req, a, &reader.st, reply);
 	call_reader_close(&reader);
@@ -444,9 +446,27 @@ static bool call_possible(const struct conf *c, const struct agent_request *req,
 	return false;
 }
 
-/* One attempt at one provider. */
-CO_FN static void call_one(struct agents *ag, struct arena *arena, const struct agent_request *req,
-			   struct agent_reply *reply)
+/* Within the limits of the provider, as far as this node knows them. */
+CO_FN static void call_paced(struct agents *ag, struct arena *a, const struct agent_request *req,
+			     enum conf_provider_id provider, struct agent_reply *reply)
+{
+	int64_t waited;
+
+	if (throttle_acquire(ag, provider, &waited))
+		call_provider(ag, a, req, provider, reply);
+	else if (co_scope_ended(co_scope_current()))
+		call_scope_ended(reply);
+	else
+		call_fail(reply, AGENT_FAIL_RATE,
+			  "this node's own limit of calls to %s is reached (agents.rate_limits)",
+			  conf_provider_name(provider));
+	if (waited > SEC_US)
+		log_info("agents", "a call has waited for the limit of its provider",
+			 KV_S("provider", conf_provider_name(provider)), KV_I("waited_ms", waited / MS_US));
+}
+
+CO_FN void call_attempt(struct agents *ag, struct arena *arena, const struct agent_request *req,
+			struct agent_reply *reply)
 {
 	enum conf_provider_id provider = registry_provider(req->agent->provider);
 	size_t label = registry_label(req->agent);
@@ -460,52 +480,21 @@ CO_FN static void call_one(struct agents *ag, struct arena *arena, const struct 
 		b = breaker_get(&ag->breakers, req->agent->provider, req->agent->model);
 	if (!call_possible(ag->w->conf, req, provider, reply)) {
 		b = NULL;
-	} else if (b != NULL && !breaker_allow(&ag->breakers, b, start, &pass)) {
+	} else if (b != NULL && !breaker_allow(b, start, &pass)) {
 		call_fail(reply, AGENT_FAIL_BREAKER, "the circuit breaker of %s is open", b->key);
 		b->labels |= UINT64_C(1) << label;
 		agents_breaker_changed(ag, b);
 	} else if (provider == PROVIDER_DEMO) {
 		call_demo(ag, arena, req, reply);
 	} else {
-		call_provider(ag, arena, req, provider, reply);
+		call_paced(ag, arena, req, provider, reply);
 	}
 	reply->duration_us = clock_mono_us() - start;
 	if (pass.b != NULL) {
 		b->labels |= UINT64_C(1) << label;
-		breaker_report(&ag->breakers, &pass, call_outcome(reply->fail), clock_mono_us(), clock_wall_ms());
+		breaker_report(&pass, call_outcome(reply->fail), clock_mono_us(), clock_wall_ms());
 		agents_breaker_changed(ag, b);
 	}
 	call_count(req, agents_known()[label], reply);
 	call_log(req, reply);
-}
-
-/* Would another door to the same model help? (debate.md 6.3) */
-static bool call_replaceable(enum agent_fail fail)
-{
-	return fail == AGENT_FAIL_RATE || fail == AGENT_FAIL_QUOTA || fail == AGENT_FAIL_AUTH ||
-	       fail == AGENT_FAIL_BREAKER;
-}
-
-CO_FN bool agent_call(struct agents *ag, struct arena *arena, const struct agent_request *req,
-		      struct agent_reply *reply)
-{
-	const struct conf *c = ag->w->conf;
-	struct agent_request again = *req;
-	struct agent_spec other;
-	struct agent_reply second;
-
-	call_one(ag, arena, req, reply);
-	if (!call_replaceable(reply->fail) || !c->debates.openrouter_fallback ||
-	    !registry_stand_in(c, arena, req->agent, &other))
-		return reply->fail == AGENT_OK;
-	if (req->no_dearer && (other.price_in > req->agent->price_in || other.price_out > req->agent->price_out))
-		return false;
-	again.agent = &other;
-	call_one(ag, arena, &again, &second);
-	metric_add(M_AGENT_FALLBACKS, 1, agent_fail_name(reply->fail), NULL);
-	if (second.fail != AGENT_OK && second.fail != AGENT_FAIL_CANCELLED)
-		return false;
-	second.replaced = reply->fail;
-	*reply = second;
-	return reply->fail == AGENT_OK;
 }

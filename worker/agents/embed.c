@@ -263,11 +263,11 @@ CO_FN static bool embed_request(struct embed_call *k, const size_t *which, size_
 	enum breaker_outcome outcome = BREAKER_NEUTRAL;
 	bool ok;
 
-	if (b != NULL && !breaker_allow(&ag->breakers, b, clock_mono_us(), &pass))
+	if (b != NULL && !breaker_allow(b, clock_mono_us(), &pass))
 		return error_set(k->err, ERR_UNAVAILABLE, "embeddings: the circuit breaker is open");
 	ok = embed_post(k, which, n, &outcome);
 	if (b != NULL) {
-		breaker_report(&ag->breakers, &pass, outcome, clock_mono_us(), clock_wall_ms());
+		breaker_report(&pass, outcome, clock_mono_us(), clock_wall_ms());
 		agents_breaker_changed(ag, b);
 	}
 	return ok;

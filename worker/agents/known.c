@@ -178,6 +178,35 @@ bool registry_stand_in(const struct conf *c, struct arena *a, const struct agent
 	return true;
 }
 
+/* Families of models by the beginning of their ids at OpenRouter, the more special one first, and who stands in. */
+static const char *const router_second[][2] = {
+    {"deepseek/deepseek-r1", "anthropic/claude-haiku-4.5"},
+    {"deepseek/deepseek-reasoner", "anthropic/claude-haiku-4.5"},
+    {"moonshotai/", "anthropic/claude-haiku-4.5"},
+    {"qwen/", "deepseek/deepseek-chat"},
+    {"01-ai/", "deepseek/deepseek-chat"},
+    {"deepseek/", "openai/gpt-5.3-chat"},
+    {"mistralai/", "openai/gpt-5.3-chat"},
+    {"meta-llama/", "openai/gpt-5.3-chat"},
+};
+
+bool registry_second(const struct conf *c, const struct agent_spec *spec, struct agent_spec *out)
+{
+	size_t i;
+
+	if (!str_eqz(spec->provider, conf_provider_name(PROVIDER_OPENROUTER)) ||
+	    !registry_usable(c, PROVIDER_OPENROUTER))
+		return false;
+	for (i = 0; i < countof(router_second) && !str_starts(spec->model, str_of(router_second[i][0])); i++)
+		;
+	if (i == countof(router_second))
+		return false;
+	*out = *spec;
+	out->model = str_of(router_second[i][1]);
+	agents_price(out->provider, out->model, &out->price_in, &out->price_out);
+	return true;
+}
+
 static bool known_refuse(const struct known_agent *k, struct error *err)
 {
 	const char *provider = conf_provider_name(k->provider);

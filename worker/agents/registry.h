@@ -81,6 +81,8 @@ bool registry_usable(const struct conf *c, enum conf_provider_id id);
 const char *registry_model(const struct conf *c, enum conf_provider_id id);
 /* The same model at OpenRouter, with its price; false: there is none, or it is not configured. `out` lives in `a`. */
 bool registry_stand_in(const struct conf *c, struct arena *a, const struct agent_spec *spec, struct agent_spec *out);
+/* What stands in at OpenRouter for one of its models that fails (debate.md 6.4); false: nothing does. */
+bool registry_second(const struct conf *c, const struct agent_spec *spec, struct agent_spec *out);
 /* Finds provider and model that play a known agent, `model` ("" = default) being asked for; false with the reason. */
 bool registry_cast(const struct conf *c, struct arena *a, const struct known_agent *k, struct str model,
 		   struct agent_spec *spec, struct error *err) MUST_CHECK;

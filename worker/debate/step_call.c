@@ -148,6 +148,7 @@ CO_FN static void step_attempt(struct debate *d, const char *key, const struct s
 				    .prompt = c->prompt,
 				    .max_tokens = max_tokens,
 				    .no_dearer = d->plan.budget_micro > 0,
+				    .last_attempt = at->failed + 1 >= d->w->conf->debates.retry_attempts,
 				    .temperature_ppm = c->temperature_ppm,
 				    .phase = str_of(c->phase),
 				    .task = d->plan.task,

@@ -177,14 +177,13 @@ static void cluster_show(struct limits_cluster *c, bool good)
 {
 	c->good = good;
 	metric_set(M_RATE_BACKEND, good, NULL);
-	metric_set(M_RATE_BREAKER, breaker_state(&c->breakers, c->breaker, loop_now(c->l->w->loop)), NULL);
+	metric_set(M_RATE_BREAKER, breaker_state(c->breaker, loop_now(c->l->w->loop)), NULL);
 }
 
 static void cluster_report(struct limits_cluster *c, const struct breaker_pass *pass, bool good)
 {
 	metric_add(M_RATE_REDIS, 1, good ? "ok" : "error", NULL);
-	breaker_report(&c->breakers, pass, good ? BREAKER_SUCCESS : BREAKER_FAILURE, loop_now(c->l->w->loop),
-		       clock_wall_ms());
+	breaker_report(pass, good ? BREAKER_SUCCESS : BREAKER_FAILURE, loop_now(c->l->w->loop), clock_wall_ms());
 	cluster_show(c, good);
 }
 
@@ -277,7 +276,7 @@ static void cluster_tell(struct limits_cluster *c, const struct cluster_entry *v
 	struct cluster_batch *b;
 	struct breaker_pass pass;
 
-	if (!breaker_allow(&c->breakers, c->breaker, loop_now(c->l->w->loop), &pass)) {
+	if (!breaker_allow(c->breaker, loop_now(c->l->w->loop), &pass)) {
 		metric_add(M_RATE_FALLBACK, cluster_fallback(v, n), NULL);
 		cluster_show(c, false);
 		return;
@@ -319,7 +318,7 @@ CO_FN enum limits_answer limits_cluster_take(struct limits_cluster *c, struct ar
 	size_t n;
 	bool ok;
 
-	if (!breaker_allow(&c->breakers, c->breaker, loop_now(c->l->w->loop), &pass)) {
+	if (!breaker_allow(c->breaker, loop_now(c->l->w->loop), &pass)) {
 		metric_add(M_RATE_FALLBACK, 1, NULL);
 		return LIMITS_UNKNOWN;
 	}
@@ -352,7 +351,7 @@ const char *limits_cluster_backend(const struct limits_cluster *c)
 
 const char *limits_cluster_breaker(const struct limits_cluster *c)
 {
-	return breaker_state_name(breaker_state(&c->breakers, c->breaker, loop_now(c->l->w->loop)));
+	return breaker_state_name(breaker_state(c->breaker, loop_now(c->l->w->loop)));
 }
 
 struct limits_cluster *limits_cluster_open(struct limits *l)

@@ -22,6 +22,7 @@ struct breakers_seen {
 	const char *kind;
 	enum breaker_state state;
 	uint32_t failures, successes;
+	struct breaker_rule rule; /* of agents */
 	int64_t threshold, cooldown_us, opened_us, failed_ms, succeeded_ms, used_ms;
 };
 
@@ -59,13 +60,16 @@ static void breakers_add(struct breakers_list *l, const struct conf *c, struct a
 	int64_t opened = atomic_load(&b->opened_us), failed = atomic_load(&b->failed_ms),
 		used = atomic_load(&b->used_ms);
 	int64_t succeeded = atomic_load(&b->succeeded_ms);
-	enum breaker_state state = breakers_now(l, atomic_load(&b->state), opened, c->debates.breaker_cooldown);
+	struct breaker_rule rule =
+	    agents_breaker_rule(c, str_sub(key, 0, str_chr(key, '|') >= 0 ? (size_t)str_chr(key, '|') : key.n));
+	enum breaker_state state = breakers_now(l, atomic_load(&b->state), opened, rule.cooldown_us);
 	uint32_t failures = atomic_load(&b->failures);
 
 	if (e == NULL)
 		return;
-	e->threshold = c->debates.breaker_failures;
-	e->cooldown_us = c->debates.breaker_cooldown;
+	e->threshold = rule.failures;
+	e->cooldown_us = rule.cooldown_us;
+	e->rule = rule;
 	e->successes += atomic_load(&b->successes);
 	e->failures = failures > e->failures ? failures : e->failures;
 	e->failed_ms = failed > e->failed_ms ? failed : e->failed_ms;
@@ -133,15 +137,21 @@ static double breakers_seconds(int64_t us)
 static json_t *breakers_form_a(const struct breakers_list *l, const struct breakers_seen *e)
 {
 	bool open = e->state == BREAKER_OPEN;
+	json_t *o;
 
-	return json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:o, s:{s:i, s:[]}}", "status",
-			 e->state == BREAKER_HALF_OPEN ? "half-open" : breaker_state_name(e->state), "kind", e->kind,
-			 "failures", (json_int_t)e->failures, "failure_threshold", (json_int_t)e->threshold,
-			 "cooldown_seconds", breakers_seconds(e->cooldown_us), "cooldown_remaining",
-			 open ? breakers_seconds(e->opened_us + e->cooldown_us - l->now_us) : 0.0, "open_duration",
-			 open ? breakers_seconds(l->now_us - e->opened_us) : 0.0, "last_accessed_seconds_ago",
-			 e->used_ms > 0 ? json_real((double)(l->now_ms - e->used_ms) / 1000.0) : json_null(),
-			 "entity_mode", "tracked_entities", 0, "open_entities");
+	o = json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:o, s:{s:i, s:[]}}", "status",
+		      e->state == BREAKER_HALF_OPEN ? "half-open" : breaker_state_name(e->state), "kind", e->kind,
+		      "failures", (json_int_t)e->failures, "failure_threshold", (json_int_t)e->threshold,
+		      "cooldown_seconds", breakers_seconds(e->cooldown_us), "cooldown_remaining",
+		      open ? breakers_seconds(e->opened_us + e->cooldown_us - l->now_us) : 0.0, "open_duration",
+		      open ? breakers_seconds(l->now_us - e->opened_us) : 0.0, "last_accessed_seconds_ago",
+		      e->used_ms > 0 ? json_real((double)(l->now_ms - e->used_ms) / 1000.0) : json_null(),
+		      "entity_mode", "tracked_entities", 0, "open_entities");
+	if (e->rule.trials > 0) {
+		json_put_int(o, "success_threshold", e->rule.successes);
+		json_put_int(o, "half_open_max_calls", e->rule.trials);
+	}
+	return o;
 }
 
 static json_t *breakers_time(int64_t ms)

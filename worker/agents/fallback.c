@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who answers when an agent's own provider does not: the same model at OpenRouter, then a model that stands in for it
+ * there, then a local one (debate.md 6.3, 6.4). Called by the steps of a debate. Retries are not its matter.
+ */
+#include "common/clock.h"
+#include "common/metrics.h"
+#include "worker/agents/agents.h"
+#include "worker/agents/registry.h"
+
+#define FALLBACK_PROVIDERS 5         /* asked for one call, its own included, debate.md 6.3 */
+#define FALLBACK_TIME (120 * SEC_US) /* no further one is begun after that */
+
+/* The ways that are left, in order. */
+enum fallback_level { LEVEL_ROUTER, LEVEL_SECOND, LEVEL_OLLAMA, LEVEL_LM_STUDIO, LEVEL_COMPATIBLE, LEVEL_MAX };
+
+static const enum conf_provider_id fallback_local[LEVEL_MAX] = {
+    [LEVEL_OLLAMA] = PROVIDER_OLLAMA, [LEVEL_LM_STUDIO] = PROVIDER_LM_STUDIO, [LEVEL_COMPATIBLE] = PROVIDER_COMPATIBLE};
+
+/* Would another door help? What would be refused there too, is not tried (debate.md 6.3). */
+static bool fallback_helps(const struct agent_request *req, const struct agent_reply *r)
+{
+	switch (r->fail) {
+	case AGENT_FAIL_RATE:
+	case AGENT_FAIL_QUOTA:
+	case AGENT_FAIL_AUTH:
+	case AGENT_FAIL_BREAKER:
+		return true;
+	case AGENT_FAIL_CONNECTION:
+		return req->last_attempt || r->status == 504 || r->status == 524;
+	case AGENT_FAIL_TIMEOUT:
+		return req->last_attempt;
+	case AGENT_OK:
+	case AGENT_FAIL_API:
+	case AGENT_FAIL_PARSE:
+	case AGENT_FAIL_EMPTY:
+	case AGENT_FAIL_FILTER:
+	case AGENT_FAIL_BUDGET:
+	case AGENT_FAIL_CANCELLED:
+	case AGENT_FAIL_MAX:
+		break;
+	}
+	return false;
+}
+
+static bool fallback_over(enum agent_fail fail)
+{
+	return fail == AGENT_OK || fail == AGENT_FAIL_CANCELLED || fail == AGENT_FAIL_FILTER ||
+	       fail == AGENT_FAIL_BUDGET;
+}
+
+/* The seat at this level, given who was asked last and what came of it. */
+static bool fallback_seat(const struct conf *c, struct arena *a, enum fallback_level level,
+			  const struct agent_spec *own, const struct agent_spec *last, enum agent_fail fail,
+			  struct agent_spec *out)
+{
+	enum conf_provider_id id = fallback_local[level];
+
+	if (level == LEVEL_ROUTER)
+		return c->debates.openrouter_fallback && registry_stand_in(c, a, own, out);
+	if (level == LEVEL_SECOND) /* a bill or a key that is refused is so for every model there */
+		return c->debates.openrouter_fallback && fail != AGENT_FAIL_AUTH && fail != AGENT_FAIL_QUOTA &&
+		       registry_second(c, last, out);
+	if (!c->debates.local_fallback || !registry_usable(c, id) || str_eqz(own->provider, conf_provider_name(id)))
+		return false;
+	*out = *own;
+	out->provider = str_of(conf_provider_name(id));
+	out->model = str_of(registry_model(c, id));
+	agents_price(out->provider, out->model, &out->price_in, &out->price_out);
+	return true;
+}
+
+/* What failed on the way was paid for all the same. */
+static void fallback_pay(struct agent_reply *to, const struct agent_reply *from)
+{
+	to->tokens_in += from->tokens_in;
+	to->tokens_out += from->tokens_out;
+	to->cost_micro += from->cost_micro;
+}
+
+CO_FN bool agent_call(struct agents *ag, struct arena *arena, const struct agent_request *req,
+		      struct agent_reply *reply)
+{
+	const struct conf *c = ag->w->conf;
+	struct agent_request again = *req;
+	struct agent_spec seats[FALLBACK_PROVIDERS], *last = &seats[0];
+	enum agent_fail fail;
+	struct agent_reply next;
+	int64_t start = clock_mono_us();
+	unsigned level;
+
+	call_attempt(ag, arena, req, reply);
+	if (!fallback_helps(req, reply))
+		return reply->fail == AGENT_OK;
+	*last = *req->agent;
+	fail = reply->fail;
+	for (level = 0; level < LEVEL_MAX && last < seats + FALLBACK_PROVIDERS - 1; level++) {
+		if (clock_mono_us() - start > FALLBACK_TIME || co_scope_ended(co_scope_current()))
+			break;
+		if (!fallback_seat(c, arena, level, req->agent, last, fail, last + 1) ||
+		    (req->no_dearer &&
+		     (last[1].price_in > req->agent->price_in || last[1].price_out > req->agent->price_out)))
+			continue;
+		again.agent = ++last;
+		if (reply->text.n > 0) /* watchers have read the beginning of another answer: they get this one whole */
+			again.on_text = NULL;
+		call_attempt(ag, arena, &again, &next);
+		metric_add(M_AGENT_FALLBACKS, 1, agent_fail_name(reply->fail), NULL);
+		fail = next.fail;
+		if (fail == AGENT_OK || fail == AGENT_FAIL_CANCELLED) {
+			next.replaced = reply->fail;
+			fallback_pay(&next, reply);
+			*reply = next;
+		} else {
+			fallback_pay(reply, &next);
+		}
+		if (fallback_over(fail))
+			break;
+	}
+	return reply->fail == AGENT_OK;
+}
