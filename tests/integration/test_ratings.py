@@ -65,6 +65,18 @@ def test_matches(make_server, provider):  # noqa: F811
     assert {n: d["old_elo"] for n, d in again.items()} == match["elo_ratings"]
     assert {d["domain"] for d in again.values()} == {"general"}
 
+    # What is shown of it.
+    name = match["winner"].replace("|", "%7C")
+    history = s.get("/api/agent/%s/history" % name).json()["matches"]
+    assert [m["debate_id"] for m in history] == [second["id"], first["id"]] and history[1]["result"] == "win"
+    assert history[1]["elo_before"] == 1500 and history[0]["elo_before"] == history[1]["elo_after"]
+    positions = s.get("/api/agent/%s/positions" % name).json()["positions"]
+    assert [p["debate_id"] for p in positions] == [second["id"], first["id"]] and positions[0]["topic"] == second["task"]
+    assert positions[1]["stance"] and positions[1]["text"]
+    shown = s.get("/api/matches/recent").json()["matches"]
+    assert [m["debate_id"] for m in shown] == [second["id"], first["id"]] and shown[1]["elo_changes"] == match["elo_changes"]
+    assert shown[1]["scores"][match["winner"]] == 1
+
     # One row of history for each agent and match.
     assert s.sql("SELECT COUNT(*) FROM matches")[0][0] == 2
     assert s.sql("SELECT COUNT(*) FROM rating_changes")[0][0] == 6
@@ -128,3 +140,114 @@ def test_no_outcome_of_demo(server):
     r = server.post("/api/debates/%s/outcome" % doc["id"], {"correct": True})
     assert r.status_code == 409 and "demo" in r.text
     assert server.post("/api/debates/nope/outcome", {"correct": True}).status_code == 404
+
+
+# ---- what is shown ----
+
+EMPTY = {"": 404, "/profile": 200, "/performance": 200, "/history": 200, "/elo": 200, "/reputation": 200, "/consistency": 200,
+         "/domains": 200, "/flips": 200, "/positions": 200, "/network": 200, "/relationships": 200, "/rivals": 200, "/allies": 200,
+         "/relationships/other": 200, "/head-to-head/other": 200, "/calibration": 200, "/calibration-summary": 200,
+         "/calibration-curve": 200}
+
+
+def test_nothing_is_invented(server):
+    """Of an agent without a match: the starting rating, zeros and empty lists, under both spellings."""
+    for suffix, status in EMPTY.items():
+        if suffix:
+            one, many = (server.get("/api/%s/newcomer%s" % (p, suffix)) for p in ("agent", "agents"))
+            assert one.status_code == many.status_code == status, one.text
+            assert one.json() == many.json(), suffix
+    agent = "/api/agent/newcomer"
+    p = server.get(agent + "/profile").json()
+    assert p["elo"] == p["rating"] == 1500 and p["rank"] is None and p["matches"] == 0 and p["win_rate"] == 0
+    assert p["calibration"] is None and p["streak_type"] == "none" and p["reputation"] == 0.5 and p["provisional"] is True
+    assert server.get(agent + "/history").json()["history"] == []
+    c = server.get(agent + "/calibration").json()
+    assert c["brier_score"] is None and c["trust_tier"] == "unrated" and c["prediction_count"] == 0
+    n = server.get(agent + "/network").json()
+    assert n["allies"] == n["rivals"] == n["neutrals"] == []
+    assert server.get("/api/calibration/leaderboard").json()["agents"] == []
+    assert server.get("/api/calibration/visualization").json()["agents"] == []
+    assert server.get("/api/flips/recent").json()["summary"]["total_flips"] == 0
+    s = server.get("/api/ranking/stats").json()
+    assert s["total_ranked_agents"] == 0 and s["most_improved"] is None and s["average_elo"] == 0
+    assert server.get("/api/agent/compare?agents=a,b").json()["head_to_head"]["matches"] == 0
+    for path, field in (("/api/agent/compare", "agents"), ("/api/agent/compare?agents=a&agents=a", "agents"),
+                        ("/api/agent/compare?agents=a,b%2Fc", "agents"), ("/api/agent/a%2Fb/profile", None),
+                        ("/api/agent/x%20y/profile", "name"), ("/api/agent/a/head-to-head/x%20y", "opponent"),
+                        ("/api/calibration/leaderboard?metric=luck", "metric")):
+        r = server.get(path)
+        assert r.status_code in (400, 404) and (field is None or r.json()["field"] == field), (path, r.text)
+
+
+def fill(s):
+    """Matches as they would have been left: alpha and bravo hold one position five times, charlie another."""
+    now = 1_900_000_000_000
+    for agent, elo, wins, losses, draws in (("alpha", 1560, 1, 1, 4), ("bravo", 1540, 0, 1, 4), ("charlie", 1400, 1, 5, 0)):
+        s.sql("INSERT INTO ratings (workspace_id, agent, org_id, elo_milli, wins, losses, draws, updated_at, debates, accepted,"
+              " critiques, valuable, votes, conforming, flips) VALUES ('default', ?, 'default', ?, ?, ?, ?, ?, 6, 3, 10, 4, 6, 3, 3)",
+              agent, elo * 1000, wins, losses, draws, now)
+        s.sql("INSERT INTO domain_ratings (workspace_id, agent, domain, org_id, elo_milli, wins, losses, draws, updated_at)"
+              " VALUES ('default', ?, 'api', 'default', ?, ?, ?, 0, ?)", agent, 3_000_000 - elo * 1000, wins, losses, now)
+    for i in range(6):
+        last = i == 5  # here charlie wins
+        for agent, side, score in (("alpha", 0, 500 if last else 1000), ("bravo", 0, 500 if last else 1000),
+                                   ("charlie", 1, 1000 if last else 500)):
+            if last and agent == "bravo":
+                continue
+            outcome = "win" if (agent == "charlie") == last and last else "loss" if agent == "charlie" or last else "draw"
+            s.sql("INSERT INTO rating_changes (debate_id, agent, kind, org_id, workspace_id, domain, outcome, side, score_milli,"
+                  " change_milli, created_at) VALUES (?, ?, 'match', 'default', 'default', 'api', ?, ?, ?, ?, ?)",
+                  "d%d" % i, agent, outcome, side, score, 12000 if agent == "alpha" else -7000, now + i)
+    for i in range(24):
+        s.sql("INSERT INTO predictions (debate_id, agent, org_id, workspace_id, domain, confidence_ppm, correct, created_at)"
+              " VALUES (?, 'alpha', 'default', 'default', ?, 900000, ?, ?)", "p%d" % i, "api" if i % 2 else "general", int(i < 12), now)
+    for agent, samples, correct, brier, ece in (("alpha", 24, 12, 410000, 450000), ("bravo", 60, 50, 420000, 20000)):
+        s.sql("INSERT INTO calibrations (workspace_id, agent, domain, org_id, samples, correct, brier_ppm, ece_ppm, bias_ppm,"
+              " temperature_milli, updated_at) VALUES ('default', ?, '', 'default', ?, ?, ?, ?, 400000, 2000, ?)",
+              agent, samples, correct, brier, ece, now)
+
+
+def test_views(server):
+    fill(server)
+    board = server.get("/api/rankings?sort_by=elo&order=desc&limit=2").json()
+    assert [a["name"] for a in board["rankings"]] == ["alpha", "bravo"] and board["total"] == 3 and board["has_more"] is True
+    assert [a["name"] for a in server.get("/api/rankings?order=asc&offset=1").json()["agents"]] == ["bravo", "alpha"]
+    assert [a["name"] for a in server.get("/api/rankings?sort_by=wins").json()["agents"]] == ["alpha", "charlie", "bravo"]
+    api = server.get("/api/leaderboard?domain=api").json()
+    assert [(a["name"], a["elo"]) for a in api["rankings"]] == [("charlie", 1600), ("bravo", 1460), ("alpha", 1440)]
+    assert server.get("/api/leaderboard?domain=nothing").json()["rankings"] == []
+    one = server.get("/api/agent/alpha/performance").json()
+    assert one["rank"] == 1 and one["total_games"] == 6 and one["recent_results"][0] == "loss" and one["streak"] == 1
+    assert one["consistency"] == 0.5 and one["consistency_class"] == "low" and one["critique_acceptance_rate"] == 0.4
+    assert abs(one["reputation"] - (0.6 * 0.5 + 0.4 * 0.4)) < 1e-9 and one["calibration"]["prediction_count"] == 24
+    h = server.get("/api/agent/alpha/history?limit=2").json()["matches"]
+    assert [(m["elo_before"], m["elo_after"]) for m in h] == [(1548, 1560), (1536, 1548)]
+    assert server.get("/api/agent/alpha/domains").json()["domains"][0]["relative"] == -120
+    duel = server.get("/api/agents/charlie/head-to-head/alpha").json()
+    assert (duel["matches"], duel["wins"], duel["losses"], duel["draws"]) == (6, 1, 5, 0) and duel["agent2_wins"] == 5
+    assert duel["domain_breakdown"] == {"api": {"win": 1, "loss": 5, "draw": 0}} and len(duel["recent_matchups"]) == 6
+    assert abs(duel["avg_margin"] - (-0.5 * 5 + 0.5) / 6) < 1e-9
+    net = server.get("/api/agent/alpha/network").json()
+    assert [a["agent"] for a in net["allies"]] == ["bravo"] and [a["agent"] for a in net["rivals"]] == ["charlie"]
+    assert net["allies"][0]["agreement_rate"] == 1 and net["rivals"][0]["wins_against"] == 5
+    assert set(server.get("/api/agent/alpha/rivals").json()) == {"agent", "rivals"}
+    assert server.get("/api/agent/alpha/relationships/charlie").json()["relationship"] == "rival"
+    both = server.get("/api/agent/compare?agent1=alpha&agent2=bravo").json()
+    assert [a["name"] for a in both["agents"]] == ["alpha", "bravo"] and both["head_to_head"]["draws"] == 5
+    cal = server.get("/api/agent/alpha/calibration").json()
+    assert abs(cal["brier_score"] - 0.41) < 1e-6 and abs(cal["ece"] - 0.45) < 1e-6 and cal["is_overconfident"] is True
+    assert cal["trust_tier"] == "poor" and cal["temperature"] == 2 and cal["accuracy"] == 0.5
+    assert server.get("/api/agent/alpha/calibration?domain=api").json()["prediction_count"] == 12
+    curve = server.get("/api/agent/alpha/calibration-curve?buckets=5").json()
+    assert curve["count"] == 5 and curve["buckets"][4]["total_predictions"] == 24 and curve["buckets"][0]["accuracy"] is None
+    order = {m: [a["agent"] for a in server.get("/api/calibration/leaderboard?metric=" + m).json()["agents"]]
+             for m in ("brier", "ece", "accuracy", "composite")}
+    assert order == {"brier": ["alpha", "bravo"], "ece": ["bravo", "alpha"], "accuracy": ["bravo", "alpha"],
+                     "composite": ["bravo", "alpha"]}
+    assert len(server.get("/api/calibration/visualization").json()["agents"][0]["buckets"]) == 10
+    stats = server.get("/api/ranking/stats").json()
+    assert stats["elo_range"] == {"min": 1400, "max": 1560} and stats["average_elo"] == 1500
+    assert stats["most_improved"] == {"agent": "alpha", "elo_change": 72}
+    rep = server.get("/api/agent/alpha/reputation").json()
+    assert rep["conformity"] == {"votes": 6, "with_winner": 3, "rate": 0.5} and rep["proposals_accepted"] == 3

@@ -48,7 +48,10 @@ CO_FN bool ranking_read(struct db *db, const struct context *ctx, const json_t *
 CO_FN bool ranking_standing(struct db *db, const struct context *ctx, const json_t *agents, struct str task,
 			    json_t **out, struct error *err) MUST_CHECK;
 
-extern const struct route_table ranking_routes; /* /api/leaderboard, /api/leaderboard/rankings, /api/rankings,
-						   /api/matches/recent, /api/agent/{name}/profile … */
+extern const struct route_table ranking_routes;             /* leaderboards, matches */
+extern const struct route_table ranking_agent_routes;       /* /api/agent/{name}/… */
+extern const struct route_table ranking_pairs_routes;       /* comparison, head-to-head, allies and rivals */
+extern const struct route_table ranking_flips_routes;       /* changes of position, positions */
+extern const struct route_table ranking_calibration_routes; /* /api/agent/{name}/calibration…, /api/calibration/… */
 
 #endif

@@ -8,10 +8,11 @@
 #include "worker/ranking/calibration_math.h"
 #include "worker/ranking/ranking.h"
 
-#define RANKING_START 1500000  /* milli-points of who has not played yet */
-#define RANKING_FLOOR 100000   /* what a refuted claim cannot take (debate.md 5.2) */
-#define RANKING_PROVISIONAL 10 /* matches below which a rating is provisional */
-#define RANKING_BOARD 10       /* rows of the board that an event brings */
+#define RANKING_START 1500000                              /* milli-points of who has not played yet */
+#define RANKING_FLOOR 100000                               /* what a refuted claim cannot take (debate.md 5.2) */
+#define RANKING_PROVISIONAL 10                             /* matches below which a rating is provisional */
+#define RANKING_RECENT_MS (INT64_C(30) * 24 * 3600 * 1000) /* what "lately" means */
+#define RANKING_BOARD 10                                   /* rows of the board that an event brings */
 
 struct ranking_player {
 	const char *name;
