@@ -14,6 +14,7 @@
 #include "worker/debate/debate.h"
 #include "worker/debate/queue.h"
 #include "worker/delivery/delivery.h"
+#include "worker/explain/explain.h"
 #include "worker/http/route.h"
 #include "worker/knowledge/knowledge.h"
 #include "worker/limits/limits.h"
@@ -62,6 +63,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    receipt_routes,
 	    receipt_list_routes,
 	    receipt_share_routes,
+	    explain_routes,
 	    delivery_routes,
 	    retention_routes,
 	    maintenance_routes,

@@ -277,3 +277,66 @@ def test_legal_hold(make_server):
     assert s.get("/api/receipts/" + d).status_code == 200 and s.get("/api/receipts/" + other).status_code == 404
     assert s.delete(url).json()["legal_hold"] is False
     assert s.post(cleanup).json()["receipts_deleted"] == 1 and s.get("/api/receipts/" + d).status_code == 404
+
+
+# ---- why this answer ----
+
+def test_explanation(make_server):
+    s = make_server()
+    d = debate(s, rounds=2)
+    result = s.get("/api/debates/" + d).json()
+    e = s.get("/api/debates/%s/explain" % d).json()
+    assert e["debate_id"] == d and e["winner"] == result["winner"] and e["summary"]
+    assert {v["agent"] for v in e["votes"]} == {v["agent"] for v in result["votes"]}
+    assert abs(sum(v["share"] for v in e["votes"]) - 1) < 1e-4
+    assert abs(sum(v["share"] for v in e["votes"] if v["for_winner"]) - result["consensus"]["weighted_share"]) < 1e-4
+    assert e["recount"]["agrees"] is True, "the engine's own count is met"
+    assert {c["type"] for c in e["counterfactuals"]} >= {"without_vote", "equal_weights", "heads_only"}
+    assert len([c for c in e["counterfactuals"] if c["type"] == "without_vote"]) == len(e["votes"])
+    assert len(e["critiques"]) == len(result["critiques"]) and e["changes"] and e["evidence_chain"]
+    for ref in ("/api/explain/" + d, "/api/debates/%s/explanation" % result["slug"], "/api/v1/debates/%s/explainability" % d):
+        assert s.get(ref).json() == e, ref
+    parts = {"explainability/factors": "votes", "explainability/counterfactual": "counterfactuals", "votes/pivots": "pivotal_agents",
+             "explainability/provenance": "evidence_chain", "explainability/narrative": "summary", "counterfactuals": "recount"}
+    for path, member in parts.items():
+        assert s.get("/api/debates/%s/%s" % (d, path)).json()[member] == e[member], path
+    html = s.get("/api/debates/%s/explain" % d, headers={"Accept": "text/html"})
+    assert html.headers["Content-Security-Policy"].startswith("default-src 'none'") and "What each vote weighed" in html.text
+    assert "<b>Größe" not in html.text
+    md = s.get("/api/debates/%s/explain?format=md" % d)
+    assert md.headers["Content-Type"].startswith("text/markdown") and "## Which critiques changed what" in md.text
+    assert s.get("/api/debates/%s/explain?format=pdf" % d).status_code == 400
+    assert s.get("/api/debates/nope/explain").status_code == 404
+    package = s.get("/api/debates/%s/package" % d).json()
+    assert package["receipt"]["debate_id"] == d and package["explanation"]["summary"] == e["summary"]
+    assert "# Why this answer" in s.get("/api/debates/%s/package/markdown" % d).text
+
+
+VIEWS = {"convergence": "convergence_status", "impasse": "is_impasse", "citations": "has_citations", "evidence": "has_evidence",
+         "summary": "summary", "verification-report": "verification_enabled", "positions": "pivots", "diagnostics": "agents",
+         "costs": "data", "meta-critique": "overall_quality"}
+
+
+def test_derived_views(make_server):
+    s = make_server({"providers": {"demo": {"delay_ms": 0}}})
+    d = debate(s, rounds=2)
+    result = s.get("/api/debates/" + d).json()
+    shown = {name: s.get("/api/debates/%s/%s" % (d, name)).json() for name in VIEWS}
+    assert all(member in shown[name] for name, member in VIEWS.items())
+    assert shown["diagnostics"]["receipt_generated"] is True and len(shown["diagnostics"]["agents"]) == len(result["agents"])
+    assert shown["costs"]["data"]["total_calls"] == sum(a["calls"] for a in result["per_agent"].values())
+    assert isinstance(shown["costs"]["data"]["total_cost_usd"], str)
+    assert shown["summary"]["summary"]["one_liner"] and shown["summary"]["confidence"] == result["confidence"]
+    assert set(shown["positions"]["positions"]) == set(result["agents"])
+    assert len(shown["convergence"]["convergence_trajectory"]) == 1 + result["rounds_used"]
+    assert shown["verification-report"]["verification_enabled"] is False
+    for name in VIEWS:
+        assert s.get("/api/debates/nope/" + name).status_code == 404
+
+
+@pytest.mark.server({"providers": {"demo": {"delay_ms": 3000}}, "server": {"graceful_timeout": "50ms"}})
+def test_views_of_a_running_debate(server):
+    d = server.post("/api/debates", {"task": TASK, "rounds": 1}).json()["debate_id"]
+    for name in VIEWS:
+        assert server.get("/api/debates/%s/%s" % (d, name)).status_code == 200, name
+    assert server.get("/api/debates/%s/explain" % d).status_code == 409

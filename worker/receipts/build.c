@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "worker/explain/explain.h"
 
 #define BUILD_SUMMARY 500      /* bytes of the question in input_summary */
 #define BUILD_EXCERPT 200      /* bytes of text in an entry of the chain */
@@ -249,32 +250,36 @@ static json_t *build_dissents(const json_t *result)
 	return list;
 }
 
+static bool build_holds(const json_t *group, struct str agent)
+{
+	const json_t *e;
+	size_t i;
+
+	json_array_foreach(json_get_arr(group, "agents"), i,
+			   e) if (agent.n > 0 && json_is_string(e) && str_eqz(agent, json_string_value(e))) return true;
+	return false;
+}
+
 /* Positions that got votes and did not win. */
 static json_t *build_tensions(struct arena *a, const json_t *result, const json_t *consensus)
 {
 	const json_t *groups = json_get_arr(consensus, "groups"), *e;
 	struct str winner = json_get_str(result, "winner", STR("")), won = STR("");
-	json_t *list = json_array();
-	size_t i, k;
+	json_t *list = json_array(), *o;
+	size_t i;
 
-	json_array_foreach(groups, i, e)
-	{
-		const json_t *names = json_get_arr(e, "agents");
-
-		for (k = 0; k < json_array_size(names); k++)
-			if (winner.n > 0 && json_is_string(json_array_get(names, k)) &&
-			    str_eqz(winner, json_string_value(json_array_get(names, k))))
-				won = json_get_str(e, "label", STR(""));
-	}
+	json_array_foreach(groups, i, e) if (build_holds(e, winner)) won = json_get_str(e, "label", STR(""));
 	json_array_foreach(groups, i, e)
 	{
 		struct str label = json_get_str(e, "label", STR(""));
-		json_t *o;
 
-		if (json_get_int(e, "votes", 0) == 0 || str_eq(label, won))
+		if (json_get_int(e, "votes", 0) == 0 || build_holds(e, winner))
 			continue;
-		o = json_pack("{s:O, s:[s%, s%]}", "agents_involved", json_object_get(e, "agents"), "options",
-			      won.n > 0 ? won.p : "", won.n, label.p, label.n);
+		o = json_object();
+		json_object_set(o, "agents_involved", json_object_get(e, "agents"));
+		json_object_set_new(o, "options", json_array());
+		json_array_append_new(json_object_get(o, "options"), json_str(won));
+		json_array_append_new(json_object_get(o, "options"), json_str(label));
 		json_put_str(o, "description",
 			     arena_printf(a, "%lld voted for another position: %.*s",
 					  (long long)json_get_int(e, "votes", 0), STR_ARG(label)));
@@ -337,6 +342,16 @@ static void build_rest(json_t *doc, const json_t *result)
 	}
 }
 
+/* What votes weighed and what would have changed the outcome; why they were cast is told with the votes themselves. */
+static json_t *build_explanation(struct arena *a, const json_t *result)
+{
+	json_t *o = explain_votes(a, result), *e;
+	size_t i;
+
+	json_array_foreach(json_get_arr(o, "votes"), i, e) json_object_del(e, "reasoning");
+	return o;
+}
+
 /* What a gauntlet receipt says: a debate attacks nothing, its rounds probe the answer. */
 static void build_gauntlet(struct arena *a, json_t *doc, const json_t *result)
 {
@@ -376,6 +391,7 @@ json_t *receipt_build(struct arena *a, const json_t *result, int64_t signed_at_m
 	build_identity(doc, result, signed_at_ms, key);
 	build_judgement(doc, result, consensus, v);
 	build_gauntlet(a, doc, result);
+	json_object_set_new(doc, "explainability", build_explanation(a, result));
 	json_object_set_new(doc, "consensus_proof", build_proof(result, consensus));
 	json_object_set_new(doc, "dissenting_views", build_dissents(result));
 	json_object_set_new(doc, "unresolved_tensions", build_tensions(a, result, consensus));

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Routes of explanations and derived views (rest-core 4.9). A debate's result is read here and worked on in a lane,
+ * because texts are compared. Handlers judge nothing.
+ */
+#include "worker/explain/explain.h"
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/lane.h"
+#include "worker/debate/request.h"
+#include "worker/debate/view.h"
+#include "worker/explain/views.h"
+#include "worker/receipts/api.h"
+#include "worker/worker.h"
+
+#define EXPLAIN_WAIT_US (30 * INT64_C(1000000))
+
+struct explain_job {
+	const struct explain_view *view; /* NULL: the explanation */
+	json_t *debate;
+	char *text; /* of the result; NULL: there is none yet */
+	size_t n;
+	json_t *out;
+};
+
+static void explain_work(void *arg)
+{
+	struct explain_job *j = arg;
+	struct arena *a = arena_new(0);
+	struct error err = ERROR_INIT;
+	const json_t *result = j->text != NULL ? json_parse(a, (struct str){j->text, j->n}, &err) : NULL;
+
+	j->out = j->view != NULL ? j->view->make(a, j->debate, result) : explain_result(a, result);
+	arena_free(a);
+}
+
+static void explain_drop(void *arg)
+{
+	struct explain_job *j = arg;
+
+	json_decref(j->debate);
+	json_decref(j->out);
+	free(j->text);
+	free(j);
+}
+
+/* The view, or for NULL the explanation, of the request's arena; NULL after having replied. */
+CO_FN static json_t *explain_make(struct http_request *req, const struct debate_row *row,
+				  const struct explain_view *view)
+{
+	struct worker *w = request_worker(req);
+	struct explain_job *j = xcalloc(1, sizeof(*j));
+	struct error err = ERROR_INIT;
+	json_t *out;
+
+	*j = (struct explain_job){.view = view, .debate = view_debate(req->arena, row), .n = row->result.n};
+	if (row->result.p != NULL && row->result.n > 0) {
+		j->text = xcalloc(1, row->result.n);
+		memcpy(j->text, row->result.p, row->result.n);
+	}
+	if (lane_run(w->cpu, explain_work, explain_drop, j, clock_mono_us() + EXPLAIN_WAIT_US) != CO_DONE) {
+		error_set(&err, ERR_UNAVAILABLE, "too much is being computed; try again in a moment");
+		http_reply_error(req, &err);
+		return NULL;
+	}
+	out = json_own(req->arena, json_incref(j->out));
+	explain_drop(j);
+	return out;
+}
+
+/* The explanation of a debate that has a result; NULL after having replied. */
+CO_FN static json_t *explain_load(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	struct debate_row row;
+
+	if (!request_debate(req, &row))
+		return NULL;
+	if (row.result.p == NULL || row.result.n == 0) {
+		error_set(&err, ERR_CONFLICT, "the debate has no result yet that could be explained");
+		http_reply_error(req, &err);
+		return NULL;
+	}
+	return explain_make(req, &row, NULL);
+}
+
+/* ---- the whole, and parts of it ---- */
+
+CO_FN static void explain_show(struct http_request *req)
+{
+	struct str format = http_query(req, "format"), accept = http_field(req, "Accept");
+	bool json = str_ieqz(format, "json"), md = str_ieqz(format, "md") || str_ieqz(format, "markdown"),
+	     html = str_ieqz(format, "html");
+	json_t *o;
+
+	if (format.n > 0 && !json && !md && !html) {
+		(void)request_problem(req, "format", "must be one of json, md, html");
+		return;
+	}
+	if (format.n == 0) {
+		html = str_ifind(accept, STR("text/html")) >= 0;
+		md = !html && str_ifind(accept, STR("text/markdown")) >= 0;
+	}
+	o = explain_load(req);
+	if (o == NULL)
+		return;
+	http_reply_field(req, "Vary", "Accept");
+	if (html) {
+		http_reply_field(req, "Content-Security-Policy",
+				 "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
+		http_reply(req, 200, "text/html; charset=utf-8", explain_html(req->arena, o));
+	} else if (md) {
+		http_reply(req, 200, "text/markdown; charset=utf-8", explain_markdown(req->arena, o));
+	} else {
+		view_floats(o);
+		http_reply_json(req, 200, json_incref(o));
+	}
+}
+
+/* By the last piece of the path: which members of the explanation it shows. */
+static const struct {
+	const char *piece, *members[4];
+} explain_parts[] = {
+    {"factors", {"votes", "pivotal_agents", "recount"}},
+    {"pivots", {"votes", "pivotal_agents"}},
+    {"counterfactuals", {"counterfactuals", "recount", "pivotal_agents"}},
+    {"counterfactual", {"counterfactuals", "recount", "pivotal_agents"}},
+    {"provenance", {"evidence_chain"}},
+    {"narrative", {"summary"}},
+    {"changes", {"changes", "critiques", "flips"}},
+};
+
+CO_FN static void explain_part(struct http_request *req)
+{
+	const char *piece = strrchr(req->route->path, '/') + 1;
+	json_t *all = explain_load(req), *o;
+	size_t i, k;
+
+	if (all == NULL)
+		return;
+	view_floats(all);
+	o = json_object();
+	json_object_set(o, "debate_id", json_object_get(all, "debate_id"));
+	for (i = 0; i < countof(explain_parts); i++)
+		for (k = 0; strcmp(piece, explain_parts[i].piece) == 0 && k < countof(explain_parts[i].members) &&
+			    explain_parts[i].members[k] != NULL;
+		     k++)
+			json_object_set(o, explain_parts[i].members[k],
+					json_object_get(all, explain_parts[i].members[k]));
+	http_reply_json(req, 200, o);
+}
+
+/* ---- derived views ---- */
+
+CO_FN static void explain_derived(struct http_request *req)
+{
+	struct debate_row row;
+	json_t *o;
+
+	if (!request_debate(req, &row))
+		return;
+	o = explain_make(req, &row, explain_view_find(strrchr(req->route->path, '/') + 1));
+	if (o != NULL)
+		http_reply_json(req, 200, json_incref(o));
+}
+
+/* ---- receipt and explanation together ---- */
+
+CO_FN static void explain_package(struct http_request *req)
+{
+	bool md = str_ends(str_of(req->route->path), STR("/markdown"));
+	struct error err = ERROR_INIT;
+	json_t *o = explain_load(req);
+	const json_t *receipt = o != NULL ? receipt_load(req, json_get_str(o, "debate_id", STR("")), &err) : NULL;
+
+	if (o == NULL)
+		return;
+	if (receipt == NULL) {
+		http_reply_error(req, &err);
+		return;
+	}
+	if (md) {
+		http_reply(req, 200, "text/markdown; charset=utf-8",
+			   arena_printf(req->arena, "%.*s\n%.*s", STR_ARG(receipt_markdown(req->arena, receipt)),
+					STR_ARG(explain_markdown(req->arena, o))));
+		return;
+	}
+	view_floats(o);
+	http_reply_json(req, 200,
+			json_pack("{s:O, s:o, s:O}", "debate_id", json_object_get(o, "debate_id"), "receipt",
+				  receipt_view(receipt), "explanation", o));
+}
+
+#define WHY(p, fn, text)                                                                               \
+	{                                                                                              \
+		.method = HTTP_GET, .path = (p), .handler = (fn), .permission = "explainability:read", \
+		.rate = RATE_READ, .flags = ROUTE_ETAG, .summary = (text)                              \
+	}
+#define VIEW(name, text)                                                                                \
+	{                                                                                               \
+		.method = HTTP_GET, .path = "/api/debates/{id}/" name, .handler = explain_derived,      \
+		.permission = "debates:read", .rate = RATE_READ, .flags = ROUTE_ETAG, .summary = (text) \
+	}
+
+static const struct route explain_rows[] = {
+    WHY("/api/debates/{id}/explain", explain_show, "Why this answer: votes, changes, what would have changed it"),
+    WHY("/api/debates/{id}/explanation", explain_show, "Why this answer (json, md, html)"),
+    WHY("/api/debates/{id}/explainability", explain_show, "Why this answer (json, md, html)"),
+    WHY("/api/explain/{id}", explain_show, "Why this answer (json, md, html)"),
+    WHY("/api/debates/{id}/explainability/factors", explain_part, "What each vote weighed, and why"),
+    WHY("/api/debates/{id}/explainability/counterfactual", explain_part, "What would have changed the outcome"),
+    WHY("/api/debates/{id}/explainability/provenance", explain_part, "What the answer stands on"),
+    WHY("/api/debates/{id}/explainability/narrative", explain_part, "The explanation in one paragraph"),
+    WHY("/api/debates/{id}/explainability/changes", explain_part, "Which critiques changed what"),
+    WHY("/api/debates/{id}/votes/pivots", explain_part, "The votes on which the outcome hangs"),
+    WHY("/api/debates/{id}/counterfactuals", explain_part, "What would have changed the outcome"),
+    VIEW("convergence", "How positions came closer, round by round"),
+    VIEW("impasse", "Is the debate stuck?"),
+    VIEW("citations", "Sources that agents named"),
+    VIEW("evidence", "What the debate knew and cited"),
+    VIEW("summary", "The decision in short"),
+    VIEW("verification-report", "Claims that were verified"),
+    VIEW("positions", "Each agent's position, round by round"),
+    VIEW("diagnostics", "How the agents did, and what to look at"),
+    VIEW("costs", "What it cost, by agent and model"),
+    {.method = HTTP_GET,
+     .path = "/api/debates/{id}/meta-critique",
+     .handler = explain_derived,
+     .permission = "analysis:read",
+     .rate = RATE_READ,
+     .flags = ROUTE_ETAG,
+     .summary = "How the debate went: which rounds brought something"},
+    WHY("/api/debates/{id}/package", explain_package, "Receipt and explanation together"),
+    WHY("/api/debates/{id}/package/markdown", explain_package, "Receipt and explanation as Markdown"),
+};
+
+const struct route_table explain_routes = {explain_rows, countof(explain_rows)};

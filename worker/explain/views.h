@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Views of a debate that are derived from its result (rest-core 4.9): pure functions of the object that the API shows
+ * and of the result document. Without a result (the debate runs, or failed before there was one) they say what is known
+ * and leave the rest empty.
+ */
+#ifndef WORKER_EXPLAIN_VIEWS_H
+#define WORKER_EXPLAIN_VIEWS_H
+
+#include <jansson.h>
+
+#include "common/arena.h"
+
+struct explain_view {
+	const char *name; /* last piece of its path */
+	/* debate: of view_debate(); result: the document or NULL. New reference. For the cpu lane: may compare texts.
+	 */
+	json_t *(*make)(struct arena *a, const json_t *debate, const json_t *result);
+};
+
+/* NULL: there is none of that name. */
+const struct explain_view *explain_view_find(const char *name);
+
+#endif
