@@ -47,6 +47,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    browser_routes,
 	    debate_routes,
 	    control_routes,
+	    fork_routes,
 	    queue_routes,
 	    batch_routes,
 	    stream_routes,

@@ -8,10 +8,7 @@
 #include <time.h>
 
 #include "common/clock.h"
-#include "common/crypto.h"
 #include "common/json.h"
-#include "common/log.h"
-#include "worker/agents/select.h"
 #include "worker/debate/export.h"
 #include "worker/debate/queue.h"
 #include "worker/debate/request.h"
@@ -19,7 +16,6 @@
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
 #include "worker/stream/stream.h"
-#include "worker/tenancy/quota.h"
 #include "worker/worker.h"
 
 #define API_METADATA_MAX 65536 /* bytes, as at creation */
@@ -29,103 +25,12 @@
 #define API_EXPORT_MAX 10000
 #define API_EXPORT_BYTES (64 * 1024 * 1024)
 
-/* ---- create ---- */
-
-static struct str api_websocket_url(struct http_request *req, struct str id)
-{
-	struct str host = http_field(req, "Host");
-
-	return arena_printf(req->arena, "%s://%.*s/ws?debate_id=%.*s", req->https ? "wss" : "ws", STR_ARG(host),
-			    STR_ARG(id));
-}
-
-static json_t *api_created(struct http_request *req, const json_t *plan, struct str id, bool replayed)
-{
-	const json_t *agents = json_get_arr(plan, "agents");
-	json_t *names = json_array(), *o;
-	size_t i;
-
-	for (i = 0; i < json_array_size(agents); i++)
-		json_array_append(names, json_object_get(json_array_get(agents, i), "name"));
-	o = json_pack("{s:b, s:s, s:o, s:b, s:b}", "success", 1, "status", "created", "agents", names, "demo",
-		      (int)json_get_bool(plan, "demo", false), "replayed", (int)replayed);
-	json_put_str(o, "id", id);
-	json_put_str(o, "debate_id", id);
-	json_put_str(o, "task", json_get_str(plan, "task", STR("")));
-	json_put_int(o, "rounds", json_get_int(plan, "rounds", 0));
-	json_put_str(o, "websocket_url", api_websocket_url(req, id));
-	json_put_str(o, "events_url", arena_printf(req->arena, "/api/debates/%.*s/events", STR_ARG(id)));
-	json_object_set_new(o, "estimated_duration", json_null());
-	return o;
-}
-
-/* Same method, path and body: the hash under which an Idempotency-Key is remembered. */
-static struct str api_body_hash(struct http_request *req)
-{
-	char hex[SHA256_HEX];
-
-	crypto_sha256_hex(req->body, hex);
-	return arena_str(req->arena, str_of(hex));
-}
-
-/* Reads the body into plan and callback. False after having replied, with every bad field. */
-CO_FN static bool api_resolve(struct http_request *req, const json_t *body, json_t **plan, struct callback *callback)
-{
-	struct worker *w = request_worker(req);
-	struct error err = ERROR_INIT, callback_err = ERROR_INIT;
-	json_t *problems, *problem;
-	bool ok = plan_resolve(w->conf, req->arena, body, plan, &problems, &err);
-
-	if (!callback_parse(w, req->arena, body, &req->ctx, callback, &callback_err)) {
-		problem = json_pack("{s:s, s:s, s:s}", "field", callback_err.field, "code", err_wire(callback_err.code),
-				    "message", callback_err.msg);
-		json_array_append_new(problems, problem);
-		if (ok)
-			err = callback_err;
-		ok = false;
-	}
-	if (!ok)
-		request_invalid(req, &err, problems);
-	return ok;
-}
-
-CO_FN static void api_not_created(struct http_request *req, struct error *err)
-{
-	struct quota q;
-
-	if (err->code == ERR_QUOTA_EXCEEDED &&
-	    quota_read(request_worker(req), req->arena, &req->ctx, QUOTA_DEBATES, &q, err)) {
-		quota_reply(req, &q);
-		return;
-	}
-	if (err->code == ERR_UNAVAILABLE || err->code == ERR_MAINTENANCE)
-		http_reply_field(req, "Retry-After", "30");
-	http_reply_error(req, err);
-}
-
 CO_FN static void api_create(struct http_request *req)
 {
-	struct worker *w = request_worker(req);
-	struct str key = http_field(req, "Idempotency-Key"), id = STR_NONE;
-	struct error err = ERROR_INIT;
-	json_t *body = request_object(req), *plan;
-	struct callback callback;
-	bool replayed = false;
+	json_t *body = request_object(req);
 
-	if (body == NULL)
-		return;
-	select_agents(w, req->arena, &req->ctx, &body);
-	if (!api_resolve(req, body, &plan, &callback))
-		return;
-	if (!debate_create(w, req->arena, &req->ctx, plan, json_get_obj(body, "metadata"), &callback, key,
-			   api_body_hash(req), &id, &replayed, &err)) {
-		api_not_created(req, &err);
-		return;
-	}
-	/* The line that joins the request's id and the debate's. */
-	log_info("debate", replayed ? "debate created before" : "debate created", KV_STR("debate_id", id));
-	http_reply_field(req, "Location", "/api/debates/%.*s", STR_ARG(id));
-	http_reply_json(req, 200, api_created(req, plan, id, replayed));
+	if (body != NULL)
+		request_create(req, body, NULL);
 }
 
 /* ---- lists ---- */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What people do to a debate while it runs, over REST.
+ * What people do with debates besides creating and reading them, over REST.
  */
 #ifndef WORKER_DEBATE_CONTROL_H
 #define WORKER_DEBATE_CONTROL_H
 
 #include "worker/http/route.h"
 
-extern const struct route_table control_routes;
+extern const struct route_table control_routes; /* control_api.c: pause, votes, interventions */
+extern const struct route_table fork_routes;    /* fork_api.c: forks, follow-ups, debate-this */
 
 #endif

@@ -24,6 +24,15 @@ CO_FN bool request_debate(struct http_request *req, struct debate_row *row) MUST
 /* A text of the body of at most `max` bytes, cut of blanks at its ends; STR("") if absent. False: answered. */
 bool request_text(struct http_request *req, const json_t *body, const char *field, size_t max,
 		  struct str *out) MUST_CHECK;
+/* Where a debate comes from that is not asked for by a body alone. All members may be NULL. */
+struct request_origin {
+	const json_t *plan;                                         /* of the debate whose protocol it takes over */
+	void (*more)(struct db_batch *b, struct str id, void *arg); /* more to store with it, see debate_birth */
+	void (*answer)(struct http_request *req, json_t *answer, struct str id, void *arg); /* more to tell */
+	void *arg;
+};
+/* Creates a debate from a body and answers (rest-core 4.2). `from` may be NULL. */
+CO_FN void request_create(struct http_request *req, json_t *body, const struct request_origin *from);
 /* Refusal of an act that does not fit the debate's state: 400 is what clients know for it (rest-core 4.5). */
 void request_refused(struct http_request *req, struct error *err);
 /* Sets `key` to a time as ISO text, or null for 0. */
