@@ -251,6 +251,7 @@ struct conf {
 	struct {
 		int enabled;
 		int64_t context_items, context_bytes;
+		int64_t interval, archive_days; /* 1 h; 90 */
 	} memory;
 	struct {
 		int64_t max_concurrent, timeout, dns_timeout;

@@ -568,6 +568,10 @@ const struct conf_key conf_table[] = {
 	 .help = "At most this many pieces of earlier debates and knowledge are given to a debate."},
 	{"memory.context_bytes", SIZE(0, 1 * MIB), .flags = CONF_RELOAD, AT(memory.context_bytes), .dflt = "6000", .env = "",
 	 .help = "At most this much text of them: it is in most prompts of the debate and is paid for."},
+	{"memory.interval", DURATION(MS, 365 * DAY), .flags = CONF_RELOAD, AT(memory.interval), .dflt = "1h", .env = "",
+	 .help = "Time between two passes that move, expire and limit the entries of continuum memory."},
+	{"memory.archive_days", INT(0, MANY), .flags = CONF_RELOAD, AT(memory.archive_days), .dflt = "90", .env = "",
+	 .help = "Days that what has expired or was evicted stays in the archive; 0: for ever."},
 
 	{"deliveries.max_concurrent", INT(1, 1000), .flags = CONF_RELOAD, AT(deliveries.max_concurrent), .dflt = "10",
 	 .env = "ARAGORA_WEBHOOK_WORKERS", .help = "Deliveries that one worker sends at a time."},

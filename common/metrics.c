@@ -53,6 +53,8 @@ enum metric_set {
 	SET_RIGHT,
 	SET_APPROVALS,
 	SET_SOURCES,
+	SET_MOVES,
+	SET_REMOVALS,
 	SET_KM_OPERATIONS,
 	SET_KM_ADAPTERS,
 	SET_KM_DIRECTIONS,
@@ -119,6 +121,8 @@ static const char *const metric_steps[] = {"security",   "host",        "method_
 					   "validation", "idempotency", "maintenance",     NULL};
 static const char *const metric_classes[] = {"probe", "read", "write", "create", "export", NULL};
 static const char *const metric_slo[] = {"good", "slow", "failed", NULL};
+static const char *const metric_moves[] = {"promotion", "demotion", NULL};
+static const char *const metric_removals[] = {"expired", "tier_limit", "forgotten", "deleted", NULL};
 /* Of a debate's background. */
 static const char *const metric_sources[] = {"consensus", "continuum", "knowledge", NULL};
 static const char *const metric_km_operations[] = {"query", "add",   "get",    "update", "link",
@@ -285,6 +289,10 @@ static const struct metric_desc metric_table[] = {
 		.help = "Requests that a step of the pipeline refused."},
 	[M_SLO] = {"aragora_slo_requests_total", METRIC_COUNTER, FOLD_SUM, {{"class", SET_CLASSES}, {"outcome", SET_SLO}},
 		.help = "Requests measured against the objective of their kind."},
+	[M_MEMORY_MOVES] = {"aragora_memory_transitions_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_MOVES}},
+	 .help = "Entries of continuum memory that moved to a faster or slower tier."},
+	[M_MEMORY_REMOVED] = {"aragora_memory_removed_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_REMOVALS}},
+	 .help = "Entries of continuum memory that were archived or deleted."},
 	[M_KM_REUSE] = {"aragora_km_cross_debate_reuse_total", METRIC_COUNTER, FOLD_SUM, {{"source_type", SET_SOURCES}},
 	 .help = "Pieces of earlier debates and stored knowledge that were given to a debate."},
 	[M_RESPONSE_CACHE] = {"aragora_response_cache_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_CACHE}},
@@ -393,6 +401,8 @@ static struct {
 	    [SET_STEPS] = {metric_steps, countof(metric_steps) - 1},
 	    [SET_CLASSES] = {metric_classes, countof(metric_classes) - 1},
 	    [SET_SLO] = {metric_slo, countof(metric_slo) - 1},
+	    [SET_MOVES] = {metric_moves, countof(metric_moves) - 1},
+	    [SET_REMOVALS] = {metric_removals, countof(metric_removals) - 1},
 	    [SET_SOURCES] = {metric_sources, countof(metric_sources) - 1},
 	    [SET_CACHE] = {metric_cache, countof(metric_cache) - 1},
 	    [SET_RIGHT] = {metric_right, countof(metric_right) - 1},

@@ -23,6 +23,7 @@
 #include "worker/identity/oauth.h"
 #include "worker/identity/recovery.h"
 #include "worker/identity/session.h"
+#include "worker/memory/memory_api.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/ranking/calibration.h"
 #include "worker/ranking/ranking.h"
@@ -67,6 +68,9 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    explain_routes,
 	    delivery_routes,
 	    retention_routes,
+	    continuum_routes,
+	    memory_tier_routes,
+	    consensus_memory_routes,
 	    maintenance_routes,
 	    limits_routes,
 	    audit_routes,

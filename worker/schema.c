@@ -701,6 +701,29 @@ static const char up_knowledge_key[] =
     "CREATE INDEX knowledge_nodes_key ON knowledge_nodes(workspace_id, adapter, adapter_key);";
 static const char down_knowledge_key[] =
     "DROP INDEX knowledge_nodes_key; ALTER TABLE knowledge_nodes DROP COLUMN adapter_key;";
+/* worker/memory/continuum.h */
+static const char up_continuum[] =
+    /* tier: 0 fast to 3 glacial. archived_at > 0: out of all but statistics. */
+    "CREATE TABLE continuum_memory ("
+    " workspace_id TEXT NOT NULL, id TEXT NOT NULL, org_id TEXT NOT NULL, kind TEXT NOT NULL, tier INTEGER NOT NULL,"
+    " content TEXT NOT NULL, importance_ppm INTEGER NOT NULL, surprise_ppm INTEGER NOT NULL, updates INTEGER NOT NULL,"
+    " successes INTEGER NOT NULL, failures INTEGER NOT NULL, red_line INTEGER NOT NULL, red_line_reason TEXT NOT NULL,"
+    " agent TEXT NOT NULL, debate_id TEXT NOT NULL, metadata TEXT NOT NULL, created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL, moved_at INTEGER NOT NULL, archived_at INTEGER NOT NULL DEFAULT 0,"
+    " archive_reason TEXT NOT NULL DEFAULT '', PRIMARY KEY (workspace_id, id)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX continuum_memory_tier ON continuum_memory(workspace_id, archived_at, tier, importance_ppm, "
+    "updated_at);"
+    "CREATE INDEX continuum_memory_archive ON continuum_memory(archived_at) WHERE archived_at > 0;"
+    "CREATE TABLE memory_transitions ("
+    " workspace_id TEXT NOT NULL, memory_id TEXT NOT NULL, created_at INTEGER NOT NULL, org_id TEXT NOT NULL,"
+    " from_tier INTEGER NOT NULL, to_tier INTEGER NOT NULL, reason TEXT NOT NULL,"
+    " PRIMARY KEY (workspace_id, memory_id, created_at)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX memory_transitions_time ON memory_transitions(created_at);"
+    "CREATE INDEX memory_transitions_list ON memory_transitions(workspace_id, created_at);";
+
+static const char down_continuum[] = "DROP TABLE memory_transitions; DROP TABLE continuum_memory;";
 
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
@@ -721,5 +744,6 @@ const struct migration schema_migrations[] = {
     {16, "receipts: links, legal hold, time stamps", up_receipt_shares, down_receipt_shares},
     {17, "batches, links between debates, templates", up_batches, down_batches},
     {18, "keys of knowledge adapters", up_knowledge_key, down_knowledge_key},
+    {19, "continuum memory", up_continuum, down_continuum},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

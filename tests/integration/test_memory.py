@@ -96,3 +96,107 @@ def test_a_second_debate_knows_the_first(make_server, provider):  # noqa: F811
     # What is deleted is forgotten.
     assert ann.ask("DELETE", "/api/debates/" + first["id"]).status_code in (200, 204)
     assert first["id"] not in str(debate(ann, AGAIN + " Finally?")["background"])
+
+
+def surprise(old, successes, failures, success, error):
+    """rest-wide 6.2, in whole parts per million as the server counts them."""
+    expected = successes * 1000000 // (successes + failures) if successes + failures else 500000
+    new = (3 * abs(success * 1000000 - expected) + 3 * error) // 10
+    return (7 * old + 3 * new) // 10
+
+
+def test_outcomes_of_what_was_cited(make_server, provider):  # noqa: F811
+    """A note that debates cite: three outcomes, and the surprise that the formulas give."""
+    s = make_server(settings(provider))
+    note = s.post("/api/memory/continuum", {"content": "Memcached loses every session when it restarts.", "tier": "slow",
+                                             "importance": 0.9, "metadata": {"by": "ops"}})
+    assert note.status_code == 201, note.text
+    note = note.json()
+    want, ok, bad = 0, 0, 0
+    task = "Does memcached lose a session when it restarts, variant %d?"
+    for i, reached in enumerate((True, True, False)):
+        provider.reset()
+        said = "As the note says."
+        for phase in ("propose", "revise"):
+            provider.script(model="gpt-4o", phase=phase, text="POSITION: %s\n\nSee %s.\nCONFIDENCE: 0.8" % (
+                said, " ".join("[K%d]" % k for k in range(1, 9))))
+        if not reached:  # everybody for himself
+            own = {"gpt-4o": said, "claude-opus-4-6": "Sessions survive nowhere.", "llama3.2": "Ask the people of operations."}
+            ballots(provider, {model: (text, text) for model, text in own.items()})
+        doc = debate(s, task % i)
+        mine = [b for b in doc["background"] if b["id"] == note["id"]]
+        assert mine and mine[0]["cited_by"] and mine[0]["source"] == "continuum", doc["background"]
+        assert doc["consensus"]["reached"] == reached, doc["votes"]
+        error = 1000000 - round(doc["consensus"]["confidence"] * 1000000)
+        want = surprise(want, ok, bad, reached, error)
+        ok, bad = ok + reached, bad + (not reached)
+        now = s.get("/api/memory/continuum/" + note["id"]).json()
+        assert (now["update_count"], now["success_count"], now["failure_count"]) == (i + 1, ok, bad)
+        assert abs(now["surprise_score"] * 1000000 - want) <= 1, (i, now, want)
+    outcome = s.get("/api/memory/continuum/debate_outcome_" + doc["id"]).json()
+    assert outcome["kind"] == "outcome" and outcome["debate_id"] == doc["id"]
+    # Later debates cited the outcome of the first one too, through consensus memory.
+    assert any(e["update_count"] > 0 for e in s.get("/api/memory/entries?limit=100").json()["entries"] if e["kind"] == "outcome")
+
+
+def test_tiers(make_server):
+    s = make_server({"server": {"workers": 2}, "memory": {"interval": "1d"}})
+    assert s.get("/api/memory/tier-stats").json()["total_memories"] == 0
+    assert s.get("/api/memory/continuum/retrieve?query=anything").json() == {
+        "memories": [], "count": 0, "query": "anything", "tiers": ["fast", "medium", "slow", "glacial"]}
+    entry = {"content": "an entry about whales", "importance": 0.5}
+    r = s.post("/api/memory/import", {"entries": [
+        {**entry, "id": "up", "tier": "medium", "surprise_score": 0.8},
+        {**entry, "id": "up-glacial", "tier": "glacial", "surprise_score": 0.9},
+        {**entry, "id": "down", "tier": "fast", "surprise_score": 0.1, "update_count": 12, "success_count": 12},
+        {**entry, "id": "stays", "tier": "fast", "surprise_score": 0.1, "update_count": 3},
+        {**entry, "id": "red", "tier": "fast", "importance": 0.0, "red_line": True, "red_line_reason": "never forget"}]})
+    assert r.json() == {"success": True, "imported": 5}, r.text
+    moved = s.post("/api/memory/continuum/consolidate").json()
+    assert (moved["entries_processed"], moved["entries_promoted"], moved["entries_demoted"]) == (5, 2, 1), moved
+    tier = {e["id"]: e["tier"] for e in s.get("/api/memory/entries?limit=100").json()["entries"]}
+    assert tier == {"up": "fast", "up-glacial": "slow", "down": "medium", "stays": "fast", "red": "fast"}
+    again = s.post("/api/memory/continuum/consolidate").json()
+    assert (again["entries_promoted"], again["entries_demoted"]) == (0, 0), "what has moved rests for a day"
+    s.sql("UPDATE continuum_memory SET moved_at = 0 WHERE id = 'up-glacial'")
+    assert s.post("/api/memory/continuum/consolidate").json()["entries_promoted"] == 1
+    assert s.get("/api/memory/tiers").json()["transitions_24h"] == 4
+
+    # Beyond the limit the least important go; a red line stays whatever it weighs.
+    for part in range(2):
+        s.post("/api/memory/import", {"entries": [
+            {"id": "n%d-%d" % (part, i), "content": "note %d" % i, "tier": "fast", "importance": 0.2 + 0.0005 * i}
+            for i in range(500)]})
+    pressure = s.get("/api/memory/pressure").json()
+    assert pressure["status"] == "critical" and pressure["pressure"] == 1 and pressure["tier_utilization"]["fast"]["limit"] == 1000
+    gone = s.post("/api/memory/continuum/cleanup").json()
+    assert gone["tier_limits"]["by_tier"]["fast"]["archived"] == 3 and gone["expired"]["archived"] == 0, gone
+    left = {r[0] for r in s.sql("SELECT id FROM continuum_memory WHERE tier = 0 AND archived_at = 0")}
+    assert "red" in left and "stays" in left and not {"n0-0", "n1-0"} & left and len(left) == 1000
+    assert s.get("/api/memory/archive-stats").json()["by_reason"] == {"tier_limit": 3}
+
+    # What was not updated for two half-lives goes, except behind a red line.
+    s.sql("UPDATE continuum_memory SET updated_at = updated_at - 7300000 WHERE id IN ('red', 'stays')")
+    gone = s.post("/api/memory/continuum/cleanup?archive=false&tier=fast").json()
+    assert gone["expired"]["by_tier"] == {"fast": {"archived": 0, "deleted": 1, "cutoff_hours": 2.0}}, gone
+    assert s.get("/api/memory/continuum/stays").status_code == 404
+    assert s.get("/api/memory/search?q=whales").json()["count"] == 4, "what is gone is not found"
+    assert s.delete("/api/memory/continuum/red").status_code == 409
+    assert s.delete("/api/memory/continuum/red?force=true").status_code == 200
+    assert s.delete("/api/memory/continuum/red").status_code == 404
+    assert s.post("/api/memory/continuum/cleanup?tier=warm").status_code == 400
+    assert s.post("/api/memory/down/promote").json()["to_tier"] == "fast"
+    assert s.post("/api/memory/down/promote").status_code == 409
+    bad = s.post("/api/memory/continuum", {"content": "", "tier": "warm", "importance": 7, "metadata": 3, "red_line": "x"})
+    assert bad.status_code == 400 and {e["field"] for e in bad.json()["errors"]} == {
+        "content", "tier", "importance", "metadata", "red_line"}, bad.text
+    line = s.get("/api/memory/search-timeline?q=whales").json()
+    assert line["anchor_id"] in ("up", "up-glacial", "down") and line["anchor"]["content"] == entry["content"]
+    critique = s.post("/api/memory/critiques", {"critique": "No figures", "agent": "claude", "target_agent": "gpt", "score": 0.7})
+    assert critique.status_code == 201 and s.get("/api/memory/critiques?agent=claude").json()["total"] == 1
+    assert s.get("/api/memory/critiques?agent=gpt").json()["critiques"] == []
+    assert s.post("/api/memory/compact").status_code == 501
+    assert s.post("/api/memory/prune", {"dry_run": True}).json()["success"]
+    metrics = s.get("/metrics").text
+    assert 'aragora_memory_transitions_total{direction="promotion"} 4' in metrics
+    assert 'aragora_memory_removed_total{reason="tier_limit"} 3' in metrics

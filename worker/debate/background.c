@@ -17,11 +17,13 @@
 #include "worker/debate/taint.h"
 #include "worker/knowledge/outbox.h"
 #include "worker/memory/consensus_memory.h"
+#include "worker/memory/continuum.h"
 #include "worker/worker.h"
 
 static const struct background_source sources[] = {
     {"consensus", consensus_memory_gather},
     {"knowledge", knowledge_gather},
+    {"continuum", continuum_gather},
 };
 
 /* ---- choosing ---- */

@@ -11,6 +11,7 @@
 #include "worker/delivery/delivery.h"
 #include "worker/knowledge/outbox.h"
 #include "worker/memory/consensus_memory.h"
+#include "worker/memory/continuum.h"
 #include "worker/ranking/ranking.h"
 #include "worker/receipts/receipt.h"
 #include "worker/traces/traces.h"
@@ -104,8 +105,10 @@ static bool effect_audit(struct db_batch *b, struct debate_ending *e, struct err
 static bool effect_memory(struct db_batch *b, struct debate_ending *e, struct error *err)
 {
 	(void)err;
-	if (e->w->conf->memory.enabled && effect_completed(e) && !json_get_bool(e->result, "demo", false))
+	if (e->w->conf->memory.enabled && effect_completed(e) && !json_get_bool(e->result, "demo", false)) {
 		consensus_memory_add(b, e->ctx, e->result, e->at_ms);
+		continuum_ended(b, e->ctx, e->result, e->at_ms);
+	}
 	return true;
 }
 

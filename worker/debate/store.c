@@ -16,6 +16,7 @@
 #include "worker/debate/run.h"
 #include "worker/delivery/delivery.h"
 #include "worker/memory/consensus_memory.h"
+#include "worker/memory/continuum.h"
 #include "worker/search/fulltext.h"
 #include "worker/stream/stream.h"
 #include "worker/system/maintenance.h"
@@ -372,6 +373,7 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 		db_batch_add(b, parts[i], args, countof(args), DB_ANY);
 	callback_forget(b, ctx, id);
 	fulltext_remove(b, ctx, CONSENSUS_MEMORY_KIND, id);
+	continuum_forget(b, ctx, id);
 	db_batch_add(b, "DELETE FROM idempotency_keys WHERE object_id = $1 AND org_id = $2",
 		     DB_ARGS(DB_S(id), DB_S(ctx->org_id)), DB_ANY);
 	db_batch_add(b,

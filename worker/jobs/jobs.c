@@ -13,6 +13,7 @@
 #include "worker/identity/sweep.h"
 #include "worker/ranking/calibration.h"
 #include "worker/knowledge/adapters.h"
+#include "worker/memory/continuum.h"
 #include "worker/retention/retention.h"
 #include "worker/worker.h"
 
@@ -21,8 +22,8 @@
 #define JOBS_STORE_TRIES 30
 
 static const struct job *const jobs_table[] = {&retention_receipts_job, &retention_job,   &identity_sweep_job,
-					       &approval_expiry_job,    &calibration_job, &approval_expiry_job,
-					       &knowledge_writes_job};
+					       &approval_expiry_job,    &calibration_job, &knowledge_writes_job,
+					       &continuum_job};
 
 struct jobs {
 	struct worker *w;

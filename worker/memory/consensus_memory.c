@@ -85,7 +85,7 @@ void consensus_memory_add(struct db_batch *b, const struct context *ctx, const j
 
 /* ---- finding ---- */
 
-static struct consensus_memory consensus_row(const struct db_rows *r, size_t i)
+struct consensus_memory consensus_memory_row(const struct db_rows *r, size_t i)
 {
 	return (struct consensus_memory){.debate_id = db_str(r, i, 0),
 					 .topic = db_str(r, i, 1),
@@ -132,7 +132,7 @@ CO_FN static bool consensus_load(struct worker *w, struct arena *a, const struct
 			return false;
 		if (r.count == 0)
 			continue;
-		*m = consensus_row(&r, 0);
+		*m = consensus_memory_row(&r, 0);
 		m->score_ppm = fulltext_score(a, topic, m->topic);
 		if (m->score_ppm < indirect)
 			m->score_ppm = indirect;

@@ -25,6 +25,11 @@ struct consensus_memory {
 	int64_t score_ppm; /* of a search: how well it fits */
 };
 
+struct db_rows;
+/* A row of debate_id, topic, conclusion, domain, reached, strength, method, confidence_ppm, margin_ppm, rounds, agents,
+ * dissents, dissent_count, created_at. */
+struct consensus_memory consensus_memory_row(const struct db_rows *r, size_t i);
+
 /*
  * The outcomes of the workspace that fit `topic` best, at most `limit` (<= CONSENSUS_MEMORY_FOUND_MAX), best first,
  * none with a score below `min_ppm`. May wait.

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private to the routes of memory: what continuum_api.c, tiers_api.c and consensus_api.c share.
+ */
+#ifndef WORKER_MEMORY_MEMORY_API_H
+#define WORKER_MEMORY_MEMORY_API_H
+
+#include "worker/http/route.h"
+#include "worker/memory/continuum.h"
+
+extern const struct route_table continuum_routes;        /* /api/memory: entries */
+extern const struct route_table memory_tier_routes;      /* /api/memory: tiers, figures, upkeep */
+extern const struct route_table consensus_memory_routes; /* /api/consensus */
+
+/* False: memory is switched off, and the request has been refused with 503. */
+bool memory_on(struct http_request *req);
+/* Bits of the tiers named in a list with commas; names that are none are passed over, none at all means all. */
+unsigned memory_tiers(struct str list);
+json_t *memory_tier_names(unsigned tiers);
+/* An entry as clients see it, its content cut to `max` bytes. New. */
+json_t *memory_entry(const struct continuum_entry *e, size_t max);
+json_t *memory_entries(const struct continuum_entry *v, size_t n, size_t max);
+void memory_real(json_t *o, const char *key, int64_t ppm);
+void memory_time(json_t *o, const char *key, int64_t ms);
+/* A share from the query, 0 to 1, in ppm; 0 if absent or none. */
+int64_t memory_query_ppm(const struct http_request *req, const char *name);
+
+#define MEMORY_ROUTE(m, p, fn, perm, kind, text, schema)                                                              \
+	{                                                                                                             \
+		.method = (m), .path = (p), .handler = (fn), .permission = (perm), .rate = (kind), .summary = (text), \
+		.response = (schema)                                                                                  \
+	}
+#define MEMORY_READ(p, fn, text) MEMORY_ROUTE(HTTP_GET, p, fn, "memory:read", RATE_READ, text, NULL)
+#define MEMORY_WRITE(p, fn, text) MEMORY_ROUTE(HTTP_POST, p, fn, "memory:update", RATE_WRITE, text, NULL)
+#define MEMORY_MANAGE(p, fn, text) MEMORY_ROUTE(HTTP_POST, p, fn, "memory:manage", RATE_WRITE, text, NULL)
+
+#endif
