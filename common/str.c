@@ -221,6 +221,15 @@ bool str_utf8_valid(struct str s)
 	return true;
 }
 
+size_t str_utf8_length(struct str s)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < s.n; i++)
+		n += ((unsigned char)s.p[i] & 0xC0) != 0x80;
+	return n;
+}
+
 struct str str_utf8_cut(struct str s, size_t n)
 {
 	size_t back = 0;

@@ -84,6 +84,8 @@ char *str_dupz(struct str s);
 bool str_utf8_valid(struct str s);
 /* Length (1 to 4) of the valid UTF-8 character that s begins with; 0 if it begins with none. */
 size_t str_utf8_step(struct str s);
+/* Number of characters (code points) of valid UTF-8. */
+size_t str_utf8_length(struct str s);
 /* Longest prefix of at most n bytes that does not end inside a UTF-8 character. */
 struct str str_utf8_cut(struct str s, size_t n);
 /* Edit distance (Levenshtein) of two short words, at most 64 bytes each; used for "did you mean". */

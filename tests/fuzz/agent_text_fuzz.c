@@ -59,7 +59,8 @@ static void fuzz_pair(struct arena *a, struct str x, struct str y)
 	BUG_ON(alike < 0 || alike > SIMILARITY_ONE || alike != similarity_cosine(w, v));
 	BUG_ON(similarity_cosine(v, v) != SIMILARITY_ONE);
 	BUG_ON(similarity_contradicts(x, y) != similarity_contradicts(y, x));
-	consensus_group(a, p, 2, x.n % 2 == 0);
+	consensus_group(a, p, 2,
+			&(struct consensus_sameness){.text_ppm = CONSENSUS_SAME_PPM, .by_meaning = x.n % 2 == 0});
 	BUG_ON(p[0].group != 0 || p[1].group > 1);
 }
 

@@ -14,6 +14,7 @@
 
 #include "common/co.h"
 #include "common/json.h"
+#include "common/loop.h"
 #include "worker/debate/debate.h"
 #include "worker/debate/engine.h"
 
@@ -32,6 +33,8 @@ struct debate {
 struct step {
 	int64_t now_ms;
 };
+
+static struct buf complaints;
 
 /* ---- a step interface that knows the journal alone ---- */
 
@@ -78,15 +81,15 @@ void step_emit(struct step *s, const char *type, const char *agent, int round, j
 	(void)agent;
 	(void)round;
 	json_decref(data);
-	fail_msg("a replay says %s", type);
+	buf_printf(&complaints, "a replay says %s\n", type);
 }
 
 static bool replay_step(struct debate *d, const char *key, const json_t **result)
 {
 	*result = json_object_get(d->steps, key);
 	if (*result == NULL)
-		fail_msg("%s: the engine asks for step %s", d->file, key);
-	return true;
+		buf_printf(&complaints, "%s: the engine asks for step %s\n", d->file, key);
+	return *result != NULL;
 }
 
 bool step_run(struct debate *d, const char *key, json_t *(*compute)(struct step *s, void *arg), void *arg,
@@ -108,9 +111,26 @@ bool step_ratings(struct debate *d, const char *key, const json_t **result)
 	return replay_step(d, key, result);
 }
 
+bool step_standing(struct debate *d, const char *key, const json_t **result)
+{
+	return replay_step(d, key, result);
+}
+
 bool step_inbox(struct debate *d, const char *key, const json_t **result)
 {
 	return replay_step(d, key, result);
+}
+
+bool step_background(struct debate *d, const char *key)
+{
+	const json_t *result;
+
+	if (!d->plan.recall)
+		return true;
+	if (!replay_step(d, key, &result))
+		return false;
+	d->plan.background = json_get_arr(result, "items");
+	return true;
 }
 
 bool debate_finish(struct debate *d, json_t *result)
@@ -119,43 +139,24 @@ bool debate_finish(struct debate *d, json_t *result)
 	return true;
 }
 
-/* ---- groups without coroutines ---- */
-
-void co_group_open(struct co_group *g, bool fail_fast)
-{
-	*g = (struct co_group){.fail_fast = fail_fast};
-}
-
-bool co_group_spawn(struct co_group *g, const char *name, void (*fn)(void *arg), void *arg)
-{
-	(void)g;
-	(void)name;
-	fn(arg);
-	return true;
-}
-
-void co_group_wait(struct co_group *g)
-{
-	(void)g;
-}
-
 /* ---- the test ---- */
 
-static void replay(const char *path)
+/* On a coroutine: the engine asks several agents at once. */
+static void replay(void *arg)
 {
-	json_t *journal = json_load_file(path, 0, NULL);
-	struct error err = ERROR_INIT;
+	const char *path = arg;
+	json_t *journal = json_load_file(path, 0, NULL), *want = json_get_obj(journal, "result");
 	struct debate d = {.arena = arena_new(0), .steps = json_get_obj(journal, "steps"), .file = path};
-	json_t *want = json_get_obj(journal, "result");
+	struct error err = ERROR_INIT;
 
-	assert_non_null(journal);
 	d.plan.debate_id = json_get_str(journal, "debate_id", STR(""));
-	if (!plan_decode(d.arena, json_get_obj(journal, "plan"), &d.plan, &err))
-		fail_msg("%s: %s", path, err.msg);
-	assert_true(engine_run(&d));
-	/* The version of who finishes it: the one member that is not of the journal. */
-	json_object_set(d.result, "engine_version", json_object_get(want, "engine_version"));
-	assert_string_equal(json_canonical(d.arena, d.result).p, json_canonical(d.arena, want).p);
+	if (!plan_decode(d.arena, json_get_obj(journal, "plan"), &d.plan, &err)) {
+		buf_printf(&complaints, "%s: %s\n", path, err.msg);
+	} else if (engine_run(&d)) {
+		if (!str_eq(json_canonical(d.arena, d.result), json_canonical(d.arena, want)))
+			buf_printf(&complaints, "%s: the result is\n%s\nand was\n%s\n", path,
+				   json_canonical(d.arena, d.result).p, json_canonical(d.arena, want).p);
+	}
 	json_decref(d.result);
 	json_decref(journal);
 	arena_free(d.arena);
@@ -165,19 +166,28 @@ static void test_every_journal(void **state)
 {
 	DIR *dir = opendir(JOURNALS);
 	const struct dirent *e;
+	struct loop *loop;
 	char path[300];
 	size_t n = 0;
 
 	(void)state;
 	assert_non_null(dir);
+	loop = loop_new();
+	co_init(loop, 0, 0);
 	while ((e = readdir(dir)) != NULL) {
 		if (!str_ends(str_of(e->d_name), STR(".json")))
 			continue;
 		(void)snprintf(path, sizeof(path), "%s/%s", JOURNALS, e->d_name);
-		replay(path);
+		assert_non_null(co_spawn("replay", replay, path));
+		while (co_count() > 0)
+			loop_turn(loop, true);
 		n++;
 	}
 	(void)closedir(dir);
+	co_shutdown();
+	loop_free(loop);
+	if (complaints.n > 0)
+		fail_msg("%s", complaints.p);
 	assert_true(n >= JOURNALS_MIN);
 }
 

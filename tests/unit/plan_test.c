@@ -276,6 +276,126 @@ static void test_modes(void **state)
 	}
 }
 
+/* ---- the protocol ---- */
+
+static struct protocol protocol_of(struct fixture *f, const char *body)
+{
+	struct debate_plan p = {0};
+
+	if (!resolve(f, body))
+		fail_msg("refused: %s: %s", body, f->err.msg);
+	assert_true(plan_decode(f->a, f->plan, &p, &f->err));
+	return p.protocol;
+}
+
+static void test_protocol_of_formats(void **state)
+{
+	struct fixture *f = *state;
+	struct protocol p = protocol_of(f, "{\"task\": \"x\", \"rounds\": 4, \"agents\": [\"claude\", \"gpt\"]}");
+
+	assert_true(p.structured_rounds && p.early_stopping && p.convergence && p.trickster && p.calibration);
+	assert_false(p.role_rotation || p.asymmetric_stances || p.stability || p.position_shuffling || p.vote_weights);
+	assert_int_equal(p.intensity, 5);
+	assert_int_equal(p.rounds_min, 3);
+	assert_int_equal(p.novelty_ppm, 150000);
+	assert_int_equal(p.self_ppm, 500000);
+	assert_int_equal(p.audience_ppm, 500000);
+	p = protocol_of(f, "{\"task\": \"x\", \"debate_format\": \"light\", \"agents\": [\"claude\", \"gpt\"]}");
+	assert_false(p.trickster || p.calibration || p.structured_rounds || p.role_rotation);
+	assert_int_equal(p.novelty_ppm, 0);
+	assert_int_equal(p.converge_ppm, 800000);
+	p = protocol_of(f, "{\"task\": \"x\", \"debate_format\": \"full\", \"agents\": [\"claude\", \"gpt\"]}");
+	assert_true(p.role_rotation && p.stability && p.position_shuffling);
+	assert_int_equal(p.converge_ppm, 950000);
+	assert_false(p.distinct); /* demo agents say the same by design */
+	assert_true(protocol_usual(STR("full"), 3, 5, false).distinct);
+	assert_false(protocol_usual(STR("full"), 3, 6, false).position_shuffling); /* three ballots each get dear */
+}
+
+static void test_protocol_fields(void **state)
+{
+	struct fixture *f = *state;
+	struct protocol p = protocol_of(
+	    f, "{\"task\": \"x\", \"agreement_intensity\": 2, \"protocol\": {\"agreement_intensity\": 9,"
+	       " \"asymmetric_stances\": true, \"self_vote_weight\": 0.25, \"vote_grouping\": false,"
+	       " \"min_participation_ratio\": 0.75, \"min_participation_count\": 3, \"judge_selection\": \"Random\","
+	       " \"topology_sparsity\": 0.3, \"novelty_threshold\": 0, \"role_rotation\": null,"
+	       " \"min_rounds_before_early_stop\": 50}}");
+
+	assert_int_equal(p.intensity, 2); /* the top wins */
+	assert_true(p.asymmetric_stances);
+	assert_int_equal(p.self_ppm, 250000);
+	assert_true(p.group_ppm > 1000000);
+	assert_int_equal(p.quorum_ppm, 750000);
+	assert_int_equal(p.quorum_count, 3);
+	assert_int_equal(p.judge, JUDGE_RANDOM);
+	assert_int_equal(p.sparsity_ppm, 300000);
+	assert_int_equal(p.novelty_ppm, 0);
+	assert_int_equal(p.rounds_min, 2); /* of two rounds */
+	assert_true(resolve(f, "{\"task\": \"x\", \"early_stopping\": false}"));
+	assert_true(json_get_int(f->plan, "early_agree_ppm", 0) > 1000000); /* nor after the drafts */
+}
+
+static void test_protocol_refusals(void **state)
+{
+	static const struct {
+		const char *body, *field, *says;
+	} cases[] = {
+	    {"{\"task\": \"x\", \"agreement_intensity\": 11}", "agreement_intensity", "from 0 to 10"},
+	    {"{\"task\": \"x\", \"agreement_intensity\": 1.5}", "agreement_intensity", "whole number"},
+	    {"{\"task\": \"x\", \"role_rotation\": 1}", "role_rotation", "true or false"},
+	    {"{\"task\": \"x\", \"self_vote_weight\": 1.01}", "self_vote_weight", "from 0 to 1"},
+	    {"{\"task\": \"x\", \"self_vote_weight\": \"1\"}", "self_vote_weight", "number"},
+	    {"{\"task\": \"x\", \"early_stop_threshold\": 0.4}", "early_stop_threshold", "0.5"},
+	    {"{\"task\": \"x\", \"judge_selection\": \"dice\"}", "judge_selection", "elo_ranked"},
+	    {"{\"task\": \"x\", \"vote_grouping\": 3}", "vote_grouping", "true or false"},
+	    {"{\"task\": \"x\", \"protocol\": {\"rolerotation\": true}}", "protocol.rolerotation",
+	     "did you mean role_rotation?"},
+	    {"{\"task\": \"x\", \"protocol\": {\"consensus_treshold\": 1}}", "protocol.consensus_treshold",
+	     "did you mean consensus_threshold?"},
+	    {"{\"task\": \"x\", \"protocol\": {\"judge_termination\": true}}", "protocol.judge_termination",
+	     "not supported"},
+	    {"{\"task\": \"x\", \"protocol\": {\"flavour\": 1}}", "protocol.flavour", "no setting"},
+	};
+	struct fixture *f = *state;
+	size_t i;
+
+	for (i = 0; i < countof(cases); i++) {
+		if (resolve(f, cases[i].body))
+			fail_msg("accepted: %s", cases[i].body);
+		assert_int_equal(json_array_size(f->problems), 1);
+		assert_string_equal(f->err.field, cases[i].field);
+		if (strstr(f->err.msg, cases[i].says) == NULL)
+			fail_msg("%s: %s", cases[i].body, f->err.msg);
+	}
+}
+
+/* Every member survives being stored, and a plan without them is one of former engines. */
+static void test_protocol_round_trip(void **state)
+{
+	static const struct protocol odd = {.stability = true,
+					    .verbosity_penalty = true,
+					    .rotate_stances = true,
+					    .intensity = 7,
+					    .audience_ppm = 2,
+					    .judge = JUDGE_LAST};
+	struct protocol before = protocol_before(), again;
+	json_t *stored = protocol_json(&odd);
+
+	(void)state;
+	again = protocol_decode(stored);
+	assert_int_equal(again.intensity, 7);
+	assert_true(again.stability && again.verbosity_penalty && again.rotate_stances);
+	assert_int_equal(again.audience_ppm, 2);
+	assert_int_equal(again.judge, JUDGE_LAST);
+	json_decref(stored);
+	again = protocol_decode(NULL);
+	assert_int_equal(again.intensity, -1);
+	assert_int_equal(again.self_ppm, before.self_ppm);
+	assert_int_equal(again.audience_ppm, 0);
+	assert_false(again.structured_rounds || again.early_stopping || again.calibration);
+}
+
 /* ---- stored and read back ---- */
 
 static void test_round_trip(void **state)
@@ -380,6 +500,10 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_protocol_is_merged_and_the_top_wins, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_modes, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_protocol_of_formats, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_protocol_fields, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_protocol_refusals, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_protocol_round_trip, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_seeds_differ, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_seats_of_a_stored_plan, setup, teardown),

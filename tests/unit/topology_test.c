@@ -24,7 +24,8 @@ static void test_fair(void **state)
 		size_t gives[10] = {0}, takes[10] = {0};
 
 		per = n <= TOPOLOGY_ALL_UP_TO ? n - 1 : 2;
-		count = topology_pairs(topology_adapt(TOPOLOGY_AUTO, STR(""), n), names, n, 7, 1, pairs);
+		count = topology_pairs(topology_adapt(TOPOLOGY_AUTO, STR(""), n), names, n,
+				       &(struct topology_draw){7, 1, 500000}, pairs);
 		assert_int_equal(count, n * per);
 		for (i = 0; i < count; i++) {
 			assert_int_not_equal(pairs[i].critic, pairs[i].target);
@@ -39,8 +40,8 @@ static void test_fair(void **state)
 			assert_int_equal(takes[i], per);
 		}
 	}
-	assert_int_equal(topology_pairs(TOPOLOGY_RING, names, 1, 7, 1, pairs), 0);
-	assert_int_equal(topology_pairs(TOPOLOGY_RING, names, 0, 7, 1, pairs), 0);
+	assert_int_equal(topology_pairs(TOPOLOGY_RING, names, 1, &(struct topology_draw){7, 1, 500000}, pairs), 0);
+	assert_int_equal(topology_pairs(TOPOLOGY_RING, names, 0, &(struct topology_draw){7, 1, 500000}, pairs), 0);
 }
 
 static bool has_pair(const struct topology_pair *pairs, size_t n, const struct str *of, const char *critic,
@@ -62,14 +63,14 @@ static void test_deterministic(void **state)
 	bool differs = false;
 
 	(void)state;
-	n = topology_pairs(TOPOLOGY_RING, names, 6, 99, 2, a);
+	n = topology_pairs(TOPOLOGY_RING, names, 6, &(struct topology_draw){99, 2, 500000}, a);
 	for (i = 0; i < 6; i++)
 		turned[i] = names[5 - i];
-	assert_int_equal(topology_pairs(TOPOLOGY_RING, turned, 6, 99, 2, b), n);
+	assert_int_equal(topology_pairs(TOPOLOGY_RING, turned, 6, &(struct topology_draw){99, 2, 500000}, b), n);
 	for (i = 0; i < n; i++)
 		assert_true(has_pair(b, n, turned, names[a[i].critic].p, names[a[i].target].p));
 	for (i = 1; i < 20 && !differs; i++) {
-		(void)topology_pairs(TOPOLOGY_RING, names, 6, 99 + i, 2, b);
+		(void)topology_pairs(TOPOLOGY_RING, names, 6, &(struct topology_draw){99 + i, 2, 500000}, b);
 		differs = memcmp(a, b, n * sizeof(*a)) != 0;
 	}
 	assert_true(differs);
@@ -89,8 +90,10 @@ static void test_kinds(void **state)
 
 	(void)state;
 	for (i = 0; i < countof(cases); i++) {
-		assert_int_equal(topology_pairs(cases[i].kind, names, 2, 7, 1, pairs), 2 * cases[i].per[0]);
-		assert_int_equal(topology_pairs(cases[i].kind, names, 7, 7, 1, pairs), 7 * cases[i].per[1]);
+		assert_int_equal(topology_pairs(cases[i].kind, names, 2, &(struct topology_draw){7, 1, 500000}, pairs),
+				 2 * cases[i].per[0]);
+		assert_int_equal(topology_pairs(cases[i].kind, names, 7, &(struct topology_draw){7, 1, 500000}, pairs),
+				 7 * cases[i].per[1]);
 		memset(takes, 0, sizeof(takes));
 		for (k = 0; k < 7 * cases[i].per[1]; k++)
 			takes[pairs[k].target]++;
@@ -98,7 +101,7 @@ static void test_kinds(void **state)
 			assert_int_equal(takes[k], cases[i].per[1]);
 		assert_true(topology_find(str_of(topology_name(cases[i].kind)), &kind) && kind == cases[i].kind);
 	}
-	count = topology_pairs(TOPOLOGY_STAR, names, 7, 7, 1, pairs);
+	count = topology_pairs(TOPOLOGY_STAR, names, 7, &(struct topology_draw){7, 1, 500000}, pairs);
 	assert_int_equal(count, 12);
 	memset(takes, 0, sizeof(takes));
 	for (k = 0; k < count; k++)

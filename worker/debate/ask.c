@@ -6,6 +6,7 @@
 #include "worker/debate/ask.h"
 
 #include "common/json.h"
+#include "worker/debate/parse.h"
 #include "worker/debate/topology.h"
 
 struct event_at ask_at(const struct engine *e, struct step *s, const char *agent)
@@ -126,8 +127,15 @@ struct str ask_text(const struct ask_call *c)
 	return str_trim(json_get_str(c->result, "text", STR("")));
 }
 
+const json_t *ask_standing(const struct engine *e, const struct seat *seat)
+{
+	return json_get_obj(e->standing, seat->name);
+}
+
 struct str ask_hidden(const struct engine *e, struct str text, size_t max)
 {
+	if (e->plan->version >= 3) /* how sure an author says he is would be taken for an argument */
+		text = parse_body(text);
 	return prompt_anonymous(e->a, e->plan, text, max);
 }
 

@@ -22,9 +22,13 @@ struct engine {
 	int64_t spent_micro;      /* when the last round began */
 	int challenged_round;     /* after which evidence was asked for last; 0: never */
 	const json_t *evidence;   /* of the last round's convergence */
+	const json_t *standing;   /* what is known of the participants, or NULL; see step_standing() */
 	const json_t *ratings;    /* of the participants, once the decision begins */
 	const struct seat *judge; /* who ruled, or NULL */
 	json_t *notes;            /* remarks of people so far; of the arena */
+	json_t *people;           /* votes of people so far, as inbox items; of the arena */
+	json_t *novelty;          /* {agent: [ppm of each text]}; of the arena */
+	const json_t *progress;   /* what the last closed round brought, see progress.h; NULL: none yet */
 	const json_t *decision;
 	struct str answer, synthesis;
 	struct str convergence; /* status of the last round's */
@@ -85,6 +89,8 @@ CO_FN bool ask_run(struct ask_phase *ph, const char *close_key,
 const json_t *ask_value(const struct ask_call *c);
 struct str ask_text(const struct ask_call *c);
 
+/* What is known of a participant, as in ranking_standing(); NULL: nothing. */
+const json_t *ask_standing(const struct engine *e, const struct seat *seat);
 /* Text as other agents may see it. */
 struct str ask_hidden(const struct engine *e, struct str text, size_t max);
 /* The ballot of a reader, in an order of his own; `purpose` tells ballots of one reader apart. */

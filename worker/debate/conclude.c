@@ -126,7 +126,7 @@ CO_FN static bool conclude_write(struct engine *e)
 
 	(void)deciding_candidates(e, json_get_str(e->decision, "winner", STR("")), "synthesizer", writers);
 	conclude_outcome(e, winner, &o);
-	prompt_synthesis(e->a, e->plan, writers[0]->agent, &o, &p);
+	prompt_synthesis(e->a, e->plan, &(struct prompt_turn){.agent = writers[0]->agent}, &o, &p);
 	ask_add(&ph, writers[0], NULL, &p, conclude_synthesis_facts(e, &o));
 	if (!ask_all(&ph))
 		return false;

@@ -16,18 +16,29 @@ bool consensus_same_position(struct str x, struct str y)
 	return alike >= CONSENSUS_POSITION_PPM && !similarity_contradicts(x, y) && !similarity_other_answer(x, y);
 }
 
-void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n, bool by_meaning)
+static bool consensus_one_position(const struct consensus_proposal *p, size_t n, size_t k, size_t i,
+				   const struct consensus_sameness *same)
+{
+	struct str x = p[k].position, y = p[i].position;
+
+	if (same->alike == NULL)
+		return consensus_same_position(x, y);
+	return same->alike[k * n + i] >= same->text_ppm && !similarity_contradicts(x, y) &&
+	       !similarity_other_answer(x, y);
+}
+
+void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n, const struct consensus_sameness *same)
 {
 	const struct similarity_vector *v[CONSENSUS_MAX];
 	size_t i, k;
 
 	BUG_ON(n > CONSENSUS_MAX);
 	for (i = 0; i < n; i++) {
-		v[i] = similarity_vector(a, p[i].text);
+		v[i] = same->by_meaning ? NULL : similarity_vector(a, p[i].text);
 		p[i].group = i;
-		for (k = 0; k < i && p[i].group == i; k++)
-			if (p[k].group == k && (by_meaning || similarity_cosine(v[k], v[i]) >= CONSENSUS_SAME_PPM) &&
-			    consensus_same_position(p[k].position, p[i].position))
+		for (k = 0; k < i && p[i].group == i && same->text_ppm <= CONSENSUS_ONE; k++)
+			if (p[k].group == k && (same->by_meaning || similarity_cosine(v[k], v[i]) >= same->text_ppm) &&
+			    consensus_one_position(p, n, k, i, same))
 				p[i].group = k;
 	}
 }
@@ -35,6 +46,7 @@ void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n, bo
 /* What a proposal or a group has going for it, most important first. */
 struct consensus_merit {
 	int64_t weight, confidence, severity;
+	int64_t elo, heads; /* of its voters: sum and number */
 	struct str name;
 };
 
@@ -51,6 +63,8 @@ static bool consensus_better(const struct consensus_merit *x, const struct conse
 		return x->weight > y->weight;
 	if (x->confidence != y->confidence)
 		return x->confidence > y->confidence;
+	if (x->elo * y->heads != y->elo * x->heads)
+		return x->elo * y->heads > y->elo * x->heads;
 	if (x->severity != y->severity)
 		return x->severity < y->severity;
 	return consensus_compare_names(x->name, y->name) < 0;
@@ -59,7 +73,11 @@ static bool consensus_better(const struct consensus_merit *x, const struct conse
 static void consensus_add(struct consensus_merit *m, const struct consensus_vote *v)
 {
 	m->weight += v->weight_ppm * v->confidence_ppm / CONSENSUS_ONE;
+	if (v->person)
+		return;
 	m->confidence += v->confidence_ppm;
+	m->elo += v->elo_milli;
+	m->heads++;
 }
 
 /* Merits of single proposals; those of a group stand at its first member in groups[], with its mildest criticism. */
@@ -78,8 +96,8 @@ static void consensus_merits(const struct consensus_proposal *p, size_t n, const
 		if (!v[i].valid)
 			continue;
 		BUG_ON(v[i].choice >= n);
-		t->valid++;
-		t->heads[p[v[i].choice].group]++;
+		t->valid += !v[i].person;
+		t->heads[p[v[i].choice].group] += !v[i].person;
 		consensus_add(&singles[v[i].choice], &v[i]);
 		consensus_add(&groups[p[v[i].choice].group], &v[i]);
 	}
@@ -102,27 +120,50 @@ static void consensus_win(const struct consensus_proposal *p, size_t n, const st
 			t->winner = i;
 }
 
+struct consensus_band {
+	int64_t from;
+	const char *name;
+};
+
+static const char *consensus_band(const struct consensus_band *bands, int64_t v)
+{
+	while (v < bands->from)
+		bands++;
+	return bands->name;
+}
+
 const char *consensus_strength(int64_t weighted_share_ppm, bool all_agree)
 {
-	static const struct {
-		int64_t from;
-		const char *name;
-	} bands[] = {{800000, "strong"}, {600000, "moderate"}, {500000, "weak"}, {0, "split"}};
-	size_t i = 0;
+	static const struct consensus_band bands[] = {
+	    {800000, "strong"}, {600000, "moderate"}, {500000, "weak"}, {INT64_MIN, "split"}};
 
-	if (all_agree)
-		return "unanimous";
-	while (weighted_share_ppm < bands[i].from)
-		i++;
-	return bands[i].name;
+	return all_agree ? "unanimous" : consensus_band(bands, weighted_share_ppm);
+}
+
+const char *consensus_strength_of_margin(int64_t margin_ppm, bool all_agree)
+{
+	static const struct consensus_band bands[] = {
+	    {600000, "strong"}, {200000, "moderate"}, {1, "weak"}, {INT64_MIN, "split"}};
+
+	return all_agree ? "unanimous" : consensus_band(bands, margin_ppm);
+}
+
+/* Of those who could vote, min(max(count, share of them), all). */
+static int64_t consensus_quorum(const struct consensus_rule *rule, int64_t voters)
+{
+	int64_t need = (voters * rule->quorum_ppm + CONSENSUS_ONE - 1) / CONSENSUS_ONE;
+
+	if (need < rule->quorum_count)
+		need = rule->quorum_count;
+	return need < voters ? need : voters;
 }
 
 void consensus_count(const struct consensus_proposal *p, size_t n, const struct consensus_vote *v, size_t voters,
 		     const struct consensus_rule *rule, struct consensus_tally *out)
 {
 	struct consensus_merit singles[CONSENSUS_MAX], groups[CONSENSUS_MAX];
-	int64_t total = 0, second = 0;
-	bool all;
+	int64_t total = 0, second = 0, persons = 0;
+	bool all, elsewhere = false;
 	size_t i;
 
 	BUG_ON(n == 0 || n > CONSENSUS_MAX);
@@ -134,15 +175,20 @@ void consensus_count(const struct consensus_proposal *p, size_t n, const struct 
 		if (p[i].group == i && i != out->group && groups[i].weight > second)
 			second = groups[i].weight;
 	}
-	all = out->valid > 0 && out->heads[out->group] == out->valid;
+	for (i = 0; i < voters; i++) {
+		persons += v[i].person;
+		elsewhere |= v[i].valid && v[i].person && p[v[i].choice].group != out->group;
+	}
+	all = out->valid > 0 && out->heads[out->group] == out->valid && !elsewhere;
 	if (out->valid > 0)
 		out->share_ppm = (int64_t)out->heads[out->group] * CONSENSUS_ONE / (int64_t)out->valid;
 	if (total > 0) {
 		out->weighted_share_ppm = groups[out->group].weight * CONSENSUS_ONE / total;
 		out->margin_ppm = (groups[out->group].weight - second) * CONSENSUS_ONE / total;
 	}
-	out->quorum = out->valid >= 2 && 2 * out->valid >= voters;
+	out->quorum = out->valid > 0 && (int64_t)out->valid >= consensus_quorum(rule, (int64_t)voters - persons);
 	out->reached = out->quorum && total > 0 && out->heads[out->group] >= rule->heads_min &&
 		       (rule->unanimous ? all : out->weighted_share_ppm >= rule->threshold_ppm);
-	out->strength = consensus_strength(out->weighted_share_ppm, all);
+	out->strength = rule->by_margin ? consensus_strength_of_margin(out->margin_ppm, all)
+					: consensus_strength(out->weighted_share_ppm, all);
 }

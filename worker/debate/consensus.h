@@ -26,6 +26,8 @@ struct consensus_vote {
 	size_t choice; /* index of a proposal */
 	int64_t confidence_ppm;
 	int64_t weight_ppm;
+	int64_t elo_milli; /* of the voter, for ties; 0: not known */
+	bool person;       /* somebody who watches: weighs, but is no head and no quorum */
 };
 
 /* What makes a leading group the winner. */
@@ -33,6 +35,16 @@ struct consensus_rule {
 	int64_t threshold_ppm; /* of the weighted share */
 	bool unanimous;        /* all valid votes, instead of a share */
 	size_t heads_min;      /* votes by head besides; 0: no matter */
+	int64_t quorum_ppm;    /* share of the voters whose votes must be valid … */
+	int64_t quorum_count;  /* … and their least number, but never more than there are */
+	bool by_margin;        /* strength tells of the lead, not of the share */
+};
+
+/* What makes two proposals one. */
+struct consensus_sameness {
+	int64_t text_ppm;     /* likeness of the texts, or of the meanings below; above 1 all stand alone */
+	bool by_meaning;      /* no matter the texts, the positions count alone */
+	const int64_t *alike; /* n x n likenesses of the positions' meanings, or NULL: by their words */
 };
 
 struct consensus_tally {
@@ -51,18 +63,19 @@ struct consensus_tally {
 /* Could two positions, of one sentence each, be one: mostly the same words, not contradictory nor another answer? */
 bool consensus_same_position(struct str x, struct str y);
 /*
- * Joins each proposal to the first earlier group whose first member is near-identical and holds the same position;
- * `by_meaning` the position alone counts. In the given order, so it is deterministic. O(n²) comparisons of bounded
- * texts.
+ * Joins each proposal to the first earlier group whose first member is near-identical and holds the same position. In
+ * the given order, so it is deterministic. O(n²) comparisons of bounded texts.
  */
-void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n, bool by_meaning);
+void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n, const struct consensus_sameness *same);
 /*
- * Counts. Quorum: at least two and at least half of the voters have cast a valid vote. Ties: more confidence, then
- * milder criticism, then the name.
+ * Counts n proposals and `voters` entries of v, persons among them. Ties: more confidence, then higher rated voters,
+ * then milder criticism, then the name (debate.md 3.2).
  */
 void consensus_count(const struct consensus_proposal *p, size_t n, const struct consensus_vote *v, size_t voters,
 		     const struct consensus_rule *rule, struct consensus_tally *out);
 /* "unanimous" only if all heads agree; else by the weighted share. */
 const char *consensus_strength(int64_t weighted_share_ppm, bool all_agree);
+/* The same by the lead over the second: among two answers a share of s is a lead of 2 s - 1. */
+const char *consensus_strength_of_margin(int64_t margin_ppm, bool all_agree);
 
 #endif

@@ -15,11 +15,15 @@
  *   dissents [{agent, view, reasons[]}], flips [{agent, round}],
  *   agent_failures {agent: [{phase, error_type, message, provider, at_ms}]},
  *   early_stop {source, round, reason} (absent if none), convergence {status, similarity_ppm, agreement_ppm},
- *   per_agent {agent: {provider, model, calls, failures, tokens_in, tokens_out, cost_micro, ms}},
- *   taint {class: count} (taint.h; absent if none),
- *   background [{label, source, id, title, dissent, trusted, score_ppm, cited_by[], in_conclusion}] (absent if the
- *               debate did not look),
- *   tokens_in, tokens_out, cost_micro, abandoned_calls, started_at_ms, ended_at_ms, running_ms
+ *   and since engine 3: convergence {…, per_agent {agent: ppm}, ready {seats, of, share_ppm},
+ *   stability {kept, moved, groups[], ks_ppm, score_ppm}}, novelty {per_agent {agent: [ppm]}, mean_ppm},
+ *   votes [{…, stated_ppm (if calibration changed it), factors {<name>_ppm}, ballots, ballots_agreeing}],
+ *   consensus {…, audience {counted, weight_ppm, votes {agent: n}, weights {agent: ppm}}, weights {agent: ppm} that a
+ * person set, similarity}, protocol {…}, minority [{position, authors[], held_by[], votes, weight_ppm, reasons[]}],
+ * per_agent {agent: {provider, model, calls, failures, tokens_in, tokens_out, cost_micro, ms}}, taint {class: count}
+ * (taint.h; absent if none), background [{label, source, id, title, dissent, trusted, score_ppm, cited_by[],
+ * in_conclusion}] (absent if the debate did not look), tokens_in, tokens_out, cost_micro, abandoned_calls,
+ * started_at_ms, ended_at_ms, running_ms
  */
 #ifndef WORKER_DEBATE_DEBATE_H
 #define WORKER_DEBATE_DEBATE_H
@@ -30,7 +34,7 @@
 #include "common/db.h"
 #include "worker/debate/step.h"
 
-#define ENGINE_VERSION 2 /* 2: all modes of mode.h */
+#define ENGINE_VERSION 3 /* 2: all modes of mode.h; 3: protocol.h, standing, votes of people */
 
 struct callback;
 struct route_table;

@@ -10,10 +10,10 @@
 #include "worker/debate/mode.h"
 #include "worker/debate/similarity.h"
 
-#define DECISION_STABLE_PPM 850000 /* debate.md 1.7: converged */
 #define DECISION_DIVERGE_PPM 400000
-#define DECISION_AGREE_PPM 600000 /* mean agreement that a stop asks for besides stability */
-#define DECISION_FLIP_PPM 300000  /* a position less like its former self has changed */
+#define DECISION_AGREE_PPM 600000  /* mean agreement that a stop asks for besides stability */
+#define DECISION_FLIP_PPM 300000   /* a position less like its former self has changed */
+#define DECISION_GIVEN_MAX 2000000 /* what a person may make of a vote's weight at most */
 #define DECISION_LABEL_MAX 120
 
 /* ---- agreement and convergence ---- */
@@ -86,7 +86,7 @@ static void decision_flip(struct arena *a, const struct seat *s, json_t *flips)
 	json_array_append_new(flips, o);
 }
 
-json_t *decision_convergence(const struct seat *seats, size_t n)
+json_t *decision_convergence(const struct debate_plan *plan, const struct seat *seats, size_t n)
 {
 	struct arena *a = arena_new(0);
 	struct decision_alike alike = decision_compare(a, seats, n);
@@ -106,7 +106,7 @@ json_t *decision_convergence(const struct seat *seats, size_t n)
 		decision_flip(a, &seats[i], flips);
 	}
 	arena_free(a);
-	if (stable >= DECISION_STABLE_PPM && alike.mean >= DECISION_AGREE_PPM && !alike.apart)
+	if (stable >= plan->protocol.converge_ppm && alike.mean >= DECISION_AGREE_PPM && !alike.apart)
 		status = "converged";
 	else if (stable < DECISION_DIVERGE_PPM)
 		status = "diverging";
@@ -116,6 +116,29 @@ json_t *decision_convergence(const struct seat *seats, size_t n)
 	json_object_set_new(o, "per_agent", per_agent);
 	json_object_set_new(o, "flips", flips);
 	return o;
+}
+
+void decision_twins(const struct debate_plan *plan, struct seat *seats, size_t n)
+{
+	struct consensus_proposal p[CONSENSUS_MAX];
+	struct seat *in[CONSENSUS_MAX];
+	struct arena *a = arena_new(0);
+	size_t i, k = 0;
+
+	BUG_ON(n > CONSENSUS_MAX);
+	for (i = 0; i < n; i++) {
+		seats[i].twin = NULL;
+		if (!seats[i].in)
+			continue;
+		in[k] = &seats[i];
+		p[k++] = (struct consensus_proposal){
+		    .name = str_of(seats[i].name), .text = seats[i].text, .position = seats[i].position};
+	}
+	consensus_group(a, p, k, &(struct consensus_sameness){.text_ppm = plan->protocol.group_ppm});
+	for (i = 0; i < k; i++)
+		if (p[i].group != i)
+			in[i]->twin = in[p[i].group];
+	arena_free(a);
 }
 
 /* ---- hollow agreement ---- */
@@ -164,12 +187,12 @@ json_t *decision_hollow(const struct debate_plan *plan, const struct seat *seats
 
 /* ---- decisions ---- */
 
-/* The seats that are in, as proposals and votes by the same index. */
+/* The seats that are in, as proposals and votes by the same index; votes of people follow. */
 struct decision_table {
 	const struct seat *seats[CONSENSUS_MAX];
 	struct consensus_proposal proposals[CONSENSUS_MAX];
-	struct consensus_vote votes[CONSENSUS_MAX];
-	size_t n;
+	struct consensus_vote *votes;
+	size_t n, voters;
 };
 
 static size_t decision_find(const struct decision_table *t, struct str name)
@@ -181,18 +204,85 @@ static size_t decision_find(const struct decision_table *t, struct str name)
 	return i;
 }
 
-static struct decision_table *decision_table_make(struct arena *a, const struct debate_plan *plan,
-						  const struct seat *seats, size_t n)
+/* Likenesses of the seats in the table, taken from those of all seats; NULL: there are none. */
+static const int64_t *decision_alike(struct arena *a, const struct decision_matter *m, const size_t *from, size_t n)
 {
-	struct decision_table *t = arena_zalloc(a, sizeof(*t));
+	const json_t *ppm = json_get_arr(m->alike, "ppm");
+	int64_t *alike;
+	size_t i, k;
+
+	if (json_array_size(ppm) != m->n * m->n)
+		return NULL;
+	alike = arena_alloc(a, (n * n + 1) * sizeof(*alike));
+	for (i = 0; i < n; i++)
+		for (k = 0; k < n; k++)
+			alike[i * n + k] = json_integer_value(json_array_get(ppm, from[i] * m->n + from[k]));
+	return alike;
+}
+
+/* What a person has made of a vote's weight. */
+static int64_t decision_weight(const struct decision_matter *m, const char *agent)
+{
+	int64_t given = json_get_int(m->weights, agent, CONSENSUS_ONE);
+
+	return given < 0 ? 0 : given > DECISION_GIVEN_MAX ? DECISION_GIVEN_MAX : given;
+}
+
+static json_t *decision_given(const struct decision_matter *m)
+{
+	json_t *o = json_object();
 	size_t i;
 
-	BUG_ON(n > CONSENSUS_MAX);
-	for (i = 0; i < n; i++) {
-		const struct seat *s = &seats[i];
+	for (i = 0; i < m->n; i++)
+		if (json_object_get(m->weights, m->seats[i].name) != NULL)
+			json_put_int(o, m->seats[i].name, decision_weight(m, m->seats[i].name));
+	return o;
+}
+
+static void decision_add_vote(struct decision_table *t, const struct decision_matter *m, size_t i)
+{
+	const json_t *v = t->seats[i]->vote;
+	size_t choice = v != NULL ? decision_find(t, json_get_str(v, "choice", STR(""))) : t->n;
+
+	if (choice >= t->n)
+		return;
+	t->votes[i] = (struct consensus_vote){.valid = true,
+					      .choice = choice,
+					      .confidence_ppm = json_get_int(v, "confidence_ppm", 0),
+					      .weight_ppm = json_get_int(v, "weight_ppm", CONSENSUS_ONE) *
+							    decision_weight(m, t->seats[i]->name) / CONSENSUS_ONE,
+					      .elo_milli = json_get_int(m->ratings, t->seats[i]->name, 0)};
+}
+
+static void decision_add_audience(struct decision_table *t, const struct decision_matter *m)
+{
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach(m->audience, i, v)
+	{
+		size_t choice = decision_find(t, json_get_str(v, "choice", STR("")));
+
+		t->votes[t->voters++] = (struct consensus_vote){.valid = choice < t->n,
+								.choice = choice,
+								.confidence_ppm = CONSENSUS_ONE,
+								.weight_ppm = json_get_int(v, "weight_ppm", 0),
+								.person = true};
+	}
+}
+
+static struct decision_table *decision_table_make(struct arena *a, const struct decision_matter *m)
+{
+	struct decision_table *t = arena_zalloc(a, sizeof(*t));
+	size_t from[CONSENSUS_MAX], i;
+
+	BUG_ON(m->n > CONSENSUS_MAX);
+	for (i = 0; i < m->n; i++) {
+		const struct seat *s = &m->seats[i];
 
 		if (!s->in)
 			continue;
+		from[t->n] = i;
 		t->seats[t->n] = s;
 		t->proposals[t->n++] = (struct consensus_proposal){
 		    .name = str_of(s->name),
@@ -200,15 +290,15 @@ static struct decision_table *decision_table_make(struct arena *a, const struct 
 		    .position = s->position,
 		    .severity_milli = s->severity_count > 0 ? s->severity_sum / s->severity_count : 0};
 	}
-	consensus_group(a, t->proposals, t->n, plan->mode->by_meaning || plan->by_position);
-	for (i = 0; i < t->n; i++) {
-		const json_t *v = t->seats[i]->vote;
-		size_t choice = v != NULL ? decision_find(t, json_get_str(v, "choice", STR(""))) : t->n;
-
-		if (choice < t->n)
-			t->votes[i] = (struct consensus_vote){true, choice, json_get_int(v, "confidence_ppm", 0),
-							      json_get_int(v, "weight_ppm", CONSENSUS_ONE)};
-	}
+	consensus_group(a, t->proposals, t->n,
+			&(struct consensus_sameness){.text_ppm = m->plan->protocol.group_ppm,
+						     .by_meaning = m->plan->mode->by_meaning || m->plan->by_position,
+						     .alike = decision_alike(a, m, from, t->n)});
+	t->votes = arena_zalloc(a, (t->n + json_array_size(m->audience) + 1) * sizeof(*t->votes));
+	t->voters = t->n;
+	for (i = 0; i < t->n; i++)
+		decision_add_vote(t, m, i);
+	decision_add_audience(t, m);
 	return t;
 }
 
@@ -256,6 +346,62 @@ static json_t *decision_dissent(const struct decision_table *t, size_t i, size_t
 	return o;
 }
 
+/* Who holds a group's position: its authors, and all who voted for it. */
+static json_t *decision_holders(const struct decision_table *t, size_t group)
+{
+	json_t *list = json_array();
+	size_t i;
+
+	for (i = 0; i < t->n; i++)
+		if (t->votes[i].valid ? t->proposals[t->votes[i].choice].group == group
+				      : t->proposals[i].group == group)
+			decision_append(list, t->seats[i]->name);
+	return list;
+}
+
+static void decision_minority_one(const struct decision_table *t, const struct consensus_tally *tally, size_t group,
+				  json_t *list)
+{
+	json_t *o = json_object(), *authors = json_array(), *reasons = json_array();
+	size_t i;
+
+	for (i = 0; i < t->n; i++) {
+		struct str why = json_get_str(t->seats[i]->vote, "reasoning", STR(""));
+
+		if (t->proposals[i].group == group)
+			decision_append(authors, t->seats[i]->name);
+		if (t->votes[i].valid && t->proposals[t->votes[i].choice].group == group && why.n > 0)
+			json_array_append_new(reasons, json_str(why));
+	}
+	json_put_str(o, "position", t->proposals[group].position);
+	json_object_set_new(o, "authors", authors);
+	json_object_set_new(o, "held_by", decision_holders(t, group));
+	json_put_int(o, "votes", (int64_t)tally->heads[group]);
+	json_put_int(o, "weight_ppm", tally->weight_ppm[group]);
+	json_object_set_new(o, "reasons", reasons);
+	json_array_append_new(list, o);
+}
+
+/* The positions that did not win, heaviest first: an outvoted answer may still be the right one (debate.md 10.1). */
+static json_t *decision_minority(const struct decision_table *t, const struct consensus_tally *tally)
+{
+	bool told[CONSENSUS_MAX] = {false};
+	json_t *list = json_array();
+	size_t i, best;
+
+	for (;;) {
+		best = t->n;
+		for (i = 0; i < t->n; i++)
+			if (t->proposals[i].group == i && i != tally->group && !told[i] &&
+			    (best == t->n || tally->weight_ppm[i] > tally->weight_ppm[best]))
+				best = i;
+		if (best == t->n)
+			return list;
+		told[best] = true;
+		decision_minority_one(t, tally, best, list);
+	}
+}
+
 struct decision_outcome {
 	const char *method, *status;
 	size_t winner; /* t->n: nobody */
@@ -264,7 +410,31 @@ struct decision_outcome {
 	struct str reason, verdict;
 };
 
-static json_t *decision_consensus(const struct debate_plan *plan, const struct decision_table *t,
+static json_t *decision_audience(const struct decision_table *t)
+{
+	json_t *o = json_object(), *votes = json_object(), *weights = json_object();
+	int64_t weight = 0, counted = 0;
+	size_t i;
+
+	for (i = t->n; i < t->voters; i++) {
+		const char *name;
+
+		if (!t->votes[i].valid)
+			continue;
+		name = t->seats[t->votes[i].choice]->name;
+		json_put_int(votes, name, json_get_int(votes, name, 0) + 1);
+		json_put_int(weights, name, json_get_int(weights, name, 0) + t->votes[i].weight_ppm);
+		weight += t->votes[i].weight_ppm;
+		counted++;
+	}
+	json_put_int(o, "counted", counted);
+	json_put_int(o, "weight_ppm", weight);
+	json_object_set_new(o, "votes", votes);
+	json_object_set_new(o, "weights", weights);
+	return o;
+}
+
+static json_t *decision_consensus(const struct decision_matter *m, const struct decision_table *t,
 				  const struct decision_outcome *out, const struct consensus_tally *tally)
 {
 	json_t *o = json_object(), *support = json_array(), *dissent = json_array();
@@ -278,7 +448,7 @@ static json_t *decision_consensus(const struct debate_plan *plan, const struct d
 	}
 	json_put_str(o, "method", str_of(out->method));
 	json_object_set_new(o, "reached", json_boolean(tally->reached));
-	json_put_int(o, "threshold_ppm", plan->threshold_ppm);
+	json_put_int(o, "threshold_ppm", m->threshold_ppm);
 	json_put_int(o, "share_ppm", tally->share_ppm);
 	json_put_int(o, "weighted_share_ppm", tally->weighted_share_ppm);
 	json_put_int(o, "margin_ppm", tally->margin_ppm);
@@ -287,10 +457,16 @@ static json_t *decision_consensus(const struct debate_plan *plan, const struct d
 	json_object_set_new(o, "supporting_agents", support);
 	json_object_set_new(o, "dissenting_agents", dissent);
 	json_object_set_new(o, "groups", decision_groups(t, tally));
+	if (t->voters > t->n)
+		json_object_set_new(o, "audience", decision_audience(t));
+	if (m->weights != NULL)
+		json_object_set_new(o, "weights", decision_given(m));
+	if (m->alike != NULL)
+		json_put_str(o, "similarity", json_get_str(m->alike, "source", STR("")));
 	return o;
 }
 
-static json_t *decision_document(const struct debate_plan *plan, const struct decision_table *t,
+static json_t *decision_document(const struct decision_matter *m, const struct decision_table *t,
 				 const struct decision_outcome *out, const struct consensus_tally *tally)
 {
 	json_t *o = json_object(), *dissents = json_array();
@@ -303,8 +479,10 @@ static json_t *decision_document(const struct debate_plan *plan, const struct de
 	json_put_str(o, "status", str_of(out->status));
 	json_put_str(o, "reason", out->reason);
 	json_put_str(o, "verdict", out->verdict);
-	json_object_set_new(o, "consensus", decision_consensus(plan, t, out, tally));
+	json_object_set_new(o, "consensus", decision_consensus(m, t, out, tally));
 	json_object_set_new(o, "dissents", dissents);
+	if (m->plan->version >= 3)
+		json_object_set_new(o, "minority", decision_minority(t, tally));
 	return o;
 }
 
@@ -313,7 +491,7 @@ static struct str decision_percent(struct arena *a, int64_t ppm)
 	return arena_printf(a, "%lld.%lld %%", (long long)(ppm / 10000), (long long)(ppm % 10000 / 1000));
 }
 
-static void decision_explain(struct arena *a, const struct debate_plan *plan, const struct consensus_tally *c,
+static void decision_explain(struct arena *a, const struct decision_matter *m, const struct consensus_tally *c,
 			     const struct consensus_rule *rule, struct decision_outcome *out)
 {
 	struct str share = decision_percent(a, c->weighted_share_ppm);
@@ -328,26 +506,26 @@ static void decision_explain(struct arena *a, const struct debate_plan *plan, co
 		out->reason = arena_printf(a, "only %zu valid votes were cast, too few for a decision", c->valid);
 	else if (rule->heads_min > 0)
 		out->reason = arena_printf(a, "the leading position has %zu votes, %zu of %zu participants are needed",
-					   c->heads[c->group], rule->heads_min, plan->agent_count);
+					   c->heads[c->group], rule->heads_min, m->plan->agent_count);
 	else if (rule->unanimous)
 		out->reason = STR("the votes were not unanimous");
 	else
 		out->reason = arena_printf(a, "the leading position has %.*s of the weighted vote, %.*s are needed",
-					   STR_ARG(share), STR_ARG(decision_percent(a, plan->threshold_ppm)));
+					   STR_ARG(share), STR_ARG(decision_percent(a, m->threshold_ppm)));
 	out->verdict = arena_printf(a, "No consensus was reached: %.*s. This position leads.", STR_ARG(out->reason));
 }
 
-json_t *decision_by_vote(const struct debate_plan *plan, const struct mode *mode, const struct seat *seats, size_t n)
+json_t *decision_by_vote(const struct decision_matter *m, const struct mode *mode)
 {
 	struct arena *a = arena_new(0);
-	struct decision_table *t = decision_table_make(a, plan, seats, n);
+	struct decision_table *t = decision_table_make(a, m);
 	struct decision_outcome out = {.method = mode->name};
-	struct consensus_rule rule = mode_rule(mode, plan->threshold_ppm, plan->agent_count);
+	struct consensus_rule rule = mode_rule(mode, m->plan, m->threshold_ppm);
 	struct consensus_tally tally;
 	json_t *o;
 	size_t i;
 
-	consensus_count(t->proposals, t->n, t->votes, t->n, &rule, &tally);
+	consensus_count(t->proposals, t->n, t->votes, t->voters, &rule, &tally);
 	out.winner = tally.winner;
 	out.status = tally.reached ? "consensus_reached" : tally.quorum ? "completed" : "insufficient_participation";
 	out.confidence_ppm = tally.quorum ? tally.weighted_share_ppm : 0;
@@ -357,8 +535,8 @@ json_t *decision_by_vote(const struct debate_plan *plan, const struct mode *mode
 		out.support[i] = with;
 		out.dissent[i] = t->votes[i].valid && !with;
 	}
-	decision_explain(a, plan, &tally, &rule, &out);
-	o = decision_document(plan, t, &out, &tally);
+	decision_explain(a, m, &tally, &rule, &out);
+	o = decision_document(m, t, &out, &tally);
 	arena_free(a);
 	return o;
 }
@@ -367,7 +545,8 @@ json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *sea
 			  const json_t *value)
 {
 	struct arena *a = arena_new(0);
-	struct decision_table *t = decision_table_make(a, plan, seats, n);
+	const struct decision_matter m = {.plan = plan, .seats = seats, .n = n, .threshold_ppm = plan->threshold_ppm};
+	struct decision_table *t = decision_table_make(a, &m);
 	int64_t sure = json_get_int(value, "confidence_ppm", 0);
 	size_t winner = decision_find(t, json_get_str(value, "choice", STR(""))), i;
 	struct decision_outcome out = {.method = plan->mode->name, .winner = winner, .confidence_ppm = sure};
@@ -382,7 +561,8 @@ json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *sea
 	tally.share_ppm = tally.weighted_share_ppm = sure;
 	tally.margin_ppm = 2 * sure > CONSENSUS_ONE ? 2 * sure - CONSENSUS_ONE : 0;
 	tally.reached = sure >= plan->threshold_ppm;
-	tally.strength = consensus_strength(sure, false);
+	tally.strength = plan->version >= 3 ? consensus_strength_of_margin(tally.margin_ppm, false)
+					    : consensus_strength(sure, false);
 	out.status = tally.reached ? "consensus_reached" : "completed";
 	for (i = 0; i < t->n; i++) {
 		out.support[i] = t->proposals[i].group == tally.group || str_eqz(judge, t->seats[i]->name);
@@ -390,7 +570,7 @@ json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *sea
 	}
 	out.reason = tally.reached ? STR("") : STR("the judge is less sure than the threshold demands");
 	out.verdict = arena_printf(a, "A judge chose this position, %.*s sure.", STR_ARG(decision_percent(a, sure)));
-	o = decision_document(plan, t, &out, &tally);
+	o = decision_document(&m, t, &out, &tally);
 	arena_free(a);
 	return o;
 }
@@ -399,14 +579,15 @@ json_t *decision_open(const struct debate_plan *plan, const struct seat *seats, 
 		      const char *reason)
 {
 	struct arena *a = arena_new(0);
-	struct decision_table *t = decision_table_make(a, plan, seats, n);
+	const struct decision_matter m = {.plan = plan, .seats = seats, .n = n, .threshold_ppm = plan->threshold_ppm};
+	struct decision_table *t = decision_table_make(a, &m);
 	struct consensus_tally tally = {.group = CONSENSUS_MAX, .strength = "none"};
 	struct decision_outcome out = {.method = plan->mode->name,
 				       .status = status,
 				       .winner = t->n,
 				       .reason = str_of(reason),
 				       .verdict = STR("The debate ended without choosing between the positions.")};
-	json_t *o = decision_document(plan, t, &out, &tally);
+	json_t *o = decision_document(&m, t, &out, &tally);
 
 	arena_free(a);
 	return o;

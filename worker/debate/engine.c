@@ -14,6 +14,7 @@
 #include "worker/debate/topology.h"
 
 #define ENGINE_USABLE_MIN 2
+#define ENGINE_RATING 1500000 /* milli-points of who is not rated yet */
 #define ENGINE_POOR "the budget does not cover another round"
 
 static size_t engine_usable(const struct engine *e)
@@ -40,6 +41,22 @@ CO_FN static bool engine_start(struct engine *e)
 	if (!step_run(e->d, "start", engine_start_step, e, &started))
 		return false;
 	e->started_at_ms = json_get_int(started, "at_ms", 0);
+	return true;
+}
+
+/* What is known of the participants; before engine 3 their ratings alone, once the decision began. */
+CO_FN static bool engine_know(struct engine *e)
+{
+	json_t *s, *ratings;
+	const char *agent;
+
+	if (e->plan->version < 3 || e->plan->demo)
+		return true;
+	if (!step_standing(e->d, "standing", &e->standing))
+		return false;
+	e->ratings = ratings = json_own(e->a, json_object());
+	json_object_foreach((json_t *)(uintptr_t)e->standing, agent, s)
+	    json_put_int(ratings, agent, json_get_int(s, "elo_milli", ENGINE_RATING));
 	return true;
 }
 
@@ -101,7 +118,7 @@ CO_FN static bool engine_debate(struct engine *e)
 	bool settled = false;
 	int round;
 
-	if (!engine_start(e) || !step_background(e->d, "background") || !round_drafts(e))
+	if (!engine_start(e) || !step_background(e->d, "background") || !engine_know(e) || !round_drafts(e))
 		return false;
 	if (engine_usable(e) < ENGINE_USABLE_MIN)
 		return engine_too_few(e);
@@ -110,7 +127,9 @@ CO_FN static bool engine_debate(struct engine *e)
 	for (round = 1; round <= e->plan->rounds && !settled; round++)
 		if (!engine_afford(e, round, &settled) || (!settled && !round_run(e, round, &settled)))
 			return false;
-	return step_ratings(e->d, "ratings", &e->ratings) && deciding_run(e) && conclude_run(e) && engine_end(e);
+	if (e->plan->version < 3 && !step_ratings(e->d, "ratings", &e->ratings))
+		return false;
+	return deciding_run(e) && conclude_run(e) && engine_end(e);
 }
 
 static struct engine *engine_new(struct debate *d)
@@ -129,8 +148,13 @@ static struct engine *engine_new(struct debate *d)
 		e->seats[i].agent = &e->plan->agents[i];
 		e->seats[i].name = arena_str(a, e->plan->agents[i].name).p;
 		e->seats[i].text = e->seats[i].position = STR("");
+		e->seats[i].sure_ppm = -1;
 	}
 	e->notes = json_own(a, json_array());
+	e->people = json_own(a, json_array());
+	e->novelty = json_own(a, json_object());
+	for (i = 0; e->plan->version >= 3 && i < e->n; i++)
+		json_object_set_new(e->novelty, e->seats[i].name, json_array());
 	e->answer = e->synthesis = e->convergence = STR("");
 	result_open(&e->result, a, e->plan);
 	debate_set_engine(d, e);
@@ -144,6 +168,7 @@ static json_t *engine_document(const struct engine *e, const char *status, struc
 								.final_answer = e->answer,
 								.synthesis = e->synthesis,
 								.decision = e->decision,
+								.novelty = e->novelty,
 								.rounds_used = e->round,
 								.started_at_ms = e->started_at_ms,
 								.ended_at_ms = e->ended_at_ms,

@@ -7,6 +7,7 @@
 
 #include "common/json.h"
 #include "worker/debate/mode.h"
+#include "worker/debate/role.h"
 
 static json_t *event_real(int64_t ppm)
 {
@@ -70,6 +71,8 @@ void event_round_start(const struct event_at *at, const char *phase)
 
 	json_put_int(o, "total_rounds", at->plan->rounds);
 	json_put_str(o, "phase", str_of(phase));
+	if (role_goal(at->plan, at->round) != NULL)
+		json_put_str(o, "goal", str_of(role_goal(at->plan, at->round)));
 	event_emit(at, "round_start", o);
 }
 
@@ -209,6 +212,47 @@ void event_hollow(const struct event_at *at, const json_t *value, const char *ch
 	json_object_set_new(o, "targets", targets);
 	json_put_str(o, "challenge", str_of(challenge));
 	event_emit(at, "trickster_intervention", o);
+}
+
+void event_novelty(const struct event_at *at, const json_t *value, const char *challenge)
+{
+	json_t *o = event_data(at), *novelty = json_object(), *v;
+	const char *agent;
+
+	json_object_foreach(json_get_obj(value, "novelty"), agent, v)
+	    json_object_set_new(novelty, agent, event_real(json_integer_value(v)));
+	json_put_str(o, "intervention_type", STR("novelty_challenge"));
+	json_object_set(o, "targets", json_get_arr(value, "stale"));
+	json_object_set_new(o, "per_agent_novelty", novelty);
+	json_put_str(o, "challenge", str_of(challenge));
+	event_emit(at, "trickster_intervention", o);
+}
+
+void event_roles(const struct event_at *at, bool challenged)
+{
+	const char *goal = role_goal(at->plan, at->round);
+	json_t *o, *roles, *stances;
+	size_t i;
+
+	if (!at->plan->protocol.role_rotation && !at->plan->protocol.asymmetric_stances)
+		return;
+	o = event_data(at);
+	roles = json_object();
+	stances = json_object();
+	for (i = 0; i < at->plan->agent_count; i++) {
+		struct role r = role_of(at->plan, i, at->round, challenged);
+		struct str name = at->plan->agents[i].name;
+
+		if (r.role != NULL)
+			json_object_setn_new(roles, name.p, name.n, json_string(r.role));
+		if (r.stance != NULL)
+			json_object_setn_new(stances, name.p, name.n, json_string(r.stance));
+	}
+	if (goal != NULL)
+		json_put_str(o, "goal", str_of(goal));
+	json_object_set_new(o, "roles", roles);
+	json_object_set_new(o, "stances", stances);
+	event_emit(at, "role_rotation", o);
 }
 
 void event_flip(const struct event_at *at, struct str before, struct str after, int64_t similarity_ppm)

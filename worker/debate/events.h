@@ -33,6 +33,10 @@ void event_early_stop(const struct event_at *at, const char *source, const char 
 void event_budget(const struct event_at *at, int64_t spent_micro);
 /* value: of decision_hollow(); told as hollow_consensus and as trickster_intervention. */
 void event_hollow(const struct event_at *at, const json_t *value, const char *challenge);
+/* value: of a round's close with "stale" agents; told as trickster_intervention too. */
+void event_novelty(const struct event_at *at, const json_t *value, const char *challenge);
+/* Goal, cognitive roles and stances of a round, where the protocol gives any; challenged as in role_of(). */
+void event_roles(const struct event_at *at, bool challenged);
 void event_flip(const struct event_at *at, struct str before, struct str after, int64_t similarity_ppm);
 /* One remark of a person that the next prompts will carry. */
 void event_intervention(const struct event_at *at, const json_t *item, struct str text);

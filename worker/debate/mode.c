@@ -45,11 +45,14 @@ int64_t mode_threshold(const struct mode *m, int64_t wanted_ppm)
 	return threshold > m->threshold_ppm ? threshold : m->threshold_ppm;
 }
 
-struct consensus_rule mode_rule(const struct mode *m, int64_t threshold_ppm, size_t n)
+struct consensus_rule mode_rule(const struct mode *m, const struct debate_plan *plan, int64_t threshold_ppm)
 {
 	return (struct consensus_rule){.threshold_ppm = threshold_ppm,
 				       .unanimous = m->unanimous,
-				       .heads_min = m->faults ? 2 * ((n - 1) / 3) + 1 : 0};
+				       .heads_min = m->faults ? 2 * ((plan->agent_count - 1) / 3) + 1 : 0,
+				       .quorum_ppm = plan->protocol.quorum_ppm,
+				       .quorum_count = plan->protocol.quorum_count,
+				       .by_margin = plan->version >= 3};
 }
 
 int64_t mode_rating_weight(int64_t elo_milli)

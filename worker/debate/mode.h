@@ -7,6 +7,7 @@
 #define WORKER_DEBATE_MODE_H
 
 #include "worker/debate/consensus.h"
+#include "worker/debate/step.h"
 
 enum mode_way {
 	MODE_VOTE,   /* all vote, votes are counted by the rule */
@@ -35,8 +36,8 @@ const struct mode *mode_find(struct str name);
 const char *mode_names(void);
 /* What a plan of this mode asks for when its creator asked for `wanted_ppm` (0: nothing). */
 int64_t mode_threshold(const struct mode *m, int64_t wanted_ppm);
-/* The rule for the counting among `n` participants. */
-struct consensus_rule mode_rule(const struct mode *m, int64_t threshold_ppm, size_t n);
+/* The rule for the counting of this plan's votes. */
+struct consensus_rule mode_rule(const struct mode *m, const struct debate_plan *plan, int64_t threshold_ppm);
 /* What a vote weighs for its voter's rating: clamp(1 + 0.3 (elo - 1500) / 500, 0.5, 2) of debate.md 3.5. */
 int64_t mode_rating_weight(int64_t elo_milli);
 

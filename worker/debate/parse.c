@@ -332,6 +332,43 @@ bool parse_stated_confidence(struct str text, int64_t *ppm)
 	return doc.fields[0].n > 0 && parse_confidence(doc.fields[0], ppm);
 }
 
+bool parse_ready(struct str text)
+{
+	static const struct parse_key key = {{"ready"}};
+	struct parse_doc doc = {0};
+
+	parse_lines(text, &key, 1, &doc);
+	return str_istarts(doc.fields[0], STR("y")) || str_istarts(doc.fields[0], STR("true"));
+}
+
+/* Where the last line that is not empty begins. */
+static size_t parse_last_line(struct str text)
+{
+	size_t at = text.n;
+
+	while (at > 0 && text.p[at - 1] != '\n')
+		at--;
+	return at;
+}
+
+struct str parse_body(struct str text)
+{
+	static const struct parse_key keys[] = {{{"ready"}}, {{"confidence", "overall confidence"}}};
+	size_t at;
+
+	text = str_trim(text);
+	while (text.n > 0) {
+		at = parse_last_line(text);
+		if (parse_match(str_sub(text, at, text.n), &keys[0]) < 0 &&
+		    parse_match(str_sub(text, at, text.n), &keys[1]) < 0)
+			break;
+		if (at == 0) /* nothing else is there */
+			break;
+		text = str_trim(str_sub(text, 0, at));
+	}
+	return text;
+}
+
 bool parse_vote(struct arena *a, struct str text, size_t n, struct parse_vote *out)
 {
 	static const struct parse_key keys[] = {

@@ -27,6 +27,11 @@ struct str parse_position(struct str text);
 /* Confidence that a proposal states about itself, if it does. */
 bool parse_stated_confidence(struct str text, int64_t *ppm);
 
+/* "READY: yes"? False also if nothing is said. */
+bool parse_ready(struct str text);
+/* The text without closing lines that say READY or CONFIDENCE. */
+struct str parse_body(struct str text);
+
 struct parse_vote {
 	size_t choice;
 	int64_t confidence_ppm;

@@ -51,16 +51,6 @@ static void plan_problem(struct plan_problems *p, enum err code, const char *fie
 	json_array_append_new(p->list, problem);
 }
 
-/* Number of characters (code points) of valid UTF-8. */
-static size_t plan_length(struct str s)
-{
-	size_t i, n = 0;
-
-	for (i = 0; i < s.n; i++)
-		n += ((unsigned char)s.p[i] & 0xC0) != 0x80;
-	return n;
-}
-
 /* The question under any of its three names; the first that is present counts. */
 static struct str plan_task(struct plan_problems *p, const json_t *body)
 {
@@ -83,7 +73,7 @@ static struct str plan_task(struct plan_problems *p, const json_t *body)
 	s = str_trim((struct str){json_string_value(v), json_string_length(v)});
 	if (s.n == 0)
 		plan_problem(p, ERR_MISSING_FIELD, names[i - 1], "must not be empty");
-	else if (plan_length(s) > PLAN_TASK_MAX)
+	else if (str_utf8_length(s) > PLAN_TASK_MAX)
 		plan_problem(p, ERR_INVALID_VALUE, names[i - 1], "must be at most %d characters", PLAN_TASK_MAX);
 	return s;
 }
@@ -187,7 +177,7 @@ static struct str plan_text(struct plan_problems *p, const json_t *body, const c
 		return STR("");
 	}
 	s = (struct str){json_string_value(v), json_string_length(v)};
-	if (plan_length(s) > max)
+	if (str_utf8_length(s) > max)
 		plan_problem(p, ERR_INVALID_VALUE, key, "must be at most %zu characters", max);
 	return s;
 }
@@ -282,6 +272,11 @@ static int64_t plan_seed(void)
 	return (int64_t)(seed >> 1); /* a JSON integer */
 }
 
+static void plan_protocol_problem(void *arg, const char *field, const char *message)
+{
+	plan_problem(arg, ERR_INVALID_VALUE, field, "%s", message);
+}
+
 bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, json_t **plan, json_t **problems,
 		  struct error *err)
 {
@@ -292,6 +287,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	const struct mode *mode;
 	enum topology topology;
 	int64_t rounds, threshold, budget, timeout_ms = c->debates.timeout / MS_US;
+	struct protocol protocol;
 	struct str task, context;
 	size_t n = 0;
 	bool demo = false;
@@ -313,6 +309,8 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	else if (n < mode->agents_min)
 		plan_problem(&p, ERR_INVALID_VALUE, "consensus", "%s needs at least %zu agents, there are %zu",
 			     mode->name, mode->agents_min, n);
+	protocol = protocol_usual(str_of(format->name), rounds, n, demo);
+	protocol_read(body, rounds, &protocol, plan_protocol_problem, &p);
 	if (json_array_size(p.list) > 0)
 		return false;
 
@@ -328,7 +326,9 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	json_put_int(doc, "threshold_ppm", threshold);
 	json_put_str(doc, "topology", str_of(topology_name(topology)));
 	json_put_str(doc, "format", str_of(format->name));
-	json_put_int(doc, "early_agree_ppm", format->early_agree_ppm);
+	/* Who wants no early stop gets none after the drafts either. */
+	json_put_int(doc, "early_agree_ppm", protocol.early_stopping ? format->early_agree_ppm : CONSENSUS_ONE + 1);
+	json_object_set_new(doc, "protocol", protocol_json(&protocol));
 	if (format->timeout_ms > 0 && format->timeout_ms < timeout_ms)
 		timeout_ms = format->timeout_ms;
 	json_put_int(doc, "budget_micro", budget);
@@ -374,6 +374,8 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 	specs = arena_zalloc(a, json_array_size(agents) * sizeof(*specs));
 	for (i = 0; i < json_array_size(agents); i++)
 		plan_decode_agent(a, json_array_get(agents, i), &specs[i]);
+	out->version = (int)json_get_int(plan, "engine_version", ENGINE_VERSION);
+	out->protocol = protocol_decode(json_get_obj(plan, "protocol"));
 	out->task = arena_str(a, json_get_str(plan, "task", STR("")));
 	out->domain = arena_str(a, json_get_str(plan, "domain", STR("")));
 	out->context = arena_str(a, json_get_str(plan, "context", STR("")));

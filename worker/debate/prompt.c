@@ -205,7 +205,7 @@ struct str prompt_reveal(struct arena *a, struct str text, const char *const *na
 
 /* ---- the part that is the same for all ---- */
 
-static struct str prompt_system(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent)
+static struct str prompt_system(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn)
 {
 	struct prompt_writer w;
 	size_t i;
@@ -213,10 +213,11 @@ static struct str prompt_system(struct arena *a, const struct debate_plan *plan,
 	prompt_open(&w, plan);
 	buf_addz(&w.buf,
 		 "You are one of several independent experts who examine one question and decide by argument.\n");
-	agents_persona_write(&w.buf, agent->persona);
+	agents_persona_write(&w.buf, turn->agent->persona);
 	for (i = 0; i < countof(prompt_roles); i++)
-		if (str_eqz(agent->role, prompt_roles[i].role))
+		if (str_eqz(turn->agent->role, prompt_roles[i].role))
 			buf_printf(&w.buf, "%s\n", prompt_roles[i].text);
+	role_write(&w.buf, &turn->role);
 	buf_printf(
 	    &w.buf,
 	    "\nRules:\n"
@@ -235,11 +236,11 @@ static struct str prompt_system(struct arena *a, const struct debate_plan *plan,
 
 /* ---- phases ---- */
 
-void prompt_propose(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent, struct prompt *out)
+void prompt_propose(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn, struct prompt *out)
 {
 	struct prompt_writer w;
 
-	out->system = prompt_system(a, plan, agent);
+	out->system = prompt_system(a, plan, turn);
 	prompt_open(&w, plan);
 	prompt_task(&w, plan);
 	prompt_background(&w, a, plan);
@@ -256,17 +257,18 @@ void prompt_propose(struct arena *a, const struct debate_plan *plan, const struc
 	out->text = prompt_close(&w, a);
 }
 
-void prompt_critique(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
-		     struct str proposal, const json_t *notes, struct prompt *out)
+void prompt_critique(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
+		     struct str proposal, struct prompt *out)
 {
 	struct prompt_writer w;
 
-	out->system = prompt_system(a, plan, agent);
+	out->system = prompt_system(a, plan, turn);
 	prompt_open(&w, plan);
 	prompt_task(&w, plan);
 	prompt_background(&w, a, plan);
 	prompt_material(&w, STR("Proposal"), proposal);
-	prompt_notes(&w, notes);
+	prompt_notes(&w, turn->notes);
+	role_write_goal(&w.buf, &turn->role, ROLE_CRITIQUE);
 	buf_addz(
 	    &w.buf,
 	    "Examine the proposal. Look for wrong facts, gaps in the reasoning, missing evidence, cases it forgets, "
@@ -302,36 +304,55 @@ static void prompt_received(struct prompt_writer *w, struct arena *a, const stru
 	}
 }
 
-void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent, struct str own,
-		   const json_t *critiques, const json_t *notes, struct str lacks, struct prompt *out)
+static void prompt_challenges(struct prompt_writer *w, const struct prompt_turn *turn)
+{
+	if (turn->lacks.n > 0)
+		buf_printf(
+		    &w->buf,
+		    "The proposals agree, yet yours offers few %.*s. Agreement is no evidence. Give what you know: "
+		    "sources that you can name, figures with units, cases, the chain of reasons. Invent nothing; "
+		    "if you have nothing, say so, lower your confidence, or withdraw the claim.\n\n",
+		    STR_ARG(turn->lacks));
+	if (turn->stale)
+		buf_addz(
+		    &w->buf,
+		    "Little in your last text had not been said before. Bring a fact, a figure, a case or an objection "
+		    "that nobody has named yet; if there is none, say so in one sentence and do not repeat.\n\n");
+}
+
+void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn, struct str own,
+		   const json_t *critiques, struct prompt *out)
 {
 	struct prompt_writer w;
 
-	out->system = prompt_system(a, plan, agent);
+	out->system = prompt_system(a, plan, turn);
 	prompt_open(&w, plan);
 	prompt_task(&w, plan);
 	prompt_background(&w, a, plan);
 	prompt_material(&w, STR("your proposal"), own);
 	prompt_received(&w, a, plan, critiques);
-	prompt_notes(&w, notes);
-	if (lacks.n > 0)
-		buf_printf(
-		    &w.buf,
-		    "The proposals agree, yet yours offers few %.*s. Agreement is no evidence. Give what you know: "
-		    "sources that you can name, figures with units, cases, the chain of reasons. Invent nothing; "
-		    "if you have nothing, say so, lower your confidence, or withdraw the claim.\n\n",
-		    STR_ARG(lacks));
+	prompt_notes(&w, turn->notes);
+	prompt_challenges(&w, turn);
+	role_write_goal(&w.buf, &turn->role, ROLE_REVISE);
+	buf_printf(
+	    &w.buf,
+	    "Improve your proposal in the light of these critiques, each on its merit.\n"
+	    "- Keep your position unless a critique gives a checkable reason against it: an error, a fact, a case "
+	    "that fails. That others "
+	    "think differently is no reason. If you were refuted, change openly and say what refuted you.\n"
+	    "%s"
+	    "- The first line must again be \"POSITION: \" and one sentence. Then the complete improved answer, "
+	    "readable without the "
+	    "former one.\n"
+	    "- After it, briefly: what you changed and why, and which critiques you reject and why.\n",
+	    plan->protocol.intensity < 0 ? "- Take over what is right, wherever it comes from; look for common "
+					   "ground where it costs no truth.\n"
+					 : role_intensity(plan->protocol.intensity));
 	buf_addz(&w.buf,
-		 "Improve your proposal in the light of these critiques, each on its merit.\n"
-		 "- Keep your position unless a critique gives a checkable reason against it: an error, a fact, a case "
-		 "that fails. That others "
-		 "think differently is no reason. If you were refuted, change openly and say what refuted you.\n"
-		 "- Take over what is right, wherever it comes from; look for common ground where it costs no truth.\n"
-		 "- The first line must again be \"POSITION: \" and one sentence. Then the complete improved answer, "
-		 "readable without the "
-		 "former one.\n"
-		 "- After it, briefly: what you changed and why, and which critiques you reject and why.\n"
-		 "- The last line must be \"CONFIDENCE: \" and a number from 0 to 1.\n");
+		 plan->protocol.early_stopping
+		     ? "- The last two lines must be \"READY: \" and yes or no: no if another round of critiques "
+		       "could still change your position; and \"CONFIDENCE: \" and a number from 0 to 1.\n"
+		     : "- The last line must be \"CONFIDENCE: \" and a number from 0 to 1.\n");
 	out->text = prompt_close(&w, a);
 }
 
@@ -343,16 +364,16 @@ static void prompt_items(struct prompt_writer *w, const struct prompt_item *item
 		prompt_material(w, items[i].label, items[i].text);
 }
 
-void prompt_vote(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
-		 const struct prompt_item *items, size_t n, const json_t *notes, struct prompt *out)
+void prompt_vote(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
+		 const struct prompt_item *items, size_t n, struct prompt *out)
 {
 	struct prompt_writer w;
 
-	out->system = prompt_system(a, plan, agent);
+	out->system = prompt_system(a, plan, turn);
 	prompt_open(&w, plan);
 	prompt_task(&w, plan);
 	prompt_items(&w, items, n);
-	prompt_notes(&w, notes);
+	prompt_notes(&w, turn->notes);
 	buf_printf(&w.buf,
 		   "Choose the proposal that answers the task best: correct first, then complete, then usable. Length, "
 		   "tone and order say nothing. "
@@ -366,17 +387,17 @@ void prompt_vote(struct arena *a, const struct debate_plan *plan, const struct a
 	out->text = prompt_close(&w, a);
 }
 
-void prompt_judge(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
-		  const struct prompt_item *items, size_t n, const json_t *notes, struct prompt *out)
+void prompt_judge(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
+		  const struct prompt_item *items, size_t n, struct prompt *out)
 {
 	struct prompt_writer w;
 
-	out->system = prompt_system(a, plan, agent);
+	out->system = prompt_system(a, plan, turn);
 	prompt_open(&w, plan);
 	prompt_task(&w, plan);
 	prompt_background(&w, a, plan);
 	prompt_items(&w, items, n);
-	prompt_notes(&w, notes);
+	prompt_notes(&w, turn->notes);
 	buf_printf(&w.buf,
 		   "You are the judge. Weigh the evidence behind each proposal, settle where they conflict, and name "
 		   "the strongest. Length, tone and "
@@ -391,13 +412,13 @@ void prompt_judge(struct arena *a, const struct debate_plan *plan, const struct 
 	out->text = prompt_close(&w, a);
 }
 
-void prompt_synthesis(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
+void prompt_synthesis(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
 		      const struct prompt_outcome *o, struct prompt *out)
 {
 	struct prompt_writer w;
 	struct buf b = BUF_INIT;
 
-	out->system = prompt_system(a, plan, agent);
+	out->system = prompt_system(a, plan, turn);
 	prompt_open(&w, plan);
 	prompt_task(&w, plan);
 	prompt_background(&w, a, plan);

@@ -7,6 +7,7 @@
 #ifndef WORKER_DEBATE_PROMPT_H
 #define WORKER_DEBATE_PROMPT_H
 
+#include "worker/debate/role.h"
 #include "worker/debate/step.h"
 
 #define PROMPT_TEXT_MAX 24000  /* bytes of a proposal for its critic or author */
@@ -29,21 +30,27 @@ struct str prompt_anonymous(struct arena *a, const struct debate_plan *plan, str
 /* The labels P1 … Pn of one reader's ballot replaced by the names behind them, for those who watch. O(n). */
 struct str prompt_reveal(struct arena *a, struct str text, const char *const *names, size_t n);
 
-/* All of the arena. `notes` are people's suggestions, an array of strings. Texts must have been made anonymous. */
-void prompt_propose(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
+/* Whose turn it is, and what he is told besides the material. Texts must have been made anonymous. */
+struct prompt_turn {
+	const struct agent_spec *agent;
+	struct role role;    /* of this round; votes, rulings and syntheses have none */
+	const json_t *notes; /* people's suggestions, an array of strings, or NULL */
+	struct str lacks;    /* a revision in a hollow agreement: what the text is short of ("sources, reasons") */
+	bool stale;          /* a revision: little of the last one was new */
+};
+
+/* All of the arena. */
+void prompt_propose(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
 		    struct prompt *out);
-void prompt_critique(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
-		     struct str proposal, const json_t *notes, struct prompt *out);
-/*
- * critiques: [{issues[], suggestions[], severity_milli, reasoning}] of this round; made anonymous here. lacks: what the
- * text is short of in a hollow agreement ("sources, reasons"), or empty.
- */
-void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent, struct str own,
-		   const json_t *critiques, const json_t *notes, struct str lacks, struct prompt *out);
-void prompt_vote(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
-		 const struct prompt_item *items, size_t n, const json_t *notes, struct prompt *out);
-void prompt_judge(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
-		  const struct prompt_item *items, size_t n, const json_t *notes, struct prompt *out);
+void prompt_critique(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
+		     struct str proposal, struct prompt *out);
+/* critiques: [{issues[], suggestions[], severity_milli, reasoning}] of this round; made anonymous here. */
+void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn, struct str own,
+		   const json_t *critiques, struct prompt *out);
+void prompt_vote(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
+		 const struct prompt_item *items, size_t n, struct prompt *out);
+void prompt_judge(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
+		  const struct prompt_item *items, size_t n, struct prompt *out);
 
 struct prompt_outcome {
 	struct str winner;                /* "" in a debate without decision */
@@ -52,7 +59,7 @@ struct prompt_outcome {
 	struct str verdict;       /* one sentence: how it was decided */
 	const json_t *objections; /* strings: reasons of dissenters and the gravest criticism of the winner */
 };
-void prompt_synthesis(struct arena *a, const struct debate_plan *plan, const struct agent_spec *agent,
+void prompt_synthesis(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
 		      const struct prompt_outcome *o, struct prompt *out);
 /* What stands in for a synthesis that no agent wrote: a function of the outcome alone. */
 struct str prompt_frame(struct arena *a, const struct prompt_outcome *o);

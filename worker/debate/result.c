@@ -120,7 +120,10 @@ void result_critique(struct result *r, struct str critic, struct str target, int
 
 void result_vote(struct result *r, struct str agent, const json_t *value)
 {
+	static const char *const more[] = {"stated_ppm", "factors", "ballots",
+					   "ballots_agreeing"}; /* where there are any */
 	json_t *o = json_object();
+	size_t i;
 
 	json_put_str(o, "agent", agent);
 	json_put_str(o, "choice", json_get_str(value, "choice", STR("")));
@@ -128,6 +131,9 @@ void result_vote(struct result *r, struct str agent, const json_t *value)
 	json_put_int(o, "weight_ppm", json_get_int(value, "weight_ppm", 0));
 	json_put_str(o, "reasoning", json_get_str(value, "reasoning", STR("")));
 	json_object_set_new(o, "continue_debate", json_boolean(json_get_bool(value, "continue_debate", false)));
+	for (i = 0; i < countof(more); i++)
+		if (json_object_get(value, more[i]) != NULL)
+			json_object_set(o, more[i], json_object_get(value, more[i]));
 	result_stamp(o, value);
 	json_array_append_new(r->votes, o);
 }
@@ -185,7 +191,7 @@ static void result_put_what(json_t *doc, const struct result *r, const struct re
 	json_put_str(doc, "status", str_of(end->status));
 	json_put_str(doc, "reason", end->reason);
 	json_object_set_new(doc, "demo", json_boolean(plan->demo));
-	json_put_int(doc, "engine_version", ENGINE_VERSION);
+	json_put_int(doc, "engine_version", plan->version);
 	json_put_str(doc, "method", str_of(plan->mode->name));
 	json_put_int(doc, "total_rounds", plan->rounds);
 	json_put_int(doc, "rounds_used", end->rounds_used);
@@ -202,6 +208,8 @@ static void result_put_decision(json_t *doc, const struct result *r, const json_
 	json_object_set_new(doc, "consensus",
 			    consensus != NULL ? json_incref(consensus) : result_no_consensus(r->plan));
 	json_object_set_new(doc, "dissents", dissents != NULL ? json_incref(dissents) : json_array());
+	if (json_object_get(decision, "minority") != NULL)
+		json_object_set(doc, "minority", json_object_get(decision, "minority"));
 	if (consensus != NULL)
 		json_put_str(doc, "method", json_get_str(consensus, "method", str_of(r->plan->mode->name)));
 }
@@ -316,6 +324,23 @@ int64_t result_spent(const struct result *r)
 	return sum;
 }
 
+static void result_put_novelty(json_t *doc, json_t *novelty)
+{
+	int64_t sum = 0, count = 0;
+	const char *agent;
+	json_t *list, *v;
+	size_t i;
+
+	json_object_foreach(novelty, agent, list)
+	{
+		json_array_foreach(list, i, v) sum += json_integer_value(v);
+		count += (int64_t)json_array_size(list);
+	}
+	json_object_set_new(
+	    doc, "novelty",
+	    json_pack("{s:O, s:I}", "per_agent", novelty, "mean_ppm", (json_int_t)(count > 0 ? sum / count : 0)));
+}
+
 json_t *result_document(const struct result *r, const struct result_end *end)
 {
 	json_t *doc = json_object();
@@ -333,6 +358,10 @@ json_t *result_document(const struct result *r, const struct result_end *end)
 	json_object_set(doc, "convergence", r->convergence);
 	if (r->plan->background != NULL)
 		result_put_background(doc, r);
+	if (r->plan->version >= 3) {
+		result_put_novelty(doc, end->novelty);
+		json_object_set_new(doc, "protocol", protocol_json(&r->plan->protocol));
+	}
 	result_put_sums(doc, r);
 	result_put_taint(doc, r);
 	if (r->plan->budget_micro > 0)

@@ -34,6 +34,7 @@ struct result_end {
 	struct str reason;
 	struct str final_answer, synthesis;
 	const json_t *decision; /* {winner, consensus{…}, dissents[]} or NULL: none was taken */
+	json_t *novelty;        /* {agent: [ppm of each text]} */
 	int rounds_used;
 	int64_t started_at_ms; /* 0: never started */
 	int64_t ended_at_ms;   /* 0: left to debate_finish(), which knows the time */

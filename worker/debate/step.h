@@ -16,6 +16,7 @@
 #include "common/arena.h"
 #include "common/co.h"
 #include "worker/agents/agent.h"
+#include "worker/debate/protocol.h"
 #include "worker/debate/topology.h"
 
 struct mode;
@@ -27,6 +28,7 @@ enum debate_stop { STOP_NONE, STOP_CANCELLED, STOP_TIMEOUT, STOP_DRAIN, STOP_FEN
 /* What a debate was created with. Everything here is in the plan and therefore the same in every run. */
 struct debate_plan {
 	struct str debate_id, task, context, language;
+	int version;       /* ENGINE_VERSION that made it */
 	struct str domain; /* what the task is about (domain.h); empty in plans of older engines */
 	const struct agent_spec *agents;
 	size_t agent_count;
@@ -37,6 +39,7 @@ struct debate_plan {
 	int64_t early_agree_ppm; /* round-0 agreement that skips the debate: 850000 */
 	int64_t budget_micro;    /* micro-dollars; 0: no limit */
 	int64_t timeout_ms, agent_timeout_ms;
+	struct protocol protocol;
 	uint64_t seed; /* all shuffling comes from it */
 	bool demo;
 	bool by_position;    /* votes for equal positions pool whatever the texts say besides; false in older plans */
@@ -104,7 +107,10 @@ CO_FN bool step_ranking_before(struct debate *d, const char *key, const json_t *
 /* What earlier debates and stored knowledge say about the task, kept in the plan for prompts and result (background.h).
  */
 CO_FN bool step_background(struct debate *d, const char *key) MUST_CHECK;
-/* Takes what waits in the inbox, in order: array of {id, kind, user_id, payload}; journalled with what it took. */
+/*
+ * Takes what waits in the inbox, in order: array of {id, kind, user_id, payload}; journalled with what it took. At the
+ * beginning of a round ("r<n>.inbox") all that is due, before the decision (INBOX_LAST_STEP) votes and settings.
+ */
 CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 
 /*

@@ -99,7 +99,7 @@ enum topology topology_adapt(enum topology kind, struct str status, size_t n)
 }
 
 /* Does the one at place c of a ring of n criticise the one at place t? */
-static bool topology_criticises(enum topology kind, size_t c, size_t t, size_t n)
+static bool topology_criticises(enum topology kind, size_t c, size_t t, size_t n, size_t sparse)
 {
 	size_t ahead = (c + n - t) % n;
 
@@ -109,7 +109,7 @@ static bool topology_criticises(enum topology kind, size_t c, size_t t, size_t n
 	case TOPOLOGY_ROUND_ROBIN:
 		return ahead == 1;
 	case TOPOLOGY_SPARSE:
-		return ahead <= (n / 2 > 0 ? n / 2 : 1);
+		return ahead <= sparse;
 	case TOPOLOGY_STAR:
 		return c == 0 || t == 0;
 	case TOPOLOGY_AUTO:
@@ -120,17 +120,18 @@ static bool topology_criticises(enum topology kind, size_t c, size_t t, size_t n
 	return true;
 }
 
-size_t topology_pairs(enum topology kind, const struct str *names, size_t n, uint64_t seed, int round,
+size_t topology_pairs(enum topology kind, const struct str *names, size_t n, const struct topology_draw *draw,
 		      struct topology_pair *pairs)
 {
 	size_t place[TOPOLOGY_SEATS_MAX] = {0};
+	size_t sparse = n * (size_t)draw->sparsity_ppm / 1000000;
 	size_t c, t, count = 0;
 
 	BUG_ON(n > TOPOLOGY_SEATS_MAX);
-	topology_ring(names, n, seed, round, place);
+	topology_ring(names, n, draw->seed, draw->round, place);
 	for (t = 0; t < n; t++)
 		for (c = 0; c < n; c++)
-			if (c != t && topology_criticises(kind, place[c], place[t], n))
+			if (c != t && topology_criticises(kind, place[c], place[t], n, sparse > 0 ? sparse : 1))
 				pairs[count++] = (struct topology_pair){c, t};
 	return count;
 }

@@ -21,6 +21,13 @@ enum topology {
 	TOPOLOGY_ADAPTIVE
 };
 
+/* What the places on the ring are drawn from. */
+struct topology_draw {
+	uint64_t seed;
+	int round;
+	int64_t sparsity_ppm; /* share of all who criticise a text if it is sparse, at least one */
+};
+
 struct topology_pair {
 	size_t critic, target; /* indices into names */
 };
@@ -35,11 +42,11 @@ const char *topology_names(void);
 enum topology topology_adapt(enum topology kind, struct str status, size_t n);
 /*
  * Critic-target pairs among n <= TOPOLOGY_SEATS_MAX names, by target, then critic; nobody judges himself. The names
- * stand on a ring that is laid anew each round: all others, the two neighbours, the next one, the next half, or for a
- * star everybody and the one at the top with each other. But for the star everybody criticises and is criticised
- * equally often. Returns their number; `pairs` has room for n * (n - 1).
+ * stand on a ring that is laid anew each round: all others, the two neighbours, the next one, the next ones by
+ * sparsity, or for a star everybody and the one at the top with each other. But for the star everybody criticises and
+ * is criticised equally often. Returns their number; `pairs` has room for n * (n - 1).
  */
-size_t topology_pairs(enum topology kind, const struct str *names, size_t n, uint64_t seed, int round,
+size_t topology_pairs(enum topology kind, const struct str *names, size_t n, const struct topology_draw *draw,
 		      struct topology_pair *pairs);
 /* Fills order[] with 0 … n - 1, shuffled for this reader and purpose. */
 void topology_shuffle(uint64_t seed, struct str reader, const char *purpose, int round, size_t *order, size_t n);

@@ -224,6 +224,33 @@ static json_t *view_agent_costs(const json_t *result)
 	return out;
 }
 
+/* Parts per million at the leaves as numbers from 0 to 1, the same shape otherwise. */
+static json_t *view_shares(json_t *v)
+{
+	json_t *out, *e;
+	const char *key;
+	size_t i;
+
+	if (json_is_integer(v))
+		return json_real((double)json_integer_value(v) / 1e6);
+	if (json_is_array(v)) {
+		out = json_array();
+		json_array_foreach(v, i, e) json_array_append_new(out, view_shares(e));
+		return out;
+	}
+	out = json_object();
+	json_object_foreach(v, key, e) json_object_set_new(out, key, view_shares(e));
+	return out;
+}
+
+static json_t *view_copy(const json_t *list)
+{
+	json_t *out = list != NULL ? json_deep_copy(list) : json_array();
+
+	view_floats(out);
+	return out;
+}
+
 /* Members of the result that are shown under their own names. */
 static const char *const view_plain[] = {"winner",     "synthesis",       "proposals", "participants", "agent_failures",
 					 "early_stop", "flips",           "dissents",  "method",       "tokens_in",
@@ -259,6 +286,17 @@ static void view_result(struct arena *a, json_t *o, const struct debate_row *row
 	convergence = json_get_obj(result, "convergence");
 	json_put_str(o, "convergence_status", json_get_str(convergence, "status", STR("")));
 	view_real(o, "convergence_similarity", (double)json_get_int(convergence, "similarity_ppm", 0) / 1e6);
+	view_real(o, "convergence_agreement", (double)json_get_int(convergence, "agreement_ppm", 0) / 1e6);
+	json_object_set_new(o, "per_agent_similarity", view_shares(json_get_obj(convergence, "per_agent")));
+	json_object_set_new(o, "per_agent_novelty",
+			    view_shares(json_get_obj(json_get_obj(result, "novelty"), "per_agent")));
+	view_real(o, "avg_novelty", (double)json_get_int(json_get_obj(result, "novelty"), "mean_ppm", 0) / 1e6);
+	if (json_object_get(result, "protocol") != NULL)
+		json_object_set_new(o, "protocol", protocol_view(json_get_obj(result, "protocol")));
+	json_object_set_new(o, "minority", view_copy(json_get_arr(result, "minority")));
+	json_object_set_new(
+	    o, "consensus_strength",
+	    json_string(json_string_value(json_object_get(json_get_obj(result, "consensus"), "strength"))));
 }
 
 /* ---- the objects ---- */

@@ -10,11 +10,13 @@
 #include "worker/debate/consensus.h"
 #include "worker/debate/mode.h"
 
+#define VOTES_MAX (2 * CONSENSUS_MAX)
+
 struct votes {
 	struct consensus_proposal proposals[CONSENSUS_MAX];
-	struct consensus_vote cast[CONSENSUS_MAX];
-	const json_t *stored[CONSENSUS_MAX]; /* the vote of the same index, or NULL */
-	size_t n;
+	struct consensus_vote cast[VOTES_MAX]; /* those of agents by their index, then of people, one for each choice */
+	const json_t *stored[CONSENSUS_MAX];   /* the vote of the same index, or NULL */
+	size_t n, voters;
 	struct consensus_rule rule;
 	bool countable;
 };
@@ -74,6 +76,36 @@ static void votes_read_groups(struct votes *v, const json_t *result)
 	}
 }
 
+static void votes_read_people(struct votes *v, const json_t *consensus)
+{
+	json_t *weights = json_get_obj(json_get_obj(consensus, "audience"), "weights"), *weight;
+	const char *agent;
+
+	v->voters = v->n;
+	json_object_foreach(weights, agent, weight)
+	{
+		size_t choice = votes_find(v, str_of(agent));
+
+		if (choice < v->n && v->voters < VOTES_MAX)
+			v->cast[v->voters++] = (struct consensus_vote){.valid = true,
+								       .choice = choice,
+								       .confidence_ppm = CONSENSUS_ONE,
+								       .weight_ppm = json_integer_value(weight),
+								       .person = true};
+	}
+}
+
+/* The plan as far as the result tells it and counting needs it. */
+static struct consensus_rule votes_rule(const struct mode *mode, const json_t *result)
+{
+	const json_t *consensus = json_get_obj(result, "consensus");
+	struct debate_plan plan = {.version = (int)json_get_int(result, "engine_version", 0),
+				   .agent_count = json_array_size(json_get_arr(result, "participants")),
+				   .protocol = protocol_decode(json_get_obj(result, "protocol"))};
+
+	return mode_rule(mode, &plan, json_get_int(consensus, "threshold_ppm", 0));
+}
+
 static void votes_read(struct votes *v, const json_t *result)
 {
 	const json_t *consensus = json_get_obj(result, "consensus"), *e;
@@ -84,8 +116,8 @@ static void votes_read(struct votes *v, const json_t *result)
 	votes_read_groups(v, result);
 	v->countable = mode != NULL && v->n > 0 && json_array_size(json_get_arr(result, "votes")) > 0;
 	if (mode != NULL)
-		v->rule = mode_rule(mode, json_get_int(consensus, "threshold_ppm", 0),
-				    json_array_size(json_get_arr(result, "participants")));
+		v->rule = votes_rule(mode, result);
+	votes_read_people(v, consensus);
 	json_array_foreach(json_get_arr(result, "votes"), i, e)
 	{
 		voter = votes_find(v, json_get_str(e, "agent", STR("")));
@@ -95,8 +127,14 @@ static void votes_read(struct votes *v, const json_t *result)
 			continue;
 		}
 		v->stored[voter] = e;
-		v->cast[voter] = (struct consensus_vote){true, choice, json_get_int(e, "confidence_ppm", 0),
-							 json_get_int(e, "weight_ppm", CONSENSUS_ONE)};
+		v->cast[voter] = (struct consensus_vote){
+		    .valid = true,
+		    .choice = choice,
+		    .confidence_ppm = json_get_int(e, "confidence_ppm", 0),
+		    .weight_ppm = json_get_int(e, "weight_ppm", CONSENSUS_ONE) *
+				  json_get_int(json_get_obj(consensus, "weights"),
+					       json_string_value(json_object_get(e, "agent")), CONSENSUS_ONE) /
+				  CONSENSUS_ONE};
 	}
 }
 
@@ -105,7 +143,7 @@ static struct votes_outcome votes_count(const struct votes *v, const struct cons
 {
 	struct consensus_tally t;
 
-	consensus_count(v->proposals, v->n, cast, v->n, rule, &t);
+	consensus_count(v->proposals, v->n, cast, v->voters, rule, &t);
 	return (struct votes_outcome){t.winner, t.group, t.reached, t.weighted_share_ppm, t.margin_ppm};
 }
 
@@ -142,7 +180,7 @@ static json_t *votes_add(struct votes_world *w, const char *type, struct str des
 
 static void votes_without(struct arena *a, struct votes_world *w)
 {
-	struct consensus_vote cast[CONSENSUS_MAX];
+	struct consensus_vote cast[VOTES_MAX];
 	struct votes_outcome o;
 	size_t i;
 
@@ -167,7 +205,7 @@ static size_t votes_runner_up(const struct votes_world *w)
 	struct consensus_tally t;
 	size_t i, best = w->v->n;
 
-	consensus_count(w->v->proposals, w->v->n, w->v->cast, w->v->n, &w->v->rule, &t);
+	consensus_count(w->v->proposals, w->v->n, w->v->cast, w->v->voters, &w->v->rule, &t);
 	for (i = 0; i < w->v->n; i++)
 		if (w->v->proposals[i].group == i && i != t.group &&
 		    (best == w->v->n || t.weight_ppm[i] > t.weight_ppm[best]))
@@ -178,7 +216,7 @@ static size_t votes_runner_up(const struct votes_world *w)
 static void votes_switched(struct arena *a, struct votes_world *w)
 {
 	size_t other = votes_runner_up(w), i;
-	struct consensus_vote cast[CONSENSUS_MAX];
+	struct consensus_vote cast[VOTES_MAX];
 	struct votes_outcome o;
 
 	for (i = 0; i < w->v->n && other < w->v->n; i++) {
@@ -200,7 +238,7 @@ static void votes_switched(struct arena *a, struct votes_world *w)
 
 static void votes_weighed_otherwise(struct votes_world *w)
 {
-	struct consensus_vote cast[CONSENSUS_MAX];
+	struct consensus_vote cast[VOTES_MAX];
 	struct votes_outcome o;
 	size_t i;
 
