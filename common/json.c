@@ -31,7 +31,7 @@ struct json_scanner {
 	size_t at;
 	unsigned depth;
 	bool is_object[JSON_DEPTH_MAX];
-	unsigned members;
+	unsigned members, members_max;
 	bool saw_key; /* a key and its colon: this is meant to be an object */
 	enum json_expect expect;
 	enum json_fault fault;
@@ -210,7 +210,7 @@ static void json_scan_closed(struct json_scanner *s)
 
 static bool json_count_member(struct json_scanner *s)
 {
-	return ++s->members <= JSON_MEMBERS_MAX || json_fail_limit(s, "too many members");
+	return ++s->members <= s->members_max || json_fail_limit(s, "too many members");
 }
 
 static bool json_scan_value(struct json_scanner *s)
@@ -327,9 +327,9 @@ static bool json_report(const struct json_scanner *s, struct error *err)
 	return error_set(err, ERR_INVALID_JSON, "%s at line %u column %u", s->what, line, column);
 }
 
-bool json_scan(struct str text, struct error *err)
+static bool json_scan_all(struct str text, unsigned members_max, struct error *err)
 {
-	struct json_scanner s = {.text = text};
+	struct json_scanner s = {.text = text, .members_max = members_max};
 
 	if (json_scan_one(&s)) {
 		json_skip_space(&s);
@@ -340,12 +340,22 @@ bool json_scan(struct str text, struct error *err)
 	return json_report(&s, err);
 }
 
+bool json_scan(struct str text, struct error *err)
+{
+	return json_scan_all(text, JSON_MEMBERS_MAX, err);
+}
+
 json_t *json_parse(struct arena *a, struct str text, struct error *err)
+{
+	return json_parse_large(a, text, JSON_MEMBERS_MAX, err);
+}
+
+json_t *json_parse_large(struct arena *a, struct str text, unsigned members_max, struct error *err)
 {
 	json_error_t why;
 	json_t *j;
 
-	if (!json_scan(text, err))
+	if (!json_scan_all(text, members_max, err))
 		return NULL;
 	j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
 	if (j == NULL) {
@@ -391,7 +401,7 @@ struct str json_find_object(struct str text)
 	size_t at = 0;
 
 	while (at < text.n) {
-		struct json_scanner s = {.text = text};
+		struct json_scanner s = {.text = text, .members_max = JSON_MEMBERS_MAX};
 		ptrdiff_t brace = str_chr(str_sub(text, at, text.n), '{');
 		size_t start;
 

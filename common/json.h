@@ -20,6 +20,8 @@
  * err.
  */
 json_t *json_parse(struct arena *a, struct str text, struct error *err) MUST_CHECK;
+/* The same with another bound on members, for documents that we have written ourselves: imports. */
+json_t *json_parse_large(struct arena *a, struct str text, unsigned members_max, struct error *err) MUST_CHECK;
 /* Scans only: false when deeper than JSON_DEPTH_MAX, more members than JSON_MEMBERS_MAX, or not JSON. */
 bool json_scan(struct str text, struct error *err) MUST_CHECK;
 /* First complete {...} object inside free text (LLM output, fenced or not); STR_NONE if there is none. */

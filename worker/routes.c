@@ -100,6 +100,9 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    knowledge_node_routes,
 	    knowledge_link_routes,
 	    knowledge_adapter_routes,
+	    knowledge_health_routes,
+	    knowledge_transfer_routes,
+	    knowledge_fact_routes,
 	};
 	struct router *r;
 

@@ -298,3 +298,139 @@ def test_syncs_of_figures_replace_them(make_server):
     assert good(s.get("/api/knowledge/adapters/ranking/query?q=security+ada"))["count"] == 1
     by_name = {a["name"]: a for a in good(s.get("/api/knowledge/adapters"))["adapters"]}
     assert by_name["elo"]["status"] == "active" and by_name["elo"]["nodes_synced"] == 1
+
+
+# ---- health, export and import ----
+
+def test_health_is_the_runbooks(mound):
+    r = mound.get("/api/health/knowledge-mound")
+    assert r.status_code == 200
+    h = r.json()
+    assert h["status"] == "healthy" and h["summary"] == {"total_components": 11, "healthy": 11, "active": 8}
+    assert len(h["components"]) == 11 and all(c["healthy"] for c in h["components"].values())
+    assert h["components"]["control_plane_adapter"]["status"] == "not_configured"
+
+
+def test_health_without_the_mound(make_server):
+    s = make_server({"knowledge": {"enabled": False}})
+    h = good(s.get("/api/health/knowledge-mound"))
+    assert h["status"] == "not_configured" and h["summary"] == {"total_components": 11, "healthy": 11, "active": 0}
+
+
+def test_export_and_import(make_server):
+    s = make_server()
+    empty = good(s.post("/api/knowledge/export"))
+    assert empty["counts"] == {"nodes": 0, "relationships": 0, "facts": 0} and empty["version"] == "1.0"
+    ids = [node(s, "Thing %d to be kept, with ünïcode and \"quotes\"" % i, node_type=t, tier="glacial", confidence=0.25,
+                topics=["law"], metadata={"n": i}, source={"type": "document", "document_id": "d%d" % i})["id"]
+           for i, t in enumerate(["fact", "claim", "evidence", "fact"])]
+    node(s, "Thing 0 to be kept, with ünïcode and \"quotes\"")
+    for a, b, kind in ((0, 1, "supports"), (2, 3, "contradicts")):
+        good(s.post(M + "/relationships", {"from_node_id": ids[a], "to_node_id": ids[b], "relationship_type": kind,
+                                           "metadata": {"by": "test"}}))
+    r = s.post("/api/knowledge/export", {"workspace_id": "default"})
+    assert r.headers["Content-Disposition"].startswith("attachment")
+    saved = good(r)
+    assert saved["counts"] == {"nodes": 2, "relationships": 2, "facts": 2}
+    assert good(s.get("/api/knowledge/export"))["counts"] == saved["counts"]
+    again = good(s.post("/api/knowledge/import", saved))
+    assert again["success"] and again["skipped"] == 4 and again["imported"]["nodes"] == again["imported"]["facts"] == 0
+    # Into a server that has nothing.
+    t = make_server()
+    done = good(t.post("/api/knowledge/import", saved))
+    assert done["imported"] == {"nodes": 2, "relationships": 2, "facts": 2} and done["skipped"] == 0
+    back = good(t.get("/api/knowledge/export"))
+
+    def plain(doc):
+        return {k: sorted(({x: y for x, y in n.items() if x not in ("updated_at", "created_by")} for n in doc[k]),
+                          key=lambda n: n["id"]) for k in ("nodes", "facts", "relationships")}
+    assert plain(back) == plain(saved) and back["counts"] == saved["counts"]
+    assert [n["id"] for n in good(t.post(M + "/query", {"query": "ünïcode thing", "node_types": ["claim"]}))["nodes"]] == [ids[1]]
+    # Wiped and brought back.
+    for i in ids:
+        good(t.delete(M + "/nodes/" + i))
+    assert good(t.get("/api/knowledge/export"))["counts"]["nodes"] == 0
+    good(t.post("/api/knowledge/import", saved))
+    assert good(t.get("/api/knowledge/export"))["counts"] == saved["counts"]
+    assert good(t.post("/api/knowledge/import", saved))["skipped"] == 4
+
+
+@pytest.mark.parametrize("change, field", [
+    ({"version": "9"}, "version"), ({"nodes": {}}, "nodes"), ({"nodes": [{"content": ""}]}, "nodes[0].content"),
+    ({"nodes": [{"content": "a", "node_type": "rumour"}]}, "nodes[0].node_type"),
+    ({"facts": [{"statement": "a", "confidence": 7}]}, "facts[0].confidence"),
+    ({"relationships": [{"from_node_id": "kn_1", "to_node_id": "kn_2", "relationship_type": "supports"}]},
+     "relationships[0].from_node_id")])
+def test_import_is_all_or_nothing(mound, change, field):
+    before = good(mound.get("/api/knowledge/export"))["counts"]
+    doc = {"version": "1.0", "nodes": [], "facts": [{"statement": "Only if all is right: %s" % field}], "relationships": [], **change}
+    r = mound.post("/api/knowledge/import", doc)
+    assert r.status_code == 400 and field in {e["field"] for e in r.json()["errors"]}
+    assert good(mound.get("/api/knowledge/export"))["counts"] == before
+    assert mound.post("/api/knowledge/import", [1]).status_code == 400
+
+
+def test_a_large_import(make_server):
+    """More members than an ordinary body may have."""
+    s = make_server()
+    n = 4500
+    doc = {"version": "1.0", "relationships": [],
+           "nodes": [{"id": "kn_%016d" % i, "node_type": "claim", "content": "Large import number %d" % i, "confidence": 0.5, "tier": "slow",
+                      "topics": ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"], "metadata": {"i": i}} for i in range(n)]}
+    assert good(s.request("POST", "/api/knowledge/import", json=doc, timeout=120))["imported"]["nodes"] == n
+    assert good(s.request("GET", "/api/knowledge/export", timeout=120))["counts"]["nodes"] == n
+
+
+# ---- facts ----
+
+@pytest.mark.parametrize("base", ["/api/knowledge/facts", "/api/v1/facts"])
+def test_facts(mound, base):
+    f = good(mound.post(base, {"statement": "Basalt floats on nothing, says %s." % base, "confidence": 0.6, "topics": ["geology"],
+                               "evidence_ids": ["ev_1"], "source_documents": ["doc_1"], "metadata": {"a": 1}}))
+    assert f["statement"].startswith("Basalt") and f["evidence_ids"] == ["ev_1"] and f["source_documents"] == ["doc_1"]
+    assert f["metadata"] == {"a": 1} and f["validation_status"] == "unverified" and f["superseded_by"] is None
+    changed = good(put(mound, base + "/" + f["id"], {"confidence": 0.7, "validation_status": "contested", "evidence_ids": ["ev_2"]}))
+    assert changed["confidence"] == 0.7 and changed["validation_status"] == "contested" and changed["evidence_ids"] == ["ev_2"]
+    assert changed["metadata"] == {"a": 1} and changed["topics"] == ["geology"]
+    assert f["id"] in [x["id"] for x in good(mound.get(base + "?topic=geology&status=contested"))["facts"]]
+    other = good(mound.post(base, {"statement": "Granite does not float either, says %s." % base}))
+    relation = good(mound.post(base + "/%s/relations" % f["id"], {"target_fact_id": other["id"], "relation_type": "supports"}))
+    assert relation["relation_type"] == "supports" and relation["confidence"] == 0.5
+    good(mound.post(base + "/relations", {"source_id": other["id"], "target_id": f["id"], "relation_type": "implies"}))
+    assert good(mound.get(base + "/%s/relations" % f["id"]))["count"] == 2
+    assert mound.post(base + "/%s/relations" % f["id"], {"target_fact_id": other["id"], "relation_type": "inspires"}).status_code == 400
+    v = good(mound.post(base + "/%s/verify" % f["id"]))
+    assert v["verified"] is None and v["status"] == "queued"
+    assert good(put(mound, base + "/" + f["id"], {"superseded_by": other["id"]}))["superseded_by"] == other["id"]
+    assert f["id"] not in [x["id"] for x in good(mound.get(base + "?topic=geology"))["facts"]]
+    assert f["id"] in [x["id"] for x in good(mound.get(base + "?topic=geology&include_superseded=true"))["facts"]]
+    assert good(mound.get(base + "/stats"))["total_facts"] >= 2
+    assert good(mound.delete(base + "/" + f["id"])) == {"deleted": True, "fact_id": f["id"]}
+    assert mound.get(base + "/" + f["id"]).status_code == 404
+    assert mound.post(base, {"confidence": 0.5}).json()["field"] == "statement"
+    assert put(mound, base + "/" + other["id"], {"validation_status": "sure"}).status_code == 400
+
+
+def test_facts_are_no_other_nodes(mound):
+    claim = node(mound, "This is only a claim.", node_type="claim")
+    assert mound.get("/api/knowledge/facts/" + claim["id"]).status_code == 404
+
+
+def test_questions_are_answered_by_what_is_known(mound):
+    f = good(mound.post("/api/facts", {"statement": "The lighthouse of Hook burns paraffin.", "confidence": 0.8, "evidence_ids": ["ev_9"]}))
+    for body in ({"question": "What burns the lighthouse?"}, {"prompt": "lighthouse paraffin", "options": {"max_chunks": 1}}):
+        a = good(mound.post("/api/knowledge/query", body))
+        assert a["answer"] == f["statement"] and a["evidence_ids"] == ["ev_9"] and 0 < a["confidence"] <= 0.8
+    nothing = good(mound.post("/api/knowledge/query", {"question": "Xylophagous zygotes?"}))
+    assert nothing["answer"] == "" and nothing["facts"] == [] and nothing["confidence"] == 0
+    found = good(mound.get("/api/knowledge/search?q=lighthouse&limit=3"))
+    assert f["id"] in [n["id"] for n in found["results"]] and found["count"] == len(found["results"])
+    assert mound.get("/api/knowledge/search").status_code == 400
+
+
+def test_contradictions_of_a_fact(mound):
+    a = good(mound.post("/api/facts", {"statement": "The garden gate is open at night."}))
+    b = good(mound.post("/api/facts", {"statement": "The garden gate is not open at night."}))
+    c = good(mound.post("/api/facts", {"statement": "The garden gate is green."}))
+    found = [x["id"] for x in good(mound.get("/api/facts/%s/contradictions" % a["id"]))["contradictions"]]
+    assert b["id"] in found and c["id"] not in found

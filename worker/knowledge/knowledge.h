@@ -168,9 +168,12 @@ struct str knowledge_type_list(struct arena *a, struct str csv, const json_t *ar
 
 /* ---- endpoints ---- */
 
-extern const struct route_table knowledge_node_routes;    /* nodes_api.c */
-extern const struct route_table knowledge_link_routes;    /* links_api.c */
-extern const struct route_table knowledge_adapter_routes; /* adapters_api.c */
+extern const struct route_table knowledge_node_routes;     /* nodes_api.c */
+extern const struct route_table knowledge_link_routes;     /* links_api.c */
+extern const struct route_table knowledge_adapter_routes;  /* adapters_api.c */
+extern const struct route_table knowledge_health_routes;   /* health.c */
+extern const struct route_table knowledge_transfer_routes; /* transfer.c */
+extern const struct route_table knowledge_fact_routes;     /* facts_api.c */
 
 /* A route of these tables; permission behind "knowledge.". */
 #define KNOWLEDGE_ROW(m, p, h, perm, r, s)                                                                        \
