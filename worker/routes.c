@@ -51,6 +51,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    fork_routes,
 	    queue_routes,
 	    batch_routes,
+	    form_routes,
 	    stream_routes,
 	    ws_routes,
 	    agents_routes,

@@ -38,5 +38,6 @@ CO_FN bool batch_totals(struct worker *w, struct arena *a, const struct context 
 			struct error *err) MUST_CHECK;
 
 extern const struct route_table batch_routes;
+extern const struct route_table form_routes; /* matrix and graph debates */
 
 #endif

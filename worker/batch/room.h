@@ -51,6 +51,8 @@ struct batch_kind {
 	/* What is concluded from the items once none is open. In the arena; NULL: nothing. */
 	json_t *(*conclude)(struct arena *a, const struct batch_row *batch, const struct batch_item *items, size_t n);
 };
+extern const struct batch_kind batch_kind_matrix, batch_kind_graph;
+/* That of a plain batch if the name is unknown. */
 const struct batch_kind *batch_kind_of(struct str name);
 
 /* ---- store.c ---- */

@@ -17,7 +17,7 @@
 	" epoch, open, created_at, started_at, completed_at, updated_at"
 
 static const struct batch_kind batch_kind_plain = {"batch", "batch_", NULL, NULL};
-static const struct batch_kind *const batch_kinds[] = {&batch_kind_plain};
+static const struct batch_kind *const batch_kinds[] = {&batch_kind_plain, &batch_kind_matrix, &batch_kind_graph};
 
 const struct batch_kind *batch_kind_of(struct str name)
 {
