@@ -7,7 +7,7 @@ CC := gcc
 BUILD ?= build/$(MODE)
 PYTHON ?= /usr/bin/python3
 
-LIBS := $(shell pkg-config --libs libevent_core libnghttp2 libssl libcrypto jansson libcurl yaml-0.1 sqlite3 libpq zlib hiredis libbrotlienc libargon2 libcrypt libseccomp pangocairo 2>/dev/null) -lpthread -lm
+LIBS := $(shell pkg-config --libs libevent_core libnghttp2 libssl libcrypto jansson libcurl yaml-0.1 sqlite3 libpq zlib hiredis libbrotlienc libargon2 libcrypt libseccomp 2>/dev/null) -lpthread -lm
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wpointer-arith \
 	-Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Walloca -Wswitch-enum -Wconversion -Wno-sign-conversion \
 	-Wframe-larger-than=8192 -Wdate-time
@@ -20,7 +20,8 @@ endif
 
 CPPFLAGS := -I. -D_GNU_SOURCE -DARAGORA_VERSION='"$(VERSION)"'
 CFLAGS_ALL := -std=c11 -g -fno-omit-frame-pointer $(WARN) -fno-common -fPIE
-LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now
+# What modules may use of the program.
+LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -Wl,--dynamic-list=worker/receipts/module/symbols
 ifeq ($(MODE),release)
 CFLAGS_ALL += -O2 -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2
 else ifeq ($(MODE),asan)
@@ -42,6 +43,10 @@ LIB_OBJ := $(filter-out $(BUILD)/master/main.o,$(OBJ))
 UNIT_SRC := $(sort $(wildcard tests/unit/*_test.c))
 UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 
+# PDF is a module of its own, which keeps thirty libraries out of the program; without Pango there is none.
+PDF := $(if $(shell pkg-config --exists pangocairo && echo yes),$(BUILD)/aragora_pdf.so)
+comma := ,
+
 # `make V=1` shows the commands.
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2);)
@@ -49,20 +54,24 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2);)
 .PHONY: all
 all: build/aragorad ## build the server (release): build/aragorad
 
-build/aragorad: $(if $(filter release,$(MODE)),$(BUILD)/aragorad)
+build/aragorad: $(if $(filter release,$(MODE)),$(BUILD)/aragorad $(PDF))
 	@test "$(MODE)" = release || $(MAKE) --no-print-directory MODE=release $@
-	@test "$(MODE)" != release || { ln -f $(BUILD)/aragorad $@ && ln -sf aragorad build/aragora; }
+	@test "$(MODE)" != release || { ln -f $(BUILD)/aragorad $(PDF) build/ && ln -sf aragorad build/aragora; }
 
-$(BUILD)/aragorad: $(BUILD)/master/main.o $(BUILD)/libaragora.a
+$(BUILD)/aragorad: $(BUILD)/master/main.o $(BUILD)/libaragora.a worker/receipts/module/symbols | $(PDF)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
 $(BUILD)/libaragora.a: $(LIB_OBJ)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
-# Text and pages of PDF; nothing else sees these headers.
-$(BUILD)/worker/receipts/pdf.o: CPPFLAGS += $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I pangocairo 2>/dev/null))
+$(BUILD)/aragora_pdf.so: worker/receipts/module/pdf.c
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I pangocairo)) \
+		$(filter-out -fPIE,$(CFLAGS_ALL)) -fPIC -MMD -MP -MF $@.d -shared $(filter-out -pie -Wl$(comma)--dynamic-list=%,$(LDFLAGS_ALL)) \
+		-o $@ $< $(shell pkg-config --libs pangocairo)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -74,7 +83,7 @@ $(BUILD)/%.o: %.S
 	$(call say,AS,$<)
 	$(Q)$(CC) $(CPPFLAGS) -g -c -o $@ $<
 
-$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libaragora.a
+$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libaragora.a | $(PDF)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -Wno-frame-larger-than $(LDFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(BUILD)/libaragora.a $(LIBS) -lcmocka
@@ -159,6 +168,7 @@ PREFIX ?= /usr/local
 .PHONY: install
 install: build/aragorad ## install to DESTDIR/PREFIX
 	install -D -m 755 build/aragorad $(DESTDIR)$(PREFIX)/sbin/aragorad
+	$(if $(PDF),install -D -m 755 build/aragora_pdf.so $(DESTDIR)$(PREFIX)/lib/aragora/aragora_pdf.so)
 	mkdir -p $(DESTDIR)$(PREFIX)/bin && ln -sf ../sbin/aragorad $(DESTDIR)$(PREFIX)/bin/aragora
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/aragora conf/*.yml
 	install -D -m 644 man/aragorad.8 $(DESTDIR)$(PREFIX)/share/man/man8/aragorad.8
@@ -174,4 +184,4 @@ clean: ## remove what was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
--include $(OBJ:.o=.d) $(UNIT_BIN:%=%.d)
+-include $(OBJ:.o=.d) $(PDF:%=%.d) $(UNIT_BIN:%=%.d)

@@ -279,6 +279,7 @@ struct conf {
 	} knowledge;
 	struct {
 		char *signing_key; /* secret; a list, "" = data_dir/keys */
+		char *pdf_module;  /* "" = where it is installed */
 		int algorithm;     /* of the key made there: enum receipt_algorithm */
 	} receipts;
 	struct {

@@ -646,6 +646,8 @@ const struct conf_key conf_table[] = {
 	 .help = "Keys of receipts by commas: the first signs, all verify, so an old one stays behind the new one. Each is "
 		 "KEY or hmac:KEY (32 bytes or more), ed25519:KEY (32 bytes), or ed25519-public:KEY, which only verifies; KEY "
 		 "in hex or base64. Empty: made in data_dir/keys. Nodes of one service need the same."},
+	{"receipts.pdf_module", .type = CONF_TEXT, AT(receipts.pdf_module), .dflt = "", .env = "",
+	 .help = "The module that makes PDF. Empty: aragora_pdf.so beside the program or in ../lib/aragora."},
 	{"receipts.algorithm", CHOICE("hmac-sha256|ed25519"), .flags = CONF_RELOAD, AT(receipts.algorithm),
 	 .dflt = "hmac-sha256", .env = "ARAGORA_RECEIPT_ALGORITHM",
 	 .help = "How receipts are signed when receipts.signing_key is empty. ed25519: anybody can verify with the public key "

@@ -37,6 +37,7 @@
 #include "worker/mail/mail.h"
 #include "worker/middleware/csrf.h"
 #include "worker/middleware/pipeline.h"
+#include "worker/receipts/pdf.h"
 #include "worker/receipts/receipt.h"
 #include "worker/schema.h"
 #include "worker/stream/stream.h"
@@ -332,6 +333,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	if (w->db == NULL)
 		return false;
 	worker_lap(w, &since, STARTUP_BACKENDS, NULL);
+	receipt_pdf_at(w->conf->receipts.pdf_module);
 	w->receipt_keys = receipt_keys_open(w->conf, err);
 	if (w->receipt_keys == NULL)
 		return false;

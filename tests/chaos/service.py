@@ -19,7 +19,7 @@ from crash import AGENTS, ARRIVAL_SLACK, COMMIT_SLACK, Node, living, node_config
 from link import Link
 
 LEASE = 3.0
-PATIENCE = 3.0  # from the end of a lease to the takeover on a busy machine
+PATIENCE = 5.0  # from the end of a lease to the takeover on a busy machine
 STALL = 2.0
 # What the nodes share besides the database.
 SECRETS = {"ARAGORA_RECEIPT_SIGNING_KEY": "11" * 32, "ARAGORA_ENCRYPTION_KEY": "22" * 32}

@@ -8,9 +8,13 @@
 #include <setjmp.h>
 #include <stdarg.h>
 
+#include <limits.h>
+#include <unistd.h>
+
 #include <cmocka.h>
 
 #include "common/json.h"
+#include "worker/receipts/pdf.h"
 
 #define SIGNED_AT INT64_C(1767528000123)
 
@@ -553,6 +557,24 @@ static void test_pages(void **state)
 	assert_true(has(md, json_string_value(json_object_get(f->doc, "signature"))));
 }
 
+/* Beside the programs of this build; the test lies two folders below. */
+static void find_module(void)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path));
+	struct str folder = {path, n > 0 ? (size_t)n : 0};
+	struct buf module = BUF_INIT;
+	size_t i;
+
+	for (i = 0; i < 3; i++)
+		while (folder.n > 0 && folder.p[--folder.n] != '/')
+			;
+	buf_add(&module, folder);
+	buf_addz(&module, "/aragora_pdf.so");
+	receipt_pdf_at(module.p);
+	buf_free(&module);
+}
+
 static struct str rendered(const struct fixture *f, const char *name)
 {
 	struct error err = ERROR_INIT;
@@ -587,6 +609,23 @@ static void test_formats(void **state)
 	assert_true(str_eqz(json_get_str(json_get_obj(result, "message"), "text", STR("")), "cost: cost; a|b"));
 	assert_true(str_starts(pdf, STR("%PDF-")));
 	assert_true(str_eq(pdf, rendered(f, "pdf"))); /* the same receipt, the same file */
+}
+
+/* Another build's module, or none, is not used; once there is one it is. */
+static void test_pdf_module(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = ERROR_INIT;
+	struct buf out = BUF_INIT;
+
+	receipt_pdf_at("/nowhere/aragora_pdf.so");
+	assert_false(receipt_pdf(f->arena, f->doc, &out, &err));
+	assert_int_equal(err.code, ERR_UNAVAILABLE);
+	receipt_pdf_at("libm.so.6"); /* no module of ours */
+	assert_false(receipt_pdf(f->arena, f->doc, &out, &err));
+	find_module();
+	assert_true(receipt_pdf(f->arena, f->doc, &out, &err));
+	buf_free(&out);
 }
 
 /* The longest answer there can be takes pages, and ends. */
@@ -642,10 +681,11 @@ static void test_markup(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-	    TEST(test_python_style), TEST(test_document), TEST(test_verdicts), TEST(test_tampering), TEST(test_hostile),
-	    TEST(test_keys),         TEST(test_ed25519),  TEST(test_rotation), TEST(test_old),       TEST(test_members),
-	    TEST(test_pages),        TEST(test_formats),  TEST(test_long_pdf), TEST(test_markup)};
+	const struct CMUnitTest tests[] = {TEST(test_python_style), TEST(test_document), TEST(test_verdicts),
+					   TEST(test_tampering),    TEST(test_hostile),  TEST(test_keys),
+					   TEST(test_ed25519),      TEST(test_rotation), TEST(test_old),
+					   TEST(test_members),      TEST(test_pages),    TEST(test_pdf_module),
+					   TEST(test_formats),      TEST(test_long_pdf), TEST(test_markup)};
 
 	return cmocka_run_group_tests_name("receipt", tests, NULL, NULL);
 }

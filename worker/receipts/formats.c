@@ -8,6 +8,7 @@
 #include "common/csv.h"
 #include "common/json.h"
 #include "common/lane.h"
+#include "worker/receipts/pdf.h"
 #include "worker/worker.h"
 
 #define FORMAT_PDF_US (60 * INT64_C(1000000)) /* a page takes milliseconds; this is for a machine out of breath */

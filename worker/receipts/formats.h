@@ -28,7 +28,4 @@ const struct receipt_format *receipt_format_find(struct str name, struct str acc
 CO_FN bool receipt_render(struct worker *w, struct arena *a, const struct receipt_format *f, const json_t *doc,
 			  struct str *body, struct error *err) MUST_CHECK;
 
-/* A4 pages with embedded fonts, each with its number and the receipt's hash. False: the machine has no fonts. */
-bool receipt_pdf(struct arena *a, const json_t *doc, struct buf *out, struct error *err) MUST_CHECK;
-
 #endif
