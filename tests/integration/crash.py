@@ -130,7 +130,8 @@ class Node(Server):
         deadline = time.monotonic() + 30
         while True:
             try:
-                r = self.post("/api/debates", {"task": task, "rounds": 2, "agents": AGENTS, **more},
+                r = self.post("/api/debates", {"task": task, "rounds": 2, "agents": AGENTS,
+                                               "drop_duplicates": False, **more},  # CALLS counts on all critiques
                               headers={"Idempotency-Key": key})
                 break
             except requests.ConnectionError:

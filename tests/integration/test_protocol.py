@@ -131,6 +131,18 @@ def test_a_persons_vote_weighs(server, provider, asked):
     assert server.get("/api/debates/%s/explain" % d).json()["recount"]["agrees"] is True, "the explanation counts them too"
 
 
+def test_meanings_are_asked_for_where_there_is_a_server(make_server, provider, asked):
+    s = make_server({"server": {"workers": 1}, "embeddings": {"url": provider.openai_url, "model": "embed-1", "api_key": "k"},
+                     "providers": {"openai": {"base_url": provider.openai_url, "api_key": "sk-test-openai"},
+                                   "anthropic": {"base_url": provider.anthropic_url, "api_key": "sk-ant-test"},
+                                   "ollama": {"base_url": provider.ollama_url, "model": "llama3.2"}}})
+    d = debate(s, consensus="semantic")
+    assert d["consensus"]["similarity"] == "embeddings" and asked("embed")
+    provider.script(mode="500", wire="embeddings")
+    d = debate(s, consensus="semantic", task="Another question about something else?")
+    assert d["status"] == "completed" and d["consensus"]["similarity"] in ("words", "embeddings")
+
+
 BAD = [({"protocol": {"agreement_intesity": 3}}, "protocol.agreement_intesity", "did you mean agreement_intensity?"),
        ({"protocol": {"thinking_budget": 3}}, "protocol.thinking_budget", "not supported"),
        ({"agreement_intensity": 12}, "agreement_intensity", "from 0 to 10"),

@@ -30,7 +30,7 @@ struct debate {
 	json_t *events;
 	json_t *prompts; /* key -> {system, prompt, facts} of every call */
 	json_t *inbox;   /* key of an inbox step -> items */
-	json_t *ratings, *standing;
+	json_t *ratings, *standing, *alike;
 	json_t *background; /* what was found, or NULL */
 	char *result;       /* canonical text once finished */
 	script_fn *script;
@@ -178,6 +178,13 @@ bool step_standing(struct debate *d, const char *key, const json_t **result)
 	return step_run(d, key, fake_keep, d->standing, result);
 }
 
+bool step_alike(struct debate *d, const char *key, const struct str *texts, size_t n, const json_t **result)
+{
+	(void)texts;
+	(void)n;
+	return step_run(d, key, fake_keep, d->alike, result);
+}
+
 bool step_inbox(struct debate *d, const char *key, const json_t **result)
 {
 	json_t *items = json_object_get(d->inbox, key), *none = json_array();
@@ -292,6 +299,7 @@ static struct debate *fake_new(size_t n, const char *consensus, script_fn *scrip
 	d->inbox = json_object();
 	d->ratings = json_object();
 	d->standing = json_object();
+	d->alike = json_pack("{s:s}", "source", "words");
 	d->script = script;
 	d->die_at = SIZE_MAX;
 	d->die_of = STOP_DRAIN;
@@ -323,6 +331,7 @@ static void fake_free(struct debate *d)
 	json_decref(d->ratings);
 	json_decref(d->background);
 	json_decref(d->standing);
+	json_decref(d->alike);
 	free(d->result);
 	free(d);
 }
@@ -1202,6 +1211,38 @@ static void test_people(void **state)
 	fake_free(d);
 }
 
+static const char *script_worded(const struct step_call *c, int attempt)
+{
+	if (strcmp(c->phase, "vote") == 0)
+		return say("CHOICE: %s\nCONFIDENCE: 1",
+			   label_of(c->facts, str_eqz(c->agent->name, "alpha") ? "local" : "Redis"));
+	return script_plain(c, attempt);
+}
+
+/* Positions in different words that mean the same pool their votes where somebody can tell. */
+static void test_meanings(void **state)
+{
+	struct debate *d = fake_new3(3, "semantic", script_worded);
+	json_t *ppm = json_pack("[i, i, i, i, i, i, i, i, i]", 1000000, 100000, 900000, 100000, 1000000, 100000, 900000,
+				100000, 1000000);
+
+	(void)state;
+	assert_true(fake_run(d));
+	assert_int_equal(json_array_size(json_get_arr(json_get_obj(fake_result(d), "consensus"), "groups")), 3);
+	assert_int_equal(fake_consensus(d, "share_ppm"), 666666);
+	fake_free(d);
+	d = fake_new3(3, "semantic", script_worded);
+	json_put_str(d->alike, "source", STR("embeddings"));
+	json_object_set_new(d->alike, "ppm", ppm);
+	json_put_int(d->alike, "tokens_in", 7);
+	json_put_int(d->alike, "cost_micro", 3);
+	assert_true(fake_run(d));
+	assert_int_equal(json_array_size(json_get_arr(json_get_obj(fake_result(d), "consensus"), "groups")), 2);
+	assert_int_equal(fake_consensus(d, "share_ppm"), 1000000);
+	assert_int_equal(json_get_int(fake_result(d), "cost_micro", 0) % 5, 3); /* calls of agents cost 5 each */
+	fake_free(d);
+}
+
 static void test_judge_selection(void **state)
 {
 	static const struct {
@@ -1338,6 +1379,7 @@ int main(void)
 	    cmocka_unit_test(test_shuffled_positions),
 	    cmocka_unit_test(test_people),
 	    cmocka_unit_test(test_judge_selection),
+	    cmocka_unit_test(test_meanings),
 	    cmocka_unit_test(test_everything_dies_everywhere),
 	    cmocka_unit_test(test_prompts),
 	    cmocka_unit_test(test_babble),

@@ -116,6 +116,13 @@ bool step_standing(struct debate *d, const char *key, const json_t **result)
 	return replay_step(d, key, result);
 }
 
+bool step_alike(struct debate *d, const char *key, const struct str *texts, size_t n, const json_t **result)
+{
+	(void)texts;
+	(void)n;
+	return replay_step(d, key, result);
+}
+
 bool step_inbox(struct debate *d, const char *key, const json_t **result)
 {
 	return replay_step(d, key, result);

@@ -323,6 +323,24 @@ static int64_t deciding_threshold(const struct engine *e, const struct mode *mod
 	return e->plan->threshold_ppm;
 }
 
+/* Do the positions mean the same? Asked once, of all seats, whoever is in. */
+CO_FN static bool deciding_compare(struct engine *e, const struct mode *mode, const json_t **alike)
+{
+	struct str *positions;
+	size_t i;
+
+	*alike = NULL;
+	if (!mode->by_meaning || e->plan->demo)
+		return true;
+	positions = arena_alloc(e->a, e->n * sizeof(*positions));
+	for (i = 0; i < e->n; i++)
+		positions[i] = e->seats[i].in ? e->seats[i].position : STR("");
+	if (!step_alike(e->d, "vote.alike", positions, e->n, alike))
+		return false;
+	result_other(&e->result, *alike);
+	return true;
+}
+
 /* What the votes are counted from. Made once, since hybrid counts before it knows whether a judge is needed. */
 CO_FN static bool deciding_matter(struct engine *e, const struct mode *mode, struct decision_matter *m)
 {
@@ -330,7 +348,7 @@ CO_FN static bool deciding_matter(struct engine *e, const struct mode *mode, str
 	    .plan = e->plan, .seats = e->seats, .n = e->n, .threshold_ppm = e->plan->threshold_ppm};
 	if (e->plan->version < 3)
 		return true;
-	if (!deciding_hear(e))
+	if (!deciding_hear(e) || !deciding_compare(e, mode, &m->alike))
 		return false;
 	m->ratings = e->ratings;
 	m->threshold_ppm = deciding_threshold(e, mode);

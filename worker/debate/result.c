@@ -311,14 +311,22 @@ static void result_put_sums(json_t *doc, const struct result *r)
 			result_add(doc, names[i][1], json_get_int(o, names[i][0], 0));
 		json_object_del(o, "abandoned");
 	}
+	result_add(doc, "tokens_in", r->other_tokens);
+	result_add(doc, "cost_micro", r->other_micro);
 	json_object_set_new(doc, "per_agent", per_agent);
+}
+
+void result_other(struct result *r, const json_t *value)
+{
+	r->other_tokens += json_get_int(value, "tokens_in", 0);
+	r->other_micro += json_get_int(value, "cost_micro", 0);
 }
 
 int64_t result_spent(const struct result *r)
 {
 	const char *agent;
 	json_t *o;
-	int64_t sum = 0;
+	int64_t sum = r->other_micro;
 
 	json_object_foreach(r->per_agent, agent, o) sum += json_get_int(o, "cost_micro", 0);
 	return sum;

@@ -13,11 +13,14 @@ struct result {
 	json_t *messages, *critiques, *votes, *flips, *failures, *per_agent, *proposals; /* of the arena */
 	json_t *early_stop;                                                              /* NULL: none */
 	json_t *convergence;
+	int64_t other_tokens, other_micro; /* of calls that no agent made */
 };
 
 void result_open(struct result *r, struct arena *a, const struct debate_plan *plan);
 /* Adds a call's tokens, cost and failure. `call` is the result of step_call(). */
 void result_call(struct result *r, const struct agent_spec *agent, const char *phase, const json_t *call);
+/* Adds what a call besides the agents' cost; value has tokens_in and cost_micro if it cost anything. */
+void result_other(struct result *r, const json_t *value);
 /* Micro-dollars so far. */
 int64_t result_spent(const struct result *r);
 /* A proposal or revision; it replaces the agent's former text in "proposals". */

@@ -108,6 +108,12 @@ CO_FN bool step_ranking_before(struct debate *d, const char *key, const json_t *
  */
 CO_FN bool step_background(struct debate *d, const char *key) MUST_CHECK;
 /*
+ * How alike are the meanings of n texts: {source: "embeddings", ppm: [n x n], tokens_in, cost_micro} from the
+ * embeddings server, {source: "words"} where there is none or it does not answer.
+ */
+CO_FN bool step_alike(struct debate *d, const char *key, const struct str *texts, size_t n,
+		      const json_t **result) MUST_CHECK;
+/*
  * Takes what waits in the inbox, in order: array of {id, kind, user_id, payload}; journalled with what it took. At the
  * beginning of a round ("r<n>.inbox") all that is due, before the decision (INBOX_LAST_STEP) votes and settings.
  */
