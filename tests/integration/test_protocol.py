@@ -79,6 +79,9 @@ def test_all_of_it_at_once(server, provider, asked):
     c = d["consensus"]
     assert 0 <= c["margin"] <= c["weighted_share"] <= 1 and 0 <= c["share"] <= 1
     assert c["reached"] == (c["weighted_share"] >= c["threshold"])
+    assert d["disagreement_report"]["agreement_score"] == c["share"] and set(d["disagreement_report"]["agent_alignment"]) == \
+        {v["agent"] for v in d["votes"]}
+    assert d["partial_consensus"]["overall_consensus"] == c["reached"] and isinstance(d["debate_cruxes"], list)
     assert isinstance(d["minority"], list) and all({"position", "held_by", "votes", "reasons"} <= set(m) for m in d["minority"])
 
 

@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "worker/debate/report.h"
 
 static const struct {
 	const char *stored, *shown;
@@ -251,6 +252,11 @@ static json_t *view_copy(const json_t *list)
 	return out;
 }
 
+static void view_report(json_t *o, const char *key, json_t *report)
+{
+	json_object_set_new(o, key, report != NULL ? report : json_null());
+}
+
 /* Members of the result that are shown under their own names. */
 static const char *const view_plain[] = {"winner",     "synthesis",       "proposals", "participants", "agent_failures",
 					 "early_stop", "flips",           "dissents",  "method",       "tokens_in",
@@ -291,6 +297,9 @@ static void view_result(struct arena *a, json_t *o, const struct debate_row *row
 	json_object_set_new(o, "per_agent_novelty",
 			    view_shares(json_get_obj(json_get_obj(result, "novelty"), "per_agent")));
 	view_real(o, "avg_novelty", (double)json_get_int(json_get_obj(result, "novelty"), "mean_ppm", 0) / 1e6);
+	view_report(o, "disagreement_report", report_disagreement(result));
+	view_report(o, "partial_consensus", report_partial_consensus(result));
+	json_object_set_new(o, "debate_cruxes", report_cruxes(result));
 	if (json_object_get(result, "protocol") != NULL)
 		json_object_set_new(o, "protocol", protocol_view(json_get_obj(result, "protocol")));
 	json_object_set_new(o, "minority", view_copy(json_get_arr(result, "minority")));
