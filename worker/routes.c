@@ -48,6 +48,8 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    browser_routes,
 	    debate_routes,
 	    control_routes,
+	    settings_routes,
+	    template_routes,
 	    fork_routes,
 	    queue_routes,
 	    batch_routes,

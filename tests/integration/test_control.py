@@ -4,7 +4,7 @@ restarts, and never at the price of a call."""
 import pytest
 
 from conftest import wait_until
-from crash import CALLS, Node, asked, check_books, check_calls, check_debate, node_config, pace
+from crash import Node, asked, check_books, check_calls, check_events, node_config, pace
 from provider import ProviderServer
 from talk import run, socket
 
@@ -29,6 +29,16 @@ def make_node(tmp_path, provider):
     provider.release()
     for node in made:
         node.close()
+
+
+def check_debate(node, provider, debate):
+    """It ended well, and nothing of it was asked or booked twice."""
+    ended = node.wait_ended(debate)
+    assert ended["status"] == "completed", ended["error"]
+    check_events(node, debate)
+    check_calls(node, provider, debate)
+    check_books(node, provider, debate)
+    return ended
 
 
 def called(provider, debate):
@@ -117,7 +127,6 @@ def test_its_place_is_free(make_node, provider):
     assert node.wait_ended(second)["status"] == "completed"
     check_calls(node, provider, second)
     check_books(node, provider, second)
-    assert len(asked(provider, second)) == CALLS
 
 
 def test_resume_before_it_stands_still(make_node, provider):
@@ -244,3 +253,35 @@ def test_the_same_over_a_socket(make_node, provider):
 
     run(talk())
     check_debate(node, provider, debate)
+
+
+def test_votes_and_settings_reach_the_decision(make_node, provider):
+    """With no weight for the agents' votes the audience alone decides, as loudly as it is allowed to."""
+    node = make_node()
+    debate = held(node, provider, 2)
+    for agent in ("gpt", "claude"):
+        control(node, debate, "intervention/weights", agent=agent, weight=0)
+    answer = control(node, debate, "intervention/weights", agent="ollama", weight=0)
+    assert (answer["old_weight"], answer["new_weight"]) == (1, 0) and set(answer["weights"]) == {"gpt", "claude", "ollama"}
+    assert control(node, debate, "intervention/threshold", threshold=0.75)["new_threshold"] == 0.75
+    state = node.get("/api/debates/%s/intervention/state" % debate).json()
+    assert state["agent_weights"] == {"gpt": 0, "claude": 0, "ollama": 0} and state["consensus_threshold"] == 0.75
+    for body, field in (({"agent": "nobody", "weight": 1}, "agent"), ({"agent": "gpt", "weight": 3}, "weight"), ({}, "agent")):
+        assert control(node, debate, "intervention/weights", 400, **body)["field"] == field
+    assert control(node, debate, "intervention/threshold", 400, threshold=0.4)["field"] == "threshold"
+    assert control(node, debate, "vote", choice="claude", intensity=5)["will_appear_in"] == "decision"
+    provider.release()
+    ended = check_debate(node, provider, debate)
+    assert ended["winner"] == "claude", ended["consensus"]
+    assert ended["consensus"]["audience"]["counted"] == 1 and ended["consensus"]["audience"]["votes"] == {"claude": 1}
+    assert ended["consensus"]["audience"]["weight_ppm"] == 500000 and ended["consensus"]["threshold"] == 0.75
+
+
+def test_who_votes_where_votes_do_not_count_is_told(make_node, provider):
+    node = make_node()
+    provider.hold(1)
+    judged, deaf = node.create(consensus="judge"), node.create(user_vote_weight=0)
+    for debate in (judged, deaf):
+        answer = control(node, debate, "vote", choice="gpt")
+        assert not answer["considered"] and answer["will_appear_in"] == "never"
+        control(node, debate, "cancel")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Debates out of debates: forks that go on from a round, clones, follow-ups of open questions, debate-this."""
+"""Debates out of debates: forks that go on from a round, clones, follow-ups of open questions, debate-this, templates."""
 import json
 
 import pytest
@@ -104,3 +104,24 @@ def test_debate_this(s):
     assert good(s, "/api/debate-this", {"context": "x"}, 400)["field"] == "question"
     for d in (short, long):
         wait_end(s, d["id"])
+
+
+def test_templates(s):
+    own = good(s, "/api/debates/templates", {"name": "Ours", "category": "ours", "template": {
+        "task": "Is {thing} worth {price}?", "context": "It is about {thing}.", "rounds": 1, "agents": ["demo", "demo"]}}, 201)["id"]
+    assert good(s, "/api/debates/templates", {"name": "Ours", "template": {"task": "x"}}, 409)["field"] == "name"
+    listed = s.get("/api/debates/templates").json()["templates"]
+    assert [t["id"] for t in listed if not t["builtin"]] == [own] and {t["id"] for t in listed} > {"red-team", "decision"}
+    assert [t["id"] for t in s.get("/api/debates/templates", params={"category": "ours"}).json()["templates"]] == [own]
+    assert good(s, "/api/debates/templates/%s/use" % own, {"inputs": {"thing": "the car"}}, 400)["field"] == "inputs.price"
+    d = good(s, "/api/debates/templates/%s/use" % own, {"inputs": {"thing": "the car", "price": 900}, "rounds": 2})
+    assert d["task"] == "Is the car worth 900?" and d["rounds"] == 2 and d["template_id"] == own
+    assert wait_end(s, d["id"])["context"] == "It is about the car."
+    built = good(s, "/api/debates/templates/red-team/use", {"inputs": {"plan": "Sell all."}, "agents": ["demo", "demo", "demo"]})
+    assert built["task"].endswith("Sell all.") and wait_end(s, built["id"])["status"] == "completed"
+    assert s.get("/api/debates/templates/" + own).json()["usage_count"] == 1
+    changed = s.request("PUT", "/api/debates/templates/" + own, json={"name": "Theirs", "template": {"task": "Why?"}})
+    assert changed.status_code == 200 and s.get("/api/debates/templates/" + own).json()["name"] == "Theirs"
+    assert s.delete("/api/debates/templates/" + own).status_code == 200
+    assert s.get("/api/debates/templates/" + own).status_code == s.delete("/api/debates/templates/red-team").status_code == 404
+    assert good(s, "/api/debates/templates", {"name": "x", "template": {}}, 400)["field"] == "template"

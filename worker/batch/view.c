@@ -17,6 +17,7 @@ static void view_seconds(json_t *o, const char *key, int64_t from_ms, int64_t to
 json_t *batch_view(const struct batch_row *b, const struct batch_counts *c)
 {
 	int64_t done = c->completed + c->failed + c->cancelled;
+	int64_t permille = b->total > 0 ? done * 1000 / b->total : 0;
 	json_t *o = json_object();
 
 	json_put_str(o, "batch_id", b->id);
@@ -32,8 +33,7 @@ json_t *batch_view(const struct batch_row *b, const struct batch_counts *c)
 	json_put_int(o, "cancelled", c->cancelled);
 	json_put_int(o, "running", c->running);
 	json_put_int(o, "queued", c->queued);
-	json_object_set_new(o, "progress_percent",
-			    json_real(b->total > 0 ? (double)(done * 1000 / b->total) / 10.0 : 0));
+	json_object_set_new(o, "progress_percent", json_real((double)permille / 10.0));
 	json_put_int(o, "max_parallel", b->max_parallel);
 	json_put_int(o, "max_concurrent", b->max_parallel);
 	json_object_set_new(o, "webhook_url", b->webhook_url.n > 0 ? json_str(b->webhook_url) : json_null());

@@ -7,7 +7,9 @@
 
 #include "worker/http/route.h"
 
-extern const struct route_table control_routes; /* control_api.c: pause, votes, interventions */
-extern const struct route_table fork_routes;    /* fork_api.c: forks, follow-ups, debate-this */
+extern const struct route_table control_routes;  /* control_api.c: pause, votes, interventions */
+extern const struct route_table settings_routes; /* settings_api.c: weights, threshold */
+extern const struct route_table template_routes; /* templates_api.c */
+extern const struct route_table fork_routes;     /* fork_api.c: forks, follow-ups, debate-this */
 
 #endif

@@ -87,13 +87,13 @@ CO_FN static void create_not_created(struct http_request *req, struct error *err
 }
 
 /* What the parent's plan says and no body can: the child is run by the same protocol. */
-static void create_inherit(json_t *plan, const json_t *from)
+static void create_inherit(json_t *plan, const json_t *body, const json_t *from)
 {
 	static const char *const keys[] = {"protocol", "early_agree_ppm"};
 	size_t i;
 
 	for (i = 0; from != NULL && i < countof(keys); i++)
-		if (json_object_get(from, keys[i]) != NULL)
+		if (json_object_get(from, keys[i]) != NULL && json_object_get(body, keys[i]) == NULL)
 			json_object_set(plan, keys[i], json_object_get(from, keys[i]));
 }
 
@@ -112,7 +112,7 @@ CO_FN void request_create(struct http_request *req, json_t *body, const struct r
 	select_agents(w, req->arena, &req->ctx, &body);
 	if (!create_resolve(req, body, &plan, &callback))
 		return;
-	create_inherit(plan, from->plan);
+	create_inherit(plan, body, from->plan);
 	birth.plan = plan;
 	birth.metadata = json_get_obj(body, "metadata");
 	birth.callback = &callback;

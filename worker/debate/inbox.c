@@ -125,12 +125,15 @@ bool inbox_intervention(struct arena *a, const json_t *o, struct str type, json_
 
 /* ---- putting it in ---- */
 
-static const struct mode *inbox_mode(struct arena *a, const struct debate_row *row)
+/* Is the debate decided by votes, and are people's among them? */
+static bool inbox_votes_count(struct arena *a, const struct debate_row *row)
 {
 	struct error err = ERROR_INIT;
 	const json_t *plan = json_parse(a, row->plan, &err);
+	const struct mode *mode = mode_find(json_get_str(plan, "consensus", STR("majority")));
 
-	return mode_find(json_get_str(plan, "consensus", STR("majority")));
+	return json_get_int(json_get_obj(plan, "protocol"), "user_vote_weight", 0) > 0 &&
+	       (mode == NULL || mode->way == MODE_VOTE || mode->way == MODE_HYBRID);
 }
 
 /* Is the journal past that step? */
@@ -155,16 +158,15 @@ CO_FN static bool inbox_judge(struct worker *w, struct arena *a, const struct co
 {
 	bool decides = strcmp(kind, "vote") == 0 || strcmp(kind, "setting") == 0, passed = false;
 	int64_t next = row->current_round + 1, wanted = json_get_int(payload, "apply_at_round", 0);
-	const struct mode *mode = inbox_mode(a, row);
 	struct str last = arena_printf(a, "r%lld.inbox", (long long)row->total_rounds);
 
 	out->round = decides ? 0 : wanted > next ? wanted : next;
 	if (!inbox_passed(w, a, ctx, row, decides ? STR(INBOX_LAST_STEP) : last, &passed, err))
 		return false;
 	out->considered = !passed && (decides || out->round <= row->total_rounds);
-	if (strcmp(kind, "vote") == 0 && mode != NULL && mode->way != MODE_VOTE && mode->way != MODE_HYBRID) {
+	if (strcmp(kind, "vote") == 0 && !inbox_votes_count(a, row)) {
 		out->considered = false;
-		out->message = "it is shown, but this debate is not decided by votes";
+		out->message = "it is shown, but votes of people do not decide this debate";
 	} else if (!out->considered) {
 		out->message = decides ? "it comes too late for the decision" : "it comes too late: no round follows";
 	} else {
