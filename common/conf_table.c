@@ -699,6 +699,11 @@ const struct conf_key conf_table[] = {
 	 .help = "Circuit breakers that differ from debates.breaker_failures and breaker_cooldown (and 3 successes and 3 trials): "
 		 "failures that open it, how long it stays so, calls that try, successes that close it."},
 
+	{"agents.ratings_snapshot", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(agents.ratings_snapshot), .dflt = "true",
+	 .env = "ARAGORA_RATINGS_SNAPSHOT", .help = "Write ratings as files too: elo_ratings.json and elo_snapshot.json in the data directory."},
+	{"agents.ratings_snapshot_interval", DURATION(SEC, 365 * DAY), .flags = CONF_RELOAD, AT(agents.ratings_snapshot_interval),
+	 .dflt = "15m", .env = "", .help = "Time between two writings of them."},
+
 	{"embeddings.url", .type = CONF_TEXT, .flags = CONF_RELOAD, URL, AT(embeddings.url), .dflt = "",
 	 .env = "ARAGORA_EMBEDDINGS_URL", .help = "Address before /embeddings, such as https://api.openai.com/v1; empty: no vectors."},
 	{"embeddings.model", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_FILLED, AT(embeddings.model),

@@ -27,6 +27,7 @@
 #include "worker/middleware/pipeline.h"
 #include "worker/ranking/calibration.h"
 #include "worker/ranking/ranking.h"
+#include "worker/ranking/snapshot.h"
 #include "worker/receipts/api.h"
 #include "worker/receipts/receipt.h"
 #include "worker/retention/retention.h"
@@ -64,6 +65,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    ranking_pairs_routes,
 	    ranking_flips_routes,
 	    ranking_calibration_routes,
+	    ranking_snapshot_routes,
 	    outcome_routes,
 	    receipt_routes,
 	    receipt_list_routes,

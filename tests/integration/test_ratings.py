@@ -2,6 +2,8 @@
 """Ratings of agents from debates between agents of a local model server: what a match changes, what is told of it, and
 what is never rated."""
 
+import json
+
 from conftest import wait_until
 from provider import provider  # noqa: F401  (a fixture)
 
@@ -251,3 +253,35 @@ def test_views(server):
     assert stats["most_improved"] == {"agent": "alpha", "elo_change": 72}
     rep = server.get("/api/agent/alpha/reputation").json()
     assert rep["conformity"] == {"votes": 6, "with_winner": 3, "rate": 0.5} and rep["proposals_accepted"] == 3
+
+
+# ---- files ----
+
+def test_snapshots(server):
+    fill(server)
+    run = "/api/admin/schedulers/ratings-snapshot/run"
+    first = wait_until(lambda: r if (r := server.post(run)).status_code == 200 else None, 20, "the scheduler")
+    assert first.json()["success"] is True and first.json()["enabled"] is True
+    ratings = json.loads((server.data_dir / "elo_ratings.json").read_text())
+    alpha = ratings["ratings"]["default"]["alpha"]
+    assert alpha["elo"] == 1560 and alpha["matches"] == 6 and alpha["domains"] == {"api": 1440}
+    assert set(ratings["ratings"]["default"]) == {"alpha", "bravo", "charlie"} and ratings["updated_at"]
+    board = json.loads((server.data_dir / "elo_snapshot.json").read_text())
+    assert [r["agent_name"] for r in board["leaderboard"]] == ["alpha", "bravo", "charlie"] and board["recent_matches"] == []
+    assert board["leaderboard"][0]["games_played"] == 6 and abs(board["leaderboard"][0]["win_rate"] - 1 / 6) < 1e-9
+    assert (server.data_dir / "elo_ratings.json").stat().st_mode & 0o777 == 0o600
+    # More agents than a page, and in two workspaces; nothing half-written stays behind.
+    for i in range(520):
+        server.sql("INSERT INTO ratings (workspace_id, agent, org_id, elo_milli, wins, losses, draws, updated_at)"
+                   " VALUES (?, ?, 'default', 1500000, 1, 0, 0, 0)", "default" if i < 300 else "other", "agent%03d" % i)
+    assert server.post(run).status_code == 200
+    ratings = json.loads((server.data_dir / "elo_ratings.json").read_text())["ratings"]
+    assert {w: len(a) for w, a in ratings.items()} == {"default": 303, "other": 220}
+    assert not list(server.data_dir.glob(".elo*"))
+
+
+def test_snapshots_off(make_server):
+    s = make_server({"agents": {"ratings_snapshot": False, "ratings_snapshot_interval": "1s"}})
+    r = s.post("/api/admin/schedulers/ratings-snapshot/run")
+    assert r.status_code == 503 and "agents.ratings_snapshot" in r.text
+    assert not (s.data_dir / "elo_ratings.json").exists()
