@@ -182,32 +182,34 @@ def test_nothing_is_invented(server):
         assert r.status_code in (400, 404) and (field is None or r.json()["field"] == field), (path, r.text)
 
 
+def insert(s, table, columns, rows):
+    """All rows by one statement."""
+    one = "(%s)" % ", ".join("?" * len(columns.split()))
+    s.sql("INSERT INTO %s (%s) VALUES %s" % (table, ", ".join(columns.split()), ", ".join([one] * len(rows))),
+          *[v for row in rows for v in row])
+
+
 def fill(s):
     """Matches as they would have been left: alpha and bravo hold one position five times, charlie another."""
-    now = 1_900_000_000_000
-    for agent, elo, wins, losses, draws in (("alpha", 1560, 1, 1, 4), ("bravo", 1540, 0, 1, 4), ("charlie", 1400, 1, 5, 0)):
-        s.sql("INSERT INTO ratings (workspace_id, agent, org_id, elo_milli, wins, losses, draws, updated_at, debates, accepted,"
-              " critiques, valuable, votes, conforming, flips) VALUES ('default', ?, 'default', ?, ?, ?, ?, ?, 6, 3, 10, 4, 6, 3, 3)",
-              agent, elo * 1000, wins, losses, draws, now)
-        s.sql("INSERT INTO domain_ratings (workspace_id, agent, domain, org_id, elo_milli, wins, losses, draws, updated_at)"
-              " VALUES ('default', ?, 'api', 'default', ?, ?, ?, 0, ?)", agent, 3_000_000 - elo * 1000, wins, losses, now)
+    now, home = 1_900_000_000_000, ("default", "default")
+    agents = (("alpha", 1560, 1, 1, 4), ("bravo", 1540, 0, 1, 4), ("charlie", 1400, 1, 5, 0))
+    insert(s, "ratings", "workspace_id org_id agent elo_milli wins losses draws updated_at debates accepted critiques valuable votes"
+           " conforming flips", [(*home, a, elo * 1000, w, lost, d, now, 6, 3, 10, 4, 6, 3, 3) for a, elo, w, lost, d in agents])
+    insert(s, "domain_ratings", "workspace_id org_id agent domain elo_milli wins losses draws updated_at",
+           [(*home, a, "api", 3_000_000 - elo * 1000, w, lost, 0, now) for a, elo, w, lost, _ in agents])
+    rows = []
     for i in range(6):
-        last = i == 5  # here charlie wins
-        for agent, side, score in (("alpha", 0, 500 if last else 1000), ("bravo", 0, 500 if last else 1000),
-                                   ("charlie", 1, 1000 if last else 500)):
-            if last and agent == "bravo":
-                continue
-            outcome = "win" if (agent == "charlie") == last and last else "loss" if agent == "charlie" or last else "draw"
-            s.sql("INSERT INTO rating_changes (debate_id, agent, kind, org_id, workspace_id, domain, outcome, side, score_milli,"
-                  " change_milli, created_at) VALUES (?, ?, 'match', 'default', 'default', 'api', ?, ?, ?, ?, ?)",
-                  "d%d" % i, agent, outcome, side, score, 12000 if agent == "alpha" else -7000, now + i)
-    for i in range(24):
-        s.sql("INSERT INTO predictions (debate_id, agent, org_id, workspace_id, domain, confidence_ppm, correct, created_at)"
-              " VALUES (?, 'alpha', 'default', 'default', ?, 900000, ?, ?)", "p%d" % i, "api" if i % 2 else "general", int(i < 12), now)
-    for agent, samples, correct, brier, ece in (("alpha", 24, 12, 410000, 450000), ("bravo", 60, 50, 420000, 20000)):
-        s.sql("INSERT INTO calibrations (workspace_id, agent, domain, org_id, samples, correct, brier_ppm, ece_ppm, bias_ppm,"
-              " temperature_milli, updated_at) VALUES ('default', ?, '', 'default', ?, ?, ?, ?, 400000, 2000, ?)",
-              agent, samples, correct, brier, ece, now)
+        last = i == 5  # here charlie wins, and bravo is not there
+        for agent in ("alpha", "charlie") if last else ("alpha", "bravo", "charlie"):
+            prevailed = (agent == "charlie") == last
+            outcome = "loss" if not prevailed else "win" if last else "draw"
+            rows.append(("d%d" % i, *home, agent, "match", "api", outcome, int(agent == "charlie"), 1000 if prevailed else 500,
+                         12000 if agent == "alpha" else -7000, now + i))
+    insert(s, "rating_changes", "debate_id org_id workspace_id agent kind domain outcome side score_milli change_milli created_at", rows)
+    insert(s, "predictions", "debate_id org_id workspace_id agent domain confidence_ppm correct created_at",
+           [("p%d" % i, *home, "alpha", "api" if i % 2 else "general", 900000, int(i < 12), now) for i in range(24)])
+    insert(s, "calibrations", "workspace_id org_id agent domain samples correct brier_ppm ece_ppm bias_ppm temperature_milli updated_at",
+           [(*home, "alpha", "", 24, 12, 410000, 450000, 400000, 2000, now), (*home, "bravo", "", 60, 50, 420000, 20000, 0, 1000, now)])
 
 
 def test_views(server):
@@ -271,9 +273,8 @@ def test_snapshots(server):
     assert board["leaderboard"][0]["games_played"] == 6 and abs(board["leaderboard"][0]["win_rate"] - 1 / 6) < 1e-9
     assert (server.data_dir / "elo_ratings.json").stat().st_mode & 0o777 == 0o600
     # More agents than a page, and in two workspaces; nothing half-written stays behind.
-    for i in range(520):
-        server.sql("INSERT INTO ratings (workspace_id, agent, org_id, elo_milli, wins, losses, draws, updated_at)"
-                   " VALUES (?, ?, 'default', 1500000, 1, 0, 0, 0)", "default" if i < 300 else "other", "agent%03d" % i)
+    insert(server, "ratings", "workspace_id org_id agent elo_milli wins losses draws updated_at",
+           [("default" if i < 300 else "other", "default", "agent%03d" % i, 1500000, 1, 0, 0, 0) for i in range(520)])
     assert server.post(run).status_code == 200
     ratings = json.loads((server.data_dir / "elo_ratings.json").read_text())["ratings"]
     assert {w: len(a) for w, a in ratings.items()} == {"default": 303, "other": 220}
