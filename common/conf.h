@@ -299,7 +299,7 @@ struct conf {
 		char *prices_file;            /* "" = the built-in prices */
 		struct conf_list rate_limits; /* "openai=500/30" */
 		struct conf_list breakers;    /* "anthropic=3/2/30s/2" */
-		int ratings_snapshot; /* elo_ratings.json and elo_snapshot.json */
+		int ratings_snapshot;         /* elo_ratings.json and elo_snapshot.json */
 		int64_t ratings_snapshot_interval;
 	} agents;
 	struct {

@@ -11,10 +11,10 @@
 #include "common/log.h"
 #include "worker/access/approval.h"
 #include "worker/identity/sweep.h"
-#include "worker/ranking/calibration.h"
-#include "worker/ranking/snapshot.h"
 #include "worker/knowledge/adapters.h"
 #include "worker/memory/continuum.h"
+#include "worker/ranking/calibration.h"
+#include "worker/ranking/snapshot.h"
 #include "worker/retention/retention.h"
 #include "worker/worker.h"
 
