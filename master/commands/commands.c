@@ -9,9 +9,25 @@
 #define COMMANDS_SUGGEST 3 /* edits between a mistyped name and one that is suggested */
 
 const struct command *const commands[] = {
-    &command_serve,   &command_ask,   &command_status,  &command_check,   &command_routes, &command_init_db,
-    &command_migrate, &command_db,    &command_backup,  &command_restore, &command_export, &command_cleanup,
-    &command_encrypt, &command_audit, &command_receipt, &command_keygen,  &command_user,   NULL,
+    &command_serve,
+    &command_ask,
+    &command_status,
+    &command_check,
+    &command_routes,
+    &command_init_db,
+    &command_migrate,
+    &command_db,
+    &command_backup,
+    &command_restore,
+    &command_export,
+    &command_cleanup,
+    &command_encrypt,
+    &command_audit,
+    &command_receipt,
+    &command_keygen,
+    &command_user,
+    &command_eval,
+    NULL,
 };
 
 const struct command *command_find(const char *name)

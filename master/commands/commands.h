@@ -17,6 +17,7 @@ extern const struct command command_keygen;
 extern const struct command command_receipt;
 extern const struct command command_migrate;
 extern const struct command command_init_db;
+extern const struct command command_eval;
 extern const struct command command_export;
 extern const struct command command_cleanup;
 extern const struct command command_encrypt;

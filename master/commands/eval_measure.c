@@ -20,7 +20,7 @@ struct eval_interval eval_wilson(size_t right, size_t n, double z)
 	scale = 1 + z * z / (double)n;
 	middle = (p + z * z / (2 * (double)n)) / scale;
 	half = z * sqrt(p * (1 - p) / (double)n + z * z / (4 * (double)n * (double)n)) / scale;
-	return (struct eval_interval){middle - half, middle + half};
+	return (struct eval_interval){fmin(p, fmax(0, middle - half)), fmax(p, fmin(1, middle + half))};
 }
 
 static int eval_compare(const void *x, const void *y)

@@ -48,9 +48,10 @@ void eval_print(const struct eval_row *rows, size_t n, bool cost, FILE *out)
 	table_free(t);
 }
 
-static json_t *eval_real(double v)
+/* A figure by its name; what was not claimed is null. */
+static void eval_put(json_t *o, const char *key, double v, bool claimed)
 {
-	return v < 0 ? json_null() : json_real(v);
+	json_object_set_new(o, key, claimed ? json_real(v) : json_null());
 }
 
 json_t *eval_json(const struct eval_row *rows, size_t n)
@@ -61,14 +62,23 @@ json_t *eval_json(const struct eval_row *rows, size_t n)
 	for (i = 0; i < n; i++) {
 		const struct eval_row *r = &rows[i];
 
-		o = json_pack("{s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:o, s:o, s:f}", "arm",
-			      r->name, "questions", (json_int_t)r->n, "accuracy", r->accuracy, "accuracy_low",
-			      r->range.low, "accuracy_high", r->range.high, "gain", r->gain, "gain_low",
-			      r->gain_range.low, "gain_high", r->gain_range.high, "tokens", r->tokens, "calls",
-			      r->calls, "right_to_wrong", (json_int_t)r->right_to_wrong, "wrong_to_right",
-			      (json_int_t)r->wrong_to_right, "brier", eval_real(r->brier), "ece", eval_real(r->ece),
-			      "consensus_rate", r->consensus);
-		json_object_set_new(o, "cost_usd", json_real(r->cost_usd));
+		o = json_object();
+		json_put_str(o, "arm", str_of(r->name));
+		json_put_int(o, "questions", (int64_t)r->n);
+		eval_put(o, "accuracy", r->accuracy, true);
+		eval_put(o, "accuracy_low", r->range.low, true);
+		eval_put(o, "accuracy_high", r->range.high, true);
+		eval_put(o, "gain", r->gain, true);
+		eval_put(o, "gain_low", r->gain_range.low, true);
+		eval_put(o, "gain_high", r->gain_range.high, true);
+		eval_put(o, "tokens", r->tokens, true);
+		eval_put(o, "calls", r->calls, true);
+		json_put_int(o, "right_to_wrong", r->right_to_wrong);
+		json_put_int(o, "wrong_to_right", r->wrong_to_right);
+		eval_put(o, "brier", r->brier, r->brier >= 0);
+		eval_put(o, "ece", r->ece, r->ece >= 0);
+		eval_put(o, "consensus_rate", r->consensus, true);
+		eval_put(o, "cost_usd", r->cost_usd, true);
 		json_array_append_new(list, o);
 	}
 	return list;

@@ -53,8 +53,8 @@ bool __wrap_agent_call(struct agents *a, struct arena *arena, const struct agent
 	return true;
 }
 
-static bool memory_keep(void *arg, const char *key, const char *state, int64_t starts, const json_t *result,
-			const struct agent_reply *usage)
+static enum step_kept memory_keep(void *arg, const char *key, const char *state, int64_t starts, const json_t *result,
+				  const struct agent_reply *usage)
 {
 	struct eval_sample *out = arg;
 
@@ -66,7 +66,7 @@ static bool memory_keep(void *arg, const char *key, const char *state, int64_t s
 		out->calls++;
 		out->tokens += usage->tokens_in + usage->tokens_out;
 	}
-	return true;
+	return STEP_KEPT;
 }
 
 /* ---- debates ---- */
@@ -234,7 +234,7 @@ void memory_samples(const struct sim_world *w, size_t i, size_t k, int64_t quest
 	struct prompt p;
 
 	memory_plan(a, w, &(struct setup){.rounds = 1}, question, &plan);
-	prompt_propose(a, &plan, &plan.agents[i], &p);
+	prompt_propose(a, &plan, &(struct prompt_turn){.agent = &plan.agents[i]}, &p);
 	*out = (struct eval_sample){.calls = (int64_t)k};
 	for (s = 0; s < k; s++) {
 		struct str text = sim_reply(a, w, i, "propose", p.text);

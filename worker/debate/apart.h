@@ -11,13 +11,19 @@
 
 struct worker;
 
+enum step_kept {
+	STEP_KEPT,
+	STEP_KEPT_LAST, /* calls in flight may end and are kept, but no other step begins */
+	STEP_NOT_KEPT   /* the run stops here */
+};
+
 struct step_keeper {
 	/*
 	 * Keeps what a step has come to, for good, before the debate goes on: state "started" or "done", as in the
-	 * journal. usage: of an attempt that has cost something, or NULL. False: the run stops here. May not wait.
+	 * journal. usage: of an attempt that has cost something, or NULL. May not wait.
 	 */
-	bool (*keep)(void *arg, const char *key, const char *state, int64_t starts, const json_t *result,
-		     const struct agent_reply *usage);
+	enum step_kept (*keep)(void *arg, const char *key, const char *state, int64_t starts, const json_t *result,
+			       const struct agent_reply *usage);
 	void *arg;
 };
 
@@ -28,7 +34,7 @@ struct apart {
 	json_t *journal; /* key -> {state, starts, result}: finished steps answer from it, new ones are added */
 };
 
-/* Holds the whole debate. The result document (debate.h; new reference), or NULL: a step could not be kept, or the
+/* Holds the whole debate. The result document (debate.h; new reference), or NULL: not all steps were kept, or the
  * plan's time is over. */
 CO_FN json_t *apart_debate(const struct apart *p) MUST_CHECK;
 /*

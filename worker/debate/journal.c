@@ -232,9 +232,19 @@ CO_FN static bool step_commit_locked(struct step *s, const struct step_write *w)
 static bool step_commit_apart(struct step *s, const struct step_write *w)
 {
 	struct debate *d = s->d;
+	const struct step_keeper *k = d->keeper;
 
-	if (w->state == NULL || d->keeper->keep(d->keeper->arg, s->key, w->state, w->starts, w->result, w->usage))
+	if (w->state == NULL)
 		return true;
+	switch (k->keep(k->arg, s->key, w->state, w->starts, w->result, w->usage)) {
+	case STEP_KEPT:
+		return true;
+	case STEP_KEPT_LAST:
+		d->draining = true;
+		return true;
+	case STEP_NOT_KEPT:
+		break;
+	}
 	run_stop(d, STOP_STORAGE);
 	return false;
 }
