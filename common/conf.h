@@ -281,6 +281,9 @@ struct conf {
 		char *signing_key; /* secret; a list, "" = data_dir/keys */
 		char *pdf_module;  /* "" = where it is installed */
 		int algorithm;     /* of the key made there: enum receipt_algorithm */
+		char *tsa_url;     /* "" = no time stamps */
+		char *tsa_ca_file; /* "" = the system's certificates */
+		int64_t tsa_interval;
 	} receipts;
 	struct {
 		char *signing_key; /* secret; "" = data_dir/keys/audit.key */

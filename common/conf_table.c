@@ -652,6 +652,13 @@ const struct conf_key conf_table[] = {
 	 .dflt = "hmac-sha256", .env = "ARAGORA_RECEIPT_ALGORITHM",
 	 .help = "How receipts are signed when receipts.signing_key is empty. ed25519: anybody can verify with the public key "
 		 "(GET /api/receipts/keys); hmac-sha256: only who has the secret can."},
+	{"receipts.tsa_url", .type = CONF_TEXT, URL, .flags = CONF_RELOAD, AT(receipts.tsa_url), .dflt = "", .env = "",
+	 .help = "Authority (RFC 3161) that confirms when a receipt existed; asked with its hash after the debate. Empty: none. "
+		 "deliveries.allow_private must name its network if it is inside."},
+	{"receipts.tsa_ca_file", .type = CONF_TEXT, .flags = CONF_RELOAD, AT(receipts.tsa_ca_file), .dflt = "", .env = "",
+	 .help = "Certificates (PEM) that vouch for the authority; empty: those of the system."},
+	{"receipts.tsa_interval", DURATION(SEC, DAY), .flags = CONF_RELOAD, AT(receipts.tsa_interval), .dflt = "1m", .env = "",
+	 .help = "Time between two looks for receipts that have no time stamp; at most 20 are asked for each time."},
 
 	{"audit.signing_key", .type = CONF_TEXT, .flags = CONF_SECRET, AT(audit.signing_key), .dflt = "",
 	 .env = "ARAGORA_AUDIT_SIGNING_KEY",

@@ -280,6 +280,8 @@ static const struct metric_desc metric_table[] = {
 	[M_RECEIPT_CLEANUPS] = {"aragora_receipt_cleanup_total", METRIC_COUNTER, FOLD_SUM, .help = "Runs of the receipt retention."},
 	[M_RECEIPT_CLEANUP_DURATION] = {"aragora_receipt_cleanup_duration_seconds", METRIC_HISTOGRAM, FOLD_SUM, .labels = {{NULL, SET_NONE}},
 		LE_REQUEST, .help = "Time of these runs."},
+	[M_RECEIPT_STAMPS] = {"aragora_receipt_timestamps_total", METRIC_COUNTER, FOLD_SUM, .help = "Receipts that an RFC 3161 authority has stamped."},
+	[M_RECEIPT_STAMP_FAILURES] = {"aragora_receipt_timestamp_failures_total", METRIC_COUNTER, FOLD_SUM, .help = "Time stamps that were not given or not valid; they are asked for again."},
 	[M_RECEIPTS_DELETED] = {"aragora_receipts_deleted_total", METRIC_COUNTER, FOLD_SUM, .help = "Receipts removed after their retention."},
 	[M_RETENTION_DELETED] = {"aragora_retention_deleted_total", METRIC_COUNTER, FOLD_SUM, {{"rule", SET_RULES}},
 		.help = "What retention has removed: rows, of event logs and journals debates."},

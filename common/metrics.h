@@ -97,6 +97,8 @@ enum metric_id {
 	M_RECEIPT_CLEANUPS,         /* aragora_receipt_cleanup_total */
 	M_RECEIPT_CLEANUP_DURATION, /* aragora_receipt_cleanup_duration_seconds */
 	M_RECEIPTS_DELETED,         /* aragora_receipts_deleted_total */
+	M_RECEIPT_STAMPS,           /* aragora_receipt_timestamps_total */
+	M_RECEIPT_STAMP_FAILURES,   /* aragora_receipt_timestamp_failures_total */
 	M_RETENTION_DELETED,        /* aragora_retention_deleted_total{rule}, rules of worker/retention/rules.c */
 	M_MAINTENANCE,              /* aragora_maintenance_mode, FOLD_LAST */
 	M_AUDIT_EVENTS,             /* aragora_audit_events_total{category,outcome}: chained by this node */

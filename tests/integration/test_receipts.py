@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Receipts: keys of both kinds and their rotation, verification without a server and by the script of the manual, formats,
 search, shares, legal hold, and the explanation of a decision."""
+import http.server
 import json
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -340,3 +342,109 @@ def test_views_of_a_running_debate(server):
     for name in VIEWS:
         assert server.get("/api/debates/%s/%s" % (d, name)).status_code == 200, name
     assert server.get("/api/debates/%s/explain" % d).status_code == 409
+
+
+# ---- time stamps ----
+
+class Authority:
+    """A time stamping authority of RFC 3161, made of openssl ts."""
+    CONF = """
+[req]
+distinguished_name = dn
+prompt = no
+[dn]
+CN = Stamps of tests
+[ext]
+extendedKeyUsage = critical,timeStamping
+keyUsage = critical,digitalSignature
+[tsa]
+default_tsa = t
+[t]
+serial = {0}/serial
+signer_cert = {0}/tsa.pem
+certs = {0}/tsa.pem
+signer_key = {0}/tsa.key
+signer_digest = sha256
+default_policy = 1.2.3.4.1
+digests = sha256
+ess_cert_id_chain = no
+"""
+
+    def __init__(self, folder):
+        self.folder, self.asked, self.broken = folder, 0, False
+        (folder / "conf").write_text(self.CONF.format(folder))
+        (folder / "serial").write_text("01\n")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-config", folder / "conf", "-extensions", "ext",
+                        "-days", "2", "-keyout", folder / "tsa.key", "-out", folder / "tsa.pem"], check=True, capture_output=True)
+        authority = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                query = self.rfile.read(int(self.headers["Content-Length"]))
+                assert self.headers["Content-Type"] == "application/timestamp-query"
+                reply = authority.answer(query)
+                self.send_response(200)
+                self.send_header("Content-Type", "application/timestamp-reply")
+                self.send_header("Content-Length", str(len(reply)))
+                self.end_headers()
+                self.wfile.write(reply)
+
+            def log_message(self, *args):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = "http://127.0.0.1:%d/" % self.server.server_port
+
+    def answer(self, query):
+        self.asked += 1
+        (self.folder / "q").write_bytes(query)
+        subprocess.run(["openssl", "ts", "-reply", "-config", self.folder / "conf", "-section", "t", "-queryfile", self.folder / "q", "-out",
+                        self.folder / "r"], check=True, capture_output=True)
+        reply = (self.folder / "r").read_bytes()
+        if self.broken:  # the answer to the first question, again: another hash, another nonce
+            return self.first
+        self.first = reply
+        return reply
+
+
+@pytest.fixture
+def authority(tmp_path):
+    folder = tmp_path / "tsa"
+    folder.mkdir()
+    a = Authority(folder)
+    yield a
+    a.server.shutdown()
+
+
+def test_time_stamps(make_server, authority, tmp_path):
+    s = make_server({"receipts": {"tsa_url": authority.url, "tsa_ca_file": str(authority.folder / "tsa.pem"), "tsa_interval": "1s"},
+                     "deliveries": {"allow_private": ["127.0.0.0/8"]}})
+    d = debate(s)
+    document = raw(s, d)
+
+    def stamped(ref):
+        return s.get("/api/receipts/%s/verify" % ref).json()["timestamp"]
+    stamp = wait_until(lambda: stamped(d), 30, "the stamp")
+    assert stamp["valid"] is True and "Stamps of tests" in stamp["authority"] and "error" not in stamp
+    assert s.get("/api/receipts/%s/timestamp" % d).json() == stamp
+    reply = s.get("/api/receipts/%s/timestamp" % d, headers={"Accept": "application/timestamp-reply"})
+    assert reply.headers["Content-Type"] == "application/timestamp-reply"
+    # Anybody can check it with openssl alone.
+    left = {k: v for k, v in document.items() if k not in ("content_hash", "artifact_hash", "signature")}
+    (tmp_path / "text").write_text(json.dumps(left, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+    (tmp_path / "tsr").write_bytes(reply.content)
+    out = subprocess.run(["openssl", "ts", "-verify", "-data", tmp_path / "text", "-in", tmp_path / "tsr", "-CAfile", authority.folder / "tsa.pem"],
+                         capture_output=True, text=True)
+    assert "Verification: OK" in out.stdout, out.stdout + out.stderr
+    # An answer that is not for us is no stamp; it is asked for again, and comes.
+    authority.broken = True
+    other = debate(s)
+    s.wait_log("a receipt was not stamped")
+    assert stamped(other) is None and s.get("/api/receipts/%s/timestamp" % other).status_code == 404
+    assert "aragora_receipt_timestamps_total 1" in s.get("/metrics").text
+    authority.broken = False
+    assert wait_until(lambda: stamped(other), 30, "the stamp")["valid"] is True
+    # A stamp of another receipt proves nothing.
+    s.sql("UPDATE receipt_stamps SET token = (SELECT token FROM receipt_stamps WHERE debate_id = '%s')" % other)
+    assert stamped(d)["valid"] is False and stamped(d)["error"] and stamped(other)["valid"] is True
+    assert raw(s, d) == document, "the receipt does not depend on it"

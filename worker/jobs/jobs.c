@@ -15,6 +15,7 @@
 #include "worker/memory/continuum.h"
 #include "worker/ranking/calibration.h"
 #include "worker/ranking/snapshot.h"
+#include "worker/receipts/stamp.h"
 #include "worker/retention/retention.h"
 #include "worker/worker.h"
 
@@ -22,9 +23,9 @@
 #define JOBS_STORE_RETRY_US SEC_US
 #define JOBS_STORE_TRIES 30
 
-static const struct job *const jobs_table[] = {&retention_receipts_job, &retention_job,       &identity_sweep_job,
-					       &approval_expiry_job,    &calibration_job,     &knowledge_writes_job,
-					       &continuum_job,          &ratings_snapshot_job};
+static const struct job *const jobs_table[] = {&retention_receipts_job, &retention_job,        &identity_sweep_job,
+					       &approval_expiry_job,    &calibration_job,      &knowledge_writes_job,
+					       &continuum_job,          &ratings_snapshot_job, &receipt_stamps_job};
 
 struct jobs {
 	struct worker *w;

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "worker/receipts/stamp.h"
 #include "worker/worker.h"
 
 static const struct worker *api_worker(const struct http_request *req)
@@ -140,13 +141,53 @@ static json_t *api_check(const struct http_request *req, const json_t *doc)
 
 CO_FN static void api_verify(struct http_request *req)
 {
+	struct receipt_row row = {.created_at = 0};
 	struct error err = ERROR_INIT;
-	const json_t *doc = receipt_load(req, req->params[0], &err);
+	const json_t *doc =
+	    receipt_row_load(req, req->params[0], &row, &err) ? json_parse(req->arena, row.document, &err) : NULL;
+	json_t *o, *stamp;
+
+	if (doc == NULL) {
+		http_reply_error(req, &err);
+		return;
+	}
+	o = api_check(req, doc);
+	stamp = stamp_show(req->user, req->arena, req->ctx.org_id, req->ctx.workspace_id, row.id,
+			   json_get_str(doc, "content_hash", STR("")), &err);
+	json_object_set_new(o, "timestamp", stamp != NULL ? stamp : json_null());
+	http_reply_json(req, 200, o);
+}
+
+/* The answer of the authority as it gave it, for programs that know RFC 3161; JSON is the form of our other routes. */
+CO_FN static void api_stamp(struct http_request *req)
+{
+	struct receipt_row row = {.created_at = 0};
+	struct error err = ERROR_INIT;
+	const json_t *doc =
+	    receipt_row_load(req, req->params[0], &row, &err) ? json_parse(req->arena, row.document, &err) : NULL;
+	json_t *stamp = NULL;
+	struct str token;
+	uint8_t *reply;
+	size_t n;
 
 	if (doc != NULL)
-		http_reply_json(req, 200, api_check(req, doc));
-	else
+		stamp = json_own(req->arena, stamp_show(req->user, req->arena, req->ctx.org_id, req->ctx.workspace_id,
+							row.id, json_get_str(doc, "content_hash", STR("")), &err));
+	if (stamp == NULL && err.code == ERR_OK)
+		error_field(&err, ERR_NOT_FOUND, "id", "the receipt has no time stamp");
+	if (stamp == NULL) {
 		http_reply_error(req, &err);
+		return;
+	}
+	token = json_get_str(stamp, "token", STR(""));
+	n = token.n;
+	reply = arena_alloc(req->arena, n + 1);
+	http_reply_field(req, "Vary", "Accept");
+	if (str_ifind(http_field(req, "Accept"), STR("application/timestamp-reply")) >= 0 &&
+	    crypto_unbase64(token, reply, &n))
+		http_reply(req, 200, "application/timestamp-reply", (struct str){(const char *)reply, n});
+	else
+		http_reply_json(req, 200, json_incref(stamp));
 }
 
 /* The body is the document, or an object that holds it as "receipt". */
@@ -331,6 +372,8 @@ static const struct route receipt_rows[] = {
     READ("/api/receipts/{id}/export", api_get, "A decision receipt: ?format=json, md, html, csv, sarif, pdf",
 	 "Receipt"),
     READ("/api/debates/{id}/receipt", api_get, "The decision receipt of a debate", "Receipt"),
+    READ("/api/receipts/{id}/timestamp", api_stamp,
+	 "The RFC 3161 time stamp, as JSON or as the authority gave it (Accept: application/timestamp-reply)", NULL),
     CHECK(HTTP_GET, "/api/receipts/{id}/verify", api_verify, "Check hash and signature of a stored receipt"),
     CHECK(HTTP_POST, "/api/receipts/{id}/verify", api_verify, "Check hash and signature of a stored receipt"),
     CHECK(HTTP_POST, "/api/receipts/{id}/verify-signature", api_verify, "Check hash and signature of a stored receipt"),
