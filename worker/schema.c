@@ -725,6 +725,27 @@ static const char up_continuum[] =
 
 static const char down_continuum[] = "DROP TABLE memory_transitions; DROP TABLE continuum_memory;";
 
+static const char up_spending[] =
+    /* for_workspace, for_user: "" all together, "*" each by itself, or an id. alerted: percent that was told of. */
+    "ALTER TABLE budgets ADD COLUMN for_workspace TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE budgets ADD COLUMN for_user TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE budgets ADD COLUMN amount_tokens INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE budgets ADD COLUMN alerted INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE budgets ADD COLUMN alerted_start INTEGER NOT NULL DEFAULT -1;"
+    "ALTER TABLE budgets ADD COLUMN checked_at INTEGER NOT NULL DEFAULT 0;"
+    /* What calls in flight may cost at most; a row goes with the ledger's row of the call. */
+    "CREATE TABLE budget_reservations ("
+    " debate_id TEXT NOT NULL, step_key TEXT NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " user_id TEXT NOT NULL, cost_micro INTEGER NOT NULL, tokens INTEGER NOT NULL, expires_at INTEGER NOT NULL,"
+    " PRIMARY KEY (debate_id, step_key)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX budget_reservations_org ON budget_reservations(org_id, expires_at);";
+static const char down_spending[] =
+    "DROP TABLE budget_reservations; ALTER TABLE budgets DROP COLUMN checked_at;"
+    " ALTER TABLE budgets DROP COLUMN alerted_start; ALTER TABLE budgets DROP COLUMN alerted;"
+    " ALTER TABLE budgets DROP COLUMN amount_tokens; ALTER TABLE budgets DROP COLUMN for_user;"
+    " ALTER TABLE budgets DROP COLUMN for_workspace;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -745,5 +766,6 @@ const struct migration schema_migrations[] = {
     {17, "batches, links between debates, templates", up_batches, down_batches},
     {18, "keys of knowledge adapters", up_knowledge_key, down_knowledge_key},
     {19, "continuum memory", up_continuum, down_continuum},
+    {20, "budgets of workspaces and users, reservations", up_spending, down_spending},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -43,6 +43,7 @@
 #include "worker/stream/stream.h"
 #include "worker/system/errors.h"
 #include "worker/system/maintenance.h"
+#include "worker/tenancy/spending.h"
 #include "worker/traces/traces.h"
 #include "worker/web/files.h"
 
@@ -360,6 +361,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	if (!agents_prices_load(w->conf->agents.prices_file, err))
 		return false;
 	w->agents = agents_open(w);
+	w->spending = spending_open(w);
 	agents_start(w->agents);
 	worker_lap_agents(w, &since);
 	w->stream = stream_open(w);
@@ -392,6 +394,7 @@ static void worker_close_parts(struct worker *w)
 	router_free(w->router);
 	stream_close(w->stream);
 	agents_close(w->agents);
+	spending_close(w->spending);
 	fetch_close(w->fetch);
 	lane_free(w->guarded); /* its jobs use the guard of the deliveries */
 	runner_close(w->runner);

@@ -35,6 +35,7 @@ struct receipt_keys;
 struct redis;
 struct router;
 struct runner;
+struct spending;
 struct stream;
 struct tls;
 struct traces;
@@ -55,6 +56,7 @@ struct worker {
 	struct bus_redis *bus_link;
 	struct fetch *fetch;
 	struct agents *agents;
+	struct spending *spending;
 	struct stream *stream;
 	struct runner *runner;
 	struct deliveries *deliveries;

@@ -26,7 +26,8 @@ struct debate {
 	struct arena *arena; /* of one run */
 	void *engine;
 	enum debate_stop stop;
-	json_t *journal; /* key -> result; survives a run */
+	int64_t budget_left; /* of shared budgets */
+	json_t *journal;     /* key -> result; survives a run */
 	json_t *events;
 	json_t *prompts; /* key -> {system, prompt, facts} of every call */
 	json_t *inbox;   /* key of an inbox step -> items */
@@ -183,6 +184,19 @@ bool step_alike(struct debate *d, const char *key, const struct str *texts, size
 	(void)texts;
 	(void)n;
 	return step_run(d, key, fake_keep, d->alike, result);
+}
+
+bool step_budgets(struct debate *d, const char *key, const json_t **result)
+{
+	static json_t *left;
+
+	(void)key;
+	if (left == NULL)
+		left = json_object();
+	json_put_int(left, "cost_micro", d->budget_left);
+	json_put_int(left, "tokens", -1);
+	*result = left;
+	return true;
 }
 
 bool step_inbox(struct debate *d, const char *key, const json_t **result)

@@ -20,6 +20,7 @@ struct engine {
 	size_t n;
 	int round;                /* that has begun; 0: drafts */
 	int64_t spent_micro;      /* when the last round began */
+	int64_t spent_tokens;     /* the same */
 	int challenged_round;     /* after which evidence was asked for last; 0: never */
 	const json_t *evidence;   /* of the last round's convergence */
 	const json_t *standing;   /* what is known of the participants, or NULL; see step_standing() */

@@ -36,4 +36,7 @@ size_t deciding_candidates(struct engine *e, struct str avoid, const char *role,
 /* Writes or adopts the conclusion. Where too few took part the best text stands as it is. */
 CO_FN bool conclude_run(struct engine *e) MUST_CHECK;
 
+/* afford.c: *settled when the budget ends the rounds. False: unwinding. */
+CO_FN bool afford_round(struct engine *e, int round, bool *settled) MUST_CHECK;
+
 #endif

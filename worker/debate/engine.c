@@ -15,7 +15,6 @@
 
 #define ENGINE_USABLE_MIN 2
 #define ENGINE_RATING 1500000 /* milli-points of who is not rated yet */
-#define ENGINE_POOR "the budget does not cover another round"
 
 static size_t engine_usable(const struct engine *e)
 {
@@ -85,33 +84,6 @@ CO_FN static bool engine_too_few(struct engine *e)
 	       engine_end(e);
 }
 
-static json_t *engine_budget_step(struct step *s, void *arg)
-{
-	struct engine *e = arg;
-	struct event_at at = ask_at(e, s, NULL);
-
-	event_budget(&at, result_spent(&e->result));
-	event_early_stop(&at, "budget", ENGINE_POOR);
-	return json_object();
-}
-
-/*
- * A round is begun only if what the last one has cost, and half as much for the decision, is still there; the first
- * costs about three times the drafts. What is too dear all the same is refused call by call (step_call.c).
- */
-CO_FN static bool engine_afford(struct engine *e, int round, bool *settled)
-{
-	int64_t spent = result_spent(&e->result), last = (spent - e->spent_micro) * (round == 1 ? 3 : 1);
-	const json_t *said;
-
-	e->spent_micro = spent;
-	if (e->plan->budget_micro <= 0 || spent + last + last / 2 <= e->plan->budget_micro)
-		return true;
-	*settled = true;
-	result_early_stop(&e->result, e->a, "budget", e->round, ENGINE_POOR);
-	return step_run(e->d, "budget", engine_budget_step, e, &said);
-}
-
 /* False: unwinding. True: all that is left is to finish. */
 CO_FN static bool engine_debate(struct engine *e)
 {
@@ -125,7 +97,7 @@ CO_FN static bool engine_debate(struct engine *e)
 	if (!round_agreement_gate(e, &settled))
 		return false;
 	for (round = 1; round <= e->plan->rounds && !settled; round++)
-		if (!engine_afford(e, round, &settled) || (!settled && !round_run(e, round, &settled)))
+		if (!afford_round(e, round, &settled) || (!settled && !round_run(e, round, &settled)))
 			return false;
 	if (e->plan->version < 3 && !step_ratings(e->d, "ratings", &e->ratings))
 		return false;

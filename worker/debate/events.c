@@ -173,15 +173,17 @@ void event_early_stop(const struct event_at *at, const char *source, const char 
 	event_emit(at, "debate_early_terminated", o);
 }
 
-void event_budget(const struct event_at *at, int64_t spent_micro)
+void event_budget(const struct event_at *at, int64_t spent_micro, const char *level)
 {
+	int64_t limit = at->plan->budget_micro;
 	json_t *o = event_data(at);
 
 	json_put_str(o, "budget_id", at->plan->debate_id);
-	json_put_str(o, "level", STR("critical"));
-	json_object_set_new(o, "percentage", json_real(100.0 * (double)spent_micro / (double)at->plan->budget_micro));
+	json_put_str(o, "level", str_of(level));
+	json_object_set_new(o, "percentage",
+			    json_real(limit > 0 ? 100.0 * (double)spent_micro / (double)limit : 100.0));
 	json_object_set_new(o, "current_spend", json_real((double)spent_micro / 1e6));
-	json_object_set_new(o, "limit", json_real((double)at->plan->budget_micro / 1e6));
+	json_object_set_new(o, "limit", limit > 0 ? json_real((double)limit / 1e6) : json_null());
 	event_emit(at, "budget_alert", o);
 }
 

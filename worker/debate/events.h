@@ -30,7 +30,7 @@ void event_phase(const struct event_at *at, const char *phase, size_t completed,
 void event_convergence(const struct event_at *at, const json_t *value);
 void event_early_stop(const struct event_at *at, const char *source, const char *reason);
 /* budget_alert: the debate ends its rounds to keep within its budget. */
-void event_budget(const struct event_at *at, int64_t spent_micro);
+void event_budget(const struct event_at *at, int64_t spent_micro, const char *level);
 /* value: of decision_hollow(); told as hollow_consensus and as trickster_intervention. */
 void event_hollow(const struct event_at *at, const json_t *value, const char *challenge);
 /* value: of a round's close with "stale" agents; told as trickster_intervention too. */

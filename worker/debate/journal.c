@@ -14,6 +14,7 @@
 #include "common/metrics.h"
 #include "worker/debate/apart.h"
 #include "worker/stream/stream.h"
+#include "worker/tenancy/spending.h"
 #include "worker/worker.h"
 
 #define STEP_STORE_RETRY_US (250 * MS_US) /* first pause after a failed write, doubled up to … */
@@ -160,6 +161,8 @@ static struct db_batch *step_batch(struct arena *a, const struct step *s, const 
 		step_batch_row(b, s, w, result);
 	if (w->usage != NULL)
 		step_batch_usage(b, a, s, w);
+	if (d->holds_budget && w->call != NULL && (w->usage != NULL || strcmp(w->state, "done") == 0))
+		spending_release(b, &d->ctx, d->plan.debate_id, str_of(s->key));
 	if (w->extra != NULL)
 		w->extra(b, d, w->extra_arg, s->now_ms);
 	return b;

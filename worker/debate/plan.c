@@ -199,6 +199,20 @@ static int64_t plan_budget(struct plan_problems *p, const struct conf *c, const 
 	return most > 0 && most < wanted ? most : wanted > 0 ? wanted : 1;
 }
 
+/* 0: no limit. */
+static int64_t plan_tokens(struct plan_problems *p, const json_t *body)
+{
+	const json_t *v = plan_member(body, "budget_limit_tokens");
+
+	if (v == NULL || json_is_null(v))
+		return 0;
+	if (json_is_integer(v) && json_integer_value(v) >= 1 && json_integer_value(v) <= BUDGET_TOKENS_MAX)
+		return json_integer_value(v);
+	plan_problem(p, ERR_INVALID_VALUE, "budget_limit_tokens", "must be a whole number from 1 to %d",
+		     BUDGET_TOKENS_MAX);
+	return 0;
+}
+
 static void plan_select_problem(void *arg, const char *field, const char *text)
 {
 	plan_problem(arg, ERR_INVALID_VALUE, field, "%s", text);
@@ -286,7 +300,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	const struct plan_format *format;
 	const struct mode *mode;
 	enum topology topology;
-	int64_t rounds, threshold, budget, timeout_ms = c->debates.timeout / MS_US;
+	int64_t rounds, threshold, budget, tokens, timeout_ms = c->debates.timeout / MS_US;
 	struct protocol protocol;
 	struct str task, context;
 	size_t n = 0;
@@ -301,6 +315,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	mode = plan_mode(&p, c, body);
 	threshold = plan_threshold(&p, mode, body);
 	budget = plan_budget(&p, c, body);
+	tokens = plan_tokens(&p, body);
 	context = plan_text(&p, body, "context", PLAN_CONTEXT_MAX);
 	plan_check_rest(&p, body);
 	if (!agents_resolve(c, a, json_object_get(body, "agents"), &specs, &n, &demo, &agent_err))
@@ -332,6 +347,8 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	if (format->timeout_ms > 0 && format->timeout_ms < timeout_ms)
 		timeout_ms = format->timeout_ms;
 	json_put_int(doc, "budget_micro", budget);
+	if (tokens > 0)
+		json_put_int(doc, "budget_tokens", tokens);
 	json_put_int(doc, "timeout_ms", timeout_ms);
 	json_put_int(doc, "agent_timeout_ms", c->debates.agent_timeout / MS_US);
 	json_put_int(doc, "seed", plan_seed());
@@ -392,6 +409,8 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 	out->threshold_ppm = json_get_int(plan, "threshold_ppm", mode_threshold(out->mode, 0));
 	out->early_agree_ppm = json_get_int(plan, "early_agree_ppm", plan_formats[0].early_agree_ppm);
 	out->budget_micro = json_get_int(plan, "budget_micro", 0);
+	out->budget_tokens = json_get_int(plan, "budget_tokens", 0);
+	out->shared_budgets = json_get_bool(plan, "shared_budgets", false);
 	out->timeout_ms = json_get_int(plan, "timeout_ms", 900000);
 	out->agent_timeout_ms = json_get_int(plan, "agent_timeout_ms", 240000);
 	out->seed = (uint64_t)json_get_int(plan, "seed", 0);

@@ -349,6 +349,17 @@ static void result_put_novelty(json_t *doc, json_t *novelty)
 	    json_pack("{s:O, s:I}", "per_agent", novelty, "mean_ppm", (json_int_t)(count > 0 ? sum / count : 0)));
 }
 
+int64_t result_tokens(const struct result *r)
+{
+	const char *agent;
+	json_t *o;
+	int64_t sum = 0;
+
+	json_object_foreach(r->per_agent, agent, o) sum +=
+	    json_get_int(o, "tokens_in", 0) + json_get_int(o, "tokens_out", 0);
+	return sum;
+}
+
 json_t *result_document(const struct result *r, const struct result_end *end)
 {
 	json_t *doc = json_object();

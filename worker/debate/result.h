@@ -23,6 +23,8 @@ void result_call(struct result *r, const struct agent_spec *agent, const char *p
 void result_other(struct result *r, const json_t *value);
 /* Micro-dollars so far. */
 int64_t result_spent(const struct result *r);
+/* Tokens so far, in and out. */
+int64_t result_tokens(const struct result *r);
 /* A proposal or revision; it replaces the agent's former text in "proposals". */
 void result_message(struct result *r, struct str agent, struct str content, int round, int64_t at_ms);
 /* value: {issues[], suggestions[], severity_milli, reasoning}. */

@@ -26,8 +26,10 @@ struct debate {
 	int64_t current_round;
 	int64_t created_ms;
 	int64_t crashes;
-	int64_t reserved_micro;  /* what calls in flight may cost, budget.h */
-	int64_t running_base_ms; /* before this run */
+	int64_t reserved_micro, reserved_tokens; /* what calls in flight may cost, budget.h */
+	bool holds_budget;                       /* something was reserved of shared budgets, spend.h */
+	unsigned marks_told;                     /* of its own budget, spend.c */
+	int64_t running_base_ms;                 /* before this run */
 	int64_t run_started_us;
 	int cell; /* max_concurrent cell, -1 = none needed */
 	bool finished;

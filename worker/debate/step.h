@@ -38,6 +38,8 @@ struct debate_plan {
 	int64_t threshold_ppm;   /* of the weighted share; 600000 */
 	int64_t early_agree_ppm; /* round-0 agreement that skips the debate: 850000 */
 	int64_t budget_micro;    /* micro-dollars; 0: no limit */
+	int64_t budget_tokens;   /* in and out together; 0: no limit */
+	bool shared_budgets;     /* budgets of its tenant could stop it when it was made */
 	int64_t timeout_ms, agent_timeout_ms;
 	struct protocol protocol;
 	uint64_t seed; /* all shuffling comes from it */
@@ -107,6 +109,8 @@ CO_FN bool step_ranking_before(struct debate *d, const char *key, const json_t *
 /* What earlier debates and stored knowledge say about the task, kept in the plan for prompts and result (background.h).
  */
 CO_FN bool step_background(struct debate *d, const char *key) MUST_CHECK;
+/* What the budgets of the tenant have left, as a journalled step: {cost_micro, tokens}, -1: none counts these. */
+CO_FN bool step_budgets(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 /*
  * How alike are the meanings of n texts: {source: "embeddings", ppm: [n x n], tokens_in, cost_micro} from the
  * embeddings server, {source: "words"} where there is none or it does not answer.

@@ -13,6 +13,7 @@
 #include "common/metrics.h"
 #include "worker/debate/budget.h"
 #include "worker/debate/journal.h"
+#include "worker/debate/spend.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
@@ -83,7 +84,8 @@ struct step_attempts {
 	int64_t starts, failed, repairs;
 	int64_t tokens_in, tokens_out, cost_micro;
 	enum agent_fail last;
-	char message[160];
+	char message[200];
+	struct spending_told told; /* of shared budgets, before this attempt */
 };
 
 static void step_attempts_load(const struct debate *d, const char *key, struct step_attempts *at)
@@ -235,6 +237,7 @@ CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct
 	if (value != NULL) {
 		if (reply->replaced != AGENT_OK)
 			step_tell_stand_in(&s, c, reply);
+		spend_tell(&s, c, reply->cost_micro, &at->told);
 		result = step_value(reply, value, at);
 		ok = step_commit_call(&s, c, at, reply, "done", result);
 	} else {
@@ -271,6 +274,7 @@ CO_FN static bool step_gave_up(struct debate *d, const char *key, const struct s
 	json_put_int(result, "at_ms", s.now_ms);
 	step_put_sums(result, at);
 	json_put_int(result, "abandoned", at->starts - at->failed - at->repairs);
+	spend_tell(&s, c, 0, &at->told);
 	data = json_pack("{s:s, s:s, s:s, s:s, s:b, s:i}", "agent", name, "error_type", agent_fail_name(at->last),
 			 "error_code", agent_fail_name(at->last), "phase", c->phase, "recoverable", true,
 			 "round_number", c->round);
@@ -335,12 +339,20 @@ static bool step_interrupted(struct debate *d, const struct agent_reply *reply)
 	return d->stop != STOP_NONE;
 }
 
-/* What the debate may still spend does not cover the call: the agent has nothing to say from here on. */
+/* No budget covers the call: the agent has nothing to say from here on. */
 CO_FN static bool step_unpaid(struct debate *d, const char *key, const struct step_call *c, struct step_attempts *at)
 {
 	at->last = AGENT_FAIL_BUDGET;
-	(void)snprintf(at->message, sizeof(at->message), "the debate's budget of %.6f USD does not cover the call",
-		       (double)d->plan.budget_micro / 1e6);
+	if (at->told.why[0] != '\0')
+		(void)snprintf(at->message, sizeof(at->message), "%s", at->told.why);
+	else if (d->plan.budget_micro > 0)
+		(void)snprintf(at->message, sizeof(at->message),
+			       "the debate's budget of %.6f USD does not cover the call",
+			       (double)d->plan.budget_micro / 1e6);
+	else
+		(void)snprintf(at->message, sizeof(at->message),
+			       "the debate's budget of %lld tokens does not cover the call",
+			       (long long)d->plan.budget_tokens);
 	return step_gave_up(d, key, c, at, NULL);
 }
 
@@ -403,17 +415,24 @@ CO_FN bool step_call(struct debate *d, const char *key, const struct step_call *
 		metric_add(M_STEPS_ABANDONED, 1, NULL);
 	while (again && ok) {
 		int max_tokens = c->max_tokens > 0 ? c->max_tokens : AGENT_MAX_TOKENS;
-		int64_t taken = 0;
+		struct budget_take taken;
 
 		if (!step_may_start(d, key))
 			return false;
+		at.told = (struct spending_told){.level = 0};
 		if (!budget_reserve(d, c, &max_tokens, &taken)) {
 			again = false;
 			ok = step_unpaid(d, key, c, &at);
 			continue;
 		}
+		if (!spend_take(d, c, key, &max_tokens, deadline, &at.told)) {
+			again = false;
+			budget_release(d, &taken);
+			ok = step_may_start(d, key) && step_unpaid(d, key, c, &at);
+			continue;
+		}
 		ok = step_call_once(d, key, c, &at, max_tokens, deadline, &again);
-		budget_release(d, taken); /* what it has cost is journalled now */
+		budget_release(d, &taken); /* what it has cost is journalled now */
 	}
 	if (!ok)
 		return false;

@@ -21,6 +21,7 @@
 #include "worker/stream/stream.h"
 #include "worker/system/maintenance.h"
 #include "worker/tenancy/quota.h"
+#include "worker/tenancy/spending.h"
 #include "worker/worker.h"
 
 #define STORE_COLUMNS                                                                                                  \
@@ -193,6 +194,19 @@ static void store_remember_key(struct db_batch *b, struct arena *a, const struct
 		    1);
 }
 
+/* The plan, with a mark if budgets of its tenant can stop the debate: only then they are looked at round by round. */
+CO_FN static const json_t *store_plan(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan)
+{
+	json_t *marked;
+
+	if (json_get_bool(plan, "demo", false) || !spending_applies(w, ctx))
+		return plan;
+	marked = json_own(a, json_object());
+	(void)json_object_update(marked, (json_t *)(uintptr_t)plan);
+	json_object_set_new(marked, "shared_budgets", json_true());
+	return marked;
+}
+
 CO_FN bool debate_create_with(struct worker *w, struct arena *a, const struct context *ctx,
 			      const struct debate_birth *birth, struct str *id, bool *replayed, struct error *err)
 {
@@ -213,7 +227,7 @@ CO_FN bool debate_create_with(struct worker *w, struct arena *a, const struct co
 		return false;
 	ids_uuid7(uuid);
 	*id = arena_str(a, str_of(uuid));
-	b = store_create_batch(w, a, ctx, birth->plan, birth->metadata, *id, slug, tag, now);
+	b = store_create_batch(w, a, ctx, store_plan(w, a, ctx, birth->plan), birth->metadata, *id, slug, tag, now);
 	if ((birth->callback != NULL && !callback_create(w, b, ctx, *id, birth->callback, err)) ||
 	    !quota_count_debate(w, a, ctx, b, &counted, err)) {
 		db_batch_free(b);

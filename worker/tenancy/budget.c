@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Budgets of an organization (rest-core 7): what may be spent in a period, compared with the usage ledger, which is the
- * only place where money is counted. Called through its routes and by the budget_enforcement step. The price of a call
- * that is still to be made is not estimated here.
+ * only place where money is counted. Called through its routes and by the budget_enforcement step. What calls that are
+ * still to be made may cost is the matter of spending.c.
  */
+#include "worker/tenancy/budget.h"
+
 #include <time.h>
 
 #include "common/clock.h"
@@ -12,28 +14,20 @@
 #include "common/tenant.h"
 #include "worker/identity/body.h"
 #include "worker/tenancy/quota.h"
+#include "worker/tenancy/spending.h"
 #include "worker/tenancy/tenancy.h"
 
 #define BUDGET_MICRO 1000000.0
 #define BUDGET_USD_MIN 0.01
 #define BUDGET_USD_MAX 1e9
+#define BUDGET_TOKENS_MAX INT64_C(1000000000000000)
 #define BUDGET_DAY_MS INT64_C(86400000)
-#define BUDGET_COLUMNS \
-	"id, name, description, amount_micro, period, auto_suspend, reset_at, is_active, created_at, updated_at"
+#define BUDGET_COLUMNS                                                                                            \
+	"id, name, description, amount_micro, period, auto_suspend, reset_at, is_active, created_at, updated_at," \
+	" for_workspace, for_user, amount_tokens, alerted, alerted_start"
 
-/* Periods begin at midnight UTC: of the day, of Monday, of the first of one, three or twelve months. */
-static const struct budget_period {
-	const char *name;
-	int months, days; /* both 0: for ever */
-} budget_periods[] = {{"monthly", 1, 0},   {"daily", 0, 1},   {"weekly", 0, 7},
-		      {"quarterly", 3, 0}, {"annual", 12, 0}, {"unlimited", 0, 0}};
-
-struct budget {
-	struct str id, name, description;
-	const struct budget_period *period;
-	int64_t amount, spent, reset_at, start, end, created_at, updated_at;
-	bool auto_suspend, active;
-};
+static const struct budget_period budget_periods[] = {{"monthly", 1, 0},   {"daily", 0, 1},   {"weekly", 0, 7},
+						      {"quarterly", 3, 0}, {"annual", 12, 0}, {"unlimited", 0, 0}};
 
 static const struct budget_period *budget_period(struct str name)
 {
@@ -66,25 +60,54 @@ static void budget_span(struct budget *b, int64_t now_ms)
 	}
 }
 
-CO_FN static bool budget_spent(struct worker *w, struct arena *a, const struct context *ctx, struct budget *b,
-			       struct error *err)
+int64_t budget_since(const struct budget *b)
 {
-	int64_t since = b->start > b->reset_at ? b->start : b->reset_at;
+	return b->start > b->reset_at ? b->start : b->reset_at;
+}
+
+/* One of "" (all), BUDGET_EACH (the tenant's own) and an id (the tenant's, or it is not about it). */
+static bool budget_narrow(struct str whose, struct str own, struct str *out)
+{
+	*out = str_eqz(whose, BUDGET_EACH) ? own : whose;
+	return whose.n == 0 || str_eq(*out, own);
+}
+
+bool budget_is_about(const struct budget *b, const struct context *ctx, struct str *workspace, struct str *user)
+{
+	return budget_narrow(b->for_workspace, ctx->workspace_id, workspace) &&
+	       budget_narrow(b->for_user, ctx->principal, user);
+}
+
+CO_FN bool budget_sum(struct worker *w, struct arena *a, const struct context *ctx, struct str workspace,
+		      struct str user, int64_t since_ms, int64_t until_ms, int64_t *cost_micro, int64_t *tokens,
+		      struct error *err)
+{
 	struct db_rows r;
 
 	if (!db_query(w->db, a,
-		      SQL_WITHIN_ORG("a budget is the organization's") "SELECT CAST(COALESCE(SUM(cost_micro), 0) AS "
-								       "BIGINT) FROM usage_ledger WHERE org_id = $1 AND"
-								       " created_at >= $2",
-		      DB_ARGS(DB_S(ctx->org_id), DB_I(since)), &r, err))
+		      SQL_WITHIN_ORG("a budget is the organization's") //
+		      "SELECT CAST(COALESCE(SUM(cost_micro), 0) AS BIGINT), CAST(COALESCE(SUM(tokens_in + tokens_out),"
+		      " 0) AS BIGINT) FROM usage_ledger WHERE org_id = $1 AND ($2 = '' OR workspace_id = $2)"
+		      " AND ($3 = '' OR user_id = $3) AND created_at >= $4 AND created_at < $5",
+		      DB_ARGS(DB_S(ctx->org_id), DB_S(workspace), DB_S(user), DB_I(since_ms), DB_I(until_ms)), &r, err))
 		return false;
-	b->spent = db_int(&r, 0, 0);
+	*cost_micro = db_int(&r, 0, 0);
+	*tokens = db_int(&r, 0, 1);
 	return true;
 }
 
-/* Budgets of the organization: the one with the id, or all of them (''). */
-CO_FN static bool budget_load(struct worker *w, struct arena *a, const struct context *ctx, struct str id,
-			      struct budget **out, size_t *n, struct error *err)
+/* Of one that is for each: what the caller has spent; of another's: that one's. */
+CO_FN static bool budget_spent(struct worker *w, struct arena *a, const struct context *ctx, struct budget *b,
+			       struct error *err)
+{
+	struct str workspace, user;
+
+	(void)budget_is_about(b, ctx, &workspace, &user); /* it is shown to whoever may see budgets */
+	return budget_sum(w, a, ctx, workspace, user, budget_since(b), INT64_MAX, &b->spent, &b->spent_tokens, err);
+}
+
+CO_FN bool budget_rows(struct worker *w, struct arena *a, const struct context *ctx, struct str id, struct budget **out,
+		       size_t *n, struct error *err)
 {
 	struct db_rows r;
 	size_t i;
@@ -108,19 +131,48 @@ CO_FN static bool budget_load(struct worker *w, struct arena *a, const struct co
 				     .reset_at = db_int(&r, i, 6),
 				     .active = db_int(&r, i, 7) != 0,
 				     .created_at = db_int(&r, i, 8),
-				     .updated_at = db_int(&r, i, 9)};
+				     .updated_at = db_int(&r, i, 9),
+				     .for_workspace = db_str(&r, i, 10),
+				     .for_user = db_str(&r, i, 11),
+				     .amount_tokens = db_int(&r, i, 12),
+				     .alerted = db_int(&r, i, 13),
+				     .alerted_start = db_int(&r, i, 14)};
 		if (b->period == NULL)
 			b->period = &budget_periods[0];
 		budget_span(b, clock_wall_ms());
-		if (!budget_spent(w, a, ctx, b, err))
-			return false;
 	}
 	return true;
+}
+
+/* Budgets of the organization with what is spent: the one with the id, or all of them (''). */
+CO_FN static bool budget_load(struct worker *w, struct arena *a, const struct context *ctx, struct str id,
+			      struct budget **out, size_t *n, struct error *err)
+{
+	size_t i;
+
+	if (!budget_rows(w, a, ctx, id, out, n, err))
+		return false;
+	for (i = 0; i < *n; i++)
+		if (!budget_spent(w, a, ctx, &(*out)[i], err))
+			return false;
+	return true;
+}
+
+static bool budget_exceeded(const struct budget *b)
+{
+	return b->spent >= b->amount || (b->amount_tokens > 0 && b->spent_tokens >= b->amount_tokens);
+}
+
+/* Tokens that are used up say the same as money that is. */
+static int64_t budget_as_money(const struct budget *b)
+{
+	return budget_exceeded(b) && b->spent < b->amount ? b->amount : b->spent;
 }
 
 CO_FN bool budget_worst(struct worker *w, struct arena *a, const struct context *ctx, struct budget_state *out,
 			struct error *err)
 {
+	struct str workspace, user;
 	struct budget *v;
 	size_t i, n;
 
@@ -130,11 +182,12 @@ CO_FN bool budget_worst(struct worker *w, struct arena *a, const struct context 
 	for (i = 0; i < n; i++) {
 		const struct budget *b = &v[i];
 		bool more = (double)b->spent * (double)out->amount_micro > (double)out->spent_micro * (double)b->amount;
-		bool exceeds = b->auto_suspend && b->spent >= b->amount;
+		bool exceeds = b->auto_suspend && budget_exceeded(b);
 		bool exceeded = out->suspends && out->spent_micro >= out->amount_micro;
 
-		if (b->active && (out->amount_micro == 0 || (exceeds && !exceeded) || (more && exceeds == exceeded)))
-			*out = (struct budget_state){b->id, b->name, b->amount, b->spent, b->auto_suspend};
+		if (b->active && budget_is_about(b, ctx, &workspace, &user) &&
+		    (out->amount_micro == 0 || (exceeds && !exceeded) || (more && exceeds == exceeded)))
+			*out = (struct budget_state){b->id, b->name, b->amount, budget_as_money(b), b->auto_suspend};
 	}
 	return true;
 }
@@ -153,10 +206,12 @@ static const struct {
 static json_t *budget_json(const struct context *ctx, const struct budget *b)
 {
 	double share = (double)b->spent / (double)b->amount;
+	double tokens = b->amount_tokens > 0 ? (double)b->spent_tokens / (double)b->amount_tokens : 0;
 	json_t *o = json_object(), *list = json_array();
 	char iso[CLOCK_ISO_MAX];
 	size_t i;
 
+	share = tokens > share ? tokens : share;
 	for (i = 0; share < budget_thresholds[i].share; i++)
 		;
 	json_put_str(o, "budget_id", b->id);
@@ -164,6 +219,14 @@ static json_t *budget_json(const struct context *ctx, const struct budget *b)
 	json_put_str(o, "org_id", ctx->org_id);
 	json_put_str(o, "name", b->name);
 	json_put_str(o, "description", b->description);
+	json_put_str(o, "scope",
+		     str_of(b->for_user.n > 0        ? "user"
+			    : b->for_workspace.n > 0 ? "workspace"
+						     : "organization"));
+	json_object_set_new(o, "workspace_id", b->for_workspace.n > 0 ? json_str(b->for_workspace) : json_null());
+	json_object_set_new(o, "user_id", b->for_user.n > 0 ? json_str(b->for_user) : json_null());
+	json_object_set_new(o, "amount_tokens", b->amount_tokens > 0 ? json_integer(b->amount_tokens) : json_null());
+	json_put_int(o, "spent_tokens", b->spent_tokens);
 	json_object_set_new(o, "amount_usd", json_real((double)b->amount / BUDGET_MICRO));
 	json_object_set_new(o, "spent_usd", json_real((double)b->spent / BUDGET_MICRO));
 	json_object_set_new(o, "remaining_usd",
@@ -261,7 +324,8 @@ CO_FN static void budget_summary(struct http_request *req)
 }
 
 struct budget_body {
-	struct str name, description;
+	struct str name, description, for_workspace, for_user;
+	int64_t tokens;                     /* -1: not given */
 	const struct budget_period *period; /* NULL: not given */
 	double amount;                      /* 0: not given */
 	int auto_suspend, active;           /* -1: not given */
@@ -281,6 +345,22 @@ static int budget_flag(struct body_problems *p, const json_t *body, const char *
 	return -1;
 }
 
+static int64_t budget_tokens(struct body_problems *p, const json_t *body)
+{
+	const json_t *v = json_object_get(body, "amount_tokens");
+	struct error err = ERROR_INIT;
+
+	if (v == NULL)
+		return -1;
+	if (json_is_null(v))
+		return 0;
+	if (json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= BUDGET_TOKENS_MAX)
+		return json_integer_value(v);
+	error_field(&err, ERR_INVALID_VALUE, "amount_tokens", "must be a whole number of tokens, 0 or null for none");
+	body_problem(p, &err);
+	return -1;
+}
+
 static bool budget_read_body(struct http_request *req, const json_t *body, bool whole, struct budget_body *out)
 {
 	const json_t *amount = json_object_get(body, "amount_usd");
@@ -294,6 +374,9 @@ static bool budget_read_body(struct http_request *req, const json_t *body, bool 
 	period = body_text(&p, body, "period", 0, 16, false);
 	out->period = period.n > 0 ? budget_period(period) : NULL;
 	out->amount = json_number_value(amount);
+	out->for_workspace = body_text(&p, body, "workspace_id", 0, 64, false);
+	out->for_user = body_text(&p, body, "user_id", 0, 64, false);
+	out->tokens = budget_tokens(&p, body);
 	out->auto_suspend = budget_flag(&p, body, "auto_suspend");
 	out->active = budget_flag(&p, body, "is_active");
 	if (period.n > 0 && out->period == NULL) {
@@ -310,6 +393,41 @@ static bool budget_read_body(struct http_request *req, const json_t *body, bool 
 	return !body_refused(req, &p);
 }
 
+/* Is there such a workspace and such a user in the organization? If not, it has been answered. */
+CO_FN static bool budget_known(struct http_request *req, const struct budget_body *in)
+{
+	struct worker *w = req->user;
+	struct error err = ERROR_INIT;
+	struct db_rows r = {.count = 1};
+
+	if (in->for_workspace.n > 0 && !str_eqz(in->for_workspace, BUDGET_EACH) &&
+	    db_query(
+		w->db, req->arena,
+		SQL_WITHIN_ORG("a budget is the organization's") "SELECT 1 FROM workspaces WHERE id = $1 AND org_id ="
+								 " $2",
+		DB_ARGS(DB_S(in->for_workspace), DB_S(req->ctx.org_id)), &r, &err) &&
+	    r.count == 0 && !str_eq(in->for_workspace, req->ctx.workspace_id))
+		error_field(&err, ERR_INVALID_VALUE, "workspace_id", "the organization has no such workspace");
+	if (err.code == ERR_OK && in->for_user.n > 0 && !str_eqz(in->for_user, BUDGET_EACH) &&
+	    db_query(w->db, req->arena, "SELECT 1 FROM members WHERE org_id = $1 AND user_id = $2",
+		     DB_ARGS(DB_S(req->ctx.org_id), DB_S(in->for_user)), &r, &err) &&
+	    r.count == 0 && !str_eq(in->for_user, req->ctx.principal))
+		error_field(&err, ERR_INVALID_VALUE, "user_id", "the organization has no such member");
+	if (err.code == ERR_OK)
+		return true;
+	http_reply_error(req, &err);
+	return false;
+}
+
+/* As tenancy_commit, and workers are told that budgets are others now. */
+CO_FN static bool budget_commit(struct http_request *req, struct db_batch *b, const struct tenancy_act *act)
+{
+	if (!tenancy_commit(req, b, act))
+		return false;
+	spending_changed(req->user, req->ctx.org_id);
+	return true;
+}
+
 CO_FN static void budget_create(struct http_request *req)
 {
 	struct worker *w = req->user;
@@ -319,24 +437,26 @@ CO_FN static void budget_create(struct http_request *req)
 	struct budget_body in;
 	struct db_batch *b;
 
-	if (body == NULL || !budget_read_body(req, body, true, &in))
+	if (body == NULL || !budget_read_body(req, body, true, &in) || !budget_known(req, &in))
 		return;
 	ids_uuid7(id);
 	b = db_batch_new(w->db);
 	db_batch_add(
 	    b,
 	    "INSERT INTO budgets (id, org_id, name, description, amount_micro, period, auto_suspend, created_by,"
-	    " created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
+	    " created_at, updated_at, for_workspace, for_user, amount_tokens)"
+	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)",
 	    DB_ARGS(DB_Z(id), DB_S(req->ctx.org_id), DB_S(in.name), DB_S(in.description),
 		    DB_I(in.amount * BUDGET_MICRO), DB_Z(in.period != NULL ? in.period->name : "monthly"),
-		    DB_I(in.auto_suspend != 0), DB_S(req->ctx.principal), DB_I(now)),
+		    DB_I(in.auto_suspend != 0), DB_S(req->ctx.principal), DB_I(now), DB_S(in.for_workspace),
+		    DB_S(in.for_user), DB_I(in.tokens > 0 ? in.tokens : 0)),
 	    1);
-	if (tenancy_commit(req, b,
-			   &(struct tenancy_act){.category = "billing",
-						 .action = "budget.create",
-						 .type = "budget",
-						 .id = str_of(id),
-						 .details = json_pack("{s:f}", "amount_usd", in.amount)}))
+	if (budget_commit(req, b,
+			  &(struct tenancy_act){.category = "billing",
+						.action = "budget.create",
+						.type = "budget",
+						.id = str_of(id),
+						.details = json_pack("{s:f}", "amount_usd", in.amount)}))
 		budget_reply(req, 201, arena_str(req->arena, str_of(id)));
 }
 
@@ -357,19 +477,20 @@ CO_FN static void budget_change(struct http_request *req, const struct budget_bo
 		     " amount_micro = CASE WHEN $5 = 0 THEN amount_micro ELSE $5 END,"
 		     " period = CASE WHEN $6 = '' THEN period ELSE $6 END,"
 		     " auto_suspend = COALESCE($7, auto_suspend), is_active = COALESCE($8, is_active),"
-		     " reset_at = CASE WHEN $9 = 0 THEN reset_at ELSE $9 END, updated_at = $10"
+		     " reset_at = CASE WHEN $9 = 0 THEN reset_at ELSE $9 END, updated_at = $10, alerted = 0,"
+		     " amount_tokens = CASE WHEN $11 < 0 THEN amount_tokens ELSE $11 END"
 		     " WHERE id = $1 AND org_id = $2",
 		     DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id), DB_S(in->name), DB_S(in->description),
 			     DB_I(in->amount * BUDGET_MICRO), DB_Z(in->period != NULL ? in->period->name : ""),
 			     budget_given(in->auto_suspend), budget_given(in->active), DB_I(reset_ms),
-			     DB_I(clock_wall_ms())),
+			     DB_I(clock_wall_ms()), DB_I(in->tokens)),
 		     1);
-	if (tenancy_commit(req, b,
-			   &(struct tenancy_act){.category = "billing",
-						 .action = action,
-						 .type = "budget",
-						 .id = req->params[0],
-						 .fenced = "Budget"}))
+	if (budget_commit(req, b,
+			  &(struct tenancy_act){.category = "billing",
+						.action = action,
+						.type = "budget",
+						.id = req->params[0],
+						.fenced = "Budget"}))
 		budget_reply(req, 200, req->params[0]);
 }
 
@@ -385,7 +506,8 @@ CO_FN static void budget_update(struct http_request *req)
 /* What was spent so far does not count any more. */
 CO_FN static void budget_reset(struct http_request *req)
 {
-	const struct budget_body in = {STR(""), STR(""), NULL, 0, -1, -1};
+	const struct budget_body in = {
+	    .name = STR(""), .description = STR(""), .tokens = -1, .auto_suspend = -1, .active = -1};
 
 	budget_change(req, &in, clock_wall_ms(), "budget.reset");
 }
@@ -397,12 +519,12 @@ CO_FN static void budget_delete(struct http_request *req)
 
 	db_batch_add(b, "DELETE FROM budgets WHERE id = $1 AND org_id = $2",
 		     DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id)), 1);
-	if (tenancy_commit(req, b,
-			   &(struct tenancy_act){.category = "billing",
-						 .action = "budget.delete",
-						 .type = "budget",
-						 .id = req->params[0],
-						 .fenced = "Budget"}))
+	if (budget_commit(req, b,
+			  &(struct tenancy_act){.category = "billing",
+						.action = "budget.delete",
+						.type = "budget",
+						.id = req->params[0],
+						.fenced = "Budget"}))
 		http_reply_json(
 		    req, 200, json_pack("{s:b, s:s%}", "deleted", 1, "budget_id", req->params[0].p, req->params[0].n));
 }
@@ -436,7 +558,7 @@ CO_FN static void budget_check(struct http_request *req)
 				  "estimated_cost_usd", cost));
 }
 
-static const struct route budget_rows[] = {
+static const struct route budget_route_rows[] = {
     TENANCY_ROW(GET, "/api/budgets", budget_list, "budget.read", READ, "Budgets of the organization"),
     TENANCY_ROW(POST, "/api/budgets", budget_create, "budget.write", WRITE, "Make a budget"),
     TENANCY_ROW(GET, "/api/budgets/summary", budget_summary, "budget.read", READ, "All budgets together"),
@@ -446,4 +568,4 @@ static const struct route budget_rows[] = {
     TENANCY_ROW(DELETE, "/api/budgets/{id}", budget_delete, "budget.delete", WRITE, "Delete a budget"),
     TENANCY_ROW(POST, "/api/budgets/{id}/reset", budget_reset, "budget.write", WRITE, "Begin to count anew"),
 };
-const struct route_table budget_routes = {budget_rows, countof(budget_rows)};
+const struct route_table budget_routes = {budget_route_rows, countof(budget_route_rows)};

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""Budgets of organizations, workspaces and users before each paid call, in money and in tokens; what a debate may use; and
+the figures of /api/billing/usage. The local provider answers; nothing here waits for a clock."""
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from conftest import wait_until
+from provider import provider  # noqa: F401  (a fixture)
+from test_agents import debate, spent
+
+TEAM = ["gpt-4o", "gpt-4o-mini"]
+
+
+@pytest.fixture
+def node(make_server, provider):  # noqa: F811
+    def make(workers=1, **settings):
+        return make_server({
+            "server": {"workers": workers},
+            "providers": {"openai": {"base_url": provider.openai_url, "api_key": "sk-test-openai"}},
+            "debates": {"retry_base": "50ms", "agent_timeout": "60s", "max_concurrent": 20}, **settings})
+    return make
+
+
+def budget(server, amount, **more):
+    answer = server.post("/api/budgets", {"name": "ours", "amount_usd": amount, **more})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def events(server, ident, kind):
+    return [e["data"] for e in server.get("/api/debates/%s/events" % ident).json()["events"] if e["type"] == kind]
+
+
+def test_calls_side_by_side_never_exceed_a_budget(node, provider):  # noqa: F811
+    """Twelve debates on two workers ask at the same time for more than there is."""
+    s = node(workers=2)
+    amount = 0.05
+    budget(s, amount)
+    provider.script(mode="delay", first_delay=0.05)
+    with ThreadPoolExecutor(12) as pool:
+        docs = list(pool.map(lambda n: debate(s, agents=TEAM, task="Question %d: tea or coffee?" % n, use_memory=False),
+                             range(12)))
+    total = float(s.sql("SELECT SUM(cost_micro) FROM usage_ledger")[0][0])
+    assert 0 < total <= amount * 1e6, total
+    stopped = [d for d in docs if d["status"] == "failed" or (d.get("early_stop") or {}).get("source") == "budget"]
+    assert stopped, "there was more to do than money"
+    for d in stopped:
+        for e in events(s, d["id"], "agent_error"):
+            assert e["error_type"] == "budget" and '"ours"' in e["message"]
+    assert s.sql("SELECT COUNT(*) FROM budget_reservations")[0][0] == 0
+    shown = s.get("/api/budgets").json()["budgets"][0]
+    assert shown["spent_usd"] == pytest.approx(total / 1e6) and shown["scope"] == "organization"
+    marks = [e["threshold"] for d in docs for e in events(s, d["id"], "budget_alert") if e.get("budget_id") == shown["id"]]
+    assert len(marks) == len(set(marks)) and set(marks) <= {50, 80, 100} and marks, "each mark is told once"
+
+
+def test_rounds_end_before_a_shared_budget_does(node, provider):  # noqa: F811
+    s = node()
+    free = debate(s, agents=TEAM, rounds=3, use_memory=False)
+    cost = float(spent(s, free["id"])) / 1e6
+    assert free["rounds_used"] == 3
+    # The first debate is in the ledger too. Enough for a decision, not for all rounds.
+    budget(s, max(0.01, cost * 1.75))
+    short = debate(s, agents=TEAM, rounds=12, use_memory=False)
+    assert short["status"] in ("completed", "consensus_reached") and short["early_stop"]["source"] == "budget", short
+    assert short["rounds_used"] < 12
+    assert float(spent(s, free["id"]) + spent(s, short["id"])) / 1e6 <= max(0.01, cost * 1.75)
+
+
+@pytest.mark.parametrize("scope,stops", [({"user_id": "*"}, True), ({"workspace_id": "default"}, True), ({}, True),
+                                         ({"auto_suspend": False}, False)])
+def test_whom_a_budget_is_about(node, provider, scope, stops):  # noqa: F811
+    s = node()
+    doc = budget(s, 1000, amount_tokens=300, period="daily", **scope)
+    assert doc["amount_tokens"] == 300 and doc["scope"] == ("user" if "user_id" in scope else
+                                                            "workspace" if "workspace_id" in scope else "organization")
+    ended = debate(s, agents=TEAM)
+    if not stops:
+        assert ended["status"] in ("completed", "consensus_reached")
+        shown = s.get("/api/budgets/" + doc["id"]).json()
+        assert shown["spent_tokens"] > 300 and shown["is_exceeded"] and shown["current_action"] == "hard_limit"
+        return
+    assert ended["status"] == "failed" and not provider.requests()
+    errors = events(s, ended["id"], "agent_error")
+    assert len(errors) == 2 and all(e["error_type"] == "budget" for e in errors)
+
+
+def test_a_budget_names_what_there_is(node):
+    s = node()
+    bad = s.post("/api/budgets", {"name": "x", "amount_usd": 1, "amount_tokens": -1})
+    assert bad.status_code == 400 and "amount_tokens" in bad.text
+    for field in ("workspace_id", "user_id"):
+        answer = s.post("/api/budgets", {"name": "x", "amount_usd": 1, field: "nobody"})
+        assert answer.status_code == 400 and answer.json()["field"] == field
+
+
+def test_tokens_of_one_debate(node, provider):  # noqa: F811
+    s = node()
+    free = debate(s, agents=TEAM, rounds=3, use_memory=False)
+    tokens = free["tokens_in"] + free["tokens_out"]
+    limit = int(tokens * 0.7)
+    short = debate(s, agents=TEAM, rounds=3, use_memory=False, budget_limit_tokens=limit)
+    assert short["status"] in ("completed", "consensus_reached") and short["early_stop"]["source"] == "budget", short
+    assert short["tokens_in"] + short["tokens_out"] <= limit
+    refused = s.post("/api/debates", {"task": "x", "budget_limit_tokens": 0})
+    assert refused.status_code == 400 and refused.json()["field"] == "budget_limit_tokens"
+
+
+def test_marks_of_a_debates_own_budget(node, provider):  # noqa: F811
+    s = node()
+    cost = float(spent(s, debate(s, agents=TEAM, use_memory=False)["id"])) / 1e6
+    doc = debate(s, agents=TEAM, use_memory=False, budget_limit_usd=cost * 1.6)
+    alerts = [e for e in events(s, doc["id"], "budget_alert") if "threshold" in e]
+    assert alerts[0]["threshold"] == 50 and alerts[0]["level"] == "info" and alerts[0]["budget_id"] == doc["id"]
+    assert 50 <= alerts[0]["percentage"] <= 101 and alerts[0]["limit"] == pytest.approx(cost * 1.6, abs=1e-6)
+    marks = [a["threshold"] for a in alerts]
+    assert marks == sorted(set(marks)), "each is told once"

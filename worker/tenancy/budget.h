@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Budgets as rows: what budget.c shows and changes and spending.c holds calls to. Private to this room.
+ */
+#ifndef WORKER_TENANCY_BUDGET_H
+#define WORKER_TENANCY_BUDGET_H
+
+#include "common/context.h"
+#include "common/db.h"
+
+struct worker;
+
+#define BUDGET_EACH "*" /* as for_workspace or for_user: each of them by itself */
+
+/* Periods begin at midnight UTC: of the day, of Monday, of the first of one, three or twelve months. */
+struct budget_period {
+	const char *name;
+	int months, days; /* both 0: for ever */
+};
+
+struct budget {
+	struct str id, name, description;
+	struct str for_workspace, for_user; /* "" = all together, BUDGET_EACH, or an id */
+	const struct budget_period *period;
+	int64_t amount;        /* micro-dollars */
+	int64_t amount_tokens; /* 0: tokens do not count */
+	int64_t spent, spent_tokens;
+	int64_t reset_at, start, end, created_at, updated_at;
+	int64_t alerted, alerted_start; /* percent that was told of, in the period that began then */
+	bool auto_suspend, active;
+};
+
+/* Budgets of the organization, the one with the id or all of them (""); what is spent is not read. */
+CO_FN bool budget_rows(struct worker *w, struct arena *a, const struct context *ctx, struct str id, struct budget **out,
+		       size_t *n, struct error *err) MUST_CHECK;
+/* Where counting begins: of the period, or later if the budget was reset in it. Milliseconds. */
+int64_t budget_since(const struct budget *b);
+/* Whose spending counts for the tenant: workspace and user, "" = any. False: the budget is not about it. */
+bool budget_is_about(const struct budget *b, const struct context *ctx, struct str *workspace, struct str *user);
+/* What the ledger says of [since, until) in the organization, narrowed by workspace and user ("" = any). */
+CO_FN bool budget_sum(struct worker *w, struct arena *a, const struct context *ctx, struct str workspace,
+		      struct str user, int64_t since_ms, int64_t until_ms, int64_t *cost_micro, int64_t *tokens,
+		      struct error *err) MUST_CHECK;
+
+#endif
