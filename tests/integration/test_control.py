@@ -121,7 +121,7 @@ def test_its_place_is_free(make_node, provider):
     check_debate(node, provider, third)
     assert status(node, second)["status"] == "paused" and called(provider, second) == 0
     # Taken up again they take their turns.
-    control(node, second, "resume")
+    assert control(node, second, "start")["status"] == "running"
     control(node, first, "resume")
     check_debate(node, provider, first)
     assert node.wait_ended(second)["status"] == "completed"

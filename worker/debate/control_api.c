@@ -86,6 +86,29 @@ CO_FN static void control_resume(struct http_request *req)
 	control_pause_or_resume(req, true);
 }
 
+/* A debate starts by itself when its turn comes: this resumes one that was paused, else it says how it stands. */
+CO_FN static void control_start(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	struct pause_outcome out;
+	struct debate_row row;
+	json_t *o;
+
+	if (!request_debate(req, &row))
+		return;
+	if (row.completed_at != 0)
+		error_set(&err, ERR_CONFLICT, "the debate has already ended");
+	if (err.code != ERR_OK ||
+	    (debate_is_paused(&row) && !debate_resume(request_worker(req), &req->ctx, row.id, STR(""), &out, &err))) {
+		request_refused(req, &err);
+		return;
+	}
+	o = json_pack("{s:b, s:s}", "success", 1, "status",
+		      debate_is_paused(&row) ? "running" : view_status_word(&row));
+	json_put_str(o, "debate_id", row.id);
+	http_reply_json(req, 200, o);
+}
+
 /* ---- votes, suggestions, interventions ---- */
 
 /* What the path says, where the body does not: the type of an intervention is the end of it. */
@@ -234,6 +257,10 @@ static const struct route control_rows[] = {
 	"Paused"),
     ROW(POST, "/api/debates/{id}/intervention/resume", control_resume, "debates:stop", WRITE,
 	"Let a paused debate go on", "Cancel", "Paused"),
+    ROW(POST, "/api/debates/{id}/start", control_start, "debates:run", WRITE,
+	"Let a debate go on; a created one starts by itself", NULL, "Cancelled"),
+    ROW(POST, "/api/debates/{id}/run", control_start, "debates:run", WRITE,
+	"Let a debate go on; a created one starts by itself", NULL, "Cancelled"),
     ROW(POST, "/api/debates/{id}/vote", control_vote, "debates:read", WRITE,
 	"Vote for an agent's proposal; the last vote of a person counts", "UserVote", "Intervention"),
     ROW(POST, "/api/debates/{id}/suggestions", control_suggest, "debates:read", WRITE,
