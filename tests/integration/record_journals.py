@@ -27,6 +27,9 @@ DEBATES = {
     "hybrid": dict(REAL, consensus="hybrid", consensus_threshold=0.99),
     "semantic-five": {"agents": AGENTS + ["ollama|llama3.2", "openai|gpt-4.1"], "rounds": 1, "consensus": "semantic"},
     "none": dict(REAL, consensus="none", rounds=1),
+    "everything": dict(REAL, consensus="weighted", protocol={
+        "role_rotation": True, "asymmetric_stances": True, "position_shuffling": True, "vote_weights": True,
+        "adaptive_consensus": True, "verbosity_penalty": True, "stability_detection": True}),  # since engine 3
     "failing": dict(REAL, agents=AGENTS + ["openai|broken"], rounds=1),
 }
 

@@ -274,7 +274,7 @@ static void decision_add_audience(struct decision_table *t, const struct decisio
 static struct decision_table *decision_table_make(struct arena *a, const struct decision_matter *m)
 {
 	struct decision_table *t = arena_zalloc(a, sizeof(*t));
-	size_t from[CONSENSUS_MAX], i;
+	size_t from[CONSENSUS_MAX] = {0}, i;
 
 	BUG_ON(m->n > CONSENSUS_MAX);
 	for (i = 0; i < m->n; i++) {

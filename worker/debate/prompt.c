@@ -317,7 +317,8 @@ static void prompt_challenges(struct prompt_writer *w, const struct prompt_turn 
 		buf_addz(
 		    &w->buf,
 		    "Little in your last text had not been said before. Bring a fact, a figure, a case or an objection "
-		    "that nobody has named yet; if there is none, say so in one sentence and do not repeat.\n\n");
+		    "that bears on the decision and that nobody has named yet; if there is none, say so in one "
+		    "sentence.\n\n");
 }
 
 void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn, struct str own,
@@ -336,7 +337,7 @@ void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct
 	role_write_goal(&w.buf, &turn->role, ROLE_REVISE);
 	buf_printf(
 	    &w.buf,
-	    "Improve your proposal in the light of these critiques, each on its merit.\n"
+	    "Improve your proposal in the light of these critiques%s.\n"
 	    "- Keep your position unless a critique gives a checkable reason against it: an error, a fact, a case "
 	    "that fails. That others "
 	    "think differently is no reason. If you were refuted, change openly and say what refuted you.\n"
@@ -345,14 +346,16 @@ void prompt_revise(struct arena *a, const struct debate_plan *plan, const struct
 	    "readable without the "
 	    "former one.\n"
 	    "- After it, briefly: what you changed and why, and which critiques you reject and why.\n",
+	    plan->protocol.intensity < 0 ? ", each on its merit" : "",
 	    plan->protocol.intensity < 0 ? "- Take over what is right, wherever it comes from; look for common "
 					   "ground where it costs no truth.\n"
 					 : role_intensity(plan->protocol.intensity));
-	buf_addz(&w.buf,
-		 plan->protocol.early_stopping
-		     ? "- The last two lines must be \"READY: \" and yes or no: no if another round of critiques "
-		       "could still change your position; and \"CONFIDENCE: \" and a number from 0 to 1.\n"
-		     : "- The last line must be \"CONFIDENCE: \" and a number from 0 to 1.\n");
+	buf_addz(
+	    &w.buf,
+	    plan->protocol.early_stopping
+		? "- The last two lines must be \"READY: yes\" or, if another round of critiques could still change "
+		  "your position, \"READY: no\"; and \"CONFIDENCE: \" and a number from 0 to 1.\n"
+		: "- The last line must be \"CONFIDENCE: \" and a number from 0 to 1.\n");
 	out->text = prompt_close(&w, a);
 }
 
