@@ -254,6 +254,9 @@ struct conf {
 		int64_t interval, archive_days; /* 1 h; 90 */
 	} memory;
 	struct {
+		int64_t cache_entries, cache_ttl, retention_days, timeout; /* 1000, 1 h, 1, 300 s */
+	} decisions;
+	struct {
 		int64_t max_concurrent, timeout, dns_timeout;
 		int64_t max_retries, retry_base, retry_cap; /* 5, 1 s, 300 s */
 		int64_t max_age, block;

@@ -78,6 +78,7 @@ const struct conf_section conf_sections[] = {
 	{"rate_limit", "Limits on requests per minute."},
 	{"debates", "How debates run."},
 	{"memory", "What earlier debates leave for later ones."},
+	{"decisions", "Decisions of /api/decisions and their cache."},
 	{"deliveries", "What is sent to URLs that clients name (callback_url)."},
 	{"tenancy", "Organizations and what they may use."},
 	{"knowledge", "The Knowledge Mound: what debates and people leave for later debates."},
@@ -572,6 +573,15 @@ const struct conf_key conf_table[] = {
 	 .help = "Time between two passes that move, expire and limit the entries of continuum memory."},
 	{"memory.archive_days", INT(0, MANY), .flags = CONF_RELOAD, AT(memory.archive_days), .dflt = "90", .env = "",
 	 .help = "Days that what has expired or was evicted stays in the archive; 0: for ever."},
+
+	{"decisions.cache_entries", INT(1, MANY), .flags = CONF_RELOAD, AT(decisions.cache_entries), .dflt = "1000", .env = "",
+	 .help = "Decisions of one workspace that are kept to answer the same question again; the oldest go first."},
+	{"decisions.cache_ttl", DURATION(10 * MS, 365 * DAY), .flags = CONF_RELOAD, AT(decisions.cache_ttl), .dflt = "1h", .env = "",
+	 .help = "How long a decision answers the same question again."},
+	{"decisions.retention_days", INT(1, 3650), .flags = CONF_RELOAD, AT(decisions.retention_days), .dflt = "1",
+	 .env = "ARAGORA_DECISION_RETENTION_DAYS", .help = "Days that a decision can be read by its id; its debate stays longer."},
+	{"decisions.timeout", DURATION(100 * MS, 3600 * SEC), .flags = CONF_RELOAD, AT(decisions.timeout), .dflt = "300", .env = "",
+	 .help = "How long a request waits for its decision unless it says otherwise."},
 
 	{"deliveries.max_concurrent", INT(1, 1000), .flags = CONF_RELOAD, AT(deliveries.max_concurrent), .dflt = "10",
 	 .env = "ARAGORA_WEBHOOK_WORKERS", .help = "Deliveries that one worker sends at a time."},

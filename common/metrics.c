@@ -54,6 +54,7 @@ enum metric_set {
 	SET_APPROVALS,
 	SET_SOURCES,
 	SET_MOVES,
+	SET_CAUSES,
 	SET_REMOVALS,
 	SET_KM_OPERATIONS,
 	SET_KM_ADAPTERS,
@@ -121,6 +122,7 @@ static const char *const metric_steps[] = {"security",   "host",        "method_
 					   "validation", "idempotency", "maintenance",     NULL};
 static const char *const metric_classes[] = {"probe", "read", "write", "create", "export", NULL};
 static const char *const metric_slo[] = {"good", "slow", "failed", NULL};
+static const char *const metric_causes[] = {"workspace", "policy", "agent", "tag", NULL};
 static const char *const metric_moves[] = {"promotion", "demotion", NULL};
 static const char *const metric_removals[] = {"expired", "tier_limit", "forgotten", "deleted", NULL};
 /* Of a debate's background. */
@@ -291,6 +293,11 @@ static const struct metric_desc metric_table[] = {
 		.help = "Requests that a step of the pipeline refused."},
 	[M_SLO] = {"aragora_slo_requests_total", METRIC_COUNTER, FOLD_SUM, {{"class", SET_CLASSES}, {"outcome", SET_SLO}},
 		.help = "Requests measured against the objective of their kind."},
+	[M_DECISION_HITS] = {"aragora_decision_cache_hits_total", METRIC_COUNTER, FOLD_SUM, .help = "Decisions answered from the cache."},
+	[M_DECISION_MISSES] = {"aragora_decision_cache_misses_total", METRIC_COUNTER, FOLD_SUM, .help = "Decisions that the cache had no answer for."},
+	[M_DECISION_INVALIDATIONS] = {"aragora_decision_cache_invalidations_total", METRIC_COUNTER, FOLD_SUM, {{"type", SET_CAUSES}},
+	 .help = "Cached decisions that were invalidated, by what had changed."},
+	[M_DECISION_SIZE] = {"aragora_decision_cache_size", METRIC_GAUGE, FOLD_LAST, .help = "Cached decisions of all workspaces."},
 	[M_MEMORY_MOVES] = {"aragora_memory_transitions_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_MOVES}},
 	 .help = "Entries of continuum memory that moved to a faster or slower tier."},
 	[M_MEMORY_REMOVED] = {"aragora_memory_removed_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_REMOVALS}},
@@ -403,6 +410,7 @@ static struct {
 	    [SET_STEPS] = {metric_steps, countof(metric_steps) - 1},
 	    [SET_CLASSES] = {metric_classes, countof(metric_classes) - 1},
 	    [SET_SLO] = {metric_slo, countof(metric_slo) - 1},
+	    [SET_CAUSES] = {metric_causes, countof(metric_causes) - 1},
 	    [SET_MOVES] = {metric_moves, countof(metric_moves) - 1},
 	    [SET_REMOVALS] = {metric_removals, countof(metric_removals) - 1},
 	    [SET_SOURCES] = {metric_sources, countof(metric_sources) - 1},

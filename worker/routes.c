@@ -13,6 +13,7 @@
 #include "worker/debate/control.h"
 #include "worker/debate/debate.h"
 #include "worker/debate/queue.h"
+#include "worker/decisions/decisions.h"
 #include "worker/delivery/delivery.h"
 #include "worker/explain/explain.h"
 #include "worker/http/route.h"
@@ -73,6 +74,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    explain_routes,
 	    delivery_routes,
 	    retention_routes,
+	    decision_routes,
 	    continuum_routes,
 	    memory_tier_routes,
 	    consensus_memory_routes,

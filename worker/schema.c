@@ -745,6 +745,33 @@ static const char down_spending[] =
     " ALTER TABLE budgets DROP COLUMN alerted_start; ALTER TABLE budgets DROP COLUMN alerted;"
     " ALTER TABLE budgets DROP COLUMN amount_tokens; ALTER TABLE budgets DROP COLUMN for_user;"
     " ALTER TABLE budgets DROP COLUMN for_workspace;";
+/* worker/decisions: decisions for a few days; the cache; of an organization what raises with every invalidation. */
+static const char up_decisions[] =
+    "CREATE TABLE decisions ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, user_id TEXT NOT NULL,"
+    " content TEXT NOT NULL, request TEXT NOT NULL, decision_type TEXT NOT NULL, priority TEXT NOT NULL,"
+    " debate_id TEXT NOT NULL, status TEXT NOT NULL," /* running, completed, failed, timeout, cancelled */
+    " cache_key TEXT NOT NULL, policy_version TEXT NOT NULL, tags TEXT NOT NULL, result TEXT NOT NULL,"
+    " reason TEXT NOT NULL, generation INTEGER NOT NULL, created_at INTEGER NOT NULL, completed_at INTEGER NOT NULL,"
+    " cached INTEGER NOT NULL, expires_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX decisions_list ON decisions(workspace_id, created_at DESC, id);"
+    "CREATE INDEX decisions_same ON decisions(workspace_id, cache_key, status);"
+    "CREATE INDEX decisions_end ON decisions(expires_at);"
+    "CREATE TABLE decision_cache ("
+    " workspace_id TEXT NOT NULL, cache_key TEXT NOT NULL, org_id TEXT NOT NULL, result TEXT NOT NULL,"
+    " tags TEXT NOT NULL, agents TEXT NOT NULL, policy_version TEXT NOT NULL, created_at INTEGER NOT NULL,"
+    " PRIMARY KEY (workspace_id, cache_key)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX decision_cache_org ON decision_cache(org_id, workspace_id, created_at);"
+    "CREATE INDEX decision_cache_age ON decision_cache(created_at);"
+    "CREATE TABLE decision_cache_state ("
+    " org_id TEXT PRIMARY KEY NOT NULL, generation INTEGER NOT NULL, policy_version TEXT NOT NULL,"
+    " changed_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;";
+
+static const char down_decisions[] =
+    "DROP TABLE decision_cache_state; DROP TABLE decision_cache; DROP TABLE decisions;";
 
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
@@ -767,5 +794,6 @@ const struct migration schema_migrations[] = {
     {18, "keys of knowledge adapters", up_knowledge_key, down_knowledge_key},
     {19, "continuum memory", up_continuum, down_continuum},
     {20, "budgets of workspaces and users, reservations", up_spending, down_spending},
+    {21, "decisions and their cache", up_decisions, down_decisions},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -31,6 +31,7 @@ ALLOWED = [
     ("worker/system/stats.c", "", "figures of the whole service, asked for by its operator"),
     ("worker/search/fulltext.c", "_search_text MATCH", "the index itself, which goes by its words"),
     ("worker/tenancy/admin_users.c", "", "the operator's lists of all accounts"),
+    ("worker/decisions/cache.c", "SELECT COUNT(*) FROM decision_cache", "at most decisions.cache_entries of each workspace"),
     ("worker/retention/rules.c", "usage_ledger", "once a day; another index would cost every step"),
 ]
 # Of tools that work on tables of their own, which no server has.

@@ -17,6 +17,7 @@
 #include "common/fault.h"
 #include "common/metrics.h"
 #include "worker/batch/batch.h"
+#include "worker/decisions/cache.h"
 #include "worker/delivery/delivery.h"
 #include "worker/jobs/jobs.h"
 #include "worker/traces/traces.h"
@@ -297,6 +298,7 @@ CO_FN static void clerk_queue(struct clerk *c)
 		if (db_int(&rows, 0, 1) > 0)
 			bus_publish_here(c->w->bus, STR(RUNNER_QUEUE_TOPIC), STR("")); /* each node has a clerk */
 	}
+	decision_cache_gauge(c->w);
 	arena_free(a);
 }
 

@@ -10,6 +10,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "worker/access/approval.h"
+#include "worker/decisions/decisions.h"
 #include "worker/identity/sweep.h"
 #include "worker/knowledge/adapters.h"
 #include "worker/memory/continuum.h"
@@ -23,9 +24,21 @@
 #define JOBS_STORE_RETRY_US SEC_US
 #define JOBS_STORE_TRIES 30
 
-static const struct job *const jobs_table[] = {&retention_receipts_job, &retention_job,        &identity_sweep_job,
-					       &approval_expiry_job,    &calibration_job,      &knowledge_writes_job,
-					       &continuum_job,          &ratings_snapshot_job, &receipt_stamps_job};
+/* A line each. */
+/* clang-format off */
+static const struct job *const jobs_table[] = {
+	&retention_receipts_job,
+	&retention_job,
+	&identity_sweep_job,
+	&approval_expiry_job,
+	&calibration_job,
+	&knowledge_writes_job,
+	&continuum_job,
+	&ratings_snapshot_job,
+	&receipt_stamps_job,
+	&decisions_job,
+};
+/* clang-format on */
 
 struct jobs {
 	struct worker *w;

@@ -8,6 +8,7 @@
 #include "common/json.h"
 #include "common/tenant.h"
 #include "worker/access/permission.h"
+#include "worker/decisions/cache.h"
 #include "worker/identity/body.h"
 #include "worker/identity/user.h"
 #include "worker/tenancy/tenancy.h"
@@ -219,6 +220,7 @@ CO_FN static void workspace_put_member(struct http_request *req)
 	    " SELECT $1, m.user_id, m.org_id, $4, $5 FROM members m WHERE m.org_id = $2 AND m.user_id = $3"
 	    " ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role",
 	    DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id), DB_S(user), DB_S(role), DB_I(clock_wall_ms())), 1);
+	decision_workspace_changed(b, req->ctx.org_id, req->params[0]);
 	if (tenancy_commit(req, b,
 			   &(struct tenancy_act){
 			       .category = "admin",
@@ -244,6 +246,7 @@ CO_FN static void workspace_remove_member(struct http_request *req)
 	b = db_batch_new(w->db);
 	db_batch_add(b, "DELETE FROM workspace_members WHERE workspace_id = $1 AND org_id = $2 AND user_id = $3",
 		     DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id), DB_S(req->params[1])), 1);
+	decision_workspace_changed(b, req->ctx.org_id, req->params[0]);
 	if (tenancy_commit(req, b,
 			   &(struct tenancy_act){.category = "admin",
 						 .action = "workspace.remove_member",

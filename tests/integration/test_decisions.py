@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""The decision router: a question is answered by a debate once, then from the cache, by any worker of any node, until it
+is too old or what it rests on has changed; what was invalidated is never served again."""
+import concurrent.futures
+
+import pytest
+import requests
+
+from conftest import wait_until
+from test_nodes import cluster  # noqa: F401  (a fixture)
+from redis_kit import make_redis, redis_server  # noqa: F401  (fixtures)
+
+QUESTION = "Should the office have one large table?"
+FAST = {"providers": {"demo": {"delay_ms": 2}}, "debates": {"max_concurrent": 8}}
+
+
+def ask(s, content=QUESTION, **body):
+    """Over a connection of its own, so that any worker may answer."""
+    config = {"rounds": 1, **body.pop("config", {})}
+    r = requests.post(s.url + "/api/decisions", json={"content": content, "config": config, **body}, timeout=90)
+    assert r.status_code in (200, 202), r.text
+    return r.json()
+
+
+def invalidate(s, **body):
+    r = s.post("/api/decisions/cache/invalidate", body)
+    assert r.status_code == 200, r.text
+    return r.json()
+
+
+def value(s, name):
+    return sum(float(line.rsplit(" ", 1)[1]) for line in s.get("/metrics").text.splitlines() if line.startswith(name))
+
+
+@pytest.mark.server({**FAST, "server": {"workers": 4}})
+def test_cache_and_its_invalidations(server):
+    s = server
+    empty = s.get("/api/decisions/cache/stats").json()
+    assert (empty["total_entries"], empty["hit_rate"], empty["current_policy_version"]) == (0, 0, "1")
+    first = ask(s, tags=["office", "urgent"])
+    assert first["status"] == "completed" and first["answer"] and not first["cached"], first
+    assert first["request_id"] == first["id"] == first["decision_id"] and first["confidence"] > 0
+    assert s.get("/api/debates/" + first["debate_id"]).json()["status"] in ("completed", "concluded", "consensus_reached")
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        again = list(pool.map(lambda _: ask(s), range(12)))
+    assert all(d["cached"] and d["debate_id"] == first["debate_id"] and d["answer"] == first["answer"] for d in again)
+    assert len({d["id"] for d in again}) == 12, "each is a decision that can be read again"
+    assert s.get("/api/decisions/" + again[0]["id"]).json()["answer"] == first["answer"]
+    assert not ask(s, config={"rounds": 2})["cached"], "decided in another way is another question"
+    wait_until(lambda: value(s, "aragora_decision_cache_size") == 2, 20, "the gauge")
+    stats = s.get("/api/decisions/cache/stats").json()
+    assert stats["total_entries"] == 2 and stats["hits"] == 12 and stats["misses"] == 2 and abs(stats["hit_rate"] - 12 / 14) < 1e-6
+    assert stats["max_size"] == 1000 and stats["ttl_seconds"] == 3600
+
+    # Tag, agent and version, workspace: the count, and a new debate at the next question.
+    assert invalidate(s, type="tag", tag="offic")["invalidated"] == 0
+    assert invalidate(s, type="tag", tag="office")["invalidated"] == 1
+    second = ask(s)
+    assert not second["cached"] and second["debate_id"] != first["debate_id"] and ask(s)["cached"]
+    per_agent = s.get("/api/debates/" + second["debate_id"]).json()["per_agent"]
+    name, model = next((n, o["model"]) for n, o in per_agent.items())
+    assert invalidate(s, type="agent", agent=name, version="0.0-none")["invalidated"] == 0
+    assert invalidate(s, type="agent", agent=name, version=model)["invalidated"] == 2
+    assert not ask(s)["cached"]
+    assert invalidate(s, type="workspace", workspace_id="elsewhere")["invalidated"] == 0
+    assert invalidate(s, type="workspace", workspace_id="default")["invalidated"] == 1
+    assert not ask(s)["cached"] and ask(s)["cached"]
+
+    # Policy: lazily, at the next lookup, which is a miss.
+    misses = value(s, "aragora_decision_cache_misses_total")
+    assert invalidate(s, type="policy", version="v2.0.0")["policy_version"] == "v2.0.0"
+    assert s.get("/api/decisions/cache/stats").json()["total_entries"] == 1
+    assert not ask(s)["cached"] and ask(s)["cached"]
+    assert value(s, "aragora_decision_cache_misses_total") == misses + 1
+    assert value(s, 'aragora_decision_cache_invalidations_total{type="policy"}') == 1
+    assert value(s, 'aragora_decision_cache_invalidations_total{type="agent"}') == 2
+    assert s.get("/api/decisions/cache/stats").json()["current_policy_version"] == "v2.0.0"
+
+    # Time.
+    s.sql("UPDATE decision_cache SET created_at = created_at - 3700000")
+    assert not ask(s)["cached"]
+    assert s.delete("/api/decisions/cache").json()["invalidated"] == 1
+    wait_until(lambda: value(s, "aragora_decision_cache_size") == 0, 20, "the gauge")
+
+
+@pytest.mark.server({"server": {"workers": 2}, "providers": {"demo": {"delay_ms": 150}}, "debates": {"max_concurrent": 8}})
+def test_what_runs_while_something_changes(server):
+    s = server
+    running = ask(s, **{"async": True})
+    assert running["status"] == "running" and running["debate_id"]
+    twin = ask(s, **{"async": True})
+    assert twin["deduplicated"] and twin["id"] == running["id"], "the same question of the same person is one question"
+    invalidate(s, type="tag", tag="anything")
+    done = wait_until(lambda: (d := s.get("/api/decisions/" + running["id"]).json())["status"] == "completed" and d, 60, "the end")
+    assert done["answer"]
+    later = ask(s, **{"async": True})
+    assert not later["cached"] and later["debate_id"] != running["debate_id"], "it was begun before the invalidation"
+
+    # Too late for who waits; the decision goes on. Cancelling, asking again.
+    r = s.post("/api/decisions", {"content": "Another question?", "config": {"rounds": 1, "timeout_seconds": 0.05}})
+    assert r.status_code == 408 and r.json()["request_id"].startswith("dec_"), r.text
+    late = r.json()["request_id"]
+    assert s.get("/api/decisions/%s/status" % late).json()["status"] == "running"
+    assert s.post("/api/decisions/%s/retry" % late).status_code == 409
+    assert s.post("/api/decisions/%s/cancel" % late, {"reason": "not needed"}).json()["status"] == "cancelled"
+    wait_until(lambda: s.get("/api/decisions/" + late).json()["status"] == "cancelled", 30, "the cancellation")
+    assert s.post("/api/decisions/%s/cancel" % late).status_code == 409
+    again = s.post("/api/decisions/%s/retry" % late)
+    assert again.status_code == 408, "it has the time limit of the first"
+    assert s.get("/api/decisions/dec_unknown").status_code == 404
+    assert s.get("/api/decisions/dec_unknown/status").json()["status"] == "not_found"
+    assert s.get("/api/decisions?status=cancelled").json()["total"] == 1
+
+    # All that is wrong at once; what is not offered is said.
+    bad = s.post("/api/decisions", {"decision_type": "dice", "priority": 3, "tags": "x", "documents": 5, "async": "no"})
+    assert bad.status_code == 400 and {e["field"] for e in bad.json()["errors"]} == {
+        "content", "decision_type", "priority", "tags", "documents", "async"}, bad.text
+    assert s.post("/api/decisions", {"content": "x", "config": {"rounds": 99}}).json()["errors"][0]["field"] == "rounds"
+    assert s.post("/api/decisions", {"content": "x", "decision_type": "workflow"}).status_code == 501
+    assert s.post("/api/decisions/cache/invalidate", {"type": "moon"}).status_code == 400
+    legacy = s.post("/api/decisions", {"question": "Old spelling?", "rounds": 1, "async": True})
+    assert legacy.status_code == 202 and legacy.json()["id"]
+
+
+def test_two_nodes_are_one_cache(cluster):  # noqa: F811
+    a, b = cluster.node(delay=2), cluster.node(delay=2, redis=False)
+    first = ask(a, tags=["shared"])
+    for i in range(4):
+        here, there = (a, b) if i % 2 else (b, a)
+        assert ask(here)["cached"] and ask(there)["cached"]
+        count = invalidate(here, type="tag", tag="shared")["invalidated"]
+        assert count == 1
+        fresh = ask(there, tags=["shared"])
+        assert not fresh["cached"] and fresh["debate_id"] != first["debate_id"], "nothing stale after the invalidation returned"
+        first = fresh
+    invalidate(a, type="policy", version="next")
+    assert not ask(b)["cached"] and ask(a)["cached"]
