@@ -9,6 +9,9 @@
 #include "worker/receipts/receipt.h"
 
 #define INVARIANT_LIMIT " LIMIT 10000"
+#define RATED                                                                                                        \
+	"SELECT workspace_id, agent, SUM(change_milli) AS change_milli, SUM(CASE WHEN kind = 'match' AND outcome <>" \
+	" 'none' THEN 1 ELSE 0 END) AS n FROM rating_changes GROUP BY workspace_id, agent"
 #define ENDED "d.status NOT IN ('queued', 'running')"
 
 const struct invariant invariants[] = {
@@ -45,6 +48,14 @@ const struct invariant invariants[] = {
     {"finished steps", "a step that is done has its result and the time",
      "SELECT s.debate_id FROM debate_steps s WHERE s.state = 'done' AND (s.result IS NULL OR s.done_at IS NULL)"
      " ORDER BY s.debate_id" INVARIANT_LIMIT},
+    /* Only where the history is whole: matches of former versions have left none. */
+    {"ratings", "an agent's rating is what debates and outcomes have changed of it",
+     "SELECT r.agent FROM ratings r JOIN (" RATED ") c ON c.workspace_id = r.workspace_id AND c.agent = r.agent"
+     " WHERE c.n = r.wins + r.losses + r.draws AND r.elo_milli <> 1500000 + c.change_milli"
+     " ORDER BY r.agent" INVARIANT_LIMIT},
+    {"matches", "every match counts once for each of its agents",
+     "SELECT r.agent FROM ratings r JOIN (" RATED ") c ON c.workspace_id = r.workspace_id AND c.agent = r.agent"
+     " WHERE c.n > r.wins + r.losses + r.draws ORDER BY r.agent" INVARIANT_LIMIT},
 };
 const size_t invariants_count = countof(invariants);
 

@@ -338,6 +338,17 @@ def check_books(node, provider, debate_id):
     assert verdict["valid"] and verdict["signature_valid"] and verdict["integrity_valid"], verdict
 
 
+def check_ratings(node, debate_id):
+    """The debate is rated once, and every rating is the sum of its changes."""
+    doc = node.debate(debate_id)
+    history = node.rows("SELECT agent FROM rating_changes WHERE debate_id = ? AND kind = 'match'", debate_id)
+    assert sorted(a for a, in history) == sorted(doc["proposals"])
+    assert node.rows("SELECT COUNT(*) FROM matches WHERE debate_id = ?", debate_id) == [(int(bool(doc["winner"])),)]
+    sums = node.rows("SELECT agent, 1500000 + SUM(change_milli), SUM(CASE WHEN outcome = 'none' THEN 0 ELSE 1 END), COUNT(*)"
+                     " FROM rating_changes GROUP BY agent ORDER BY agent")
+    assert node.rows("SELECT agent, elo_milli, wins + losses + draws, debates FROM ratings WHERE debates > 0 ORDER BY agent") == sums
+
+
 def check_debate(node, provider, debate_id, followers=()):
     """Everything that must hold of a debate that ended well whatever died meanwhile. Returns the number of repeated calls."""
     debate = node.wait_ended(debate_id)
@@ -345,6 +356,7 @@ def check_debate(node, provider, debate_id, followers=()):
     check_events(node, debate_id, followers)
     repeated = check_calls(node, provider, debate_id)
     check_books(node, provider, debate_id)
+    check_ratings(node, debate_id)
     assert len(asked(provider, debate_id)) == CALLS
     return repeated
 

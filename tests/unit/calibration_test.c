@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calibration by hand: Brier, expected error, score, over- and underconfidence, the fitted temperature and what it does
- * to a stated confidence.
+ * Calibration by hand: Brier, expected error, score, over- and underconfidence, the fitted temperature, curves.
  */
 #include "worker/ranking/calibration_math.h"
 
@@ -88,34 +87,6 @@ static void test_temperature(void **state)
 	assert_int_equal(c.temperature_milli, 1000);
 }
 
-static int64_t adjusted(int64_t confidence, int64_t samples, int64_t ece, int64_t bias, int64_t temperature)
-{
-	json_t *o = json_pack("{s:I, s:I, s:I, s:I}", "samples", (json_int_t)samples, "ece_ppm", (json_int_t)ece,
-			      "bias_ppm", (json_int_t)bias, "temperature_milli", (json_int_t)temperature);
-	int64_t v = calibration_adjust(confidence, o);
-
-	json_decref(o);
-	return v;
-}
-
-static void test_adjust(void **state)
-{
-	(void)state;
-	assert_int_equal(calibration_adjust(900000, NULL), 900000);
-	assert_int_equal(adjusted(990000, 9, 200000, 300000, 2000), 990000);
-	assert_int_equal(adjusted(800000, 10, 200000, 300000, 2000), 560000); /* less 30 % */
-	assert_int_equal(adjusted(800000, 19, 900000, 300000, 2000), 560000);
-	assert_int_equal(adjusted(800000, 10, 100000, 300000, 2000), 680000); /* half the error, half of it */
-	assert_int_equal(adjusted(400000, 10, 200000, -300000, 1000), 520000);
-	assert_int_equal(adjusted(900000, 10, 200000, -300000, 1000), 950000); /* never beyond 0.95 */
-	near(adjusted(900000, 20, 0, 0, 2000), 750000, 2);                     /* odds 9 become 3 */
-	near(adjusted(750000, 20, 0, 0, 500), 900000, 2);
-	near(adjusted(500000, 20, 0, 0, 2000), 500000, 2);
-	assert_int_equal(adjusted(1000000, 20, 0, 0, 500), 950000);
-	assert_int_equal(adjusted(0, 20, 0, 0, 500), 50000);
-	assert_int_equal(adjusted(990000, 20, 0, 0, 1000), 990000);
-}
-
 static void test_curve(void **state)
 {
 	struct calibration_sample s[16];
@@ -138,8 +109,10 @@ static void test_curve(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_figures), cmocka_unit_test(test_score), cmocka_unit_test(test_temperature),
-	    cmocka_unit_test(test_adjust),  cmocka_unit_test(test_curve),
+	    cmocka_unit_test(test_figures),
+	    cmocka_unit_test(test_score),
+	    cmocka_unit_test(test_temperature),
+	    cmocka_unit_test(test_curve),
 	};
 
 	return cmocka_run_group_tests_name("calibration", tests, NULL, NULL);

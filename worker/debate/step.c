@@ -93,6 +93,17 @@ CO_FN static bool step_ask(struct debate *d, enum step_question question, const 
 	return ranking_before(db, &d->ctx, d->plan.debate_id, names, d->plan.task, out, err);
 }
 
+/* The names as ranking rooms take them. New reference. */
+static json_t *step_names(const struct debate *d)
+{
+	json_t *names = json_array();
+	size_t i;
+
+	for (i = 0; i < d->plan.agent_count; i++)
+		json_array_append_new(names, json_str(d->plan.agents[i].name));
+	return names;
+}
+
 CO_FN static bool step_ask_ranking(struct debate *d, const char *key, enum step_question question,
 				   const json_t **result)
 {
@@ -134,6 +145,20 @@ CO_FN bool step_standing(struct debate *d, const char *key, const json_t **resul
 CO_FN bool step_ranking_before(struct debate *d, const char *key, const json_t **result)
 {
 	return step_ask_ranking(d, key, STEP_BEFORE, result);
+}
+
+CO_FN const json_t *step_ranking_late(struct debate *d)
+{
+	struct error err = ERROR_INIT;
+	json_t *names = step_names(d), *before = NULL;
+	struct co_shield shield;
+
+	co_shield(&shield, d->w->conf->debates.max_age);
+	if (!step_ask(d, STEP_BEFORE, names, &before, &err))
+		log_warn("debate", "a decided debate is not rated", KV_S("reason", err.msg));
+	co_unshield(&shield);
+	json_decref(names);
+	return json_own(d->arena, before);
 }
 
 struct step_inbox {

@@ -106,6 +106,9 @@ CO_FN bool step_ratings(struct debate *d, const char *key, const json_t **result
 CO_FN bool step_standing(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
 /* What rating the debate needs, as ranking_before() gives it; {} if it cannot be read. */
 CO_FN bool step_ranking_before(struct debate *d, const char *key, const json_t **result) MUST_CHECK;
+/* The same, not journalled, for a debate that was decided when its time ended: it is rated all the same. NULL: unknown.
+ */
+CO_FN const json_t *step_ranking_late(struct debate *d);
 /* What earlier debates and stored knowledge say about the task, kept in the plan for prompts and result (background.h).
  */
 CO_FN bool step_background(struct debate *d, const char *key) MUST_CHECK;

@@ -219,10 +219,13 @@ CO_FN bool debate_finish(struct debate *d, json_t *result)
 		d->apart_result = result;
 		return true;
 	}
-	if (!step_ranking_before(d, "finish.ratings", &e.ending.ratings) && d->stop != STOP_CANCELLED &&
-	    d->stop != STOP_TIMEOUT) {
-		json_decref(result);
-		return false;
+	if (!step_ranking_before(d, "finish.ratings", &e.ending.ratings)) {
+		if (d->stop != STOP_CANCELLED && d->stop != STOP_TIMEOUT) {
+			json_decref(result);
+			return false;
+		}
+		if (!d->plan.demo && strcmp(step_ends[f.end].stored, "completed") == 0)
+			e.ending.ratings = step_ranking_late(d);
 	}
 	if (json_object_get(result, "ended_at_ms") == NULL) /* cut short: no step has journalled its end */
 		json_put_int(result, "ended_at_ms", clock_wall_ms());

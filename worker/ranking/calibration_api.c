@@ -211,7 +211,7 @@ CO_FN static void calibration_leaderboard(struct http_request *req)
 	list = json_array();
 	for (i = 0; i < r.count; i++) {
 		o = json_pack("{s:s%, s:I, s:I, s:I, s:f}", "agent", db_str(&r, i, 0).p, db_str(&r, i, 0).n, "rank",
-			      (json_int_t)(i + 1), "predictions_count", (json_int_t)db_int(&r, i, 1), "correct_count",
+			      (json_int_t)i + 1, "predictions_count", (json_int_t)db_int(&r, i, 1), "correct_count",
 			      (json_int_t)db_int(&r, i, 2), "accuracy",
 			      ranking_share(db_int(&r, i, 2), db_int(&r, i, 1)));
 		ranking_put_real(o, "brier_score", (double)db_int(&r, i, 3) / 1e6);

@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The arithmetic of calibration, see its header. Called where outcomes are recorded, by its job and by the decision of
- * a debate. Logarithm and exponential are made of the four operations, so that every machine computes the same.
+ * The arithmetic of calibration, see its header. Called where outcomes are recorded, by its job and by who shows
+ * figures. Logarithm and exponential are made of the four operations, so that every machine computes the same.
  */
 #include "worker/ranking/calibration_math.h"
-
-#include "common/json.h"
 
 #define CALIBRATION_ONE 1000000
 #define CALIBRATION_LN2 0.693147180559945309
 #define CALIBRATION_T_MIN 500 /* thousandths; grid of debate.md 5.5 */
 #define CALIBRATION_T_MAX 2000
 #define CALIBRATION_T_STEP 100
-#define CALIBRATION_LEAST 0.05 /* adjusted confidences stay within */
-#define CALIBRATION_MOST 0.95
-#define CALIBRATION_ECE_FULL 200000 /* an error from which on the whole 30 % are taken */
-#define CALIBRATION_APART 100000    /* over- and underconfident beyond it */
+#define CALIBRATION_APART 100000 /* over- and underconfident beyond it */
 
 /* ---- elementary functions ---- */
 
@@ -25,10 +20,14 @@ static double calibration_ln(double x)
 	double y, power, sum = 0;
 	int k = 0, i;
 
-	for (; x > 1.5; x /= 2)
+	while (x > 1.5) {
+		x /= 2;
 		k++;
-	for (; x < 0.75; x *= 2)
+	}
+	while (x < 0.75) {
+		x *= 2;
 		k--;
+	}
 	y = (x - 1) / (x + 1);
 	power = y;
 	for (i = 1; i < 20; i += 2) {
@@ -203,25 +202,4 @@ int64_t calibration_score(int64_t samples, int64_t brier_ppm)
 		return 0;
 	trust = CALIBRATION_ONE / 2 + CALIBRATION_ONE / 2 * (samples - CALIBRATION_SAMPLES_MIN) / 40;
 	return (CALIBRATION_ONE - brier_ppm) * (trust < CALIBRATION_ONE ? trust : CALIBRATION_ONE) / CALIBRATION_ONE;
-}
-
-int64_t calibration_adjust(int64_t confidence_ppm, const json_t *standing)
-{
-	int64_t samples = json_get_int(standing, "samples", 0), ece = json_get_int(standing, "ece_ppm", 0);
-	int64_t bias = json_get_int(standing, "bias_ppm", 0), t = json_get_int(standing, "temperature_milli", 1000);
-	double c = calibration_clamp(calibration_real(confidence_ppm), 0.01, 0.99), part;
-
-	if (samples < CALIBRATION_SAMPLES_MIN)
-		return confidence_ppm;
-	if (samples >= CALIBRATION_FIT_MIN) {
-		if (t < CALIBRATION_T_MIN || t > CALIBRATION_T_MAX || t == 1000)
-			return confidence_ppm;
-		c = calibration_scaled(c, t);
-	} else {
-		part = 0.3 * (double)(ece < CALIBRATION_ECE_FULL ? ece : CALIBRATION_ECE_FULL) / CALIBRATION_ECE_FULL;
-		if (ece <= 0 || bias == 0)
-			return confidence_ppm;
-		c *= bias > 0 ? 1 - part : 1 + part;
-	}
-	return calibration_ppm(calibration_clamp(c, CALIBRATION_LEAST, CALIBRATION_MOST));
 }

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How far can an agent's confidence be trusted? Figures over predictions whose outcome is known (debate.md 5.4, 5.5),
- * in parts per million. Pure: neither clock nor database nor the mathematics library, for debates compute with it.
+ * in parts per million. Pure: neither clock nor database. What a debate makes of them is in worker/debate/weight.h.
  */
 #ifndef WORKER_RANKING_CALIBRATION_MATH_H
 #define WORKER_RANKING_CALIBRATION_MATH_H
-
-#include <jansson.h>
 
 #include "common/compat.h"
 
@@ -45,11 +43,5 @@ void calibration_curve(const struct calibration_sample *s, size_t n, struct cali
 void calibration_of(const struct calibration_sample *s, size_t n, int64_t now_ms, struct calibration *out);
 /* (1 - Brier) min(1, 0.5 + 0.5 (n - 10) / 40); 0 below 10 samples. */
 int64_t calibration_score(int64_t samples, int64_t brier_ppm);
-/*
- * What a stated confidence is worth, by the agent's standing (ranking_standing()): from 20 samples on by its
- * temperature, sigma(logit(c) / T), from 10 on by up to 30 % against its bias; within 0.05 to 0.95 where it was
- * adjusted. Unchanged below 10 samples.
- */
-int64_t calibration_adjust(int64_t confidence_ppm, const json_t *standing);
 
 #endif

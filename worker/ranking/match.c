@@ -413,7 +413,7 @@ static void match_tell_board(const struct match *m, const json_t *before, json_t
 
 	for (i = 0; i < n && i < RANKING_BOARD; i++)
 		json_array_append_new(list,
-				      json_pack("{s:I, s:s, s:f, s:I, s:I}", "rank", (json_int_t)(i + 1), "agent",
+				      json_pack("{s:I, s:s, s:f, s:I, s:I}", "rank", (json_int_t)i + 1, "agent",
 						rows[i].agent, "elo", (double)rows[i].elo / 1e3, "wins",
 						(json_int_t)rows[i].wins, "debates", (json_int_t)rows[i].debates));
 	json_object_set(data, "leaderboard", list);

@@ -172,7 +172,10 @@ static void outcome_add_row(struct db_batch *b, const struct outcome *o)
 			     args, countof(args) - 1, 1);
 }
 
-/* A vote of which nobody says whether it was right is no prediction. */
+/*
+ * A vote of which nobody says whether it was right is no prediction. What counts is the confidence that was stated, not
+ * what former outcomes have made of it.
+ */
 static size_t outcome_add_predictions(struct db_batch *b, const struct outcome *o)
 {
 	const json_t *votes = json_get_arr(o->result, "votes"), *v;
@@ -186,15 +189,17 @@ static size_t outcome_add_predictions(struct db_batch *b, const struct outcome *
 		struct str agent = json_get_str(v, "agent", STR("")), choice = json_get_str(v, "choice", STR(""));
 		int right = choice.n > 0 ? outcome_right(o, choice) : -1;
 
-		if (right < 0)
+		/* People may have voted too; they are not rated. */
+		if (right < 0 || !outcome_participant(o, arena_str(o->req->arena, agent).p))
 			continue;
 		db_batch_add(b,
 			     "INSERT INTO predictions (debate_id, agent, org_id, workspace_id, domain, confidence_ppm,"
 			     " correct, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 			     " ON CONFLICT (debate_id, agent) DO NOTHING",
 			     DB_ARGS(DB_S(o->row->id), DB_S(agent), DB_S(ctx->org_id), DB_S(ctx->workspace_id),
-				     DB_S(o->domain), DB_I(json_get_int(v, "confidence_ppm", 0)), DB_I(right),
-				     DB_I(json_get_int(o->result, "ended_at_ms", 0))),
+				     DB_S(o->domain),
+				     DB_I(json_get_int(v, "stated_ppm", json_get_int(v, "confidence_ppm", 0))),
+				     DB_I(right), DB_I(json_get_int(o->result, "ended_at_ms", 0))),
 			     DB_ANY);
 		/* Who has never played still has a standing from now on. */
 		db_batch_add(b,
@@ -279,8 +284,10 @@ CO_FN static bool outcome_refresh(struct outcome *o, struct error *err)
 
 	json_array_foreach(votes, i, v)
 	{
-		struct str agent = json_get_str(v, "agent", STR(""));
+		struct str agent = arena_str(o->req->arena, json_get_str(v, "agent", STR("")));
 
+		if (!outcome_participant(o, agent.p))
+			continue;
 		if (!calibration_refresh(w, o->req->ctx.org_id, o->req->ctx.workspace_id, agent, o->now_ms, &c, err))
 			return false;
 		outcome_tell(o, "calibration_update",

@@ -42,7 +42,7 @@ CO_FN bool ranking_read(struct db *db, const struct context *ctx, const json_t *
  * confidences have met an outcome; bias_ppm mean confidence less the share that was right; temperature_milli (from 20
  * samples) divides the logit of a confidence; calibration_ppm (from 10 samples) is the score of debate.md 5.4;
  * reputation_ppm that of 5.6; reliability_ppm the share of calls that succeeded; consistency_ppm one less the share of
- * debates with a change of position. What calibration_adjust() takes. One statement for 32 names, by the primary key.
+ * debates with a change of position. One statement for 32 names, by the primary key.
  * New reference.
  */
 CO_FN bool ranking_standing(struct db *db, const struct context *ctx, const json_t *agents, struct str task,
