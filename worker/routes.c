@@ -104,6 +104,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    admin_user_routes,
 	    quota_routes,
 	    budget_routes,
+	    usage_routes,
 	    knowledge_node_routes,
 	    knowledge_link_routes,
 	    knowledge_adapter_routes,

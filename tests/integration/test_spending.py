@@ -116,3 +116,37 @@ def test_marks_of_a_debates_own_budget(node, provider):  # noqa: F811
     assert 50 <= alerts[0]["percentage"] <= 101 and alerts[0]["limit"] == pytest.approx(cost * 1.6, abs=1e-6)
     marks = [a["threshold"] for a in alerts]
     assert marks == sorted(set(marks)), "each is told once"
+
+
+def test_usage(node, provider):  # noqa: F811
+    s = node()
+    empty = s.get("/api/billing/usage").json()
+    assert empty["tokens_used"] == 0 and empty["cost_usd"] == 0 and empty["by_day"] == empty["by_debate"] == []
+    docs = [debate(s, agents=TEAM, use_memory=False), debate(s, agents=["gpt-4o", "gpt-4o|||critic"], use_memory=False)]
+    rows = s.sql("SELECT model, agent, tokens_in, tokens_out, cost_micro FROM usage_ledger")
+    total = sum(r[4] for r in rows) / 1e6
+    doc = s.get("/api/v1/billing/usage").json()
+    inner = doc["usage"]
+    assert doc["cost_usd"] == inner["estimated_cost_usd"] == pytest.approx(total)
+    assert doc["debates_used"] == 2 and inner["debates_limit"] is None
+    assert doc["tokens_used"] == sum(r[2] + r[3] for r in rows) and doc["calls"] == len(rows)
+    split = inner["cost_breakdown"]
+    assert split["input_cost"] + split["output_cost"] == pytest.approx(split["total"]) == pytest.approx(total)
+    assert split["input_cost"] > 0 and split["output_cost"] > 0
+    assert inner["cost_by_provider"] == {"openai": pytest.approx(total)}
+    assert doc["by_provider"]["openai"]["tokens"] == doc["tokens_used"]
+    for kind, column, key in (("by_model", 0, "model"), ("by_agent", 1, "agent")):
+        want = {}
+        for r in rows:
+            want[r[column]] = want.get(r[column], 0) + r[4]
+        assert {x[key]: round(x["cost"] * 1e6) for x in doc[kind]} == want
+    assert {x["debate_id"] for x in doc["by_debate"]} == {d["id"] for d in docs}
+    assert sum(x["calls"] for x in doc["by_day"]) == len(rows)
+    assert s.get("/api/billing/usage?start=2001-01-01&end=2001-02-01").json()["tokens_used"] == 0
+    assert s.get("/api/billing/usage?period=all").json()["tokens_used"] == doc["tokens_used"]
+    assert s.get("/api/billing/usage/breakdown").json()["total_cost_usd"] == pytest.approx(total)
+    lines = s.get("/api/billing/usage/export").text.splitlines()
+    assert lines[0].replace('"', "") == "date,debates,calls,tokens_in,tokens_out,cost_usd" and len(lines) == 1 + len(doc["by_day"])
+    for query, field in (("period=ever", "period"), ("start=soon", "start"), ("start=2026-02-01&end=2026-01-01", "end")):
+        refused = s.get("/api/billing/usage?" + query)
+        assert refused.status_code == 400 and refused.json()["field"] == field

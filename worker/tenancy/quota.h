@@ -15,6 +15,7 @@ struct worker;
 
 extern const struct route_table quota_routes;  /* quota.c */
 extern const struct route_table budget_routes; /* budget.c */
+extern const struct route_table usage_routes;  /* usage.c */
 
 enum quota_resource { QUOTA_DEBATES, QUOTA_USERS, QUOTA_RESOURCES };
 
