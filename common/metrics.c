@@ -20,6 +20,7 @@
 enum metric_set {
 	SET_NONE,
 	SET_OUTCOMES,
+	SET_STOPS,
 	SET_METHODS,
 	SET_STATUSES,
 	SET_ERRORS,
@@ -84,6 +85,9 @@ struct metric_desc {
 
 static const char *const metric_outcomes[] = {"consensus_reached",          "completed", "failed", "timeout",
 					      "insufficient_participation", "cancelled", NULL};
+/* As progress.c spells them, and the engine's own two. */
+static const char *const metric_stops[] = {"round0_agreement", "convergence", "ready_quorum",
+					   "stability",        "budget",      NULL};
 static const char *const metric_methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", NULL};
 static const char *const metric_statuses[] = {"200", "101", "201", "204", "206", "301", "304", "400", "401", "403",
 					      "404", "405", "408", "409", "412", "413", "414", "415", "416", "422",
@@ -168,6 +172,8 @@ static const struct metric_desc metric_table[] = {
 	[M_MATCHES] = {"aragora_matches_total", METRIC_COUNTER, FOLD_SUM, .help = "Debates by which agents were rated."},
 	[M_OUTCOMES] = {"aragora_debate_outcomes_total", METRIC_COUNTER, FOLD_SUM, {{"result", SET_RIGHT}},
 		.help = "Answers of debates of which somebody said how they turned out."},
+	[M_EARLY_STOPS] = {"aragora_debate_early_termination_total", METRIC_COUNTER, FOLD_SUM, {{"source", SET_STOPS}},
+		.help = "Debates that ended before their last round, by what ended them."},
 	[M_CONSENSUS_RATE] = {"aragora_consensus_rate", METRIC_GAUGE, FOLD_RATIO, .help = "Share of completed debates that reached consensus."},
 	[M_AGENT_RESPONSE] = {"aragora_agent_response_seconds", METRIC_HISTOGRAM, FOLD_SUM, {{"agent", SET_AGENTS}}, LE_AGENT,
 		.help = "Time of agents' successful answers."},
@@ -374,6 +380,7 @@ static struct {
     .sets =
 	{
 	    [SET_OUTCOMES] = {metric_outcomes, countof(metric_outcomes) - 1},
+	    [SET_STOPS] = {metric_stops, countof(metric_stops) - 1},
 	    [SET_METHODS] = {metric_methods, countof(metric_methods) - 1},
 	    [SET_STATUSES] = {metric_statuses, countof(metric_statuses) - 1},
 	    [SET_ERRORS] = {metric_errors, countof(metric_errors) - 1},

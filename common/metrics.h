@@ -26,6 +26,7 @@ enum metric_id {
 	M_CONSENSUS_REACHED,  /* aragora_consensus_reached_total */
 	M_MATCHES,            /* aragora_matches_total: debates by which agents were rated */
 	M_OUTCOMES,           /* aragora_debate_outcomes_total{result} right, wrong: as recorded from outside */
+	M_EARLY_STOPS,        /* aragora_debate_early_termination_total{source}: debates that saved rounds */
 	M_CONSENSUS_RATE,     /* aragora_consensus_rate: reached / completed, computed at scrape */
 	M_AGENT_RESPONSE,     /* aragora_agent_response_seconds{agent} histogram .1 .5 1 2.5 5 10 30 60 120 240 */
 	M_AGENT_ERRORS,       /* aragora_agent_errors_total{agent,error_type} */

@@ -93,6 +93,7 @@ def test_agents_say_when_they_are_ready(server, provider, asked):
     assert d["rounds_used"] == 1 and d["early_stop"]["source"] == "ready_quorum", d["early_stop"]
     assert [e["data"]["source"] for e in events(server, d, "debate_early_terminated")] == ["ready_quorum"]
     assert not any("READY: yes" in p for p in asked.prompts("vote")), "peers do not see it"
+    assert 'aragora_debate_early_termination_total{source="ready_quorum"} 1' in server.get("/metrics").text
     # "READY" is asked for in no debate that wants all its rounds
     asked.forget()
     d = debate(server, rounds=2, early_stopping=False, convergence_detection=False)

@@ -1275,6 +1275,11 @@ static void test_judge_selection(void **state)
 		assert_non_null(json_object_get(d->prompts, cases[i].judge));
 		fake_free(d);
 	}
+	d = fake_new3(3, "judge", script_plain); /* who is not rated yet ranks where everybody starts */
+	json_object_set_new(d->standing, "bravo", json_pack("{s:i}", "elo_milli", 1400000));
+	assert_true(fake_run(d));
+	assert_non_null(json_object_get(d->prompts, "r2.judge.charlie"));
+	fake_free(d);
 }
 
 static script_fn *everything_script;

@@ -52,6 +52,9 @@ static void test_factors(void **state)
 	assert_int_equal(weigh(&p, v, "{\"elo_milli\": 1600000}", "{\"elo_ppm\": 1060000}"), 1060000);
 	assert_int_equal(weigh(&p, v, "{\"elo_milli\": 9000000}", "{\"elo_ppm\": 2000000}"), 2000000);
 	assert_int_equal(weigh(&p, v, "{\"elo_milli\": 0}", "{\"elo_ppm\": 500000}"), 500000);
+	/* in the domain of the debate, where it is known */
+	assert_int_equal(
+	    weigh(&p, v, "{\"elo_milli\": 1600000, \"domain_elo_milli\": 1400000}", "{\"elo_ppm\": 940000}"), 940000);
 	/* 0.5 + score + 0.2 (cal - 0.5): score 0.8, cal unknown */
 	assert_int_equal(weigh(&p, v, "{\"reputation_ppm\": 800000}", "{\"reputation_ppm\": 1300000}"), 1300000);
 	assert_int_equal(weigh(&p, v, "{\"reputation_ppm\": 0}", "{\"reputation_ppm\": 500000}"), 500000);

@@ -12,9 +12,9 @@
 #include "common/json.h"
 #include "worker/debate/course.h"
 #include "worker/debate/topology.h"
+#include "worker/debate/weight.h"
 
 #define ENGINE_USABLE_MIN 2
-#define ENGINE_RATING 1500000 /* milli-points of who is not rated yet */
 
 static size_t engine_usable(const struct engine *e)
 {
@@ -46,16 +46,16 @@ CO_FN static bool engine_start(struct engine *e)
 /* What is known of the participants; before engine 3 their ratings alone, once the decision began. */
 CO_FN static bool engine_know(struct engine *e)
 {
-	json_t *s, *ratings;
-	const char *agent;
+	json_t *ratings;
+	size_t i;
 
 	if (e->plan->version < 3 || e->plan->demo)
 		return true;
 	if (!step_standing(e->d, "standing", &e->standing))
 		return false;
 	e->ratings = ratings = json_own(e->a, json_object());
-	json_object_foreach((json_t *)(uintptr_t)e->standing, agent, s)
-	    json_put_int(ratings, agent, json_get_int(s, "elo_milli", ENGINE_RATING));
+	for (i = 0; i < e->n; i++)
+		json_put_int(ratings, e->seats[i].name, weight_rating(ask_standing(e, &e->seats[i])));
 	return true;
 }
 

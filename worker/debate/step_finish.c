@@ -168,17 +168,20 @@ static void step_emit_effects(struct step *s, const struct debate_ending *e)
 static void step_count_end(const struct debate *d, const json_t *result, size_t end)
 {
 	const json_t *consensus = json_get_obj(result, "consensus");
+	const char *stop = json_string_value(json_object_get(json_get_obj(result, "early_stop"), "source"));
 
 	if (step_ends[end].metric != METRIC_MAX)
 		metric_add(step_ends[end].metric, 1, NULL);
 	if (json_get_bool(consensus, "reached", false))
 		metric_add(M_CONSENSUS_REACHED, 1, NULL);
+	if (stop != NULL)
+		metric_add(M_EARLY_STOPS, 1, stop, NULL);
 	metric_add(M_COST_MICRO, json_get_int(result, "cost_micro", 0), NULL);
 	metric_observe(M_DEBATE_DURATION, (double)run_running_ms(d) / 1000.0, step_ends[end].result, NULL);
 	log_info("debate", "debate ended", KV_S("status", step_ends[end].result),
 		 KV_F("debate_duration", (double)run_running_ms(d) / 1000.0),
 		 KV_F("confidence", (double)json_get_int(consensus, "confidence_ppm", 0) / 1e6),
-		 KV_I("rounds", json_get_int(result, "rounds_used", 0)),
+		 KV_I("rounds", json_get_int(result, "rounds_used", 0)), KV_S("early_stop", stop != NULL ? stop : ""),
 		 KV_I("tokens_in", json_get_int(result, "tokens_in", 0)),
 		 KV_I("tokens_out", json_get_int(result, "tokens_out", 0)),
 		 KV_I("cost_micro", json_get_int(result, "cost_micro", 0)));

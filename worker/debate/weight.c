@@ -16,8 +16,9 @@
 #define WEIGHT_HEATED_FROM 20
 #define WEIGHT_ADAPT_FROM 5
 #define WEIGHT_ADAPT_MAX 850000
-#define WEIGHT_INTENSITY 5  /* when none is given */
-#define WEIGHT_CHOICE_MIN 3 /* bytes of a part of a name */
+#define WEIGHT_RATING 1500000 /* milli-points of who is not rated yet */
+#define WEIGHT_INTENSITY 5    /* when none is given */
+#define WEIGHT_CHOICE_MIN 3   /* bytes of a part of a name */
 
 static int64_t weight_clamp(int64_t v, int64_t least, int64_t most)
 {
@@ -26,11 +27,14 @@ static int64_t weight_clamp(int64_t v, int64_t least, int64_t most)
 
 /* ---- factors ---- */
 
+int64_t weight_rating(const json_t *standing)
+{
+	return json_get_int(standing, "domain_elo_milli", json_get_int(standing, "elo_milli", WEIGHT_RATING));
+}
+
 static int64_t weight_elo(const json_t *s)
 {
-	const json_t *elo = json_object_get(s, "elo_milli");
-
-	return elo != NULL ? mode_rating_weight(json_integer_value(elo)) : WEIGHT_ONE;
+	return mode_rating_weight(weight_rating(s));
 }
 
 /* clamp(0.5 + score + 0.2 (calibration - 0.5), 0.4, 1.6); what is unknown of the two is one half. */

@@ -21,6 +21,8 @@ struct weight_vote {
 	const json_t *standing; /* of the voter, or NULL */
 };
 
+/* Rating in milli-points: in the debate's domain if there is one, else over all, else where everybody starts. */
+int64_t weight_rating(const json_t *standing);
 /*
  * Product of the factors, WEIGHT_MIN to WEIGHT_MAX (debate.md 3.5). Factors that differ from one are put into the
  * object `factors` as "<name>_ppm".
