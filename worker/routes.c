@@ -111,6 +111,8 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    knowledge_health_routes,
 	    knowledge_transfer_routes,
 	    knowledge_fact_routes,
+	    knowledge_share_routes,
+	    knowledge_upkeep_routes,
 	};
 	struct router *r;
 

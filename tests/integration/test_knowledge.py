@@ -7,6 +7,7 @@ import pytest
 from conftest import Server, wait_until
 from provider import ProviderServer
 from test_memory import debate, settings
+from test_tenancy import AUTH, account, invite
 
 M = "/api/knowledge/mound"
 
@@ -434,3 +435,214 @@ def test_contradictions_of_a_fact(mound):
     c = good(mound.post("/api/facts", {"statement": "The garden gate is green."}))
     found = [x["id"] for x in good(mound.get("/api/facts/%s/contradictions" % a["id"]))["contradictions"]]
     assert b["id"] in found and c["id"] not in found
+
+
+# ---- others ----
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory):
+    """Two organizations; the first has a second workspace and a third one."""
+    s = Server(tmp_path_factory.mktemp("rooms"), {"auth": AUTH}).start()
+    a, b = account(s, "ann@a.example.org", "A"), account(s, "bob@b.example.org", "B")
+    second, third = (a.good("POST", "/api/workspaces", {"name": name})["id"] for name in ("second", "third"))
+    yield s, a, b, {"X-Workspace-ID": second}, {"X-Workspace-ID": third}
+    s.close()
+
+
+def test_workspaces_and_organizations_are_apart(rooms):
+    s, a, b, second, third = rooms
+    n = a.good("POST", M + "/nodes", {"content": "Where the herons nest."})
+    for who, headers in ((a, second), (b, {})):
+        assert who.get(M + "/nodes/" + n["id"], headers=headers).status_code == 404
+        assert who.ask("DELETE", M + "/nodes/" + n["id"], headers=headers).status_code == 404
+        assert who.ask("POST", M + "/query", {"query": "herons"}, headers=headers).json()["nodes"] == []
+        assert who.get(M + "/nodes", headers=headers).json()["total"] == 0
+        assert who.get("/api/knowledge/export", headers=headers).json()["counts"]["facts"] == 0
+        assert who.ask("POST", M + "/share", {"item_id": n["id"], "target_type": "workspace", "target_id": b.org},
+                       headers=headers).status_code in (400, 404)
+
+
+def test_sharing_a_node(rooms):
+    s, a, b, second, third = rooms
+    n = a.good("POST", M + "/nodes", {"content": "How to read the tide tables."})
+    path, room = M + "/nodes/" + n["id"], second["X-Workspace-ID"]
+    share = {"item_id": n["id"], "target_type": "workspace", "target_id": room}
+    for wrong, status in ((dict(share, target_id=a.org), 400), (dict(share, target_id=b.org), 404), (dict(share, target_type="moon"), 400),
+                          (dict(share, expires_at="2001-01-01"), 400), (dict(share, item_id="kn_0"), 404)):
+        assert a.ask("POST", M + "/share", wrong).status_code == status, wrong
+    grant = a.good("POST", M + "/share", dict(share, permission="read", message="have a look"))["share"]
+    assert grant["id"].startswith("grant_") and grant["permissions"] == ["read"] and grant["grantee_id"] == room
+    assert a.get(path, headers=second).json()["content"] == "How to read the tide tables."
+    assert a.get(path, headers=third).status_code == 404 and b.get(path).status_code == 404
+    assert [x["id"] for x in a.get(M + "/shared-with-me", headers=second).json()["items"]] == [n["id"]]
+    assert a.get(M + "/shared-with-me", headers=third).json()["items"] == [] == b.get(M + "/shared-with-me").json()["items"]
+    assert n["id"] in [g["item_id"] for g in a.get(M + "/my-shares").json()["grants"]]
+    assert [g["grantee_id"] for g in a.get(path + "/access").json()["grants"]] == [room]
+    assert a.ask("DELETE", path, headers=second).status_code == 404, "to see is not to change"
+    # An end that has passed.
+    a.good("PATCH", M + "/share", {"item_id": n["id"], "grantee_id": room, "permissions": ["read"], "expires_at": "2999-01-01"})
+    s.sql("UPDATE knowledge_grants SET expires_at = 1 WHERE item_id = ?", n["id"])
+    assert a.get(path, headers=second).status_code == 404
+    assert a.get(M + "/shared-with-me", headers=second).json()["items"] == []
+    a.good("POST", path + "/access", {"grantee_type": "workspace", "grantee_id": room})
+    assert a.get(path, headers=second).status_code == 200
+    a.good("DELETE", M + "/share", {"item_id": n["id"], "grantee_id": room})
+    assert a.get(path, headers=second).status_code == 404
+    assert a.ask("DELETE", M + "/share", {"item_id": n["id"], "grantee_id": room}).status_code == 404
+
+
+def test_visibility_reaches_the_organization_and_no_further(rooms):
+    s, a, b, second, third = rooms
+    n = a.good("POST", M + "/nodes", {"content": "The holidays of the whole house."})
+    assert a.get(M + "/nodes/" + n["id"], headers=third).status_code == 404
+    a.good("POST", M + "/global/promote", {"node_id": n["id"]})
+    assert a.get(M + "/nodes/" + n["id"], headers=third).status_code == 200
+    assert n["id"] in [x["id"] for x in a.get(M + "/global", headers=third).json()["items"]]
+    a.ask("PUT", M + "/nodes/%s/visibility" % n["id"], {"visibility": "public"})
+    assert b.get(M + "/nodes/" + n["id"]).status_code == 404 and b.get(M + "/global").json()["items"] == []
+
+
+def test_private_nodes_are_their_writers(rooms):
+    s, a, b, second, third = rooms
+    fellow = invite(a, "eve@a.example.org")
+    n = a.good("POST", M + "/nodes", {"content": "Where the spare key of the boathouse lies.", "visibility": "private"})
+    assert a.get(M + "/nodes/" + n["id"]).status_code == 200
+    assert fellow.get(M + "/nodes/" + n["id"]).status_code == 404
+    assert n["id"] not in fellow.get(M + "/nodes?limit=200").text and "boathouse" not in fellow.get("/api/knowledge/export").text
+    assert fellow.ask("POST", M + "/query", {"query": "spare key boathouse"}).json()["nodes"] == []
+
+
+def test_insights_reach_their_targets_only(rooms):
+    s, a, b, second, third = rooms
+    before = metric(s, "aragora_km_cp_cross_workspace_shares_total")
+    insight = {"insight_id": "insight_001", "target_workspaces": [second["X-Workspace-ID"]], "task_type": "debate",
+               "content": "Structured 3-round debates work best for consensus", "confidence": 0.85}
+    for wrong in (dict(insight, confidence=0.59), dict(insight, target_workspaces=[]), dict(insight, target_workspaces=[a.org]),
+                  {k: v for k, v in insight.items() if k != "content"}):
+        assert a.ask("POST", "/api/knowledge/insights", wrong).status_code == 400, wrong
+    assert a.ask("POST", "/api/knowledge/insights", dict(insight, target_workspaces=[b.org])).status_code == 404
+    done = a.good("POST", "/api/knowledge/insights", dict(insight, confidence=0.6))
+    assert done["source_workspace"] == a.org
+    found = a.get("/api/knowledge/insights?task_type=debate", headers=second).json()["insights"]
+    assert [(i["insight_id"], i["source_workspace"], i["confidence"]) for i in found] == [("insight_001", a.org, 0.6)]
+    for who, headers in ((a, {}), (a, third), (b, {})):
+        assert who.get("/api/knowledge/insights", headers=headers).json()["insights"] == []
+    assert a.get("/api/knowledge/insights?task_type=review", headers=second).json()["insights"] == []
+    assert metric(s, "aragora_km_cp_cross_workspace_shares_total") == before + 1
+
+
+def test_culture(rooms):
+    s, a, b, second, third = rooms
+    d = a.good("POST", M + "/culture/documents", {"title": "How we decide", "content": "By majority, after lunch."}, headers=third)
+    profile = a.get(M + "/culture", headers=third).json()
+    assert [x["id"] for x in profile["documents"]] == [d["node_id"]] and profile["patterns"] == {}
+    assert profile["documents"][0]["tier"] == "glacial" and profile["documents"][0]["confidence"] == 1
+    assert a.get(M + "/culture", headers=second).json()["documents"] == []
+
+
+# ---- upkeep ----
+
+DAY = 86400000
+
+
+def age(s, node_id, days, *columns):
+    """As if the node had been written so many days ago."""
+    for column in columns:
+        s.sql("UPDATE knowledge_nodes SET %s = %s - ? WHERE id = ?" % (column, column), int(days * DAY), node_id)
+
+
+def test_jobs_find_the_stale_and_let_confidence_decay(make_server):
+    s = make_server({"knowledge": {"staleness_interval": "1s", "decay_interval": "1s"}})
+    old = node(s, "Old news from the harbour.", tier="fast", confidence=0.8, topics=["news"])["id"]
+    new = node(s, "Fresh news from the harbour.", tier="glacial", confidence=0.8)["id"]
+    age(s, old, 7, "decayed_at", "created_at", "updated_at", "validated_at")
+    decayed = wait_until(lambda: (c := good(s.get(M + "/nodes/" + old))["confidence"]) < 0.8 and c, 30, "decay")
+    assert abs(decayed - 0.4) < 0.001, "half-life of news is seven days"
+    stale = wait_until(lambda: good(s.get(M + "/stale?threshold=0.3"))["stale_items"], 30, "staleness")
+    assert [x["node_id"] for x in stale] == [old] and stale[0]["reasons"] == ["age"] and stale[0]["staleness_score"] == 0.4
+    # The next passes do not compound what has been taken already.
+    runs = s.sql("SELECT runs FROM jobs WHERE name = 'knowledge-decay'")[0][0]
+    wait_until(lambda: s.sql("SELECT runs FROM jobs WHERE name = 'knowledge-decay'")[0][0] > runs + 1, 30, "two more passes")
+    assert abs(good(s.get(M + "/nodes/" + old))["confidence"] - decayed) < 0.001
+    assert abs(good(s.get(M + "/nodes/" + new))["confidence"] - 0.8) < 0.001
+    done = good(s.post(M + "/revalidate/" + old, {"validator": "ann"}))
+    assert abs(done["new_confidence"] - decayed - 0.1) < 0.001
+    assert good(s.get(M + "/stale?threshold=0.3"))["stale_items"] == []
+    assert good(s.post(M + "/schedule-revalidation", {"node_ids": [new, "kn_0"], "priority": "high"}))["scheduled"] == [new]
+    assert [x["node_id"] for x in good(s.get(M + "/stale?threshold=1"))["stale_items"]] == [new]
+    assert s.post(M + "/schedule-revalidation", {"node_ids": []}).status_code == 400
+    assert s.post(M + "/revalidate/kn_0").status_code == 404
+
+
+def test_events_of_confidence(mound):
+    n = node(mound, "The ferry leaves at nine.", confidence=0.5)["id"]
+    for event, after in (("cited", 0.55), ("validated", 0.65), ("contradicted", 0.45), ("invalidated", 0.15), ("invalidated", 0.1)):
+        assert good(mound.post(M + "/confidence/event", {"item_id": n, "event": event}))["new_confidence"] == pytest.approx(after)
+    assert good(mound.get(M + "/nodes/" + n))["surprise_score"] > 0
+    history = good(mound.get(M + "/confidence/history?item_id=" + n))["history"]
+    assert [h["event"] for h in history] == ["invalidated", "invalidated", "contradicted", "validated", "cited"]
+    assert mound.post(M + "/confidence/event", {"item_id": n, "event": "applauded"}).status_code == 400
+    assert mound.post(M + "/confidence/event", {"item_id": "kn_0", "event": "cited"}).status_code == 404
+    age(mound, n, 90, "decayed_at")
+    assert good(mound.post(M + "/confidence/decay"))["model"] == "exponential"
+
+
+def test_near_duplicates(make_server):
+    s = make_server()
+    keep = node(s, "The northern bridge was closed for repairs in winter.")["id"]
+    twin = node(s, "In winter the northern bridge was closed for repairs.")["id"]
+    node(s, "The northern bridge was not closed for repairs in winter.")
+    other = node(s, "Swans return to the southern lake.")["id"]
+    s.sql("UPDATE knowledge_nodes SET created_at = created_at - 1000 WHERE id = ?", keep)
+    good(s.post(M + "/relationships", {"from_node_id": other, "to_node_id": twin, "relationship_type": "related_to"}))
+    found = good(s.get(M + "/dedup/clusters?similarity_threshold=0.9"))
+    assert found["clusters_found"] == 1, "what says the contrary is no duplicate"
+    c = found["clusters"][0]
+    assert c["primary_node_id"] == keep and [d["node_id"] for d in c["duplicates"]] == [twin] and c["recommended_action"] == "merge"
+    assert good(s.get(M + "/dedup/report"))["duplicate_clusters_found"] == 1
+    dry = good(s.post(M + "/dedup/auto-merge"))
+    assert dry["dry_run"] and dry["duplicates_found"] == 1 and dry["merges_performed"] == 0
+    assert s.get(M + "/nodes/" + twin).status_code == 200
+    assert s.post(M + "/dedup/merge", {"cluster_id": "cl_0"}).status_code == 404
+    done = good(s.post(M + "/dedup/merge", {"cluster_id": c["cluster_id"]}))
+    assert done["kept_node_id"] == keep and done["merged_node_ids"] == [twin] and done["updated_relationships"] == 1
+    assert s.get(M + "/nodes/" + twin).status_code == 404
+    assert [n["id"] for n in good(s.get(M + "/graph/%s/related" % other))["related"]] == [keep]
+    assert good(s.post(M + "/dedup/auto-merge", {"dry_run": False}))["duplicates_found"] == 0
+    assert [h["event"] for h in good(s.get(M + "/pruning/history"))["history"]] == ["merged"]
+
+
+def test_contradictions(make_server):
+    s = make_server()
+    a = node(s, "The garden gate is open at night.", confidence=0.9)["id"]
+    b = node(s, "The garden gate is not open at night.", confidence=0.5)["id"]
+    node(s, "The garden gate is green.")
+    assert good(s.post(M + "/contradictions/detect"))["contradictions_found"] == 1
+    assert good(s.post(M + "/contradictions/detect"))["contradictions_found"] == 1
+    found = good(s.get(M + "/contradictions?state=open"))["contradictions"]
+    assert len(found) == 1 and {found[0]["node_a_id"], found[0]["node_b_id"]} == {a, b}
+    path = M + "/contradictions/%s/resolve" % found[0]["id"]
+    assert good(s.post(path, {"strategy": "human_review"}))["state"] == "open"
+    assert s.post(path, {"strategy": "coin"}).status_code == 400
+    done = good(s.post(path, {"resolution": "prefer_higher_confidence"}))
+    assert done["state"] == "resolved" and done["kept_node_id"] == a
+    lost = good(s.get(M + "/nodes/" + b))
+    assert lost["superseded_by"] == a and lost["confidence"] == pytest.approx(0.3)
+    assert b not in [n["id"] for n in good(s.post(M + "/query", {"query": "garden gate at night"}))["nodes"]]
+    assert good(s.get(M + "/contradictions/stats")) == {"total": 1, "by_state": {"resolved": 1}}
+    assert s.post(M + "/contradictions/kc_0/resolve", {}).status_code == 404
+
+
+def test_pruning(mound):
+    keep, gone, slow = (node(mound, "Prune me, says the %s branch." % x, tier="fast")["id"] for x in ("first", "second", "third"))
+    good(mound.post(M + "/pruning/execute", {"item_ids": [keep], "action": "archive"}))
+    good(mound.post(M + "/pruning/execute", {"item_ids": [gone], "action": "delete"}))
+    good(mound.post(M + "/pruning/execute", {"item_ids": [slow], "action": "demote"}))
+    assert mound.get(M + "/nodes/" + keep).status_code == 404 == mound.get(M + "/nodes/" + gone).status_code
+    assert good(mound.get(M + "/nodes/" + slow))["tier"] == "medium"
+    good(mound.post(M + "/pruning/restore", {"item_id": keep}))
+    assert good(mound.get(M + "/nodes/" + keep))["content"].startswith("Prune me")
+    assert len([n for n in good(mound.post(M + "/query", {"query": "prune branch"}))["nodes"] if n["id"] == keep]) == 1
+    assert mound.post(M + "/pruning/restore", {"item_id": gone}).status_code == 404
+    assert mound.post(M + "/pruning/execute", {"item_ids": [keep], "action": "burn"}).status_code == 400
+    assert "items" in good(mound.get(M + "/pruning/items"))

@@ -220,7 +220,7 @@ def as_it_was(s, a, ids):
     return {path: a.good("GET", path.format(**ids)) for path in (
         "/api/debates/{debate}", "/api/receipts/{receipt}", "/api/workspaces/{workspace}", "/api/budgets/{budget}",
         "/api/org", "/api/org/invitations", "/api/users", "/api/webhooks/dead-letter", "/api/matches/recent",
-        "/api/knowledge/mound/nodes/{node}", "/api/knowledge/mound/nodes")}
+        "/api/facts/{node}", "/api/facts")}
 
 
 def test_walk_sees_nothing(two):

@@ -174,6 +174,8 @@ extern const struct route_table knowledge_adapter_routes;  /* adapters_api.c */
 extern const struct route_table knowledge_health_routes;   /* health.c */
 extern const struct route_table knowledge_transfer_routes; /* transfer.c */
 extern const struct route_table knowledge_fact_routes;     /* facts_api.c */
+extern const struct route_table knowledge_share_routes;    /* share_api.c */
+extern const struct route_table knowledge_upkeep_routes;   /* upkeep_api.c */
 
 /* A route of these tables; permission behind "knowledge.". */
 #define KNOWLEDGE_ROW(m, p, h, perm, r, s)                                                                        \

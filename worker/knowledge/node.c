@@ -11,6 +11,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/tenant.h"
+#include "worker/identity/identity.h"
 #include "worker/knowledge/knowledge.h"
 #include "worker/search/fulltext.h"
 #include "worker/worker.h"
@@ -216,44 +217,29 @@ static bool node_missing(struct error *err)
 	return error_field(err, ERR_NOT_FOUND, "id", "Node not found");
 }
 
+/* clang-format off */
+static const char node_visible[] =
+	SQL_WITHIN_ORG("what was shared, or is visible, comes from other workspaces of it")
+	"SELECT " KNOWLEDGE_COLUMNS " FROM knowledge_nodes n WHERE n.id = $1 AND n.org_id = $2 AND n.archived_at = 0 AND"
+	" ((n.workspace_id = $3 AND (n.visibility <> 'private' OR n.created_by = $4)) OR"
+	" n.visibility IN ('organization', 'public', 'system') OR EXISTS (SELECT 1 FROM knowledge_grants g WHERE"
+	" g.item_id = n.id AND g.org_id = $2 AND (g.expires_at = 0 OR g.expires_at > $5) AND"
+	" ((g.grantee_type = 'workspace' AND g.grantee_id = $3) OR (g.grantee_type = 'user' AND g.grantee_id = $4) OR"
+	" (g.grantee_type = 'organization' AND g.grantee_id = $2) OR (g.grantee_type = 'role' AND g.grantee_id = $6))))";
+/* clang-format on */
+
 CO_FN bool knowledge_get(struct worker *w, struct arena *a, const struct context *ctx, struct str id,
 			 struct knowledge_node *out, struct error *err)
 {
+	struct str role = ctx->who != NULL ? ctx->who->role : STR("");
 	struct knowledge_node *found;
 	struct db_rows r;
 	size_t n;
 
-	if (!db_query(
-		w->db, a,
-		SQL_WITHIN_ORG(
-		    "what was shared, or is visible, comes from other workspaces of it") "SELECT " KNOWLEDGE_COLUMNS
-											 " FROM knowledge_nodes n "
-											 "WHERE n.id = $1 AND n.org_id "
-											 "= $2"
-											 " AND n.archived_at = 0 AND "
-											 "((n.workspace_id = $3 AND "
-											 "(n.visibility <> 'private' OR"
-											 " n.created_by = $4)) OR "
-											 "n.visibility IN "
-											 "('organization', 'public', "
-											 "'system') OR EXISTS"
-											 " (SELECT 1 FROM "
-											 "knowledge_grants g WHERE "
-											 "g.item_id = n.id AND "
-											 "g.org_id = $2 AND"
-											 " (g.expires_at = 0 OR "
-											 "g.expires_at > $5) AND "
-											 "((g.grantee_type = "
-											 "'workspace' AND"
-											 " g.grantee_id = $3) OR "
-											 "(g.grantee_type = 'user' AND "
-											 "g.grantee_id = $4) OR"
-											 " (g.grantee_type = "
-											 "'organization' AND "
-											 "g.grantee_id = $2))))",
-		DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(ctx->principal),
-			DB_I(clock_wall_ms())),
-		&r, err))
+	if (!db_query(w->db, a, node_visible,
+		      DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(ctx->principal),
+			      DB_I(clock_wall_ms()), DB_S(role)),
+		      &r, err))
 		return false;
 	knowledge_rows(a, &r, &found, &n);
 	if (n == 0)
