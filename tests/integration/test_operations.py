@@ -178,6 +178,10 @@ def test_keygen():
 
 # ---- db ----
 
+RATED = ("INSERT INTO ratings (workspace_id, agent, org_id, elo_milli, wins, losses, draws, updated_at) VALUES ('default', 'alpha', 'default',"
+         " %d, 1, 0, 0, 1); INSERT INTO rating_changes (debate_id, agent, kind, org_id, workspace_id, domain, outcome, side, score_milli,"
+         " change_milli, created_at) VALUES ('d', 'alpha', 'match', 'default', 'default', 'api', 'win', 0, 1000, 10000, 1)")
+
 def test_db_check_sees_what_is_broken(server):
     finished(server, ask(server, 2))
     assert "the store is whole" in run(server, "db", "check")
@@ -194,6 +198,8 @@ def test_db_check_sees_what_is_broken(server):
         "finished steps": "UPDATE debate_steps SET result = NULL WHERE state = 'done'",
         "receipts": "UPDATE receipts SET document = replace(document, 'demo_', 'dema_')",
         "ends": "UPDATE debates SET completed_at = NULL",
+        "ratings": RATED % 1510001,
+        "matches": RATED % 1510000 + "; UPDATE ratings SET wins = 0",
         "events of running debates": "UPDATE debates SET status = 'running'; DELETE FROM debate_events",
     }
     good = (server.data_dir / "aragora.db").read_bytes()
