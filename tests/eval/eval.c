@@ -13,7 +13,7 @@
 #include "tests/eval/tables.h"
 
 #define EVAL_SEED 20260101
-#define EVAL_QUESTIONS 1000 /* of each check; EVAL_QUICK in `make test` and with planted defects */
+#define EVAL_QUESTIONS 600 /* of each check; EVAL_QUICK in `make test` and with planted defects */
 #define EVAL_QUICK 250
 #define EVAL_TABLES 500
 #define EVAL_TOLERANCE 0.02 /* what a debate may lose against its own vote before it counts as harm */

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "common/metrics.h"
 #include "worker/debate/apart.h"
 #include "worker/debate/debate.h"
@@ -79,6 +80,7 @@ bool memory_open(void)
 	static const char *const none[] = {NULL};
 	struct shm *shm = shm_create();
 
+	log_setup(&(struct log_options){.level = LOG_ERROR});
 	memory_worker.conf = conf_load(NULL, false, overrides, countof(overrides), &report);
 	if (memory_worker.conf == NULL)
 		fprintf(stderr, "%.*s", STR_ARG(buf_str(&report)));
@@ -230,7 +232,7 @@ void memory_samples(const struct sim_world *w, size_t i, size_t k, int64_t quest
 {
 	struct arena *a = arena_new(64 * 1024);
 	size_t heads[SIM_OPTIONS_MAX] = {0}, s, best, from;
-	struct debate_plan plan;
+	struct debate_plan plan = {.rounds = 1};
 	struct prompt p;
 
 	memory_plan(a, w, &(struct setup){.rounds = 1}, question, &plan);
