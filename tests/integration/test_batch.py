@@ -146,3 +146,11 @@ def test_bad_bodies(node):
         assert submit(node, 400, items=items(1), webhook_url=url)["field"] == "webhook_url"
     for path, method in (("status", "GET"), ("cancel", "POST"), ("retry", "POST")):
         assert node.request(method, "/api/debates/batch/nothing/" + path).status_code == 404
+
+
+def test_the_same_request_twice(node):
+    body, headers = {"items": items(2)}, {"Idempotency-Key": "one-and-the-same"}
+    first, again = (node.post("/api/debates/batch", body, headers=headers).json() for _ in range(2))
+    assert first.get("batch_id") == again.get("batch_id") is not None, (first, again)
+    assert node.post("/api/debates/batch", {"items": items(3)}, headers=headers).status_code == 422
+    check_batch(node, first["batch_id"], 2)

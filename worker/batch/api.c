@@ -193,6 +193,7 @@ CO_FN static void batch_submit(struct http_request *req)
 	n.max_parallel = batch_read_parallel(&r, body);
 	batch_read_webhook(&r, body, &webhook);
 	n.webhook = &webhook;
+	batch_key(req, &n);
 	if (json_array_size(r.problems) > 0)
 		request_invalid(req, &r.first, r.problems);
 	else if (!batch_create(request_worker(req), req->arena, &req->ctx, &n, &id, &err))

@@ -25,8 +25,8 @@ struct worker;
 struct batches *batches_open(struct worker *w);
 /* Listens for hints. */
 void batches_start(struct batches *bs);
-/* By the clerk, once a second: moves on what is open. */
-CO_FN void batches_look(struct batches *bs);
+/* By the clerk, once a second: moves on what is open, on a coroutine of its own. */
+void batches_look(struct batches *bs);
 void batches_close(struct batches *bs);
 
 /* How many batches a workspace has. */

@@ -312,13 +312,10 @@ CO_FN static void batches_work(struct batches *bs)
 	arena_free(a);
 }
 
-CO_FN void batches_look(struct batches *bs)
+CO_FN static void batches_run(void *arg)
 {
-	if (bs->looking) {
-		bs->again = true;
-		return;
-	}
-	bs->looking = true;
+	struct batches *bs = arg;
+
 	do {
 		bs->again = false;
 		batches_work(bs);
@@ -326,9 +323,15 @@ CO_FN void batches_look(struct batches *bs)
 	bs->looking = false;
 }
 
-CO_FN static void batches_hinted(void *arg)
+/* The clerk has leases to look after: it does not wait for this. */
+void batches_look(struct batches *bs)
 {
-	batches_look(arg);
+	bs->again = true;
+	if (bs->looking || bs->w->draining)
+		return;
+	bs->looking = true;
+	if (co_spawn("batches", batches_run, bs) == NULL)
+		bs->looking = false; /* again in a second */
 }
 
 static void batches_on_hint(void *arg, struct str topic, struct str message)
@@ -337,12 +340,8 @@ static void batches_on_hint(void *arg, struct str topic, struct str message)
 
 	(void)topic;
 	(void)message;
-	if (!worker_is_clerk(bs->w) || bs->w->draining)
-		return;
-	if (bs->looking)
-		bs->again = true;
-	else if (co_spawn("batches", batches_hinted, bs) == NULL)
-		log_debug("batch", "the clerk looks at the next tick");
+	if (worker_is_clerk(bs->w))
+		batches_look(bs);
 }
 
 struct batches *batches_open(struct worker *w)

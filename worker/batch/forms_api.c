@@ -100,6 +100,7 @@ CO_FN void forms_submit(struct http_request *req, const json_t *given, const cha
 	}
 	n.task = json_get_str(plan, "task", STR(""));
 	n.webhook = &webhook;
+	batch_key(req, &n);
 	if (!callback_parse(w, req->arena, given, &req->ctx, &webhook, &err) ||
 	    !batch_create(w, req->arena, &req->ctx, &n, &id, &err) ||
 	    !batch_get(w, req->arena, &req->ctx, id, kind, &row, &err)) {

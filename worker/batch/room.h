@@ -7,6 +7,7 @@
 
 #include "worker/batch/batch.h"
 #include "worker/debate/debate.h"
+#include "worker/http/http.h"
 
 #define BATCH_ITEMS_MAX 1000 /* rest-core 4.8 */
 #define BATCH_PARALLEL_MAX 50
@@ -37,6 +38,7 @@ struct batch_new {
 	const json_t *settings, *items; /* items: [{name, body, priority}] */
 	int64_t max_parallel;
 	const struct callback *webhook;
+	struct str key, body_hash; /* Idempotency-Key, or STR_NONE; see debate_create */
 };
 
 struct batch_kind {
@@ -57,7 +59,12 @@ const struct batch_kind *batch_kind_of(struct str name);
 
 /* ---- store.c ---- */
 
-/* Stores it, first come first. The id in the arena. */
+/* Reads the Idempotency-Key of a request that submits. */
+void batch_key(struct http_request *req, struct batch_new *n);
+/*
+ * Stores it. The id in the arena; with a key that was used with the same body that of the first, with another body
+ * ERR_UNPROCESSABLE.
+ */
 CO_FN bool batch_create(struct worker *w, struct arena *a, const struct context *ctx, const struct batch_new *n,
 			struct str *id, struct error *err) MUST_CHECK;
 /* Adds an item to the batch that is being written. */

@@ -4,6 +4,7 @@
  * and, for reading, by feed.c, which moves batches on.
  */
 #include "common/clock.h"
+#include "common/crypto.h"
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/tenant.h"
@@ -38,6 +39,21 @@ static struct batch_row batch_decode(const struct db_rows *r, size_t i)
 
 /* ---- making ---- */
 
+void batch_key(struct http_request *req, struct batch_new *n)
+{
+	char hex[SHA256_HEX];
+
+	crypto_sha256_hex(arena_printf(req->arena, "%.*s\n%.*s", STR_ARG(req->path), STR_ARG(req->body)), hex);
+	n->key = http_field(req, "Idempotency-Key");
+	n->body_hash = arena_str(req->arena, str_of(hex));
+}
+
+/* A key means something in one workspace. */
+static struct str batch_key_route(struct arena *a, const struct context *ctx)
+{
+	return arena_printf(a, "batches %.*s", STR_ARG(ctx->workspace_id));
+}
+
 void batch_add_item(struct db_batch *b, struct arena *a, const struct context *ctx, struct str batch_id, int64_t n,
 		    struct str name, int64_t priority, const json_t *body, int64_t now_ms)
 {
@@ -50,14 +66,56 @@ void batch_add_item(struct db_batch *b, struct arena *a, const struct context *c
 	    1);
 }
 
+/* A batch was made under this key: the same body gives it, another body is an error. */
+CO_FN static bool batch_replayed(struct worker *w, struct arena *a, const struct context *ctx,
+				 const struct batch_new *n, struct str *id, bool *found, struct error *err)
+{
+	struct db_rows r;
+
+	*found = false;
+	if (n->key.n == 0)
+		return true;
+	if (!db_query(w->db, a,
+		      "SELECT body_hash, object_id FROM idempotency_keys"
+		      " WHERE org_id = $1 AND principal = $2 AND route = $3 AND key = $4",
+		      DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(batch_key_route(a, ctx)), DB_S(n->key)), &r,
+		      err))
+		return false;
+	*found = r.count > 0;
+	if (*found && !str_eq(db_str(&r, 0, 0), n->body_hash))
+		return error_field(err, ERR_UNPROCESSABLE, "Idempotency-Key",
+				   "this Idempotency-Key was used with another body");
+	*id = *found ? db_str(&r, 0, 1) : *id;
+	return true;
+}
+
+static void batch_remember_key(struct db_batch *b, struct arena *a, const struct context *ctx,
+			       const struct batch_new *n, struct str id, int64_t now_ms)
+{
+	if (n->key.n > 0)
+		db_batch_add(
+		    b,
+		    "INSERT INTO idempotency_keys (org_id, principal, route, key, body_hash, object_id, created_at)"
+		    " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		    DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->principal), DB_S(batch_key_route(a, ctx)), DB_S(n->key),
+			    DB_S(n->body_hash), DB_S(id), DB_I(now_ms)),
+		    1);
+}
+
 CO_FN bool batch_create(struct worker *w, struct arena *a, const struct context *ctx, const struct batch_new *n,
 			struct str *id, struct error *err)
 {
-	struct db_batch *b = db_batch_new(w->db);
 	int64_t now = clock_wall_ms();
+	struct db_batch *b;
 	char hex[25];
 	size_t i;
+	bool found;
 
+	if (!batch_replayed(w, a, ctx, n, id, &found, err))
+		return false;
+	if (found)
+		return true;
+	b = db_batch_new(w->db);
 	ids_hex(hex, 12);
 	*id = arena_printf(a, "%s%s", batch_kind_of(str_of(n->kind))->prefix, hex);
 	db_batch_add(
@@ -81,12 +139,15 @@ CO_FN bool batch_create(struct worker *w, struct arena *a, const struct context 
 	    b, w, ctx,
 	    &(struct audit_event){
 		.category = "debate", .action = "batch.created", .resource_type = STR("batch"), .resource_id = *id});
+	batch_remember_key(b, a, ctx, n, *id, now);
 	if (!callback_create(w, b, ctx, *id, n->webhook, err)) {
 		db_batch_free(b);
 		return false;
 	}
 	if (!db_commit(w->db, b, err))
-		return false;
+		/* Two requests with one key at the same time: the second gets the first's batch. */
+		return err->code == ERR_DUPLICATE && n->key.n > 0 && batch_replayed(w, a, ctx, n, id, &found, err) &&
+		       found;
 	bus_publish(w->bus, STR(BATCHES_TOPIC), STR(""));
 	return true;
 }
