@@ -15,12 +15,24 @@ def provider():
         yield p
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, provider):
+    """One node for all who need nothing special."""
+    node = Node(tmp_path_factory.mktemp("control") / "node", node_config(provider))
+    node.start()
+    yield node
+    node.close()
+
+
 @pytest.fixture
-def make_node(tmp_path, provider):
+def make_node(tmp_path, provider, shared):
     made = []
     pace(provider)
+    shared.kills.clear()
 
     def make(**sections):
+        if not sections:
+            return shared
         node = Node(tmp_path / ("node%d" % len(made)), node_config(provider, **sections))
         made.append(node)
         return node.start()
@@ -142,7 +154,7 @@ def test_resume_before_it_stands_still(make_node, provider):
 
 @pytest.mark.parametrize("effect", [True, False], ids=["still", "pending"])
 def test_cancel_of_a_paused_debate(make_node, provider, effect):
-    node = make_node(debates={"max_concurrent": 1})
+    node = make_node()
     debate = held(node, provider)
     control(node, debate, "pause")
     if effect:
