@@ -1297,6 +1297,9 @@ static struct debate *fake_everything(size_t n, const char *mode)
 	json_object_set_new(d->inbox, "decide.inbox",
 			    json_pack("[{s:s, s:s, s:s, s:{s:s}}]", "id", "i2", "kind", "vote", "user_id", "u1",
 				      "payload", "choice", "bravo"));
+	d->plan.recall = true;
+	d->background = json_pack("[{s:s, s:s, s:s, s:s, s:s, s:b}]", "label", "K1", "source", "consensus", "id", "d-0",
+				  "title", "An older question", "text", "An older answer", "dissent", 0);
 	return d;
 }
 
@@ -1315,6 +1318,7 @@ static void test_everything_dies_everywhere(void **state)
 		everything_script = cases[i].script;
 		whole = fake_everything(4, cases[i].mode);
 		assert_true(fake_run(whole));
+		assert_int_equal(json_array_size(json_get_arr(fake_result(whole), "background")), 1);
 		for (k = 0; k < whole->commits; k++) {
 			d = fake_everything(4, cases[i].mode);
 			d->die_at = k;

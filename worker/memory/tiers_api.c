@@ -113,7 +113,7 @@ CO_FN static void tiers_list(struct http_request *req)
 	}
 	http_reply_json(req, 200,
 			json_pack("{s:o, s:I, s:I}", "tiers", list, "total_memories", (json_int_t)tiers_total(counts),
-				  "transitions_24h", (json_int_t)(up + down)));
+				  "transitions_24h", (json_int_t)up + (json_int_t)down));
 }
 
 CO_FN static void tiers_one(struct http_request *req)
