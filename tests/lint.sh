@@ -69,7 +69,8 @@ tidy() {
 	sources | xargs -P"$jobs" -n6 sh -c 'clang-tidy-14 --quiet --checks="$tidy_checks" "$@" -- -std=c11 -D_GNU_SOURCE -I. "-DARAGORA_VERSION=\"0\"" $(pkg-config --cflags-only-I pangocairo | sed "s/-I/-isystem /g")' sh
 }
 format() { git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror; }
-words() { ! git grep -nwiE 'TODO|FIXME|XXX|HACK' -- '*.c' '*.h' '*.py' '*.sh' Makefile ':!tests/lint.sh'; }
+# "hack" is a word of questions on security in domain.c.
+words() { ! git grep -nwiE 'TODO|FIXME|XXX|HACK' -- '*.c' '*.h' '*.py' '*.sh' Makefile ':!tests/lint.sh' ':!worker/debate/domain.c'; }
 
 check "function and file lengths" lengths
 check "headers stand alone" headers
