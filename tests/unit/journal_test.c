@@ -123,6 +123,11 @@ bool step_alike(struct debate *d, const char *key, const struct str *texts, size
 	return replay_step(d, key, result);
 }
 
+bool step_budgets(struct debate *d, const char *key, const json_t **result)
+{
+	return replay_step(d, key, result);
+}
+
 bool step_inbox(struct debate *d, const char *key, const json_t **result)
 {
 	return replay_step(d, key, result);
