@@ -553,6 +553,8 @@ static void test_pages(void **state)
 	assert_true(has(html, "@media print") && has(html, "prefers-color-scheme"));
 	assert_true(has(md, "| gpt | claude | 70.0 % | 100.0 % | \\<b>best\\</b> |"));
 	assert_true(has(md, "cost; a\\|b"));
+	assert_true(has(md, "| high | critique | cost; a\\|b |  | grok |"));
+	assert_true(has(html, "<h2>Findings</h2>"));
 	assert_true(has(md, "$0.0012"));
 	assert_true(has(md, json_string_value(json_object_get(f->doc, "signature"))));
 }

@@ -45,6 +45,13 @@ static const struct receipt_column show_critiques[] = {
     {"About", NULL, "target_agent", SHOW_TEXT}, {"Severity", NULL, "severity_milli", SHOW_TENTH},
     {"Issues", NULL, "issues", SHOW_LIST},
 };
+static const struct receipt_column show_findings[] = {
+    {"Severity", NULL, "severity", SHOW_TEXT},
+    {"Kind", NULL, "category", SHOW_TEXT},
+    {"What speaks against the answer", NULL, "description", SHOW_TEXT},
+    {"Suggested", NULL, "mitigation", SHOW_TEXT},
+    {"Source", NULL, "source", SHOW_TEXT},
+};
 static const struct receipt_column show_agents[] = {
     {"Agent", NULL, "agent", SHOW_TEXT},          {"Provider", NULL, "provider", SHOW_TEXT},
     {"Model", NULL, "model", SHOW_TEXT},          {"Calls", NULL, "calls", SHOW_INT},
@@ -65,6 +72,7 @@ static const struct receipt_column show_chain[] = {
 const struct receipt_section receipt_sections[] = {
     {"Votes", "No votes were cast.", "votes", show_votes, countof(show_votes)},
     {"Dissent", "Nobody dissented.", "dissenting_views", show_dissents, countof(show_dissents)},
+    {"Findings", NULL, "findings", show_findings, countof(show_findings)},
     {"Critiques", NULL, "critiques", show_critiques, countof(show_critiques)},
     {"Participants and cost", NULL, "agents", show_agents, countof(show_agents)},
     {"Timeline", NULL, "provenance_chain", show_chain, countof(show_chain)},
