@@ -155,6 +155,8 @@ def test_agents_api(node):
     can = s.get("/api/agents/availability").json()
     assert "anthropic-api" in can["available"] and "mistral" in can["missing"]
     health = s.get("/api/agents/health").json()
+    assert health["embeddings"] == {"configured": False, "model": "text-embedding-3-small"}
+    assert health["fallback"]["openrouter_enabled"] and not health["fallback"]["local_enabled"]
     assert health["overall_status"] == "healthy" and health["summary"]["available_agents"] == len(can["available"])
     assert health["agents"]["grok"] == {**health["agents"]["grok"], "requires_api_key": True, "api_key_configured": False}
     refused = s.post("/api/debates", {"task": TASK, "agents": ["cluade", "gpt"]})

@@ -98,7 +98,7 @@ static void api_one(struct http_request *req)
 		http_reply_error(req, &err);
 }
 
-/* {"openrouter_available", "local_llm_available", "local_providers": []} */
+/* {"openrouter_available", "openrouter_enabled", "local_llm_available", "local_enabled", "local_providers": []} */
 static json_t *api_fallback(const struct conf *c)
 {
 	static const enum conf_provider_id local[] = {PROVIDER_OLLAMA, PROVIDER_LM_STUDIO, PROVIDER_COMPATIBLE};
@@ -108,8 +108,10 @@ static json_t *api_fallback(const struct conf *c)
 	for (i = 0; i < countof(local); i++)
 		if (registry_usable(c, local[i]))
 			json_array_append_new(names, json_string(conf_provider_name(local[i])));
-	return json_pack("{s:b, s:b, s:o}", "openrouter_available", registry_usable(c, PROVIDER_OPENROUTER),
-			 "local_llm_available", json_array_size(names) > 0, "local_providers", names);
+	return json_pack("{s:b, s:b, s:b, s:b, s:o}", "openrouter_available", registry_usable(c, PROVIDER_OPENROUTER),
+			 "openrouter_enabled", c->debates.openrouter_fallback, "local_llm_available",
+			 json_array_size(names) > 0, "local_enabled", c->debates.local_fallback, "local_providers",
+			 names);
 }
 
 static void api_health(struct http_request *req)
@@ -124,10 +126,11 @@ static void api_health(struct http_request *req)
 	json_object_foreach(breakers, key, o) open += !json_get_bool(o, "available", true);
 	status = usable == 0 ? "unhealthy" : open > 0 ? "degraded" : "healthy";
 	http_reply_json(req, 200,
-			json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:{s:I, s:I, s:f}}", "timestamp",
+			json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:{s:b, s:s}, s:{s:I, s:I, s:f}}", "timestamp",
 				  clock_iso(iso, clock_wall_ms()), "overall_status", status, "demo",
 				  conf_demo_active(w->conf), "agents", agents, "circuit_breakers", breakers, "fallback",
-				  api_fallback(w->conf), "summary", "available_agents", (json_int_t)usable,
+				  api_fallback(w->conf), "embeddings", "configured", (int)embed_configured(w->conf),
+				  "model", w->conf->embeddings.model, "summary", "available_agents", (json_int_t)usable,
 				  "total_agents", (json_int_t)total, "availability_rate",
 				  total > 0 ? (double)usable / (double)total : 0.0));
 }
