@@ -26,6 +26,8 @@ static void fuzz_vote(struct arena *a, struct str text, size_t n)
 		BUG_ON(ppm < 0 || ppm > CONSENSUS_ONE);
 	if (parse_stated_confidence(text, &ppm))
 		BUG_ON(ppm < 0 || ppm > CONSENSUS_ONE);
+	BUG_ON(parse_body(text).n > text.n || parse_body(parse_body(text)).n != parse_body(text).n);
+	(void)parse_ready(text);
 	if (parse_label(text, n, &index))
 		BUG_ON(index >= n);
 }

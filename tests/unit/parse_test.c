@@ -274,12 +274,52 @@ static void test_cap(void **state)
 	free(text);
 }
 
+static void test_ready(void **state)
+{
+	static const struct {
+		const char *text;
+		bool ready;
+	} cases[] = {{"POSITION: x\nREADY: yes\nCONFIDENCE: 0.9", true},
+		     {"**Ready:** Yes, nothing is left.", true},
+		     {"READY: true", true},
+		     {"READY: no", false},
+		     {"ready when you are", false},
+		     {"I am ready to conclude. We have reached consensus.", false}, /* a phrase is no statement */
+		     {"READY:", false},
+		     {"", false}};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < countof(cases); i++)
+		if (parse_ready(str_of(cases[i].text)) != cases[i].ready)
+			fail_msg("\"%s\"", cases[i].text);
+}
+
+static void test_body(void **state)
+{
+	static const struct {
+		const char *text, *body;
+	} cases[] = {{"POSITION: x\n\nWhy.\n\nREADY: yes\nCONFIDENCE: 0.9\n", "POSITION: x\n\nWhy."},
+		     {"Why.\n**Confidence:** 80%", "Why."},
+		     {"CONFIDENCE: 0.9\nWhy.", "CONFIDENCE: 0.9\nWhy."}, /* closing lines only */
+		     {"CONFIDENCE: 0.9", "CONFIDENCE: 0.9"},             /* nothing else is there */
+		     {"Our confidence is high.", "Our confidence is high."},
+		     {"", ""}};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < countof(cases); i++)
+		if (!str_eqz(parse_body(str_of(cases[i].text)), cases[i].body))
+			fail_msg("\"%s\" becomes \"%.*s\"", cases[i].text, STR_ARG(parse_body(str_of(cases[i].text))));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_confidence), cmocka_unit_test(test_label),     cmocka_unit_test(test_position),
 	    cmocka_unit_test(test_vote_lines), cmocka_unit_test(test_vote_json), cmocka_unit_test(test_critique),
-	    cmocka_unit_test(test_judge),      cmocka_unit_test(test_cap),
+	    cmocka_unit_test(test_judge),      cmocka_unit_test(test_cap),       cmocka_unit_test(test_ready),
+	    cmocka_unit_test(test_body),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,7 @@
 
 #include "worker/debate/decision.h"
 
-#define PROGRESS_EARLIER_MAX 128 /* earlier texts that a new one is compared with, the latest ones */
+#define PROGRESS_EARLIER_MAX 64 /* earlier texts that a new one is compared with, the latest ones */
 
 /*
  * Adds to the closing value of a round ("flips" and "status" are in it):
