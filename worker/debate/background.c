@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "worker/debate/journal.h"
+#include "worker/debate/similarity.h"
 #include "worker/debate/taint.h"
 #include "worker/knowledge/outbox.h"
 #include "worker/memory/consensus_memory.h"
@@ -45,20 +46,38 @@ static int background_order(const void *a, const void *b)
 	return c != 0 ? c : background_compare_str(x->id, y->id);
 }
 
-size_t background_choose(struct background_item *items, size_t n, size_t count, size_t bytes)
+static bool background_told(const struct similarity_vector *const *told, size_t n, const struct similarity_vector *v)
 {
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (similarity_cosine(told[i], v) >= BACKGROUND_SAME_PPM)
+			return true;
+	return false;
+}
+
+size_t background_choose(struct arena *a, struct background_item *items, size_t n, size_t count, size_t bytes)
+{
+	const struct similarity_vector *told[BACKGROUND_COUNT_MAX], *v;
 	size_t i, size, kept = 0;
 
+	count = count < countof(told) ? count : countof(told);
 	if (n > 0)
 		qsort(items, n, sizeof(*items), background_order);
 	for (i = 0; i < n && kept < count; i++) {
-		items[i].title = str_utf8_cut(str_trim(items[i].title), BACKGROUND_TITLE_MAX);
-		items[i].text = str_utf8_cut(str_trim(items[i].text), BACKGROUND_TEXT_MAX);
-		size = items[i].title.n + items[i].text.n;
-		if (items[i].text.n == 0 || size > bytes)
+		struct background_item *it = &items[i];
+
+		it->title = str_utf8_cut(str_trim(it->title), BACKGROUND_TITLE_MAX);
+		it->text = str_utf8_cut(str_trim(it->text), BACKGROUND_TEXT_MAX);
+		size = it->title.n + it->text.n;
+		if (it->text.n == 0 || size > bytes)
+			continue;
+		v = similarity_vector(a, arena_printf(a, "%.*s\n%.*s", STR_ARG(it->title), STR_ARG(it->text)));
+		if (background_told(told, kept, v))
 			continue;
 		bytes -= size;
-		items[kept++] = items[i];
+		told[kept] = v;
+		items[kept++] = *it;
 	}
 	return kept;
 }
@@ -129,7 +148,8 @@ CO_FN static json_t *background_gather(struct debate *d)
 	for (i = 0; i < countof(sources) && d->stop == STOP_NONE; i++)
 		background_ask(d, a, &sources[i], &found);
 	co_set_tenant(NULL);
-	n = background_choose(found.items, found.n, (size_t)c->memory.context_items, (size_t)c->memory.context_bytes);
+	n = background_choose(a, found.items, found.n, (size_t)c->memory.context_items,
+			      (size_t)c->memory.context_bytes);
 	for (i = 0; i < n; i++) {
 		json_array_append_new(items, background_item_json(a, &found.items[i], i + 1));
 		metric_add(M_KM_REUSE, 1, arena_str(a, found.items[i].source).p, NULL);

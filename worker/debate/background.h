@@ -14,6 +14,8 @@ struct worker;
 
 #define BACKGROUND_TEXT_MAX 2000 /* bytes of one item that reach a prompt */
 #define BACKGROUND_TITLE_MAX 200
+#define BACKGROUND_COUNT_MAX 100
+#define BACKGROUND_SAME_PPM 800000 /* likeness of two pieces that say the same */
 
 struct background_item {
 	struct str source; /* "consensus", "continuum", "knowledge"; set by background.c */
@@ -37,9 +39,10 @@ struct background_source {
 #define BACKGROUND_LIMIT_US (2 * SEC_US)
 
 /*
- * Of n items at most `count` with at most `bytes` of title and text together: by score, then source, then id; an item
- * that does not fit is passed over. Sorts `items`; returns how many stand in front. Pure.
+ * Of n items at most `count` with at most `bytes` of title and text together: by score, then source, then id. What does
+ * not fit is passed over, and what says the same as one that is in: two sources may know of one debate. Sorts `items`;
+ * returns how many stand in front. Pure; the arena is for the comparison.
  */
-size_t background_choose(struct background_item *items, size_t n, size_t count, size_t bytes);
+size_t background_choose(struct arena *a, struct background_item *items, size_t n, size_t count, size_t bytes);
 
 #endif
