@@ -340,8 +340,9 @@ static const char explain_style[] =
     "<style>:root{color-scheme:light dark}body{font:16px/1.6 system-ui,sans-serif;max-width:64rem;margin:2rem auto;"
     "padding:0 1rem}h1{line-height:1.3;overflow-wrap:anywhere}h2{margin-top:2.2rem}.scroll{overflow-x:auto}"
     "table{border-collapse:collapse;width:100%;font-size:.9rem}th{text-align:left;opacity:.7;font-weight:500}"
-    "th,td{padding:.4rem .7rem .4rem 0;border-bottom:1px solid #8885;vertical-align:top;overflow-wrap:anywhere}"
-    "p.about{opacity:.75;font-size:.92rem}tr.yes td{font-weight:600}"
+    "th,td{padding:.4rem .7rem .4rem 0;border-bottom:1px solid "
+    "#8885;vertical-align:top;overflow-wrap:break-word}th{white-space:nowrap}td:last-child{min-width:10rem}"
+    "p.about{opacity:.75;font-size:.92rem}tr.yes td:first-child{font-weight:600}"
     "@media print{body{margin:0;max-width:none;font-size:10pt}tr{break-inside:avoid}}</style>";
 
 static void explain_table_html(struct buf *out, const struct explain_table *t, const json_t *o)

@@ -37,7 +37,7 @@ static const char html_style[] =
     ".scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.92rem}"
     "th{color:var(--soft);font-weight:550;text-align:left;font-size:.82rem}"
     "th,td{padding:.5rem .7rem .5rem 0;border-bottom:1px solid var(--line);vertical-align:top}"
-    "tr:last-child td{border-bottom:0}td{overflow-wrap:anywhere}summary{cursor:pointer;font-weight:600}"
+    "tr:last-child td{border-bottom:0}td{overflow-wrap:break-word}summary{cursor:pointer;font-weight:600}"
     "details[open] "
     "summary{margin-bottom:.8rem}.hash{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.82rem;"
     "font-weight:400}footer{color:var(--soft);font-size:.85rem;margin-top:1.5rem}"
