@@ -233,6 +233,15 @@ def test_a_team_is_chosen_for_the_question(node, provider):  # noqa: F811
     assert {e["field"] for e in refused.json()["errors"]} == {"auto_select", "auto_select_config"}
 
 
+def test_teams_of_a_batch_are_chosen_too(node, provider):  # noqa: F811
+    s = node()
+    ident = s.post("/api/debates/batch", {"items": [{"task": "Which court decides on the contract?", "rounds": 1,
+                                                     "auto_select": True}]}).json()["batch_id"]
+    item = wait_until(lambda: (b := s.get("/api/debates/batch/%s/status" % ident).json())["completed_at"] and b, 90,
+                      "end of the batch")["items"][0]
+    why = s.get("/api/debates/" + item["debate_id"]).json()["metadata"]["selection_reasoning"]
+    assert why["category"] == "legal" and provider.requests(phase="propose")
+
 def test_personas_api(node):
     s = node()
     doc = s.get("/api/v1/personas").json()

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/tenant.h"
+#include "worker/agents/select.h"
 #include "worker/debate/request.h"
 #include "worker/delivery/delivery.h"
 #include "worker/stream/stream.h"
@@ -130,6 +131,8 @@ CO_FN static bool feed_start_one(struct feed *f, int64_t n, struct str text, str
 	bool replayed;
 	struct str id;
 
+	if (body != NULL)
+		select_agents(f->w, f->a, &f->ctx, &body);
 	if (body == NULL || !plan_resolve(f->w->conf, f->a, body, &plan, &problems, err))
 		return feed_fail(f, n, err->msg, err);
 	json_put_str(plan, "group_id", f->batch.id);
