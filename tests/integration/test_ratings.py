@@ -79,6 +79,10 @@ def test_matches(make_server, provider):  # noqa: F811
     assert [m["debate_id"] for m in shown] == [second["id"], first["id"]] and shown[1]["elo_changes"] == match["elo_changes"]
     assert shown[1]["scores"][match["winner"]] == 1
 
+    listed = {a["name"]: a for a in s.get("/api/agents?include_stats=true").json()["agents"]}
+    assert names & set(listed) and all(listed[n]["matches"] == 2 and listed[n]["elo"] == again[n]["new_elo"] for n in names & set(listed))
+    assert all(a["matches"] == 0 and "reputation" not in a for n, a in listed.items() if n not in names)
+
     # One row of history for each agent and match.
     assert s.sql("SELECT COUNT(*) FROM matches")[0][0] == 2
     assert s.sql("SELECT COUNT(*) FROM rating_changes")[0][0] == 6

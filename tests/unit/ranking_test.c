@@ -401,13 +401,15 @@ static void standing_body(struct fixture *f)
 	assert_int_equal(json_object_size(all), 2);
 	/* 0.6 x 4/8 + 0.4 x 4/10 */
 	o = json_object_get(all, "agent39");
-	assert_true(str_eqz(json_canonical(f->arena, o),
-			    "{\"bias_ppm\":-70000,\"brier_ppm\":160000,\"calibration_ppm\":630000,"
-			    "\"consistency_ppm\":750000,\"domain_elo_milli\":1700000,\"ece_ppm\":90000,"
-			    "\"elo_milli\":1600000,\"matches\":6,\"reliability_ppm\":950000,\"reputation_ppm\":460000,"
-			    "\"samples\":30,\"temperature_milli\":1200,\"wins\":3}"));
+	assert_true(str_eqz(
+	    json_canonical(f->arena, o),
+	    "{\"bias_ppm\":-70000,\"brier_ppm\":160000,\"calibration_ppm\":630000,"
+	    "\"consistency_ppm\":750000,\"domain_elo_milli\":1700000,\"ece_ppm\":90000,"
+	    "\"elo_milli\":1600000,\"losses\":2,\"matches\":6,\"reliability_ppm\":950000,\"reputation_ppm\":460000,"
+	    "\"samples\":30,\"temperature_milli\":1200,\"wins\":3}"));
 	o = json_object_get(all, "agent00");
-	assert_true(str_eqz(json_canonical(f->arena, o), "{\"elo_milli\":1400000,\"matches\":2,\"wins\":0}"));
+	assert_true(
+	    str_eqz(json_canonical(f->arena, o), "{\"elo_milli\":1400000,\"losses\":2,\"matches\":2,\"wins\":0}"));
 	assert_true(ranking_standing(f->db, &test_ctx, names, STR("Is it tested?"), &all, &err));
 	json_own(f->arena, all);
 	assert_null(json_object_get(json_object_get(all, "agent39"), "domain_elo_milli"));

@@ -31,23 +31,36 @@ static json_t *api_agent(struct http_request *req, const struct known_agent *k)
 	return o;
 }
 
-/* Adds elo to each of `agents`, all read at once. */
+static void api_add_rating(json_t *o, const json_t *known)
+{
+	static const char *const counts[] = {"matches", "wins", "losses"};
+	static const struct {
+		const char *name, *ppm;
+	} shares[] = {{"reputation", "reputation_ppm"},
+		      {"calibration_score", "calibration_ppm"},
+		      {"consistency_score", "consistency_ppm"}};
+	size_t i;
+
+	json_object_set_new(o, "elo", json_real((double)json_get_int(known, "elo_milli", 1500000) / 1000.0));
+	for (i = 0; i < countof(counts); i++)
+		json_put_int(o, counts[i], json_get_int(known, counts[i], 0));
+	for (i = 0; i < countof(shares); i++)
+		if (json_object_get(known, shares[i].ppm) != NULL)
+			json_object_set_new(o, shares[i].name,
+					    json_real((double)json_get_int(known, shares[i].ppm, 0) / 1e6));
+}
+
+/* Adds rating and record to each of `agents`, all read at once; what is not known of one is left out. */
 CO_FN static bool api_add_ratings(struct http_request *req, json_t *agents, struct error *err)
 {
 	json_t *names = json_own(req->arena, json_array()), *ratings = NULL, *o;
-	struct str name;
-	double elo;
 	size_t i;
 
 	json_array_foreach(agents, i, o) json_array_append(names, json_object_get(o, "name"));
-	if (!ranking_read(api_worker(req)->db, &req->ctx, names, &ratings, err))
+	if (!ranking_standing(api_worker(req)->db, &req->ctx, names, STR(""), &ratings, err))
 		return false;
 	json_array_foreach(agents, i, o)
-	{
-		name = json_get_str(o, "name", STR(""));
-		elo = (double)json_get_int(ratings, name.p, 1500000) / 1000.0;
-		json_object_set_new(o, "elo", json_real(elo));
-	}
+	    api_add_rating(o, json_object_get(ratings, json_get_str(o, "name", STR("")).p));
 	json_decref(ratings);
 	return true;
 }

@@ -36,14 +36,13 @@ CO_FN bool ranking_read(struct db *db, const struct context *ctx, const json_t *
 
 /*
  * What is known of the named agents before a debate about `task`, for what their votes weigh (debate.md 3.5, 5.5):
- * {agent: {elo_milli, domain_elo_milli, matches, wins, samples, brier_ppm, ece_ppm, bias_ppm, temperature_milli,
- * calibration_ppm, reputation_ppm, reliability_ppm, consistency_ppm}}. A member is absent while too little is known for
- * it, and then counts as neutral: domain_elo_milli is the rating in the subject of the task; samples is how many stated
- * confidences have met an outcome; bias_ppm mean confidence less the share that was right; temperature_milli (from 20
- * samples) divides the logit of a confidence; calibration_ppm (from 10 samples) is the score of debate.md 5.4;
- * reputation_ppm that of 5.6; reliability_ppm the share of calls that succeeded; consistency_ppm one less the share of
- * debates with a change of position. One statement for 32 names, by the primary key.
- * New reference.
+ * {agent: {elo_milli, domain_elo_milli, matches, wins, losses, samples, brier_ppm, ece_ppm, bias_ppm,
+ * temperature_milli, calibration_ppm, reputation_ppm, reliability_ppm, consistency_ppm}}. A member is absent while too
+ * little is known for it, and then counts as neutral: domain_elo_milli is the rating in the subject of the task;
+ * samples is how many stated confidences have met an outcome; bias_ppm mean confidence less the share that was right;
+ * temperature_milli (from 20 samples) divides the logit of a confidence; calibration_ppm (from 10 samples) is the score
+ * of debate.md 5.4; reputation_ppm that of 5.6; reliability_ppm the share of calls that succeeded; consistency_ppm one
+ * less the share of debates with a change of position. One statement for 32 names, by the primary key. New reference.
  */
 CO_FN bool ranking_standing(struct db *db, const struct context *ctx, const json_t *agents, struct str task,
 			    json_t **out, struct error *err) MUST_CHECK;

@@ -15,9 +15,8 @@
 /* Names that are not needed are NULL, which equals nothing. */
 static const char standing_sql[] =
     "SELECT r.agent, r.elo_milli, r.wins + r.losses + r.draws, d.elo_milli, c.samples, c.brier_ppm, c.ece_ppm,"
-    " c.bias_ppm, c.temperature_milli, r.debates, r.accepted, r.critiques, r.valuable, r.calls, r.failures, r.flips, "
-    "r.wins"
-    " FROM ratings r"
+    " c.bias_ppm, c.temperature_milli, r.debates, r.accepted, r.critiques, r.valuable, r.calls, r.failures, r.flips,"
+    " r.wins, r.losses FROM ratings r"
     " LEFT JOIN domain_ratings d ON d.workspace_id = r.workspace_id AND d.agent = r.agent AND d.domain = $2"
     " LEFT JOIN calibrations c ON c.workspace_id = r.workspace_id AND c.agent = r.agent AND c.domain = ''"
     " WHERE r.workspace_id = $1 AND r.agent IN ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
@@ -41,6 +40,7 @@ enum standing_column {
 	S_FAILURES,
 	S_FLIPS,
 	S_WINS,
+	S_LOSSES,
 	S_COLUMNS
 };
 
@@ -64,6 +64,7 @@ static json_t *standing_of(const int64_t v[S_COLUMNS], bool has_domain, bool has
 	json_put_int(o, "elo_milli", v[S_ELO]);
 	json_put_int(o, "matches", v[S_MATCHES]);
 	json_put_int(o, "wins", v[S_WINS]);
+	json_put_int(o, "losses", v[S_LOSSES]);
 	if (has_domain)
 		json_put_int(o, "domain_elo_milli", v[S_DOMAIN_ELO]);
 	if (has_calibration) {
