@@ -646,3 +646,43 @@ def test_pruning(mound):
     assert mound.post(M + "/pruning/restore", {"item_id": gone}).status_code == 404
     assert mound.post(M + "/pruning/execute", {"item_ids": [keep], "action": "burn"}).status_code == 400
     assert "items" in good(mound.get(M + "/pruning/items"))
+
+
+# ---- meaning ----
+
+def test_nodes_are_found_by_meaning(make_server):
+    with ProviderServer() as p:
+        s = make_server({"embeddings": {"url": p.openai_url, "model": "embed-1", "api_key": "k"}, "knowledge": {"retry_interval": "500ms"}})
+        # The provider's vectors are bags of words.
+        n = node(s, "photosynthesis")["id"]
+        node(s, "carburettor")
+        wait_until(lambda: s.sql("SELECT COUNT(*) FROM knowledge_vectors")[0][0] == 2, 30, "vectors")
+        found = good(s.post(M + "/query", {"query": "photosynthesis"}))["nodes"]
+        assert [x["id"] for x in found] == [n] and found[0]["score"] == 1
+        assert metric(s, 'aragora_km_semantic_search_total{adapter="mound",status="success"}') >= 1
+        # Without the words: the index of words is emptied behind the server's back.
+        s.sql("UPDATE search_documents SET scope = 'elsewhere', kind = 'elsewhere'")
+        found = good(s.post(M + "/query", {"query": "photosynthesis"}))["nodes"]
+        assert [(x["id"], x["match"]) for x in found] == [(n, "semantic")] and found[0]["score"] > 0.99
+        p.script(mode="500", wire="embeddings")
+        assert s.post(M + "/query", {"query": "an unheard question"}).status_code == 200, "words alone will do"
+        assert metric(s, 'aragora_km_semantic_search_total{adapter="mound",status="error"}') >= 1
+
+
+def test_without_embeddings_words_are_searched_alone(mound):
+    before = metric(mound, 'aragora_km_semantic_search_total{adapter="mound",status="not_configured"}')
+    good(mound.post(M + "/query", {"query": "anything"}))
+    assert metric(mound, 'aragora_km_semantic_search_total{adapter="mound",status="not_configured"}') > before
+
+
+def test_continuum_entries_that_matter_become_nodes(make_server):
+    s = make_server()
+    s.sql("INSERT INTO continuum_memory (id, org_id, workspace_id, tier, kind, content, importance_ppm, surprise_ppm, updates,"
+          " successes, failures, red_line, red_line_reason, agent, debate_id, metadata, created_at, updated_at, moved_at)"
+          " VALUES ('cm-1', 'default', 'default', 2, 'note', 'Ask the harbour master first.', 800000, 0, 0, 0, 0, 0, '', 'ada', '',"
+          " '{}', 1000, 1000, 1000), ('cm-2', 'default', 'default', 2, 'note', 'Of no weight.', 300000, 0, 0, 0, 0, 0, '', 'ada', '',"
+          " '{}', 1000, 1000, 1000)")
+    assert good(s.post(M + "/sync/continuum"))["nodes_synced"] == 1
+    found = nodes_of(s, "continuum")
+    assert [(n["content"], n["tier"], n["confidence"]) for n in found] == [("Ask the harbour master first.", "slow", 0.85)]
+    assert good(s.post(M + "/sync/continuum"))["nodes_synced"] == 0

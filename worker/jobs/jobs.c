@@ -14,6 +14,7 @@
 #include "worker/identity/sweep.h"
 #include "worker/knowledge/adapters.h"
 #include "worker/knowledge/upkeep.h"
+#include "worker/knowledge/vectors.h"
 #include "worker/memory/continuum.h"
 #include "worker/ranking/calibration.h"
 #include "worker/ranking/snapshot.h"
@@ -28,8 +29,21 @@
 /* A line each. */
 /* clang-format off */
 static const struct job *const jobs_table[] = {
-    &retention_receipts_job, &retention_job, &identity_sweep_job, &approval_expiry_job, &calibration_job, &knowledge_writes_job, &continuum_job, &ratings_snapshot_job, &receipt_stamps_job, &decisions_job, &knowledge_staleness_job, &knowledge_decay_job,
+	&retention_receipts_job,
+	&retention_job,
+	&identity_sweep_job,
+	&approval_expiry_job,
+	&calibration_job,
+	&knowledge_writes_job,
+	&continuum_job,
+	&ratings_snapshot_job,
+	&receipt_stamps_job,
+	&decisions_job,
+	&knowledge_staleness_job,
+	&knowledge_decay_job,
+	&knowledge_vectors_job,
 };
+/* clang-format on */
 
 struct jobs {
 	struct worker *w;

@@ -62,6 +62,8 @@ void harvest_critique(struct harvest *h, const json_t *result);
 void harvest_evidence(struct harvest *h, const json_t *result);
 void harvest_insights(struct harvest *h, const json_t *result);
 /* sources.c */
+CO_FN bool source_continuum(struct worker *w, const struct context *ctx, int64_t since, struct harvest *h,
+			    struct error *err);
 CO_FN bool source_elo(struct worker *w, const struct context *ctx, int64_t since, struct harvest *h, struct error *err);
 CO_FN bool source_ranking(struct worker *w, const struct context *ctx, int64_t since, struct harvest *h,
 			  struct error *err);

@@ -4,6 +4,7 @@
  * workspace are found; what was shared with it is listed elsewhere.
  */
 #include "worker/knowledge/knowledge.h"
+#include "worker/knowledge/vectors.h"
 #include "worker/search/fulltext.h"
 #include "worker/worker.h"
 
@@ -20,29 +21,70 @@ static bool find_fits(const struct knowledge_filter *f, const struct context *ct
 	       (!str_eqz(n->visibility, "private") || str_eq(n->created_by, ctx->principal));
 }
 
+/* Candidates by words and by meaning: each once, with the better of its scores, best first. */
+struct find_candidates {
+	struct str ids[2 * FULLTEXT_LIMIT_MAX];
+	int64_t score_ppm[2 * FULLTEXT_LIMIT_MAX];
+	bool semantic[2 * FULLTEXT_LIMIT_MAX];
+	size_t n;
+};
+
+static void find_add(struct find_candidates *c, struct str id, int64_t score_ppm, bool semantic)
+{
+	size_t i, k;
+
+	for (i = 0; i < c->n && !str_eq(c->ids[i], id); i++)
+		;
+	if (i < c->n && c->score_ppm[i] >= score_ppm)
+		return;
+	if (i == c->n)
+		c->n++;
+	/* From its place, or the end, up to behind those that are at least as good. */
+	for (k = i; k > 0 && c->score_ppm[k - 1] < score_ppm; k--) {
+		c->ids[k] = c->ids[k - 1];
+		c->score_ppm[k] = c->score_ppm[k - 1];
+		c->semantic[k] = c->semantic[k - 1];
+	}
+	c->ids[k] = id;
+	c->score_ppm[k] = score_ppm;
+	c->semantic[k] = semantic;
+}
+
+CO_FN static bool find_candidates(struct worker *w, struct arena *a, const struct context *ctx, struct str query,
+				  struct find_candidates *c, struct error *err)
+{
+	struct vectors_hit *near;
+	struct fulltext_hit *found;
+	size_t n, i;
+
+	if (!fulltext_find(w, a, ctx, KNOWLEDGE_KIND, query, FULLTEXT_LIMIT_MAX, &found, &n, err))
+		return false;
+	for (i = 0; i < n; i++)
+		find_add(c, found[i].ref, found[i].score_ppm, false);
+	if (!vectors_find(w, a, ctx, query, FULLTEXT_LIMIT_MAX, &near, &n, err))
+		return false;
+	for (i = 0; i < n; i++)
+		find_add(c, near[i].id, near[i].score_ppm, true);
+	return true;
+}
+
 CO_FN bool knowledge_find(struct worker *w, struct arena *a, const struct context *ctx, struct str query,
 			  const struct knowledge_filter *f, struct knowledge_hit **hits, size_t *n, struct error *err)
 {
+	struct find_candidates *c = arena_zalloc(a, sizeof(*c));
 	struct knowledge_node *nodes;
-	struct fulltext_hit *found;
 	size_t count, i, k = 0;
-	struct str *ids;
 
 	*hits = NULL;
 	*n = 0;
-	if (!fulltext_find(w, a, ctx, KNOWLEDGE_KIND, query, FULLTEXT_LIMIT_MAX, &found, &count, err))
-		return false;
-	ids = arena_zalloc(a, (count + 1) * sizeof(*ids));
-	for (i = 0; i < count; i++)
-		ids[i] = found[i].ref;
-	if (!knowledge_read(w, a, ctx, ids, count, &nodes, &count, err))
+	if (!find_candidates(w, a, ctx, query, c, err) || !knowledge_read(w, a, ctx, c->ids, c->n, &nodes, &count, err))
 		return false;
 	*hits = arena_zalloc(a, (count + 1) * sizeof(**hits));
 	for (i = 0; i < count && *n < (size_t)f->limit; i++) {
-		while (!str_eq(found[k].ref, nodes[i].id)) /* both are in the order of the hits */
+		while (!str_eq(c->ids[k], nodes[i].id)) /* both are in the order of the candidates */
 			k++;
 		if (find_fits(f, ctx, &nodes[i]))
-			(*hits)[(*n)++] = (struct knowledge_hit){nodes[i], found[k].score_ppm, false};
+			(*hits)[(*n)++] = (struct knowledge_hit){nodes[i], c->score_ppm[k], c->semantic[k]};
 	}
 	return true;
 }

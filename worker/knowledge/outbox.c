@@ -53,6 +53,20 @@ static void outbox_count(struct worker *w, bool ok)
 				   NULL);
 }
 
+/* What the debate was given and has cited has proved of use (rest-wide 5.4: cited). */
+static void outbox_cited(struct db_batch *b, const struct context *ctx, const json_t *result)
+{
+	const json_t *given = json_get_arr(result, "background"), *it;
+	size_t i;
+
+	json_array_foreach(given, i, it) if (str_eqz(json_get_str(it, "source", STR("")), "knowledge") &&
+					     json_array_size(json_get_arr(it, "cited_by")) > 0)
+	    db_batch_add(b,
+			 "UPDATE knowledge_nodes SET confidence_ppm = CASE WHEN confidence_ppm > 950000 THEN 1000000"
+			 " ELSE confidence_ppm + 50000 END WHERE id = $1 AND workspace_id = $2",
+			 DB_ARGS(DB_S(json_get_str(it, "id", STR(""))), DB_S(ctx->workspace_id)), DB_ANY);
+}
+
 CO_FN static bool outbox_write(struct worker *w, struct arena *a, const struct context *ctx, struct str debate_id,
 			       struct error *err)
 {
@@ -77,6 +91,7 @@ CO_FN static bool outbox_write(struct worker *w, struct arena *a, const struct c
 		db_batch_free(b);
 		return false;
 	}
+	outbox_cited(b, ctx, result);
 	/* Last, and exactly one: whoever else works at it writes nothing twice. */
 	db_batch_add(b, "DELETE FROM knowledge_outbox WHERE debate_id = $1 AND workspace_id = $2",
 		     DB_ARGS(DB_S(debate_id), DB_S(ctx->workspace_id)), 1);

@@ -5,13 +5,15 @@
  */
 #include "common/json.h"
 #include "worker/knowledge/adapters.h"
+#include "worker/memory/continuum.h"
 #include "worker/tenancy/quota.h"
 #include "worker/worker.h"
 
-#define SOURCE_START 1500000 /* an agent's first rating, milli-points */
-#define SOURCE_ELO_DEBATES 5 /* rest-wide 5.8, Elo */
-#define SOURCE_CHANGE 25000  /* rest-wide 5.8, Ranking: 25 points */
-#define SOURCE_OBSERVED 3    /* rest-wide 5.7: a pattern has been seen three times */
+#define SOURCE_IMPORTANT 700000 /* rest-wide 5.8, Continuum */
+#define SOURCE_START 1500000    /* an agent's first rating, milli-points */
+#define SOURCE_ELO_DEBATES 5    /* rest-wide 5.8, Elo */
+#define SOURCE_CHANGE 25000     /* rest-wide 5.8, Ranking: 25 points */
+#define SOURCE_OBSERVED 3       /* rest-wide 5.7: a pattern has been seen three times */
 
 static int64_t source_least(int64_t a, int64_t b)
 {
@@ -159,5 +161,44 @@ CO_FN bool source_cost(struct worker *w, const struct context *ctx, int64_t sinc
 						 share >= 100  ? "exceeded"
 						 : share >= 90 ? "critical"
 							       : "warning");
+	return true;
+}
+
+/* Entries that matter, the slower their tier the surer (rest-wide 5.8, Continuum). */
+CO_FN bool source_continuum(struct worker *w, const struct context *ctx, int64_t since, struct harvest *h,
+			    struct error *err)
+{
+	static const struct {
+		enum continuum_tier tier;
+		const char *name;
+		int64_t ppm;
+	} levels[] = {{CONTINUUM_FAST, "fast", 400000},
+		      {CONTINUUM_MEDIUM, "medium", 700000},
+		      {CONTINUUM_SLOW, "slow", 850000},
+		      {CONTINUUM_GLACIAL, "glacial", 950000}};
+	const struct continuum_filter f = {.tiers = CONTINUUM_ALL_TIERS,
+					   .min_importance_ppm = SOURCE_IMPORTANT,
+					   .after_ms = since,
+					   .oldest_first = true,
+					   .limit = HARVEST_MAX};
+	struct continuum_entry *entries;
+	struct harvest_item *it;
+	size_t n, i, k;
+
+	if (!continuum_list(w, h->arena, ctx, &f, &entries, &n, err))
+		return false;
+	for (i = 0; i < n; i++) {
+		for (k = 0; k < countof(levels) - 1 && levels[k].tier != entries[i].tier; k++)
+			;
+		it = harvest_add(h, adapter_find(STR("continuum")), entries[i].id, entries[i].content, levels[k].ppm);
+		if (it != NULL) {
+			it->node.type = STR("memory");
+			it->node.tier = str_of(levels[k].name);
+			it->node.agent_id = entries[i].agent;
+			it->node.debate_id = entries[i].debate_id;
+		}
+		if (entries[i].created_at > h->read_to)
+			h->read_to = entries[i].created_at;
+	}
 	return true;
 }
