@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Budgets of organizations, workspaces and users before each paid call, in money and in tokens; what a debate may use; and
 the figures of /api/billing/usage. The local provider answers; nothing here waits for a clock."""
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -150,3 +152,23 @@ def test_usage(node, provider):  # noqa: F811
     for query, field in (("period=ever", "period"), ("start=soon", "start"), ("start=2026-02-01&end=2026-01-01", "end")):
         refused = s.get("/api/billing/usage?" + query)
         assert refused.status_code == 400 and refused.json()["field"] == field
+
+
+def test_a_reservation_outlives_its_worker_and_is_taken_over(make_server, provider):  # noqa: F811
+    """Who dies while calls are in flight leaves reservations; the next run's calls take their places."""
+    s = make_server({
+        "server": {"workers": 1},
+        "providers": {"openai": {"base_url": provider.openai_url, "api_key": "sk-test-openai"}},
+        "debates": {"retry_base": "50ms", "lease": "1s"}})
+    budget(s, 1)
+    provider.hold(1)
+    ident = s.post("/api/debates", {"task": "Tea or coffee?", "agents": TEAM, "rounds": 1}).json()["id"]
+    wait_until(lambda: len(provider.requests()) == 2, 30, "two calls in flight")
+    held = s.sql("SELECT step_key, cost_micro, tokens FROM budget_reservations WHERE debate_id = ?", ident)
+    assert len(held) == 2 and all(r[1] > 0 and r[2] > 0 for r in held)
+    os.kill(s.workers()[0]["pid"], signal.SIGKILL)
+    wait_until(lambda: len(provider.requests()) == 4, 60, "the calls of the next run")
+    assert len(s.sql("SELECT step_key FROM budget_reservations WHERE debate_id = ?", ident)) == 2
+    provider.release()
+    wait_until(lambda: s.get("/api/debates/" + ident).json()["status"] in ("completed", "consensus_reached"), 60, "the end")
+    assert s.sql("SELECT COUNT(*) FROM budget_reservations")[0][0] == 0
