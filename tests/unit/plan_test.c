@@ -212,6 +212,7 @@ static void test_protocol_is_merged_and_the_top_wins(void **state)
 		const char *consensus;
 	} cases[] = {
 	    {"{\"task\": \"x\"}", 2, "majority"},
+	    {"{\"task\": \"x\", \"protocol\": null}", 2, "majority"},
 	    {"{\"task\": \"x\", \"rounds\": null, \"consensus\": null, \"protocol\": {}, \"context\": null,"
 	     " \"metadata\": null}",
 	     2, "majority"},

@@ -219,12 +219,13 @@ static void plan_select_problem(void *arg, const char *field, const char *text)
 
 static void plan_check_rest(struct plan_problems *p, const json_t *body)
 {
+	const json_t *protocol = json_object_get(body, "protocol");
 	const json_t *metadata = json_object_get(body, "metadata"), *recall = plan_member(body, "use_memory");
 	struct select_config config;
 	bool wanted;
 
 	(void)select_config_read(body, &config, &wanted, plan_select_problem, p); /* what is wrong is in the list */
-	if (json_object_get(body, "protocol") != NULL && !json_is_object(json_object_get(body, "protocol")))
+	if (protocol != NULL && !json_is_null(protocol) && !json_is_object(protocol))
 		plan_problem(p, ERR_INVALID_VALUE, "protocol", "must be an object");
 	if (recall != NULL && !json_is_null(recall) && !json_is_boolean(recall))
 		plan_problem(p, ERR_INVALID_VALUE, "use_memory", "must be true or false");
