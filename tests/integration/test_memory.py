@@ -200,3 +200,11 @@ def test_tiers(make_server):
     metrics = s.get("/metrics").text
     assert 'aragora_memory_transitions_total{direction="promotion"} 4' in metrics
     assert 'aragora_memory_removed_total{reason="tier_limit"} 3' in metrics
+
+
+def test_switched_off(make_server, provider):  # noqa: F811
+    s = make_server(settings(provider, memory={"enabled": False}))
+    assert "background" not in debate(s, TASK)
+    r = s.get("/api/memory/tier-stats")
+    assert r.status_code == 503 and "memory" in r.text.lower()
+    assert s.sql("SELECT COUNT(*) FROM consensus_memory")[0][0] == 0
