@@ -2,11 +2,13 @@
 """The decision router: a question is answered by a debate once, then from the cache, by any worker of any node, until it
 is too old or what it rests on has changed; what was invalidated is never served again."""
 import concurrent.futures
+from signal import SIGHUP
 
 import pytest
 import requests
 
 from conftest import wait_until
+from provider import provider  # noqa: F401  (a fixture)
 from test_nodes import cluster  # noqa: F401  (a fixture)
 from redis_kit import make_redis, redis_server  # noqa: F401  (fixtures)
 
@@ -135,3 +137,18 @@ def test_two_nodes_are_one_cache(cluster):  # noqa: F811
         first = fresh
     invalidate(a, type="policy", version="next")
     assert not ask(b)["cached"] and ask(a)["cached"]
+
+
+def test_an_upgraded_agent_answers_anew(make_server, provider):  # noqa: F811
+    def config(model):
+        return {"openai": {"base_url": provider.openai_url, "api_key": "sk-test-openai", "model": model}}
+
+    s = make_server({"server": {"workers": 1}, "providers": config("gpt-4o")})
+    team = {"agents": ["openai", "openai"]}
+    first = ask(s, config=team)
+    assert ask(s, config=team)["cached"]
+    s.write_config(providers=config("gpt-4o-mini"))
+    s.signal(SIGHUP)
+    s.wait_log("generation.*2")
+    after = wait_until(lambda: not (d := ask(s, config=team))["cached"] and d, 30, "the new configuration")
+    assert after["debate_id"] != first["debate_id"]

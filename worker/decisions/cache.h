@@ -18,7 +18,7 @@
 
 struct worker;
 
-#define DECISION_KEY_MAX 80  /* bytes of a key */
+#define DECISION_KEY_MAX 80  /* bytes of a question's key */
 #define DECISION_TAGS_MAX 20 /* of one entry */
 #define DECISION_TAG_MAX 64  /* bytes of one */
 

@@ -7,6 +7,7 @@
 #include "worker/decisions/decisions.h"
 
 #include "common/clock.h"
+#include "common/crypto.h"
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -284,6 +285,17 @@ static void decision_begin(struct arena *a, const struct context *ctx, const str
 			       .created_at = clock_wall_ms()};
 }
 
+/* With who would decide and by which models: an agent that was upgraded in the configuration has not answered yet. */
+static struct str decision_key(struct arena *a, struct str key, const json_t *plan)
+{
+	char hex[SHA256_HEX];
+
+	if (key.n == 0)
+		return key;
+	crypto_sha256_hex(json_text(a, json_get_arr(plan, "agents")), hex);
+	return arena_printf(a, "%.*s:%.16s", STR_ARG(key), hex);
+}
+
 /* A hit is a decision too: it has an id, and can be read again. */
 CO_FN static bool decision_from_cache(struct decision_birth *n, const json_t *hit, struct error *err)
 {
@@ -334,7 +346,7 @@ CO_FN static bool decision_known(struct decision_birth *n, bool *done, struct er
 	json_t *hit;
 
 	*done = false;
-	if (n->q->key.n == 0)
+	if (n->d->key.n == 0)
 		return true;
 	if (!decision_same(n, &same, done, err))
 		return false;
@@ -342,7 +354,7 @@ CO_FN static bool decision_known(struct decision_birth *n, bool *done, struct er
 		*n->d = same;
 		return true;
 	}
-	if (!decision_cache_get(n->w, n->a, n->ctx, n->q->key, &hit, err))
+	if (!decision_cache_get(n->w, n->a, n->ctx, n->d->key, &hit, err))
 		return false;
 	*done = hit != NULL;
 	return hit == NULL || decision_from_cache(n, hit, err);
@@ -363,14 +375,15 @@ CO_FN bool decisions_submit(struct worker *w, struct arena *a, const struct cont
 	/* The state first: what is invalidated from here on is not answered by what this computes. */
 	if (!decision_state_read(w, a, ctx, &state, err))
 		return false;
+	select_agents(w, a, ctx, &body);
+	if (!plan_resolve(w->conf, a, body, &plan, problems, err))
+		return false;
 	decision_begin(a, ctx, q, &state, out);
+	out->key = decision_key(a, q->key, plan);
 	if (!decision_known(&n, &done, err))
 		return false;
 	if (done)
 		return true;
-	select_agents(w, a, ctx, &body);
-	if (!plan_resolve(w->conf, a, body, &plan, problems, err))
-		return false;
 	json_put_str(metadata, "decision_id", out->id);
 	birth.plan = plan;
 	birth.metadata = metadata;

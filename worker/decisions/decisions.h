@@ -23,7 +23,7 @@ struct decision_request {
 	const json_t *body;                          /* creation body of the debate that would answer it */
 	const json_t *asked;                         /* the request itself, kept for a retry */
 	const json_t *tags;
-	struct str key; /* of the cache; empty: not cached */
+	struct str key; /* of the question in the cache; empty: not cached */
 	int64_t timeout_ms;
 	bool wait;
 };
