@@ -58,11 +58,11 @@ def called(provider, debate):
 
 
 def status(node, debate):
-    return node.get("/api/debates/%s/status" % debate).json()
+    return node.ask("GET", "/api/debates/%s/status" % debate).json()
 
 
 def control(node, debate, what, code=200, **body):
-    r = node.post("/api/debates/%s/%s" % (debate, what), body)
+    r = node.ask("POST", "/api/debates/%s/%s" % (debate, what), body)
     assert r.status_code == code, r.text
     return r.json()
 

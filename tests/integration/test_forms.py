@@ -30,13 +30,13 @@ def node(tmp_path_factory, provider):
 
 
 def submit(node, kind, code=200, **body):
-    r = node.post("/api/debates/" + kind, {"task": TASK, "agents": AGENTS, **body})
+    r = node.ask("POST", "/api/debates/" + kind, {"task": TASK, "agents": AGENTS, **body})
     assert r.status_code == code, r.text
     return r.json()
 
 
 def show(node, kind, ident, tail=""):
-    r = node.get("/api/debates/%s/%s%s" % (kind, ident, tail))
+    r = node.ask("GET", "/api/debates/%s/%s%s" % (kind, ident, tail))
     assert r.status_code == 200, r.text
     return r.json()
 
