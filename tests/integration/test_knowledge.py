@@ -225,6 +225,16 @@ def test_a_debate_leaves_knowledge_and_is_given_some(debating):
     assert decision[0]["id"] in [n["id"] for n in back["items"]]
 
 
+def test_a_deleted_debate_takes_its_knowledge_along(debating):
+    s, p = debating
+    d = debate(s, "Should the windmill of Sloten grind again?")
+    found = wait_until(lambda: [n for n in nodes_of(s, "consensus") if n["provenance"]["debate_id"] == d["id"]], 20, "knowledge")
+    assert s.delete("/api/debates/" + d["id"]).status_code in (200, 204)
+    for n in found:
+        assert s.get(M + "/nodes/" + n["id"]).status_code == 404
+    assert good(s.post(M + "/query", {"query": "windmill Sloten"}))["nodes"] == []
+
+
 def test_points_of_critique_are_counted(debating):
     s, p = debating
     debate(s, "Which harbour first?")

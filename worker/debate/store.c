@@ -15,6 +15,7 @@
 #include "worker/debate/queue.h"
 #include "worker/debate/run.h"
 #include "worker/delivery/delivery.h"
+#include "worker/knowledge/outbox.h"
 #include "worker/memory/consensus_memory.h"
 #include "worker/memory/continuum.h"
 #include "worker/search/fulltext.h"
@@ -389,6 +390,10 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 	callback_forget(b, ctx, id);
 	fulltext_remove(b, ctx, CONSENSUS_MEMORY_KIND, id);
 	continuum_forget(b, ctx, id);
+	if (!knowledge_forget(db, b, ctx, id, err)) {
+		db_batch_free(b);
+		return false;
+	}
 	db_batch_add(b, "DELETE FROM idempotency_keys WHERE object_id = $1 AND org_id = $2",
 		     DB_ARGS(DB_S(id), DB_S(ctx->org_id)), DB_ANY);
 	db_batch_add(b,

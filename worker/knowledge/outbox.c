@@ -25,6 +25,28 @@ void knowledge_ended(struct db_batch *b, const struct context *ctx, struct str d
 		     DB_ARGS(DB_S(debate_id), DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_I(at_ms)), DB_ANY);
 }
 
+CO_FN bool knowledge_forget(struct db *db, struct db_batch *b, const struct context *ctx, struct str debate_id,
+			    struct error *err)
+{
+	struct arena *a = arena_new(0);
+	struct db_rows r;
+	size_t i;
+	bool ok;
+
+	/* Keys of adapters have the debate's id in them, see harvest.c. */
+	ok = db_query(db, a,
+		      "SELECT id FROM knowledge_nodes WHERE workspace_id = $1 AND adapter IN ('consensus', 'critique',"
+		      " 'evidence', 'insights') AND (adapter_key LIKE '%' || $2 || '%' OR (adapter = 'critique' AND"
+		      " metadata LIKE '%\"outcomes\":1,%' AND provenance LIKE '%' || $2 || '%')) LIMIT 1000",
+		      DB_ARGS(DB_S(ctx->workspace_id), DB_S(debate_id)), &r, err);
+	for (i = 0; ok && i < r.count; i++)
+		knowledge_remove(b, ctx, db_str(&r, i, 0));
+	db_batch_add(b, "DELETE FROM knowledge_outbox WHERE debate_id = $1 AND workspace_id = $2",
+		     DB_ARGS(DB_S(debate_id), DB_S(ctx->workspace_id)), DB_ANY);
+	arena_free(a);
+	return ok;
+}
+
 /* ---- writing ---- */
 
 /* What all adapters find in a result; those that found something and are switched on are counted. */
