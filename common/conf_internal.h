@@ -39,7 +39,7 @@ struct conf_key {
 	const char *name; /* "server.workers" */
 	enum conf_type type;
 	unsigned flags;
-	size_t offset;       /* in struct conf */
+	size_t offset, size; /* in struct conf */
 	int64_t min, max;    /* of numbers, in the stored unit */
 	const char *choices; /* "all|web|worker" */
 	bool (*valid)(struct str element);

@@ -17,7 +17,7 @@
 /* A million stands for "as many as you like" where a number only counts something. */
 #define MANY 1000000
 
-#define AT(field) .offset = offsetof(struct conf, field)
+#define AT(field) .offset = offsetof(struct conf, field), .size = sizeof(((struct conf *)0)->field)
 #define INT(lo, hi) .type = CONF_INT, .min = (lo), .max = (hi)
 #define DURATION(lo, hi) .type = CONF_DURATION, .min = (lo), .max = (hi)
 #define SIZE(lo, hi) .type = CONF_SIZE, .min = (lo), .max = (hi)

@@ -367,6 +367,27 @@ static void test_command_line(void **state)
 			    "command line: server.timeout: expected a duration from 100ms to 24h, found \"x\"\n");
 }
 
+/* A field of another type than its row's would be written over its end, or half. */
+static void test_field_types(void **state)
+{
+	static const size_t sizes[] = {[CONF_INT] = sizeof(int64_t),
+				       [CONF_BOOL] = sizeof(int),
+				       [CONF_AUTO] = sizeof(int),
+				       [CONF_CHOICE] = sizeof(int),
+				       [CONF_WORD] = sizeof(char *),
+				       [CONF_TEXT] = sizeof(char *),
+				       [CONF_LIST] = sizeof(struct conf_list),
+				       [CONF_DURATION] = sizeof(int64_t),
+				       [CONF_MILLIS] = sizeof(int64_t),
+				       [CONF_SIZE] = sizeof(int64_t)};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < conf_table_size; i++)
+		if (conf_table[i].size != sizes[conf_table[i].type])
+			fail_msg("%s: %zu bytes in struct conf", conf_table[i].name, conf_table[i].size);
+}
+
 /* Every variable that the table names does something; a value that no key takes must be refused with its name. */
 static void test_each_variable(void **state)
 {
@@ -977,6 +998,7 @@ int main(void)
 	    cmocka_unit_test_teardown(test_refs, teardown),
 	    cmocka_unit_test_teardown(test_print_again, teardown),
 	    cmocka_unit_test_teardown(test_cores, teardown),
+	    cmocka_unit_test(test_field_types),
 	    cmocka_unit_test_teardown(test_documented, teardown),
 	};
 	int failed = cmocka_run_group_tests_name("generated files", generated, NULL, NULL);
