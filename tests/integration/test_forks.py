@@ -125,3 +125,17 @@ def test_templates(s):
     assert s.delete("/api/debates/templates/" + own).status_code == 200
     assert s.get("/api/debates/templates/" + own).status_code == s.delete("/api/debates/templates/red-team").status_code == 404
     assert good(s, "/api/debates/templates", {"name": "x", "template": {}}, 400)["field"] == "template"
+
+
+def peak(s):
+    """KiB that the worker has had at most."""
+    with open("/proc/%d/status" % s.workers()[0]["pid"]) as f:
+        return int(next(line for line in f if line.startswith("VmHWM")).split()[1])
+
+
+def test_a_word_that_stands_often_costs_no_more_than_a_text_may_have(s):
+    """2,000 times 200 KB would be 400 MB, and a body may ask for a thousand times that."""
+    before = peak(s)
+    body = {"task": "Why?", "context": "{a}" * 2000, "inputs": {"a": "x" * 200000}}
+    assert good(s, "/api/debates/templates/decision/use", body, 400)["field"] == "context"
+    assert peak(s) - before < 100000

@@ -13,6 +13,7 @@
 #define TEMPLATE_NAME_MAX 200
 #define TEMPLATE_TEXT_MAX 2000
 #define TEMPLATE_BODY_MAX 65536
+#define TEMPLATE_FILLED_MAX ((size_t)512 * 1024) /* a text with its inputs; no task and no context may be as long */
 
 /* ---- the product's own ---- */
 
@@ -251,14 +252,17 @@ CO_FN static void template_delete(struct http_request *req)
 
 /* ---- using ---- */
 
-/* Text with {word} replaced by inputs[word]; *missing: a word for which nothing was given. */
+/*
+ * Text with {word} replaced by inputs[word]; *missing: a word for which nothing was given. A word may stand in it often:
+ * it ends where it is longer than anything that is taken, and is refused there.
+ */
 static struct str template_fill(struct arena *a, struct str text, const json_t *inputs, struct str *missing)
 {
 	struct buf out = BUF_INIT;
 	struct str filled;
 	size_t i = 0, k;
 
-	while (i < text.n) {
+	while (i < text.n && out.n <= TEMPLATE_FILLED_MAX) {
 		for (k = i + 1; text.p[i] == '{' && k < text.n && text.p[k] != '}' && text.p[k] != '{'; k++)
 			;
 		if (text.p[i] == '{' && k < text.n && text.p[k] == '}' && k > i + 1) {
