@@ -530,7 +530,8 @@ def test_insights_reach_their_targets_only(rooms):
     for wrong in (dict(insight, confidence=0.59), dict(insight, target_workspaces=[]), dict(insight, target_workspaces=[a.org]),
                   {k: v for k, v in insight.items() if k != "content"}):
         assert a.ask("POST", "/api/knowledge/insights", wrong).status_code == 400, wrong
-    assert a.ask("POST", "/api/knowledge/insights", dict(insight, target_workspaces=[b.org])).status_code == 404
+    for strange in (b.org, "default", "nowhere"):  # not even the workspace that is always there
+        assert a.ask("POST", "/api/knowledge/insights", dict(insight, target_workspaces=[strange])).status_code == 404
     done = a.good("POST", "/api/knowledge/insights", dict(insight, confidence=0.6))
     assert done["source_workspace"] == a.org
     found = a.get("/api/knowledge/insights?task_type=debate", headers=second).json()["insights"]

@@ -115,7 +115,7 @@ CO_FN static bool share_grantee(struct http_request *req, struct str type, struc
 		if (str_eqz(type, tables[i][0]) &&
 		    db_query(share_worker(req)->db, req->arena, tables[i][1], DB_ARGS(DB_S(id), DB_S(req->ctx.org_id)),
 			     &r, &err) &&
-		    r.count == 0 && !str_eqz(id, "default"))
+		    r.count == 0)
 			error_field(&err, ERR_NOT_FOUND, "grantee_id", "Grantee not found");
 	if (err.code == ERR_OK)
 		return true;
@@ -481,10 +481,11 @@ CO_FN static void insight_list(struct http_request *req)
 	if (!db_query(
 		share_worker(req)->db, req->arena,
 		"SELECT insight_id, source_workspace, task_type, content, targets, confidence_ppm, created_at FROM"
-		" knowledge_insights WHERE workspace_id = $1 AND ($2 = '' OR task_type = $2)"
+		" knowledge_insights WHERE workspace_id = $1 AND org_id = $5 AND ($2 = '' OR task_type = $2)"
 		" ORDER BY created_at DESC, insight_id LIMIT $3 OFFSET $4",
-		DB_ARGS(DB_S(req->ctx.workspace_id), DB_S(http_query(req, "task_type")), DB_I(limit), DB_I(offset)), &r,
-		&err)) {
+		DB_ARGS(DB_S(req->ctx.workspace_id), DB_S(http_query(req, "task_type")), DB_I(limit), DB_I(offset),
+			DB_S(req->ctx.org_id)),
+		&r, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
