@@ -233,6 +233,13 @@ def test_list_search_and_figures(make_server):
     assert s.post("/api/receipts/batch-export", {**batch, "format": "pdf"}).status_code == 400
 
 
+def recorded(s, action):
+    """What the audit log has of it; entries are chained a moment after the act."""
+    found = lambda: [r[0] for r in s.sql("SELECT action FROM audit_events WHERE action LIKE ? ORDER BY seq", action)]
+    wait_until(lambda: not s.sql("SELECT 1 FROM audit_inbox"), what="entries in the chain")
+    return found()
+
+
 def test_share(make_server):
     s = make_server()
     d = debate(s)
@@ -260,6 +267,7 @@ def test_share(make_server):
     for bad in ({"expires_in_hours": 721}, {"expires_in_hours": 0}, {"max_accesses": "many"}):
         assert s.post("/api/receipts/%s/share" % d, bad).status_code == 400
     assert s.post("/api/receipts/nope/share").status_code == 404
+    assert recorded(s, "receipt.%share") == ["receipt.share"] * 3 + ["receipt.unshare"]
 
 
 def test_legal_hold(make_server):
@@ -279,6 +287,7 @@ def test_legal_hold(make_server):
     assert s.get("/api/receipts/" + d).status_code == 200 and s.get("/api/receipts/" + other).status_code == 404
     assert s.delete(url).json()["legal_hold"] is False
     assert s.post(cleanup).json()["receipts_deleted"] == 1 and s.get("/api/receipts/" + d).status_code == 404
+    assert recorded(s, "receipt.hold%") == ["receipt.hold", "receipt.hold_lift"]
 
 
 # ---- why this answer ----

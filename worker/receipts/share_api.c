@@ -9,6 +9,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/tenant.h"
+#include "worker/audit/audit.h"
 #include "worker/worker.h"
 
 #define SHARE_TOKEN 32 /* random bytes */
@@ -68,6 +69,18 @@ static bool share_number(const json_t *body, const char *field, int64_t dflt, in
 	       error_field(err, ERR_INVALID_VALUE, field, "must be a whole number from 1 to %lld", (long long)max);
 }
 
+/* Who lets others read a receipt, or keeps it from deletion, is on record: committed with the act. */
+static void share_audit(struct db_batch *b, struct http_request *req, const struct receipt_row *row, const char *action,
+			struct str reason)
+{
+	audit_add(b, req,
+		  &(struct audit_event){.category = "data",
+					.action = action,
+					.resource_type = STR("receipt"),
+					.resource_id = row->id,
+					.reason = reason});
+}
+
 /* ---- links ---- */
 
 CO_FN static void share_create(struct http_request *req)
@@ -99,6 +112,7 @@ CO_FN static void share_create(struct http_request *req)
 			     DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id), DB_I(now),
 			     DB_I(now + hours * SHARE_HOUR_MS), DB_I(accesses), DB_S(req->ctx.principal)),
 		     1);
+	share_audit(b, req, &row, "receipt.share", STR(""));
 	if (!db_commit(share_worker(req)->db, b, &err)) {
 		http_reply_error(req, &err);
 		return;
@@ -161,6 +175,7 @@ CO_FN static void share_revoke(struct http_request *req)
 	b = db_batch_new(share_worker(req)->db);
 	db_batch_add(b, "DELETE FROM receipt_shares WHERE receipt_id = $1 AND org_id = $2 AND workspace_id = $3",
 		     DB_ARGS(DB_S(row.id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id)), DB_ANY);
+	share_audit(b, req, &row, "receipt.unshare", STR(""));
 	if (db_commit(share_worker(req)->db, b, &err))
 		http_reply_json(req, 200, json_pack("{s:b, s:s%}", "success", 1, "receipt_id", row.id.p, row.id.n));
 	else
@@ -190,13 +205,25 @@ static void share_refuse(struct http_request *req, const struct db_rows *r)
 	}
 }
 
-/* Counts the access and reads in one go: two who come at once do not both get the last one. False: *r tells why not. */
+/*
+ * Counts the access and reads in one go: two who come at once do not both get the last one. False: *r tells why not.
+ * Anybody may come with anything: what is no token of a link costs a look, and nothing is written for it.
+ */
 CO_FN static bool share_take(struct http_request *req, struct str hash, struct db_rows *r, bool *taken,
 			     struct error *err)
 {
 	struct worker *w = share_worker(req);
-	struct db_batch *b = db_batch_new(w->db);
+	struct db_batch *b;
 
+	*taken = false;
+	if (!db_query(w->db, req->arena,
+		      SQL_ANYBODY("who holds the token of a link may read what it is for") //
+		      "SELECT expires_at FROM receipt_shares WHERE token_hash = $1",
+		      DB_ARGS(DB_S(hash)), r, err))
+		return false;
+	if (r->count == 0)
+		return true;
+	b = db_batch_new(w->db);
 	db_batch_add(
 	    b,
 	    SQL_ANYBODY("who holds the token of a link may read what it is for") "UPDATE receipt_shares SET "
@@ -308,6 +335,7 @@ CO_FN static void hold_place(struct http_request *req)
 	    DB_ARGS(DB_S(row.id), DB_S(row.debate_id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id), DB_S(reason),
 		    DB_S(matter), DB_S(req->ctx.principal), DB_I(clock_wall_ms())),
 	    1);
+	share_audit(b, req, &row, "receipt.hold", reason);
 	if (db_commit(share_worker(req)->db, b, &err))
 		hold_show(req);
 	else
@@ -327,6 +355,7 @@ CO_FN static void hold_lift(struct http_request *req)
 	b = db_batch_new(share_worker(req)->db);
 	db_batch_add(b, "DELETE FROM receipt_holds WHERE receipt_id = $1 AND org_id = $2 AND workspace_id = $3",
 		     DB_ARGS(DB_S(row.id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id)), DB_ANY);
+	share_audit(b, req, &row, "receipt.hold_lift", STR(""));
 	if (db_commit(share_worker(req)->db, b, &err))
 		hold_show(req);
 	else
