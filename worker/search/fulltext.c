@@ -14,6 +14,7 @@
 #define FULLTEXT_RANKED "1000"
 #define FULLTEXT_SCOPE 17 /* "w" and 16 digits */
 #define FULLTEXT_ALIKE 4  /* letters that two words must share to be forms of one */
+#define FULLTEXT_TURN 16  /* texts that are gone through before others have their turn: 128 KiB */
 
 /* Words that say nothing about a subject; what is shorter than two letters is none anyhow. */
 static const char *const fulltext_stops[] = {
@@ -273,6 +274,8 @@ CO_FN bool fulltext_find(struct worker *w, struct arena *a, const struct context
 		if (h.score_ppm == 0)
 			h.score_ppm = 500000 / (int64_t)count;
 		(*hits)[i] = h;
+		if (i % FULLTEXT_TURN == FULLTEXT_TURN - 1 && co_yield () == CO_ENDED)
+			return error_set(err, ERR_CANCELLED, "cancelled");
 	}
 	fulltext_sort(*hits, r.count);
 	*n = r.count < limit ? r.count : limit;
