@@ -21,7 +21,8 @@ json_t *fork_body(struct arena *a, const json_t *plan)
 	static const struct {
 		const char *plan, *body;
 	} same[] = {{"task", "task"},           {"context", "context"},   {"rounds", "rounds"},
-		    {"consensus", "consensus"}, {"topology", "topology"}, {"format", "debate_format"}};
+		    {"consensus", "consensus"}, {"topology", "topology"}, {"format", "debate_format"},
+		    {"documents", "documents"}};
 	const json_t *agents = json_get_arr(plan, "agents");
 	json_t *body = json_own(a, json_object()), *list = json_array();
 	size_t i, k;

@@ -13,6 +13,7 @@
 #include "common/json.h"
 #include "worker/agents/select.h"
 #include "worker/debate/budget.h"
+#include "worker/debate/documents.h"
 #include "worker/debate/domain.h"
 #include "worker/debate/mode.h"
 #include "worker/debate/taint.h"
@@ -269,11 +270,13 @@ static json_t *plan_agents(const struct agent_spec *specs, size_t n)
 }
 
 /* What the given background says to models rather than about the matter; an untainted plan has no such member. */
-static void plan_put_taint(json_t *doc, struct str context)
+static void plan_put_taint(json_t *doc, struct str context, const json_t *documents)
 {
 	json_t *counts = json_object();
 
-	if (context.n > 0 && taint_count(counts, context) != 0)
+	(void)taint_count(counts, context);
+	documents_taint(counts, documents);
+	if (json_object_size(counts) > 0)
 		json_object_set(doc, "taint", counts);
 	json_decref(counts);
 }
@@ -305,7 +308,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	struct str task, context;
 	size_t n = 0;
 	bool demo = false;
-	json_t *doc;
+	json_t *doc, *documents;
 
 	*problems = p.list;
 	task = plan_task(&p, body);
@@ -317,6 +320,7 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	budget = plan_budget(&p, c, body);
 	tokens = plan_tokens(&p, body);
 	context = plan_text(&p, body, "context", PLAN_CONTEXT_MAX);
+	documents = documents_read(a, body, plan_protocol_problem, &p);
 	plan_check_rest(&p, body);
 	if (!agents_resolve(c, a, json_object_get(body, "agents"), &specs, &n, &demo, &agent_err))
 		plan_problem(&p, agent_err.code, agent_err.field[0] != '\0' ? agent_err.field : "agents", "%s",
@@ -354,7 +358,9 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	json_put_int(doc, "seed", plan_seed());
 	json_object_set_new(doc, "demo", json_boolean(demo));
 	json_object_set_new(doc, "by_position", json_boolean(!demo));
-	plan_put_taint(doc, context);
+	if (json_array_size(documents) > 0)
+		json_object_set(doc, "documents", documents);
+	plan_put_taint(doc, context, documents);
 	json_object_set_new(
 	    doc, "background",
 	    json_boolean(c->memory.enabled && !demo && !json_is_false(plan_member(body, "use_memory"))));

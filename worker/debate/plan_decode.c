@@ -47,6 +47,7 @@ bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, s
 	out->task = arena_str(a, json_get_str(plan, "task", STR("")));
 	out->domain = arena_str(a, json_get_str(plan, "domain", STR("")));
 	out->context = arena_str(a, json_get_str(plan, "context", STR("")));
+	out->documents = json_own(a, json_deep_copy(json_get_arr(plan, "documents")));
 	out->language = arena_str(a, json_get_str(plan, "language", STR("English")));
 	out->agents = specs;
 	out->agent_count = json_array_size(agents);

@@ -44,9 +44,10 @@ struct debate_plan {
 	struct protocol protocol;
 	uint64_t seed; /* all shuffling comes from it */
 	bool demo;
-	bool by_position;    /* votes for equal positions pool whatever the texts say besides; false in older plans */
-	const json_t *taint; /* classes found in the context (taint.h) with their counts; NULL: none */
-	bool recall;         /* what earlier debates and stored knowledge say is looked up first */
+	bool by_position; /* votes for equal positions pool whatever the texts say besides; false in older plans */
+	const json_t *documents; /* [{title, text}] given with the task (documents.h); NULL: none */
+	const json_t *taint;     /* classes found in context and documents (taint.h) with their counts; NULL: none */
+	bool recall;             /* what earlier debates and stored knowledge say is looked up first */
 	/* [{label, source, id, title, text, dissent, trusted, score_ppm}] once step_background has run; NULL: nothing
 	 */
 	const json_t *background;

@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "worker/debate/documents.h"
 #include "worker/debate/report.h"
 
 static const struct {
@@ -349,6 +350,28 @@ static void view_pause(json_t *o, const struct debate_row *row)
 	json_object_set_new(o, "pause_requested", json_boolean(row->pause_by.n > 0 && row->completed_at == 0));
 }
 
+/* What was agreed on before it began. */
+static void view_plan(struct arena *a, json_t *o, const struct debate_row *row)
+{
+	static const char *const formats[] = {"json", "csv", "html", "txt", "md"};
+	struct error err = ERROR_INIT;
+	const json_t *plan = json_parse(a, row->plan, &err);
+	struct str domain = json_get_str(plan, "domain", STR(""));
+	int64_t budget = json_get_int(plan, "budget_micro", 0);
+	json_t *links = json_object(), *topics = json_array();
+	size_t i;
+
+	for (i = 0; i < countof(formats); i++)
+		json_put_str(links, formats[i],
+			     arena_printf(a, "/api/debates/%.*s/export/%s", STR_ARG(row->id), formats[i]));
+	if (domain.n > 0)
+		json_array_append_new(topics, json_str(domain));
+	json_object_set_new(o, "documents", documents_view(json_get_arr(plan, "documents")));
+	json_object_set_new(o, "budget_limit_usd", budget > 0 ? json_real((double)budget / 1e6) : json_null());
+	json_object_set_new(o, "topic_tags", topics);
+	json_object_set_new(o, "export_links", links);
+}
+
 json_t *view_summary(struct arena *a, const struct debate_row *row)
 {
 	json_t *o = json_object();
@@ -366,6 +389,7 @@ json_t *view_summary(struct arena *a, const struct debate_row *row)
 	json_put_int(o, "total_rounds", row->total_rounds);
 	json_put_int(o, "current_round", row->current_round);
 	json_put_int(o, "rounds_used", row->rounds_used);
+	json_put_int(o, "rounds_completed", row->rounds_used);
 	json_put_int(o, "message_count", row->message_count);
 	json_object_set_new(o, "consensus_reached", json_boolean(row->consensus_reached != 0));
 	view_real(o, "confidence", (double)row->confidence_ppm / 1e6);
@@ -390,6 +414,7 @@ json_t *view_debate(struct arena *a, const struct debate_row *row)
 	json_t *o = view_summary(a, row);
 
 	view_text(o, "context", row->context);
+	view_plan(a, o, row);
 	view_json_text(a, o, "metadata", row->metadata);
 	view_text(o, "org_id", row->org_id);
 	view_text(o, "user_id", row->user_id);
