@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from conftest import ROOT, binary, wait_until
+from provider import provider  # noqa: F401  (a fixture)
 
 HMAC = "00112233445566778899aabbccddeeff" * 2
 SECRET = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"  # RFC 8032 7.1, test 1
@@ -325,7 +326,8 @@ def test_explanation(make_server):
 
 VIEWS = {"convergence": "convergence_status", "impasse": "is_impasse", "citations": "has_citations", "evidence": "has_evidence",
          "summary": "summary", "verification-report": "verification_enabled", "positions": "pivots", "diagnostics": "agents",
-         "costs": "data", "meta-critique": "overall_quality"}
+         "costs": "data", "meta-critique": "overall_quality", "graph": "nodes", "graph/stats": "max_width", "graph-stats": "depth",
+         "rhetorical": "pattern_counts"}
 
 
 def test_derived_views(make_server):
@@ -341,8 +343,34 @@ def test_derived_views(make_server):
     assert set(shown["positions"]["positions"]) == set(result["agents"])
     assert len(shown["convergence"]["convergence_trajectory"]) == 1 + result["rounds_used"]
     assert shown["verification-report"]["verification_enabled"] is False
+    assert shown["summary"]["verdict"] == s.get("/api/debates/%s/receipt" % d).json()["verdict"]
     for name in VIEWS:
         assert s.get("/api/debates/nope/" + name).status_code == 404
+
+
+def test_shape_of_a_debate(make_server, provider):  # noqa: F811
+    """Each text, critique and vote is a node; critiques attack what they are about, and the next text answers them."""
+    s = make_server({"server": {"workers": 1}, "providers": {"openai": {"base_url": provider.openai_url, "api_key": "sk-t"}}})
+    provider.script(phase="propose", text="POSITION: Take Redis.\n\nObviously it is fast. Studies show it.\n\nCONFIDENCE: 0.7")
+    d = debate(s, agents=["gpt-4o", "gpt-4o-mini"], rounds=1)
+    result = s.get("/api/debates/" + d).json()
+    graph = s.get("/api/debates/%s/graph" % d).json()
+    kinds = [n["id"][0] for n in graph["nodes"]]
+    assert (kinds.count("m"), kinds.count("c"), kinds.count("v")) == tuple(
+        len(result[k]) for k in ("messages", "critiques", "votes"))
+    ids = {n["id"]: n for n in graph["nodes"]}
+    types = [e["type"] for e in graph["edges"]]
+    assert types.count("attacks") == len(result["critiques"]) and types.count("supports") == len(result["votes"])
+    for e in graph["edges"]:
+        if e["type"] == "supports":
+            assert ids[e["target"]]["round"] == result["rounds_used"] and ids[e["target"]]["id"][0] == "m"
+    stats = s.get("/api/debates/%s/graph/stats" % d).json()
+    assert stats["node_count"] == len(ids) and stats["edge_count"] == len(types)
+    assert stats["depth"] == (4 if result["critiques"] else 2) and stats == s.get("/api/debates/%s/graph-stats" % d).json()
+    spoken = s.get("/api/debates/%s/rhetorical" % d).json()
+    assert spoken["pattern_counts"]["certainty"] == spoken["pattern_counts"]["appeal_to_authority"] >= 2
+    assert spoken["observations"][0]["excerpt"].startswith("Obviously it is fast")
+    assert spoken["summary"]["agents_flagged"] == list(result["agents"])
 
 
 @pytest.mark.server({"providers": {"demo": {"delay_ms": 3000}}, "server": {"graceful_timeout": "50ms"}})

@@ -10,6 +10,7 @@
 #include "worker/debate/parse.h"
 #include "worker/debate/similarity.h"
 #include "worker/explain/explain.h"
+#include "worker/receipts/receipt.h"
 
 #define VIEW_SEVERE 7000          /* of 10,000; rest-core 4.9 takes 7 of 10 */
 #define VIEW_REPEATED_PPM 600000  /* critiques at least so alike repeat each other */
@@ -415,6 +416,9 @@ static json_t *view_summary_page(struct arena *a, const json_t *debate, const js
 	view_same(o, debate, "task");
 	view_same(o, debate, "consensus_reached");
 	view_same(o, debate, "confidence");
+	json_object_set_new(o, "verdict",
+			    result != NULL ? json_string(receipt_verdict(json_get_obj(result, "consensus")))
+					   : json_null());
 	view_fraction(o, "evidence_quality",
 		      result != NULL ? evidence_of(json_get_str(result, "final_answer", STR(""))).quality : 0);
 	json_object_set(o, "generated_at", json_object_get(debate, "completed_at"));
@@ -677,11 +681,20 @@ static json_t *view_costs(struct arena *a, const json_t *debate, const json_t *r
 }
 
 static const struct explain_view views[] = {
-    {"convergence", view_convergence},     {"impasse", view_impasse},
-    {"citations", view_citations},         {"evidence", view_evidence},
-    {"summary", view_summary_page},        {"verification-report", view_verification},
-    {"meta-critique", view_meta_critique}, {"positions", view_positions},
-    {"diagnostics", view_diagnostics},     {"costs", view_costs},
+    {"convergence", view_convergence},
+    {"impasse", view_impasse},
+    {"citations", view_citations},
+    {"evidence", view_evidence},
+    {"summary", view_summary_page},
+    {"verification-report", view_verification},
+    {"meta-critique", view_meta_critique},
+    {"positions", view_positions},
+    {"diagnostics", view_diagnostics},
+    {"costs", view_costs},
+    {"graph", view_graph},
+    {"graph-stats", view_graph_stats},
+    {"stats", view_graph_stats},
+    {"rhetorical", view_rhetorical},
 };
 
 const struct explain_view *explain_view_find(const char *name)

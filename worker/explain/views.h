@@ -21,4 +21,9 @@ struct explain_view {
 /* NULL: there is none of that name. */
 const struct explain_view *explain_view_find(const char *name);
 
+/* Of shape.c: texts, critiques and votes as a graph; its figures; figures of speech. As explain_view.make. */
+json_t *view_graph(struct arena *a, const json_t *debate, const json_t *result);
+json_t *view_graph_stats(struct arena *a, const json_t *debate, const json_t *result);
+json_t *view_rhetorical(struct arena *a, const json_t *debate, const json_t *result);
+
 #endif

@@ -77,6 +77,11 @@ static const struct build_verdict *build_verdict_of(const json_t *consensus)
 	return &build_verdicts[json_get_int(consensus, "confidence_ppm", 0) >= BUILD_CONFIDENT ? 0 : 1];
 }
 
+const char *receipt_verdict(const json_t *consensus)
+{
+	return build_verdict_of(consensus)->verdict;
+}
+
 /* debate.md 7.1 */
 #define BUILD_ROBUSTNESS \
 	"confidence x 0.8 (0.5 without consensus), averaged with how similar the answers became when that is known"

@@ -42,6 +42,9 @@ struct receipt_check {
 /* Verifies a receipt document (stored or posted by anyone). */
 void receipt_verify(const struct receipt_keys *k, const json_t *doc, struct receipt_check *out);
 
+/* Of a result's `consensus`: APPROVED, APPROVED_WITH_CONDITIONS or NEEDS_REVIEW. Static. */
+const char *receipt_verdict(const json_t *consensus);
+
 /* In the arena. */
 struct str receipt_markdown(struct arena *a, const json_t *doc);
 struct str receipt_html(struct arena *a, const json_t *doc);
