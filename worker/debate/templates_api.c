@@ -253,8 +253,8 @@ CO_FN static void template_delete(struct http_request *req)
 /* ---- using ---- */
 
 /*
- * Text with {word} replaced by inputs[word]; *missing: a word for which nothing was given. A word may stand in it often:
- * it ends where it is longer than anything that is taken, and is refused there.
+ * Text with {word} replaced by inputs[word]; *missing: a word for which nothing was given. A word may stand in it
+ * often: it ends where it is longer than anything that is taken, and is refused there.
  */
 static struct str template_fill(struct arena *a, struct str text, const json_t *inputs, struct str *missing)
 {
