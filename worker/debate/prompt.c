@@ -52,8 +52,10 @@ static void prompt_material(struct prompt_writer *w, struct str name, struct str
 	ptrdiff_t at;
 
 	buf_printf(&w->buf, "<<<material %s: %.*s>>>\n", w->mark, STR_ARG(name));
+	/* A space takes its place: what was before it and what was behind it must not make a mark together. */
 	while ((at = str_find(text, mark)) >= 0) {
 		buf_add(&w->buf, str_sub(text, 0, (size_t)at));
+		buf_addc(&w->buf, ' ');
 		text = str_sub(text, (size_t)at + mark.n, text.n);
 	}
 	buf_add(&w->buf, text);
