@@ -126,6 +126,39 @@ def test_cancel_and_retry(node):
     assert b["status"] == "completed" and b["completed"] == 6
 
 
+def held(node):
+    """A batch whose only debate stands still, as (batch, debate)."""
+    def try_it():
+        ident = submit(node, items=items(1, rounds=3))["batch_id"]
+        debate = wait_until(lambda: batch(node, ident)["items"][0]["debate_id"], what="its debate", interval=0.005)
+        return node.post("/api/debates/%s/pause" % debate).status_code == 200 and (ident, debate)
+
+    return wait_until(try_it, 60, "a debate that stands still")
+
+
+def test_what_runs_is_stopped_by_whoever_is_left(node):
+    """Cancelled by somebody who died before he told what ran: of that the store has the first half only."""
+    ident, debate = held(node)
+    node.sql("UPDATE batches SET status = 'cancelled', epoch = epoch + 1 WHERE id = ?", ident)
+    b = wait_batch(node, ident)
+    assert b["status"] == "cancelled" and b["cancelled"] + b["completed"] == 1
+
+
+def test_only_so_many_are_open_at_once(node):
+    ident, debate = held(node)
+    for i in range(99):
+        for table, columns in (("batches", "id, kind, status, total, max_parallel, open, created_at, updated_at, user_id"),
+                               ("batch_items", "batch_id, n, body, state, debate_id, created_at")):
+            key = columns.split(",")[0]
+            node.sql("INSERT INTO %s (org_id, workspace_id, %s) SELECT org_id, workspace_id, %s FROM %s WHERE %s = ?"
+                     % (table, columns, columns.replace(key, "'held%d'" % i, 1), table, key), ident)
+    assert submit(node, 429, items=items(1))["code"] == "RATE_LIMITED"
+    node.sql("DELETE FROM batch_items WHERE batch_id LIKE 'held%'")
+    node.sql("DELETE FROM batches WHERE id LIKE 'held%'")
+    node.post("/api/debates/%s/resume" % debate)
+    check_batch(node, submit(node, items=items(1))["batch_id"], 1)
+
+
 def test_a_bad_one_fails_alone(node):
     """What was good when it came in and is not any more: its item tells why."""
     ident = submit(node, items=items(12), max_parallel=1)["batch_id"]

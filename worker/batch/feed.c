@@ -174,6 +174,13 @@ CO_FN static bool feed_fill(struct feed *f, struct error *err)
 	return i == r.count;
 }
 
+/* Whoever cancelled it may have died before what ran was told. */
+CO_FN static bool feed_stop(struct feed *f, struct error *err)
+{
+	return f->counts.running == 0 || !str_eqz(f->batch.status, "cancelled") ||
+	       batch_stop_running(f->w, f->a, &f->ctx, &f->batch, err);
+}
+
 /* ---- the end ---- */
 
 static const char *feed_status(const struct feed *f)
@@ -282,8 +289,8 @@ CO_FN static void feed_look(struct worker *w, struct str id, struct str org_id, 
 
 	ok = batch_get(w, a, &tenant, id, NULL, &f.batch, &err);
 	f.ctx = batch_context(&f.batch);
-	ok = ok && feed_settle(&f, &err) && batch_count(w, a, &f.batch, &f.counts, &err) && feed_fill(&f, &err) &&
-	     batch_count(w, a, &f.batch, &f.counts, &err);
+	ok = ok && feed_settle(&f, &err) && batch_count(w, a, &f.batch, &f.counts, &err) && feed_stop(&f, &err) &&
+	     feed_fill(&f, &err) && batch_count(w, a, &f.batch, &f.counts, &err);
 	if (ok && f.counts.queued + f.counts.running == 0)
 		ok = feed_close(&f, &err);
 	if (!ok && err.code != ERR_FENCED)

@@ -11,6 +11,7 @@
 
 #define BATCH_ITEMS_MAX 1000 /* rest-core 4.8 */
 #define BATCH_PARALLEL_MAX 50
+#define BATCH_OPEN_MAX 100 /* of a workspace: each open one is looked at every second */
 #define BATCH_PARALLEL 3
 
 struct batch_row {
@@ -81,6 +82,9 @@ CO_FN bool batch_items(struct worker *w, struct arena *a, const struct batch_row
 		       int64_t offset, struct batch_item **items, size_t *n, struct error *err) MUST_CHECK;
 CO_FN bool batch_count(struct worker *w, struct arena *a, const struct batch_row *batch, struct batch_counts *out,
 		       struct error *err) MUST_CHECK;
+/* Cancels those debates of it that run and are not being cancelled yet. */
+CO_FN bool batch_stop_running(struct worker *w, struct arena *a, const struct context *ctx,
+			      const struct batch_row *batch, struct error *err) MUST_CHECK;
 /* What waits is given up, what runs is cancelled. ERR_CONFLICT: nothing is open. */
 CO_FN bool batch_cancel(struct worker *w, struct arena *a, const struct context *ctx, const struct batch_row *batch,
 			struct error *err) MUST_CHECK;

@@ -102,6 +102,20 @@ static void batch_remember_key(struct db_batch *b, struct arena *a, const struct
 		    1);
 }
 
+/* Open batches cost whether they move or not, and all workspaces wait for the same clerk. */
+CO_FN static bool batch_has_room(struct worker *w, struct arena *a, const struct context *ctx, struct error *err)
+{
+	struct db_rows r;
+
+	if (!db_query(w->db, a,
+		      "SELECT COUNT(*) FROM batches WHERE org_id = $1 AND workspace_id = $2 AND kind IN ('batch',"
+		      " 'matrix', 'graph') AND open = 1",
+		      DB_ARGS(DB_S(ctx->org_id), DB_S(ctx->workspace_id)), &r, err))
+		return false;
+	return db_int(&r, 0, 0) < BATCH_OPEN_MAX ||
+	       error_set(err, ERR_RATE_LIMITED, "the workspace has %d batches under way already", BATCH_OPEN_MAX);
+}
+
 CO_FN bool batch_create(struct worker *w, struct arena *a, const struct context *ctx, const struct batch_new *n,
 			struct str *id, struct error *err)
 {
@@ -115,6 +129,8 @@ CO_FN bool batch_create(struct worker *w, struct arena *a, const struct context 
 		return false;
 	if (found)
 		return true;
+	if (!batch_has_room(w, a, ctx, err))
+		return false;
 	b = db_batch_new(w->db);
 	ids_hex(hex, 12);
 	*id = arena_printf(a, "%s%s", batch_kind_of(str_of(n->kind))->prefix, hex);
@@ -311,13 +327,32 @@ CO_FN static bool batch_commit(struct worker *w, struct db_batch *b, const char 
 	return err->code == ERR_FENCED ? error_set(err, ERR_CONFLICT, "%s", fenced) : false;
 }
 
+CO_FN bool batch_stop_running(struct worker *w, struct arena *a, const struct context *ctx,
+			      const struct batch_row *batch, struct error *err)
+{
+	struct db_rows r;
+	size_t i;
+
+	if (!db_query(w->db, a,
+		      "SELECT d.id FROM batch_items i JOIN debates d ON d.id = i.debate_id AND d.workspace_id = $2"
+		      " WHERE i.batch_id = $1 AND i.workspace_id = $2 AND i.state = 'running'"
+		      " AND d.status IN ('queued', 'running') AND d.cancel_reason = ''",
+		      DB_ARGS(DB_S(batch->id), DB_S(ctx->workspace_id)), &r, err))
+		return false;
+	for (i = 0; i < r.count; i++) {
+		struct error ended = ERROR_INIT;
+
+		if (!debate_cancel(w, ctx, db_str(&r, i, 0), STR("the batch was cancelled"), &ended) &&
+		    ended.code != ERR_CONFLICT)
+			*err = ended;
+	}
+	return err->code == ERR_OK;
+}
+
 CO_FN bool batch_cancel(struct worker *w, struct arena *a, const struct context *ctx, const struct batch_row *batch,
 			struct error *err)
 {
 	struct db_batch *b = db_batch_new(w->db);
-	struct error ended = ERROR_INIT;
-	struct db_rows r;
-	size_t i;
 
 	/* It stays open until what runs has ended. */
 	db_batch_add(b,
@@ -329,18 +364,8 @@ CO_FN bool batch_cancel(struct worker *w, struct arena *a, const struct context 
 		     " WHERE batch_id = $1 AND workspace_id = $2 AND state = 'queued'",
 		     DB_ARGS(DB_S(batch->id), DB_S(ctx->workspace_id), DB_I(clock_wall_ms())), DB_ANY);
 	batch_audit(b, w, ctx, batch, "batch.cancelled");
-	if (!batch_commit(w, b, "the batch has already ended", err))
-		return false;
-	if (!db_query(
-		w->db, a,
-		"SELECT debate_id FROM batch_items WHERE batch_id = $1 AND workspace_id = $2 AND state = 'running'",
-		DB_ARGS(DB_S(batch->id), DB_S(ctx->workspace_id)), &r, err))
-		return false;
-	for (i = 0; i < r.count; i++)
-		if (!debate_cancel(w, ctx, db_str(&r, i, 0), STR("the batch was cancelled"), &ended) &&
-		    ended.code != ERR_CONFLICT)
-			*err = ended;
-	return err->code == ERR_OK;
+	/* If this process dies in between, the clerk stops what runs. */
+	return batch_commit(w, b, "the batch has already ended", err) && batch_stop_running(w, a, ctx, batch, err);
 }
 
 CO_FN bool batch_retry(struct worker *w, const struct context *ctx, const struct batch_row *batch, struct error *err)
