@@ -248,8 +248,10 @@ def test_the_same_over_a_socket(make_node, provider):
             assert ack["data"]["msg_type"] == ack["data"]["message_type"] == "user_vote" and ack["data"]["considered"]
             await s.send(type="user_suggestion", loop_id=debate, payload={"suggestion": "Ask the neighbours."})
             assert (await s.until("ack"))["data"]["apply_at_round"] == 1
-            await s.send(type="pause_debate", debate_id=debate)
+            await s.send(type="pause_debate", debate_id=debate, payload={"reason": "a" + "é" * 400})  # 500 bytes end within a letter
             assert (await s.until("ack"))["data"]["state"] == "paused"
+            log = node.get("/api/debates/%s/intervention-log" % debate).json()["entries"]
+            assert [e["message"] for e in log if e["kind"] == "pause"] == ["a" + "é" * 249]
             provider.release()
             await s.until("debate_paused")
             await s.send(type="user_vote", debate_id=debate, data={})

@@ -59,7 +59,7 @@ CO_FN static bool message_intervention(struct message_in *in, struct error *err)
 
 static struct str message_reason(const struct message_in *in, const char *usual)
 {
-	return str_sub(json_get_str(in->payload, "reason", str_of(usual)), 0, 500);
+	return str_utf8_cut(json_get_str(in->payload, "reason", str_of(usual)), 500);
 }
 
 CO_FN static bool message_pause(struct message_in *in, struct error *err)

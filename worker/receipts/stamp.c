@@ -145,7 +145,7 @@ static void stamp_authority(TS_RESP *reply, char name[128])
 	    X509_NAME_print_ex(text, X509_get_subject_name(sk_X509_value(signers, 0)), 0,
 			       XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0) {
 		n = BIO_get_mem_data(text, &p);
-		snprintf(name, 128, "%.*s", (int)(n < 127 ? n : 127), p);
+		snprintf(name, 128, "%.*s", STR_ARG(str_utf8_cut((struct str){p, (size_t)n}, 127)));
 	}
 	sk_X509_free(signers);
 	BIO_free(text);
