@@ -105,6 +105,7 @@ def test_outcomes(make_server, provider):  # noqa: F811
     assert s.get(url).status_code == 404
     for body, field in (({}, "correct"), ({"correct": "yes"}, "correct"), ({"right_agents": "all"}, "right_agents"),
                         ({"right_agents": ["nobody"]}, "right_agents"), ({"correct": True, "verified": 1}, "verified"),
+                        ({"right_agents": [winner] * 20}, "right_agents"),
                         ({"correct": False, "right_agents": [winner]}, "right_agents"),
                         ({"correct": True, "source": "x" * 201}, "source")):
         r = s.post(url, body)

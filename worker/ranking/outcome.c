@@ -71,8 +71,10 @@ static bool outcome_read_right(struct outcome *o, const json_t *body)
 
 	if (v == NULL || json_is_null(v))
 		return true;
-	if (!json_is_array(v))
-		return request_problem(o->req, "right_agents", "must be a list of names");
+	/* Each vote is compared with each of them. */
+	if (!json_is_array(v) || json_array_size(v) > json_array_size(json_get_arr(o->result, "participants")))
+		return request_problem(o->req, "right_agents",
+				       "must be a list of names, each participant at most once");
 	json_array_foreach(v, i, e) if (!outcome_participant(o, json_string_value(e))) return request_problem(
 	    o->req, "right_agents", "must name participants of the debate");
 	o->right = json_get_arr(body, "right_agents");
