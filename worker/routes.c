@@ -105,6 +105,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    quota_routes,
 	    budget_routes,
 	    usage_routes,
+	    budget_history_routes,
 	    knowledge_node_routes,
 	    knowledge_link_routes,
 	    knowledge_adapter_routes,

@@ -48,6 +48,11 @@ def test_cache_and_its_invalidations(server):
     assert all(d["cached"] and d["debate_id"] == first["debate_id"] and d["answer"] == first["answer"] for d in again)
     assert len({d["id"] for d in again}) == 12, "each is a decision that can be read again"
     assert s.get("/api/decisions/" + again[0]["id"]).json()["answer"] == first["answer"]
+    for shown in (first, again[0]):  # one from the cache is explained by the debate that it came from
+        why = s.get("/api/v1/decisions/%s/explain" % shown["id"])
+        assert why.status_code == 200 and why.json()["debate_id"] == first["debate_id"] and why.json()["votes"], why.text
+        assert s.get("/api/v2/receipts/" + shown["id"]).json()["debate_id"] == first["debate_id"]
+    assert s.get("/api/decisions/dec_000000000000/explain").status_code == 404
     assert not ask(s, config={"rounds": 2})["cached"], "decided in another way is another question"
     wait_until(lambda: value(s, "aragora_decision_cache_size") == 2, 20, "the gauge")
     stats = s.get("/api/decisions/cache/stats").json()

@@ -502,6 +502,21 @@ def test_budget(two):
     r = b.ask("POST", "/api/debates", {"task": "One too many?", "rounds": 1})
     assert r.status_code == 402 and r.json()["code"] == "budget_exceeded" and r.json()["budget_id"] == made["id"]
     assert a.ask("POST", "/api/debates", {"task": "Does it concern us?", "rounds": 1}).status_code == 200
+    at = "/api/budgets/" + made["id"]
+    spent = b.good("GET", at + "/transactions?limit=1")
+    assert spent["count"] == 1 < spent["total"] and spent["pagination"] == {"limit": 1, "offset": 0, "has_more": True}
+    assert 600000 in [round(t["amount_usd"] * 1e6) for t in b.good("GET", at + "/transactions")["transactions"]]
+    for path in (at + "/trends", "/api/budgets/trends", at + "/trends?period=weekly"):
+        trends = b.good("GET", path)
+        assert trends["count"] == 1 and trends["trends"][0]["spent_usd"] == 0.6 and trends["trends"][0]["calls"] >= 1
+        assert trends["trends"][0]["period_start"] <= time.strftime("%Y-%m-%dT", time.gmtime()) + "99"
+    assert b.ask("GET", at + "/trends?period=hourly").status_code == 400
+    assert [m["action"] for m in b.good("GET", at + "/alerts")["alerts"]] == ["notify", "warn", "soft_limit", "hard_limit"]
+    for path in ("/transactions", "/trends", "/alerts"):
+        assert a.ask("GET", at + path).status_code == 404
+    limits = b.good("GET", "/api/billing/limits")["limits"]
+    assert limits["limits"]["debates_per_month"] is limits["used"]["debates_per_month"] is None and not limits["enforced"]
+    assert limits["exceeded"] == {"debates_per_month": False, "users_per_org": False}
     assert b.good("PATCH", "/api/budgets/" + made["id"], {"auto_suspend": False})["is_exceeded"]
     assert b.ask("POST", "/api/debates", {"task": "Only told about?", "rounds": 1}).status_code == 200
     assert b.good("POST", "/api/budgets/%s/reset" % made["id"])["spent_usd"] == 0

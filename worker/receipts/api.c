@@ -25,7 +25,9 @@ bool receipt_row_load(struct http_request *req, struct str ref, struct receipt_r
 		api_worker(req)->db, req->arena,
 		"SELECT id, debate_id, document, created_at FROM receipts WHERE org_id = $2 AND workspace_id = $3 AND "
 		"(id = $1 OR debate_id = $1 OR debate_id IN (SELECT id FROM debates WHERE workspace_id = $3 AND slug = "
-		"$1)) LIMIT 1",
+		"$1) OR debate_id IN (SELECT debate_id FROM decisions WHERE id = $1 AND org_id = $2 AND workspace_id = "
+		"$3))"
+		" LIMIT 1",
 		DB_ARGS(DB_S(ref), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id)), &r, err))
 		return false;
 	if (r.count == 0)

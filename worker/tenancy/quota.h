@@ -13,9 +13,10 @@
 struct conf;
 struct worker;
 
-extern const struct route_table quota_routes;  /* quota.c */
-extern const struct route_table budget_routes; /* budget.c */
-extern const struct route_table usage_routes;  /* usage.c */
+extern const struct route_table quota_routes;          /* quota.c */
+extern const struct route_table budget_routes;         /* budget.c */
+extern const struct route_table usage_routes;          /* usage.c */
+extern const struct route_table budget_history_routes; /* budget_history.c */
 
 enum quota_resource { QUOTA_DEBATES, QUOTA_USERS, QUOTA_RESOURCES };
 
