@@ -34,7 +34,7 @@ from aiohttp import web
 PORT_LINE = "provider listening on "
 RULE_DEFAULTS = {"mode": "ok", "model": "", "wire": "", "phase": "", "contains": "", "times": -1, "delay": 0.0,
                  "first_delay": 0.0, "after": 3, "retry_after": None, "text": None, "usage": True}
-MODES = {"ok", "delay", "rate", "500", "529", "auth", "quota", "filter", "cut", "garbage", "silent", "empty", "drop",
+MODES = {"ok", "delay", "rate", "500", "529", "auth", "quota", "bad", "filter", "cut", "garbage", "silent", "empty", "drop",
          "plain"}
 
 
@@ -268,6 +268,7 @@ STATUS_MODES = {
     "529": (529, "overloaded_error", "Overloaded"),
     "auth": (401, "authentication_error", "Incorrect API key provided"),
     "quota": (403, "insufficient_quota", "You exceeded your current quota, check your plan and billing details"),
+    "bad": (400, "invalid_request_error", "Your input is refused"),
 }
 
 

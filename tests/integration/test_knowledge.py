@@ -680,6 +680,21 @@ def test_nodes_are_found_by_meaning(make_server):
         assert metric(s, 'aragora_km_semantic_search_total{adapter="mound",status="error"}') >= 1
 
 
+def test_a_text_that_is_refused_is_in_nobodys_way(make_server):
+    """Neither does it keep other nodes from their vectors, nor does it close the server of embeddings to others."""
+    with ProviderServer() as p:
+        s = make_server({"embeddings": {"url": p.openai_url, "model": "embed-1", "api_key": "k"}, "knowledge": {"retry_interval": "300ms"}})
+        p.script(mode="bad", wire="embeddings", contains="unspeakable")
+        bad = node(s, "unspeakable")["id"]
+        for i in range(6):  # more than the failures that open the breaker
+            assert s.post(M + "/query", {"query": "unspeakable %d" % i}).status_code == 200
+        others = {node(s, word)["id"] for word in ("heron", "otter", "ibis")}
+        wait_until(lambda: {r[0] for r in s.sql("SELECT node_id FROM knowledge_vectors")} == others, 30, "vectors of the others")
+        wait_until(lambda: s.sql("SELECT embedded_at FROM knowledge_nodes WHERE id = ?", bad)[0][0] > 0, 30, "an end with the one")
+        assert good(s.post(M + "/query", {"query": "heron"}))["nodes"]
+        assert metric(s, 'aragora_km_semantic_search_total{adapter="mound",status="success"}') >= 1
+
+
 def test_without_embeddings_words_are_searched_alone(mound):
     before = metric(mound, 'aragora_km_semantic_search_total{adapter="mound",status="not_configured"}')
     good(mound.post(M + "/query", {"query": "anything"}))

@@ -228,6 +228,7 @@ CO_FN static bool embed_post(struct embed_call *k, const size_t *which, size_t n
 	struct fetch_response resp;
 	struct error ignored = ERROR_INIT;
 	const json_t *doc;
+	bool refused;
 
 	while (base.n > 0 && base.p[base.n - 1] == '/')
 		base.n--;
@@ -243,9 +244,13 @@ CO_FN static bool embed_post(struct embed_call *k, const size_t *which, size_t n
 		return error_set(k->err, mine ? ERR_UNAVAILABLE : ERR_CANCELLED, "embeddings: %s",
 				 resp.fail == FETCH_DEADLINE ? "no answer in time" : resp.detail);
 	}
-	*outcome = resp.status == 429 ? BREAKER_NEUTRAL : BREAKER_FAILURE;
+	/* A text that the server does not take says nothing of the server: somebody's bad text must not close it to
+	 * all. */
+	refused = resp.status == 400 || resp.status == 413 || resp.status == 422;
+	*outcome = resp.status == 429 || refused ? BREAKER_NEUTRAL : BREAKER_FAILURE;
 	if (resp.status != 200)
-		return error_set(k->err, ERR_UNAVAILABLE, "embeddings: HTTP %d", resp.status);
+		return error_set(k->err, refused ? ERR_INVALID_VALUE : ERR_UNAVAILABLE, "embeddings: HTTP %d",
+				 resp.status);
 	doc = json_parse(k->a, resp.body, &ignored);
 	embed_pay(k, doc, fr.body);
 	if (!embed_take(k, doc, which, n))

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/crypto.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "common/metrics.h"
 #include "common/tenant.h"
 #include "worker/agents/embed.h"
@@ -109,6 +110,13 @@ static const char vectors_missing[] =
 	" ORDER BY archived_at, embedded_at, id LIMIT $1";
 /* clang-format on */
 
+/* Nothing more is to be made for this node. */
+static void vectors_done(struct db_batch *b, const struct db_rows *r, size_t i, int64_t now_ms)
+{
+	db_batch_add(b, "UPDATE knowledge_nodes SET embedded_at = $3 WHERE id = $1 AND workspace_id = $2",
+		     DB_ARGS(DB_S(db_str(r, i, 0)), DB_S(db_str(r, i, 2)), DB_I(now_ms)), DB_ANY);
+}
+
 static void vectors_store(struct db_batch *b, struct arena *a, const char *model, const struct db_rows *r, size_t i,
 			  const float *x, size_t dim, int64_t now_ms)
 {
@@ -121,31 +129,53 @@ static void vectors_store(struct db_batch *b, struct arena *a, const char *model
 		     DB_ARGS(id, DB_S(db_str(r, i, 1)), workspace, DB_Z(model), DB_I(dim),
 			     DB_S(vectors_pack(a, x, dim)), DB_I(now_ms)),
 		     DB_ANY);
-	db_batch_add(b, "UPDATE knowledge_nodes SET embedded_at = $3 WHERE id = $1 AND workspace_id = $2",
-		     DB_ARGS(id, workspace, DB_I(now_ms)), DB_ANY);
+	vectors_done(b, r, i, now_ms);
+}
+
+/* Rows [from, from + count) of a page. What the server does not take one by one counts as done, without a vector. */
+CO_FN static bool vectors_make(struct worker *w, struct arena *a, const struct db_rows *r, size_t from, size_t count,
+			       struct error *err)
+{
+	struct str *texts = arena_alloc(a, count * sizeof(*texts));
+	int64_t now = clock_wall_ms();
+	struct db_batch *b;
+	float *vectors;
+	size_t i, dim;
+	bool taken;
+
+	for (i = 0; i < count; i++)
+		texts[i] = db_str(r, from + i, 3);
+	taken = embed_texts(w, a, texts, count, &vectors, &dim, err);
+	if (!taken && (err->code != ERR_INVALID_VALUE || count > 1))
+		return false;
+	b = db_batch_new(w->db);
+	for (i = 0; taken && i < count; i++)
+		vectors_store(b, a, w->conf->embeddings.model, r, from + i, vectors + i * dim, dim, now);
+	if (!taken) {
+		log_info("knowledge", "the embedding server refuses a node", KV_STR("node", db_str(r, from, 0)));
+		vectors_done(b, r, from, now);
+		*err = ERROR_INIT;
+	}
+	return db_commit(w->db, b, err);
 }
 
 CO_FN static bool vectors_step(struct worker *w, size_t *n, struct error *err)
 {
 	struct arena *a = arena_new(0);
-	struct str *texts;
-	struct db_batch *b;
 	struct db_rows r;
-	float *vectors;
-	size_t i, dim;
+	size_t i;
 	bool ok;
 
 	*n = 0;
 	ok = db_query(w->db, a, vectors_missing, DB_ARGS(DB_I(VECTORS_PAGE)), &r, err);
 	if (ok && r.count > 0) {
-		texts = arena_alloc(a, r.count * sizeof(*texts));
-		for (i = 0; i < r.count; i++)
-			texts[i] = db_str(&r, i, 3);
-		ok = embed_texts(w, a, texts, r.count, &vectors, &dim, err);
-		b = ok ? db_batch_new(w->db) : NULL;
-		for (i = 0; ok && i < r.count; i++)
-			vectors_store(b, a, w->conf->embeddings.model, &r, i, vectors + i * dim, dim, clock_wall_ms());
-		ok = ok && db_commit(w->db, b, err);
+		ok = vectors_make(w, a, &r, 0, r.count, err);
+		/* One text of one tenant must not keep all others from their vectors. */
+		if (!ok && err->code == ERR_INVALID_VALUE) {
+			*err = ERROR_INIT;
+			for (i = 0, ok = true; ok && i < r.count; i++)
+				ok = vectors_make(w, a, &r, i, 1, err);
+		}
 		*n = ok ? r.count : 0;
 	}
 	arena_free(a);
