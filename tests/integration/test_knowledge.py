@@ -370,6 +370,9 @@ def test_export_and_import(make_server):
     ({"version": "9"}, "version"), ({"nodes": {}}, "nodes"), ({"nodes": [{"content": ""}]}, "nodes[0].content"),
     ({"nodes": [{"content": "a", "node_type": "rumour"}]}, "nodes[0].node_type"),
     ({"facts": [{"statement": "a", "confidence": 7}]}, "facts[0].confidence"),
+    ({"facts": [{"statement": "a", "surprise_score": 1e300}]}, "facts[0].surprise_score"),
+    ({"facts": [{"statement": "a", "update_count": 2 ** 63 - 1}]}, "facts[0].update_count"),
+    ({"facts": [{"statement": "a", "metadata": "mine"}]}, "facts[0].metadata"),
     ({"relationships": [{"from_node_id": "kn_1", "to_node_id": "kn_2", "relationship_type": "supports"}]},
      "relationships[0].from_node_id")])
 def test_import_is_all_or_nothing(mound, change, field):

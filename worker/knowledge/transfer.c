@@ -188,6 +188,35 @@ static const struct {
 		    {"visibility", knowledge_visibilities},
 		    {"validation_status", knowledge_validations}};
 
+static const char *const import_shares[] = {"confidence", "surprise_score", "staleness_score"};
+/* What is stored as a document of its own. */
+static const struct {
+	const char *field;
+	json_type type;
+	const char *must;
+} import_parts[] = {{"provenance", JSON_OBJECT, "must be an object"},
+		    {"metadata", JSON_OBJECT, "must be an object"},
+		    {"topics", JSON_ARRAY, "must be a list"}};
+
+static void import_check_fields(struct import *im, const char *list, size_t i, const json_t *node)
+{
+	int64_t updates = json_get_int(node, "update_count", 0);
+	size_t k;
+
+	for (k = 0; k < countof(import_shares); k++)
+		if (!import_number(json_object_get(node, import_shares[k])))
+			import_wrong(im, list, i, import_shares[k], "must be a number from 0 to 1");
+	for (k = 0; k < countof(import_parts); k++) {
+		const json_t *v = json_object_get(node, import_parts[k].field);
+
+		if (v != NULL && !json_is_null(v) && json_typeof(v) != import_parts[k].type)
+			import_wrong(im, list, i, import_parts[k].field, import_parts[k].must);
+	}
+	/* It is counted on from there, in a column of 64 bits. */
+	if (updates < 0 || updates > INT32_MAX)
+		import_wrong(im, list, i, "update_count", "must be a whole number from 0 to 2147483647");
+}
+
 static void import_check_node(struct import *im, const char *list, size_t i, const json_t *node)
 {
 	struct str content = import_content(node);
@@ -208,8 +237,7 @@ static void import_check_node(struct import *im, const char *list, size_t i, con
 		    !(json_is_string(v) && knowledge_word(import_words[k].words, str_of(json_string_value(v)))))
 			import_wrong(im, list, i, import_words[k].field, "is not one of the words that are allowed");
 	}
-	if (!import_number(json_object_get(node, "confidence")))
-		import_wrong(im, list, i, "confidence", "must be a number from 0 to 1");
+	import_check_fields(im, list, i, node);
 	known = json_string_value(json_object_get(node, "id"));
 	knowledge_id(id, im->req->ctx.workspace_id, db_clean(im->req->arena, content));
 	if (known != NULL)
