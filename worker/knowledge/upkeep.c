@@ -16,6 +16,7 @@
 #define UPKEEP_HOUR_MS INT64_C(3600000)
 #define UPKEEP_DAY_MS (24 * UPKEEP_HOUR_MS)
 #define UPKEEP_PAGE 200
+#define UPKEEP_TURN 8 /* texts of up to 32 KiB that are read before others have their turn */
 
 /* ---- formulas ---- */
 
@@ -291,8 +292,11 @@ CO_FN bool upkeep_clusters(struct worker *w, struct arena *a, const struct conte
 	*out = arena_zalloc(a, (count + 1) * sizeof(**out));
 	words = arena_zalloc(a, (count + 1) * sizeof(struct similarity_vector *));
 	taken = arena_zalloc(a, count + 1);
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++) {
 		words[i] = similarity_vector(a, nodes[i].content);
+		if (i % UPKEEP_TURN == 0 && co_yield () == CO_ENDED)
+			return error_set(err, ERR_CANCELLED, "cancelled");
+	}
 	for (i = count; i-- > 0;) { /* the list is newest first: the oldest is whom the others are compared with */
 		struct upkeep_cluster *c = &(*out)[*n];
 
