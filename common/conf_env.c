@@ -17,6 +17,10 @@
 	"is not read: Supabase's REST interface is not used; to keep debates in a Supabase project, " \
 	"give the address of its PostgreSQL in DATABASE_URL"
 
+#define CONF_NO_MOUND_STORE                                                                        \
+	"is not read: knowledge lies in the same store as debates, so that both are kept or lost " \
+	"together; "
+
 /* Named by the manual of an earlier service, not read here: better said than silently ignored. */
 static const struct conf_env_note {
 	const char *name;
@@ -24,6 +28,8 @@ static const struct conf_env_note {
 } conf_env_notes[] = {
     {"SUPABASE_URL", CONF_NO_SUPABASE},
     {"SUPABASE_KEY", CONF_NO_SUPABASE},
+    {"KNOWLEDGE_MOUND_DATABASE_URL", CONF_NO_MOUND_STORE "give its address in DATABASE_URL"},
+    {"KNOWLEDGE_MOUND_REDIS_URL", CONF_NO_MOUND_STORE "no answer of it is kept in Redis"},
     {"ARAGORA_RATE_LIMIT_FAIL_OPEN",
      "is not read: without Redis each node goes on with its own limits, and nothing makes it do without any"},
 };

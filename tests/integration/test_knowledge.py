@@ -678,6 +678,10 @@ def test_nodes_are_found_by_meaning(make_server):
         s.sql("UPDATE search_documents SET scope = 'elsewhere', kind = 'elsewhere'")
         found = good(s.post(M + "/query", {"query": "photosynthesis"}))["nodes"]
         assert [(x["id"], x["match"]) for x in found] == [(n, "semantic")] and found[0]["score"] > 0.99
+        assert metric(s, "aragora_km_cache_hits_total") >= 1, "the vector of the same question was remembered"
+        misses = metric(s, "aragora_km_cache_misses_total")
+        good(s.post(M + "/query", {"query": "photosynthesis of algae"}))
+        assert metric(s, "aragora_km_cache_misses_total") == misses + 1
         p.script(mode="500", wire="embeddings")
         assert s.post(M + "/query", {"query": "an unheard question"}).status_code == 200, "words alone will do"
         assert metric(s, 'aragora_km_semantic_search_total{adapter="mound",status="error"}') >= 1

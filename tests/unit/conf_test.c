@@ -437,6 +437,11 @@ static void test_foreign_variables(void **state)
 	c = good(NULL);
 	assert_true(str_starts(buf_str(&report), STR("SUPABASE_URL: warning: is not read")));
 	conf_unref(c);
+	set_env("SUPABASE_URL", "");
+	set_env("KNOWLEDGE_MOUND_DATABASE_URL", "postgres://x/y");
+	c = good(NULL);
+	assert_true(str_starts(buf_str(&report), STR("KNOWLEDGE_MOUND_DATABASE_URL: warning: is not read")));
+	conf_unref(c);
 }
 
 static void test_addresses(void **state)

@@ -112,7 +112,8 @@ void router_finished(const struct router *r, struct http_request *req);
 /* Calls fn for each route in table order, with its chain as text ("correlation auth body_limit"). */
 void router_each(const struct router *r,
 		 void (*fn)(void *arg, const struct route *route, const char *chain, bool waits), void *arg);
-/* Decodes and normalises a target's path into the arena: one '/', %XX decoded, /api/vN -> /api, no trailing '/'.
+/* Decodes and normalises a target's path into the arena: one '/', %XX decoded, /api/vN -> /api, /api/debate/ID
+ * -> /api/debates/ID, no trailing '/'.
  * Refuses %00, bad escapes, ".." segments. */
 bool route_normalise(struct str raw, struct arena *a, struct str *out, struct error *err) MUST_CHECK;
 

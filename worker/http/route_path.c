@@ -54,6 +54,18 @@ static bool path_segment_ok(const char *out, size_t start, size_t n)
 	return !(len == 1 && out[start] == '.') && !(len == 2 && out[start] == '.' && out[start + 1] == '.');
 }
 
+/* "/api/debate/ID/..." is an older spelling of "/api/debates/ID/..."; the buffer has room for one more. */
+static struct str path_plural(struct str path, char *buf)
+{
+	const struct str single = STR("/api/debate/");
+
+	if (!str_starts(path, single))
+		return path;
+	memmove(buf + single.n, buf + single.n - 1, path.n - single.n + 1);
+	buf[single.n - 1] = 's';
+	return (struct str){buf, path.n + 1};
+}
+
 /* "/api/v1" and "/api/v2" are "/api". */
 static struct str path_unversion(struct str path, char *buf)
 {
@@ -95,7 +107,7 @@ bool route_normalise(struct str raw, struct arena *a, struct str *out, struct er
 		return error_set(err, ERR_BAD_REQUEST, "the path contains a dot segment");
 	if (n > 1 && buf[n - 1] == '/')
 		n--;
-	*out = path_unversion((struct str){buf, n}, buf);
+	*out = path_plural(path_unversion((struct str){buf, n}, buf), buf);
 	return true;
 }
 

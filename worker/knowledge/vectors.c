@@ -60,6 +60,7 @@ CO_FN bool vectors_find(struct worker *w, struct arena *a, const struct context 
 			struct vectors_hit **hits, size_t *n, struct error *err)
 {
 	struct error why = ERROR_INIT;
+	struct embed_bill bill = {0};
 	float *vector, *other;
 	struct db_rows r;
 	size_t dim, i;
@@ -70,10 +71,11 @@ CO_FN bool vectors_find(struct worker *w, struct arena *a, const struct context 
 		metric_add(M_KM_SEMANTIC, 1, "mound", "not_configured", NULL);
 		return true;
 	}
-	if (!embed_texts(w, a, &query, 1, &vector, &dim, &why)) {
+	if (!embed_texts_billed(w, a, &query, 1, &vector, &dim, &bill, &why)) {
 		metric_add(M_KM_SEMANTIC, 1, "mound", "error", NULL);
 		return why.code != ERR_CANCELLED || error_set(err, ERR_CANCELLED, "cancelled");
 	}
+	metric_add(bill.tokens == 0 ? M_KM_CACHE_HITS : M_KM_CACHE_MISSES, 1, NULL);
 	if (!db_query(
 		w->db, a,
 		"SELECT node_id, vector FROM knowledge_vectors WHERE workspace_id = $1 AND model = $2 AND dim = $3"
