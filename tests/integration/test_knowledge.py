@@ -523,6 +523,12 @@ def test_private_nodes_are_their_writers(rooms):
     assert fellow.get(M + "/nodes/" + n["id"]).status_code == 404
     assert n["id"] not in fellow.get(M + "/nodes?limit=200").text and "boathouse" not in fellow.get("/api/knowledge/export").text
     assert fellow.ask("POST", M + "/query", {"query": "spare key boathouse"}).json()["nodes"] == []
+    # Who guesses it does not learn that somebody has written it, and changes nothing of it.
+    guess = fellow.good("POST", M + "/nodes", {"content": "Where the spare key of the boathouse lies.", "confidence": 0.9})
+    assert guess["id"] != n["id"] and not guess["deduplicated"]
+    assert a.get(M + "/nodes/" + n["id"]).json()["confidence"] == 0.5
+    again = a.good("POST", M + "/nodes", {"content": "Where the spare key of the boathouse lies.", "visibility": "private"})
+    assert again["id"] == n["id"] and again["deduplicated"]
 
 
 def test_insights_reach_their_targets_only(rooms):

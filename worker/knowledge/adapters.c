@@ -221,7 +221,8 @@ CO_FN bool adapter_write(struct worker *w, struct arena *a, const struct context
 	size_t i, n;
 
 	for (i = 0; i < h->n; i++) {
-		knowledge_id(ids[i], ctx->workspace_id, h->v[i].node.content);
+		knowledge_id(ids[i], ctx->workspace_id, h->v[i].node.visibility, h->v[i].node.created_by,
+			     h->v[i].node.content);
 		wanted[i] = str_of(ids[i]);
 	}
 	if (!knowledge_read(w, a, ctx, wanted, h->n, &known, &n, err))

@@ -48,8 +48,12 @@ struct knowledge_new {
 	int64_t confidence_ppm;
 };
 
-/* The id that content has in a workspace. */
-void knowledge_id(char out[KNOWLEDGE_ID_LEN + 1], struct str workspace_id, struct str content);
+/*
+ * The id that content has in a workspace. A private node has one of its writer's own: others who write the same do not
+ * meet it, and do not learn that it is there.
+ */
+void knowledge_id(char out[KNOWLEDGE_ID_LEN + 1], struct str workspace_id, struct str visibility, struct str writer,
+		  struct str content);
 /* Adds what makes the node exist, findable by its words, or counts an update of it and keeps the greater confidence. */
 void knowledge_add(struct db_batch *b, const struct context *ctx, const struct knowledge_new *n, int64_t now_ms,
 		   char id[KNOWLEDGE_ID_LEN + 1]);

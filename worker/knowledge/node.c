@@ -26,12 +26,15 @@ const char *const knowledge_sources[] = {"document", "debate", "user", "agent", 
 
 /* ---- writing ---- */
 
-void knowledge_id(char out[KNOWLEDGE_ID_LEN + 1], struct str workspace_id, struct str content)
+void knowledge_id(char out[KNOWLEDGE_ID_LEN + 1], struct str workspace_id, struct str visibility, struct str writer,
+		  struct str content)
 {
 	struct buf key = BUF_INIT;
 	char hex[SHA256_HEX];
 
 	buf_add(&key, workspace_id);
+	if (str_eqz(visibility, "private"))
+		buf_printf(&key, " %.*s", STR_ARG(writer));
 	buf_addc(&key, '\n');
 	buf_add(&key, content);
 	crypto_sha256_hex(buf_str(&key), hex);
@@ -79,7 +82,7 @@ void knowledge_add(struct db_batch *b, const struct context *ctx, const struct k
 	struct arena *a = arena_new(0);
 	struct str content = db_clean(a, str_utf8_cut(n->content, KNOWLEDGE_CONTENT_MAX));
 
-	knowledge_id(id, ctx->workspace_id, content);
+	knowledge_id(id, ctx->workspace_id, n->visibility, n->created_by, content);
 	db_batch_add(
 	    b,
 	    "INSERT INTO knowledge_nodes (id, org_id, workspace_id, node_type, content, confidence_ppm, tier, "

@@ -239,7 +239,8 @@ static void import_check_node(struct import *im, const char *list, size_t i, con
 	}
 	import_check_fields(im, list, i, node);
 	known = json_string_value(json_object_get(node, "id"));
-	knowledge_id(id, im->req->ctx.workspace_id, db_clean(im->req->arena, content));
+	knowledge_id(id, im->req->ctx.workspace_id, json_get_str(node, "visibility", STR("")), im->req->ctx.principal,
+		     db_clean(im->req->arena, content));
 	if (known != NULL)
 		json_object_set_new(im->ids, known, json_string(id));
 	im->wanted[im->wanted_count++] = arena_str(im->req->arena, str_of(id));
