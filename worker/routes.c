@@ -77,6 +77,7 @@ struct router *worker_routes(const struct conf *c, struct error *err)
 	    decision_routes,
 	    continuum_routes,
 	    memory_tier_routes,
+	    memory_context_routes,
 	    consensus_memory_routes,
 	    maintenance_routes,
 	    limits_routes,

@@ -85,6 +85,14 @@ def test_a_second_debate_knows_the_first(make_server, provider):  # noqa: F811
     recall = [e for e in ann.get("/api/debates/%s/events" % second["id"]).json()["events"] if e["type"] == "memory_recall"]
     assert recall and recall[0]["data"]["hits"][0]["topic"] == TASK
 
+    # The same without a debate; the question may come under any of its names.
+    asked = ann.good("POST", "/api/v1/memory/context", {"task": AGAIN})
+    assert asked["memories"][0]["id"] == second["id"] and asked["count"] == len(asked["memories"]) >= 2
+    assert asked["context"].startswith("[K1] " + AGAIN) and 0 < asked["memories"][0]["score"] <= 1
+    assert ann.good("GET", "/api/memory/context?query=" + AGAIN.replace(" ", "%20"))["count"] == asked["count"]
+    assert bob.good("POST", "/api/memory/context", {"query": AGAIN}) == {"query": AGAIN, "context": "", "count": 0, "memories": []}
+    assert ann.ask("GET", "/api/memory/context").status_code == 400
+
     # Another subject, another tenant, and who does not want it: nothing of it.
     assert debate(ann, OTHER)["background"] == []
     assert "K1," not in str(prompts(provider, OTHER))

@@ -89,8 +89,8 @@ struct background_found {
 	size_t n;
 };
 
-CO_FN static void background_ask(struct debate *d, struct arena *a, const struct background_source *source,
-				 struct background_found *found)
+CO_FN static void background_ask(struct worker *w, struct arena *a, const struct context *ctx, struct str task,
+				 const struct background_source *source, struct background_found *found)
 {
 	struct co_scope scope = {.kind = SCOPE_CALL, .deadline = clock_mono_us() + BACKGROUND_LIMIT_US};
 	struct error err = ERROR_INIT;
@@ -99,7 +99,7 @@ CO_FN static void background_ask(struct debate *d, struct arena *a, const struct
 	bool ok;
 
 	co_scope_enter(&scope);
-	ok = source->gather(d->w, a, &d->ctx, d->plan.task, &items, &n, &err);
+	ok = source->gather(w, a, ctx, task, &items, &n, &err);
 	co_scope_leave(&scope);
 	if (!ok) {
 		log_warn("debate", "a source of background is left out", KV_S("source", source->name),
@@ -135,28 +135,38 @@ static json_t *background_item_json(struct arena *a, const struct background_ite
 	return o;
 }
 
+CO_FN json_t *background_find(struct worker *w, const struct context *ctx, struct str task,
+			      const enum debate_stop *stop)
+{
+	const struct conf *c = w->conf;
+	struct background_found found = {NULL, 0};
+	struct arena *a = arena_new(0);
+	json_t *items = json_array();
+	size_t i, n;
+
+	for (i = 0; i < countof(sources) && (stop == NULL || *stop == STOP_NONE); i++)
+		background_ask(w, a, ctx, task, &sources[i], &found);
+	n = background_choose(a, found.items, found.n, (size_t)c->memory.context_items,
+			      (size_t)c->memory.context_bytes);
+	for (i = 0; i < n; i++)
+		json_array_append_new(items, background_item_json(a, &found.items[i], i + 1));
+	arena_free(a);
+	return items;
+}
+
 /* {items: […]}, new. */
 CO_FN static json_t *background_gather(struct debate *d)
 {
-	const struct conf *c = d->w->conf;
-	struct background_found found = {NULL, 0};
-	json_t *items = json_array(), *out = json_object();
-	struct arena *a = arena_new(0);
-	size_t i, n;
+	json_t *items;
+	const json_t *o;
+	size_t i;
 
 	co_set_tenant(&d->ctx); /* what sources ask of the store is held to the debate's workspace */
-	for (i = 0; i < countof(sources) && d->stop == STOP_NONE; i++)
-		background_ask(d, a, &sources[i], &found);
+	items = background_find(d->w, &d->ctx, d->plan.task, &d->stop);
 	co_set_tenant(NULL);
-	n = background_choose(a, found.items, found.n, (size_t)c->memory.context_items,
-			      (size_t)c->memory.context_bytes);
-	for (i = 0; i < n; i++) {
-		json_array_append_new(items, background_item_json(a, &found.items[i], i + 1));
-		metric_add(M_KM_REUSE, 1, arena_str(a, found.items[i].source).p, NULL);
-	}
-	json_object_set_new(out, "items", items);
-	arena_free(a);
-	return out;
+	json_array_foreach(items, i, o)
+	    metric_add(M_KM_REUSE, 1, json_string_value(json_object_get(o, "source")), NULL);
+	return json_pack("{s:o}", "items", items);
 }
 
 /* ---- the step ---- */

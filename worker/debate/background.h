@@ -6,9 +6,12 @@
 #ifndef WORKER_DEBATE_BACKGROUND_H
 #define WORKER_DEBATE_BACKGROUND_H
 
+#include <jansson.h>
+
 #include "common/arena.h"
 #include "common/context.h"
 #include "common/err.h"
+#include "worker/debate/step.h"
 
 struct worker;
 
@@ -37,6 +40,13 @@ struct background_source {
 };
 
 #define BACKGROUND_LIMIT_US (2 * SEC_US)
+
+/*
+ * What a debate of this task would be given now: [{label, source, id, title, text, dissent, trusted, taint?,
+ * score_ppm}]. The coroutine's tenant is the one of *ctx. Ends early once *stop is set (NULL: never). New; may wait.
+ */
+CO_FN json_t *background_find(struct worker *w, const struct context *ctx, struct str task,
+			      const enum debate_stop *stop);
 
 /*
  * Of n items at most `count` with at most `bytes` of title and text together: by score, then source, then id. What does

@@ -110,13 +110,15 @@ CO_FN static bool share_grantee(struct http_request *req, struct str type, struc
 	size_t i;
 
 	if (str_eqz(type, "organization") && !str_eq(id, req->ctx.org_id))
-		error_field(&err, ERR_NOT_FOUND, "grantee_id", "Grantee not found");
+		error_field(&err, ERR_NOT_FOUND, "grantee_id", "Grantee not found: the organization has no %.*s %.*s",
+			    STR_ARG(type), STR_ARG(id));
 	for (i = 0; err.code == ERR_OK && i < countof(tables); i++)
 		if (str_eqz(type, tables[i][0]) &&
 		    db_query(share_worker(req)->db, req->arena, tables[i][1], DB_ARGS(DB_S(id), DB_S(req->ctx.org_id)),
 			     &r, &err) &&
 		    r.count == 0)
-			error_field(&err, ERR_NOT_FOUND, "grantee_id", "Grantee not found");
+			error_field(&err, ERR_NOT_FOUND, "grantee_id",
+				    "Grantee not found: the organization has no %.*s %.*s", STR_ARG(type), STR_ARG(id));
 	if (err.code == ERR_OK)
 		return true;
 	http_reply_error(req, &err);

@@ -10,6 +10,7 @@
 
 extern const struct route_table continuum_routes;        /* /api/memory: entries */
 extern const struct route_table memory_tier_routes;      /* /api/memory: tiers, figures, upkeep */
+extern const struct route_table memory_context_routes;   /* /api/memory/context: what a debate would be given */
 extern const struct route_table consensus_memory_routes; /* /api/consensus */
 
 /* False: memory is switched off, and the request has been refused with 503. */

@@ -370,6 +370,9 @@ static const struct route tiers_rows[] = {
     TIERS_ABSENT(HTTP_POST, "/api/memory/rebuild-index"),
     TIERS_ABSENT(HTTP_POST, "/api/memory/vacuum"),
     TIERS_ABSENT(HTTP_POST, "/api/memory/sync"),
+    TIERS_ABSENT(HTTP_GET, "/api/memory/coordinator/metrics"),
+    TIERS_ABSENT(HTTP_GET, "/api/memory/coordinator/config"),
+    TIERS_ABSENT(HTTP_POST, "/api/memory/cross-debate/inject"),
     TIERS_ABSENT(HTTP_GET, "/api/memory/snapshots"),
     TIERS_ABSENT(HTTP_POST, "/api/memory/snapshots"),
 };
