@@ -348,6 +348,19 @@ def test_derived_views(make_server):
         assert s.get("/api/debates/nope/" + name).status_code == 404
 
 
+def test_several_explanations(make_server):
+    s = make_server({"providers": {"demo": {"delay_ms": 0}}})
+    ids = [debate(s), debate(s, task="Another question?")]
+    got = s.post("/api/v1/explainability/batch", {"debate_ids": ids + ["nope"]}).json()
+    assert [e["debate_id"] for e in got["results"]] == ids and got["count"] == 2 and got["results"][0]["votes"]
+    assert [e["debate_id"] for e in got["errors"]] == ["nope"] and "not found" in got["errors"][0]["error"].lower()
+    rows = s.post("/api/explainability/compare", {"debate_ids": ids}).json()
+    assert [r["debate_id"] for r in rows["comparison"]] == ids and rows["comparison"][1]["votes"] == len(got["results"][1]["votes"])
+    assert isinstance(rows["same_outcome"], bool)
+    for bad in ({}, {"debate_ids": []}, {"debate_ids": [1]}, {"debate_ids": ["x"] * 21}):
+        assert s.post("/api/explainability/batch", bad).status_code == 400
+
+
 def test_shape_of_a_debate(make_server, provider):  # noqa: F811
     """Each text, critique and vote is a node; critiques attack what they are about, and the next text answers them."""
     s = make_server({"server": {"workers": 1}, "providers": {"openai": {"base_url": provider.openai_url, "api_key": "sk-t"}}})

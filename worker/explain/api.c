@@ -12,6 +12,7 @@
 #include "worker/debate/view.h"
 #include "worker/decisions/decisions.h"
 #include "worker/explain/views.h"
+#include "worker/identity/body.h"
 #include "worker/receipts/api.h"
 #include "worker/worker.h"
 
@@ -211,6 +212,100 @@ CO_FN static void explain_package(struct http_request *req)
 				  receipt_view(receipt), "explanation", o));
 }
 
+/* ---- several at once ---- */
+
+#define EXPLAIN_MANY 20
+
+/* debate_ids (or ids), 1 to 20 strings; NULL: answered. */
+static const json_t *explain_ids(struct http_request *req)
+{
+	const json_t *body = body_object(req), *ids, *v;
+	size_t i;
+
+	if (body == NULL)
+		return NULL;
+	ids = json_get_arr(body, "debate_ids");
+	if (ids == NULL)
+		ids = json_get_arr(body, "ids");
+	json_array_foreach(ids, i, v) if (!json_is_string(v)) ids = NULL;
+	if (json_array_size(ids) >= 1 && json_array_size(ids) <= EXPLAIN_MANY)
+		return ids;
+	(void)request_problem(req, "debate_ids", "must be a list of 1 to 20 ids of debates");
+	return NULL;
+}
+
+/* {id: explanation} and what could not be explained; unknown ids and those of others are alike. */
+CO_FN static bool explain_many(struct http_request *req, const json_t *ids, json_t *found, json_t *errors)
+{
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach(ids, i, v)
+	{
+		struct str id = {json_string_value(v), json_string_length(v)};
+		struct error err = ERROR_INIT;
+		struct debate_row row;
+		json_t *one;
+
+		if (!debate_get(request_worker(req)->db, req->arena, &req->ctx, id, &row, &err) ||
+		    (row.result.n == 0 && !error_set(&err, ERR_CONFLICT, "the debate has no result yet"))) {
+			one = json_object();
+			json_put_str(one, "debate_id", id);
+			json_put_str(one, "error", str_of(err.msg));
+			json_array_append_new(errors, one);
+			continue;
+		}
+		one = explain_make(req, &row, NULL);
+		if (one == NULL)
+			return false;
+		view_floats(one);
+		json_array_append(found, one);
+	}
+	return true;
+}
+
+/* Of each what is compared: how it was decided, not what was said. */
+static json_t *explain_row(const json_t *e)
+{
+	static const char *const members[] = {"debate_id",      "task",    "method",        "conclusion",
+					      "winner",         "reached", "summary",       "confidence",
+					      "weighted_share", "margin",  "pivotal_agents"};
+	json_t *o = json_object();
+	size_t i;
+
+	for (i = 0; i < countof(members); i++)
+		if (json_object_get(e, members[i]) != NULL)
+			json_object_set(o, members[i], json_object_get(e, members[i]));
+	json_put_int(o, "votes", (int64_t)json_array_size(json_get_arr(e, "votes")));
+	json_put_int(o, "changes", (int64_t)json_array_size(json_get_arr(e, "changes")));
+	json_put_int(o, "dissents", (int64_t)json_array_size(json_get_arr(e, "dissents")));
+	return o;
+}
+
+CO_FN static void explain_several(struct http_request *req)
+{
+	bool compare = str_ends(str_of(req->route->path), STR("/compare"));
+	json_t *found = json_own(req->arena, json_array()), *errors = json_own(req->arena, json_array()),
+	       *rows = json_own(req->arena, json_array());
+	const json_t *ids = explain_ids(req), *e;
+	bool same = true;
+	size_t i;
+
+	if (ids == NULL || !explain_many(req, ids, found, errors))
+		return;
+	json_array_foreach(found, i, e)
+	{
+		json_array_append_new(rows, explain_row(e));
+		same &= json_equal(json_object_get(e, "reached"), json_object_get(json_array_get(found, 0), "reached"));
+	}
+	http_reply_json(req, 200,
+			compare
+			    ? json_pack("{s:O, s:I, s:O, s:b}", "comparison", rows, "count",
+					(json_int_t)json_array_size(rows), "errors", errors, "same_outcome", (int)same)
+			    : json_pack("{s:O, s:I, s:O}", "results", found, "count",
+					(json_int_t)json_array_size(found), "errors", errors));
+}
+
 #define WHY(p, fn, text)                                                                               \
 	{                                                                                              \
 		.method = HTTP_GET, .path = (p), .handler = (fn), .permission = "explainability:read", \
@@ -255,6 +350,18 @@ static const struct route explain_rows[] = {
      .rate = RATE_READ,
      .flags = ROUTE_ETAG,
      .summary = "How the debate went: which rounds brought something"},
+    {.method = HTTP_POST,
+     .path = "/api/explainability/batch",
+     .handler = explain_several,
+     .permission = "explainability:read",
+     .rate = RATE_READ,
+     .summary = "Why these answers: up to 20 debates"},
+    {.method = HTTP_POST,
+     .path = "/api/explainability/compare",
+     .handler = explain_several,
+     .permission = "explainability:read",
+     .rate = RATE_READ,
+     .summary = "How up to 20 debates were decided, side by side"},
     WHY("/api/debates/{id}/package", explain_package, "Receipt and explanation together"),
     WHY("/api/debates/{id}/package/markdown", explain_package, "Receipt and explanation as Markdown"),
 };
