@@ -168,6 +168,21 @@ def test_cancel_of_a_paused_debate(make_node, provider, effect):
     assert node.delete("/api/debates/" + debate).status_code == 200
 
 
+def test_batches_leave_room_in_the_queue(make_node, provider):
+    node = make_node(debates={"max_concurrent": 1, "max_queued": 4})
+    held(node, provider)
+    # What waits of the batch is the half of what may wait, whoever else comes.
+    r = node.post("/api/debates/batch", {"items": [{"task": "Question %d?" % i, "agents": ["gpt", "claude"]} for i in range(8)],
+                                         "max_parallel": 8})
+    waiting = lambda: node.sql("SELECT COUNT(*) FROM debates WHERE status = 'queued'")[0][0]
+    wait_until(lambda: waiting() == 2, what="the first of the batch")
+    for i in range(2):
+        node.create("Who comes for himself, %d?" % i)
+    assert waiting() == 4
+    assert node.post("/api/debates/batch/%s/cancel" % r.json()["batch_id"]).status_code == 200
+    provider.release()
+
+
 def test_unknown_debates(make_node):
     node = make_node()
     for what in ("pause", "resume"):

@@ -13,6 +13,7 @@
 #include "common/metrics.h"
 #include "common/tenant.h"
 #include "worker/agents/select.h"
+#include "worker/debate/queue.h"
 #include "worker/debate/request.h"
 #include "worker/delivery/delivery.h"
 #include "worker/stream/stream.h"
@@ -158,12 +159,17 @@ CO_FN static bool feed_start_one(struct feed *f, int64_t n, struct str text, str
 
 CO_FN static bool feed_fill(struct feed *f, struct error *err)
 {
-	int64_t room = f->batch.max_parallel - f->counts.running;
+	int64_t room = f->batch.max_parallel - f->counts.running, left;
 	struct db_rows r;
 	size_t i;
 
 	if (room <= 0 || f->counts.queued == 0 || str_eqz(f->batch.status, "cancelled"))
 		return true;
+	if (!queue_room_for_batches(f->w, f->a, &left, err))
+		return false;
+	room = room < left ? room : left;
+	if (room <= 0)
+		return true; /* again in a second */
 	if (!db_query(f->w->db, f->a,
 		      "SELECT n, body FROM batch_items WHERE batch_id = $1 AND workspace_id = $2 AND state = 'queued'"
 		      " ORDER BY priority DESC, n LIMIT $3",

@@ -42,6 +42,19 @@ CO_FN bool queue_enter(struct worker *w, struct arena *a, struct str workspace_i
 	return true;
 }
 
+CO_FN bool queue_room_for_batches(struct worker *w, struct arena *a, int64_t *room, struct error *err)
+{
+	struct db_rows rows;
+
+	if (!db_query(w->db, a,
+		      SQL_ANYBODY("the queue is one for all; no row is shown") //
+		      "SELECT COUNT(*) FROM debates WHERE " DEBATES_QUEUED,
+		      DB_NO_ARGS, &rows, err))
+		return false;
+	*room = (w->conf->debates.max_queued + 1) / 2 - db_int(&rows, 0, 0);
+	return true;
+}
+
 /* ---- claiming ---- */
 
 #define QUEUE_COLUMNS                                                                                        \

@@ -17,6 +17,11 @@
 /* What a new debate of the workspace finds. ERR_UNAVAILABLE above debates.max_queued. */
 CO_FN bool queue_enter(struct worker *w, struct arena *a, struct str workspace_id, int64_t *tag,
 		       struct error *err) MUST_CHECK;
+/*
+ * How many debates of batches may come in now: batches take the half of debates.max_queued at most, so that who asks
+ * for one debate is not refused because others have put in thousands.
+ */
+CO_FN bool queue_room_for_batches(struct worker *w, struct arena *a, int64_t *room, struct error *err) MUST_CHECK;
 /* The next claimable debates in their order, at most 8; with `only` just that one, if it can be claimed. */
 CO_FN bool queue_next(struct worker *w, struct arena *a, struct str only, struct db_rows *rows,
 		      struct error *err) MUST_CHECK;
