@@ -554,6 +554,8 @@ def test_insights_reach_their_targets_only(rooms):
 def test_culture(rooms):
     s, a, b, second, third = rooms
     d = a.good("POST", M + "/culture/documents", {"title": "How we decide", "content": "By majority, after lunch."}, headers=third)
+    assert a.good("GET", M + "/culture/" + d["node_id"], headers=third)["content"].endswith("By majority, after lunch.")
+    assert a.ask("GET", M + "/culture/" + d["node_id"], headers=second).status_code == 404
     profile = a.get(M + "/culture", headers=third).json()
     assert [x["id"] for x in profile["documents"]] == [d["node_id"]] and profile["patterns"] == {}
     assert profile["documents"][0]["tier"] == "glacial" and profile["documents"][0]["confidence"] == 1

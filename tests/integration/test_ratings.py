@@ -121,6 +121,8 @@ def test_outcomes(make_server, provider):  # noqa: F811
     assert {a: c for a, (c, _) in found.items()} == {a: int(v["choice"] == winner) for a, v in votes.items()}
     assert all(abs(sure / 1e6 - votes[a]["confidence"]) < 1e-6 for a, (_, sure) in found.items())
     assert dict(s.sql("SELECT agent, elo_milli FROM ratings")) == {**elo, winner: elo[winner] + 8000}
+    again = s.post(url.replace("/outcome", "/verify"), {"correct": True, "verified": True, "source": "the audit", "note": "of May"})
+    assert again.status_code == 200 and again.json()["status"] == "verified" and again.json()["correct"] is True, again.text
     assert s.get(url).json()["source"] == "the audit" and s.get(url).json()["elo_change"] == 8
     for agent, (correct, sure) in found.items():
         brier, samples = s.sql("SELECT brier_ppm, samples FROM calibrations WHERE agent = ? AND domain = ''", agent)[0]

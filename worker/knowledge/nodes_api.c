@@ -352,6 +352,7 @@ static const struct route node_rows[] = {
     KNOWLEDGE_ROW(POST, "mound/nodes", nodes_create, "write", READ, "Write a node; the same content is the same node"),
     KNOWLEDGE_ROW(GET, "mound/nodes", nodes_list, "read", READ, "Nodes of the workspace, newest first"),
     KNOWLEDGE_ROW(GET, "mound/nodes/{id}", nodes_get, "read", READ, "One node"),
+    KNOWLEDGE_ROW(GET, "mound/culture/{id}", nodes_get, "read", READ, "One node, under the path of culture"),
     KNOWLEDGE_ROW(DELETE, "mound/nodes/{id}", nodes_delete, "admin", READ, "Remove a node"),
     KNOWLEDGE_ROW(GET, "mound/nodes/{id}/visibility", nodes_visibility, "read", READ, "Who may see a node"),
     KNOWLEDGE_ROW(PUT, "mound/nodes/{id}/visibility", nodes_set_visibility, "write", READ, "Set who may see a node"),

@@ -363,6 +363,8 @@ CO_FN static void outcome_post(struct http_request *req)
 	response_cache_changed(request_worker(req)->shm, "ratings");
 	v = outcome_view(&o);
 	json_object_set_new(v, "success", json_true());
+	if (str_ends(str_of(req->route->path), STR("/verify")))
+		json_put_str(v, "status", STR("verified")); /* rest-core 4.9 */
 	json_put_int(v, "predictions", (int64_t)predictions);
 	http_reply_json(req, o.known ? 200 : 201, v);
 }
@@ -400,6 +402,14 @@ static const struct route outcome_rows[] = {
      .permission = "debates:update",
      .rate = RATE_WRITE,
      .summary = "Say whether a debate's answer turned out right; its votes then count for calibration",
+     .request = "OutcomeRecord",
+     .response = "DebateOutcome"},
+    {.method = HTTP_POST,
+     .path = "/api/debates/{id}/verify",
+     .handler = outcome_post,
+     .permission = "debates:update",
+     .rate = RATE_WRITE,
+     .summary = "The same under an older name",
      .request = "OutcomeRecord",
      .response = "DebateOutcome"},
     {.method = HTTP_GET,
