@@ -174,6 +174,7 @@ def test_bad_bodies(node):
     assert {"items[3]", "items[4].rounds", "items[4].priority", "max_parallel"} <= fields, fields
     assert any(f.startswith("items[2].") for f in fields)
     assert submit(node, 400, items=[])["field"] == "items"
+    assert submit(node, 400, items=items(1, callback_url="https://example.org/x", callback_secret="s" * 32))["field"] == "items[0].callback_url"
     assert submit(node, 400, items=items(1001))["field"] == "items"
     for url in ("http://169.254.169.254/latest", "http://10.0.0.1/", "ftp://example.org/x"):
         assert submit(node, 400, items=items(1), webhook_url=url)["field"] == "webhook_url"

@@ -125,6 +125,8 @@ def test_templates(s):
     assert s.delete("/api/debates/templates/" + own).status_code == 200
     assert s.get("/api/debates/templates/" + own).status_code == s.delete("/api/debates/templates/red-team").status_code == 404
     assert good(s, "/api/debates/templates", {"name": "x", "template": {}}, 400)["field"] == "template"
+    secret = {"name": "x", "template": {"task": "Why?", "callback_url": "https://example.org/", "callback_secret": "s" * 32}}
+    assert good(s, "/api/debates/templates", secret, 400)["field"] == "template.callback_secret"
 
 
 def peak(s):

@@ -61,6 +61,7 @@ static bool batch_priority(const json_t *v, int64_t *out)
 /* One item as a creation body with its priority; what is wrong with it is noted. In the arena. */
 static json_t *batch_read_item(struct batch_reading *r, const json_t *given, size_t index, int64_t usual)
 {
+	static const char *const callbacks[] = {"callback_url", "callback_secret"};
 	struct arena *a = r->req->arena;
 	struct str at = arena_printf(a, "items[%zu]", index);
 	json_t *item = json_own(a, json_object()), *body, *plan, *problems;
@@ -78,6 +79,11 @@ static json_t *batch_read_item(struct batch_reading *r, const json_t *given, siz
 	    !batch_priority(json_object_get(given, "priority"), &priority))
 		batch_problem(r, arena_printf(a, "%.*s.priority", STR_ARG(at)), ERR_INVALID_VALUE,
 			      "must be low, normal, high or a whole number from -1000 to 1000");
+	/* A secret is never stored as it is, and a callback that is taken and never comes would be a promise broken. */
+	for (i = 0; i < countof(callbacks); i++)
+		if (json_object_get(given, callbacks[i]) != NULL)
+			batch_problem(r, arena_printf(a, "%.*s.%s", STR_ARG(at), callbacks[i]), ERR_INVALID_VALUE,
+				      "items have no callbacks: webhook_url of the batch is told of its end");
 	body = json_own(a, json_copy((json_t *)(uintptr_t)given));
 	json_object_del(body, "priority");
 	if (json_object_get(body, "task") == NULL) {

@@ -177,6 +177,10 @@ static bool template_read(struct http_request *req, const json_t *body, struct t
 		return request_problem(req, "name", "is required");
 	if (template == NULL || json_get_str(template, "task", STR("")).n == 0)
 		return request_problem(req, "template", "is required: a body as of a debate, with task");
+	/* Whoever may read debates may read templates. */
+	if (json_object_get(template, "callback_secret") != NULL)
+		return request_problem(req, "template.callback_secret",
+				       "is not kept in a template: give it when the template is used");
 	g->text = json_text(req->arena, template);
 	return g->text.n <= TEMPLATE_BODY_MAX || request_problem(req, "template", "must be at most 65536 bytes");
 }
