@@ -537,7 +537,10 @@ static void test_pages(void **state)
 {
 	struct fixture *f = *state;
 	struct str html = receipt_html(f->arena, f->doc), md = receipt_markdown(f->arena, f->doc);
+	json_t *sly = json_own(f->arena, json_copy(f->doc));
 
+	json_put_str(sly, "question", STR("a\\|b"));
+	assert_true(has(receipt_markdown(f->arena, sly), "**Question:** a\\\\\\|b\n"));
 	assert_false(has(html, "<script"));
 	assert_false(has(html, "<b>best"));
 	assert_false(has(html, "<Redis>"));

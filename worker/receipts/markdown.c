@@ -17,7 +17,7 @@ static void markdown_cell(struct buf *out, struct str s)
 	for (i = 0; i < cut.n; i++) {
 		char c = cut.p[i];
 
-		if (c == '|' || c == '<')
+		if (c == '|' || c == '<' || c == '\\') /* "\\|" would be a backslash and the end of the cell */
 			buf_addc(out, '\\');
 		buf_addc(out, c == '\n' || c == '\r' ? ' ' : c);
 	}
