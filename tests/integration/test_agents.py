@@ -228,6 +228,7 @@ def test_documents_that_are_none(server):
             ({"documents": ["x" * 50001] * 2}, "documents"), ({"document_ids": ["doc-1"]}, "document_ids")]:
         r = server.post("/api/debates", {"task": "Which way?", **body})
         assert r.status_code == 400 and [e["field"] for e in r.json()["errors"]] == [field]
+        assert field in r.json()["error"], "whoever sees the sentence alone knows what it is about"
 
 
 def test_personas_speak_as_freely_as_they_are(node, provider):  # noqa: F811

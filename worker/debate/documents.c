@@ -39,7 +39,7 @@ static void documents_add(struct documents *d, size_t number, const json_t *v)
 		return;
 	}
 	if ((titled != NULL && !json_is_null(titled) && title.p == NULL) || str_utf8_length(title) > DOCUMENTS_TITLE) {
-		d->problem(d->arg, field, "its title must be a string of at most 200 characters");
+		d->problem(d->arg, field, "must have a string of at most 200 characters as title");
 		return;
 	}
 	d->characters += str_utf8_length(text);
@@ -56,7 +56,8 @@ json_t *documents_read(struct arena *a, const json_t *body, protocol_problem_fn 
 	size_t i;
 
 	if (ids != NULL && !json_is_null(ids) && !(json_is_array(ids) && json_array_size(ids) == 0))
-		problem(arg, "document_ids", "no documents are stored here: give their texts as `documents`");
+		problem(arg, "document_ids",
+			"must be absent: no documents are stored here, give their texts as `documents`");
 	if (given == NULL || json_is_null(given))
 		return d.list;
 	if (!json_is_array(given) || json_array_size(given) > DOCUMENTS_MAX) {

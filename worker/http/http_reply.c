@@ -369,6 +369,14 @@ void http_reply_error(struct http_request *req, const struct error *err)
 	http_reply_problem(req, err, NULL);
 }
 
+/* "must be ..." has no subject: clients show the sentence alone, so it begins with the field. */
+static const char *reply_sentence(struct arena *a, const struct error *err)
+{
+	if (err->field[0] == '\0' || (strncmp(err->msg, "must ", 5) != 0 && strncmp(err->msg, "is ", 3) != 0))
+		return err->msg;
+	return arena_printf(a, "%s: %s", err->field, err->msg).p;
+}
+
 void http_reply_problem(struct http_request *req, const struct error *err, json_t *extra)
 {
 	int status = err_status(err->code);
@@ -377,5 +385,5 @@ void http_reply_problem(struct http_request *req, const struct error *err, json_
 		http_reply_value(req, "WWW-Authenticate", STR("Bearer"));
 	if (status == 503 && !http_reply_has(req, "Retry-After"))
 		http_reply_field(req, "Retry-After", "%d", 5);
-	reply_problem(req, status, err_wire(err->code), err->msg, err->field, extra);
+	reply_problem(req, status, err_wire(err->code), reply_sentence(req->arena, err), err->field, extra);
 }
