@@ -127,6 +127,13 @@ def test_guesses_are_counted_before_they_are_looked_at(server):
     spend(server, 1, headers=at("192.0.2.4", **TOKEN))
 
 
+@pytest.mark.server(limits("action.default=1/2"))
+def test_writing_knowledge_counts_as_writing(server):
+    codes = [server.post("/api/knowledge/mound/nodes", {"content": "Fact %d." % i}).status_code for i in range(3)]
+    assert codes == [201, 201, 429]
+    assert server.get("/api/knowledge/mound/nodes").status_code == 200, "reading goes on"
+
+
 @pytest.mark.server({**limits("action.export=1/2", "endpoint.debates=1/3", "endpoint.debates/*=0"),
                      "auth": {"required": True, "api_token": TOKEN["Authorization"][7:]}})
 def test_actions_and_endpoints_count_callers(server):

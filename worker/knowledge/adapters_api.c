@@ -250,10 +250,10 @@ CO_FN static void letters_retry(struct http_request *req)
 static const struct route adapter_rows[] = {
     KNOWLEDGE_ROW(GET, "adapters", adapters_list, "read", READ, "The adapters and how they stand"),
     KNOWLEDGE_ROW(GET, "adapters/{name}/query", adapters_query, "read", READ, "What an adapter's source is given back"),
-    KNOWLEDGE_ROW(POST, "mound/sync", adapters_sync_all, "write", READ, "Bring what the sources have anew"),
-    KNOWLEDGE_ROW(POST, "mound/sync/{target}", adapters_sync_one, "write", READ, "The same of one adapter"),
+    KNOWLEDGE_ROW(POST, "mound/sync", adapters_sync_all, "write", WRITE, "Bring what the sources have anew"),
+    KNOWLEDGE_ROW(POST, "mound/sync/{target}", adapters_sync_one, "write", WRITE, "The same of one adapter"),
     KNOWLEDGE_ROW(GET, "mound/dead-letters", letters_list, "admin", READ,
 		  "Debates whose knowledge could not be stored"),
-    KNOWLEDGE_ROW(POST, "mound/dead-letters/{id}/retry", letters_retry, "admin", READ, "Try again"),
+    KNOWLEDGE_ROW(POST, "mound/dead-letters/{id}/retry", letters_retry, "admin", WRITE, "Try again"),
 };
 const struct route_table knowledge_adapter_routes = {adapter_rows, countof(adapter_rows)};

@@ -363,7 +363,7 @@ CO_FN static void links_d3(struct http_request *req)
 }
 
 static const struct route link_rows[] = {
-    KNOWLEDGE_ROW(POST, "mound/relationships", links_create, "write", READ, "Relate two nodes"),
+    KNOWLEDGE_ROW(POST, "mound/relationships", links_create, "write", WRITE, "Relate two nodes"),
     KNOWLEDGE_ROW(GET, "mound/nodes/{id}/relationships", links_list, "read", READ, "Relations of a node"),
     KNOWLEDGE_ROW(GET, "mound/graph/{id}", links_graph, "read", READ, "What a node is connected with"),
     KNOWLEDGE_ROW(GET, "mound/graph/{id}/lineage", links_lineage, "read", READ, "What a node was derived from"),

@@ -349,13 +349,13 @@ CO_FN static void nodes_stats(struct http_request *req)
 
 static const struct route node_rows[] = {
     KNOWLEDGE_ROW(POST, "mound/query", nodes_query, "read", READ, "Nodes that fit a question"),
-    KNOWLEDGE_ROW(POST, "mound/nodes", nodes_create, "write", READ, "Write a node; the same content is the same node"),
+    KNOWLEDGE_ROW(POST, "mound/nodes", nodes_create, "write", WRITE, "Write a node; the same content is the same node"),
     KNOWLEDGE_ROW(GET, "mound/nodes", nodes_list, "read", READ, "Nodes of the workspace, newest first"),
     KNOWLEDGE_ROW(GET, "mound/nodes/{id}", nodes_get, "read", READ, "One node"),
     KNOWLEDGE_ROW(GET, "mound/culture/{id}", nodes_get, "read", READ, "One node, under the path of culture"),
-    KNOWLEDGE_ROW(DELETE, "mound/nodes/{id}", nodes_delete, "admin", READ, "Remove a node"),
+    KNOWLEDGE_ROW(DELETE, "mound/nodes/{id}", nodes_delete, "admin", WRITE, "Remove a node"),
     KNOWLEDGE_ROW(GET, "mound/nodes/{id}/visibility", nodes_visibility, "read", READ, "Who may see a node"),
-    KNOWLEDGE_ROW(PUT, "mound/nodes/{id}/visibility", nodes_set_visibility, "write", READ, "Set who may see a node"),
+    KNOWLEDGE_ROW(PUT, "mound/nodes/{id}/visibility", nodes_set_visibility, "write", WRITE, "Set who may see a node"),
     KNOWLEDGE_ROW(GET, "mound/stats", nodes_stats, "read", READ, "Figures of the workspace's knowledge"),
 };
 const struct route_table knowledge_node_routes = {node_rows, countof(node_rows)};
