@@ -36,7 +36,8 @@ bool request_problem(struct http_request *req, const char *field, const char *te
 
 void request_invalid(struct http_request *req, const struct error *err, json_t *problems)
 {
-	json_t *o = json_pack("{s:s, s:s, s:O}", "error", err->msg, "code", err_wire(err->code), "errors", problems);
+	json_t *o = json_pack("{s:s, s:s, s:O}", "error", http_error_sentence(req->arena, err), "code",
+			      err_wire(err->code), "errors", problems);
 
 	json_put_str(o, "trace_id", req->request_id);
 	if (err->field[0] != '\0')

@@ -141,6 +141,11 @@ void http_reply_json(struct http_request *req, int status, json_t *doc);
 /* The error envelope {error, code, trace_id, field?}; 5xx texts are generic in production, 401 and 503 get their
  * headers. */
 void http_reply_error(struct http_request *req, const struct error *err);
+/*
+ * What people are told of it: "must be ..." has no subject, and clients show the sentence alone, so it begins with the
+ * field. Of the error or of the arena.
+ */
+const char *http_error_sentence(struct arena *a, const struct error *err);
 /* The same with further members; takes the reference of `extra`. */
 void http_reply_problem(struct http_request *req, const struct error *err, json_t *extra);
 bool http_replied(const struct http_request *req);

@@ -369,8 +369,7 @@ void http_reply_error(struct http_request *req, const struct error *err)
 	http_reply_problem(req, err, NULL);
 }
 
-/* "must be ..." has no subject: clients show the sentence alone, so it begins with the field. */
-static const char *reply_sentence(struct arena *a, const struct error *err)
+const char *http_error_sentence(struct arena *a, const struct error *err)
 {
 	if (err->field[0] == '\0' || (strncmp(err->msg, "must ", 5) != 0 && strncmp(err->msg, "is ", 3) != 0))
 		return err->msg;
@@ -385,5 +384,5 @@ void http_reply_problem(struct http_request *req, const struct error *err, json_
 		http_reply_value(req, "WWW-Authenticate", STR("Bearer"));
 	if (status == 503 && !http_reply_has(req, "Retry-After"))
 		http_reply_field(req, "Retry-After", "%d", 5);
-	reply_problem(req, status, err_wire(err->code), reply_sentence(req->arena, err), err->field, extra);
+	reply_problem(req, status, err_wire(err->code), http_error_sentence(req->arena, err), err->field, extra);
 }
