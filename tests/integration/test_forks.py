@@ -129,6 +129,14 @@ def test_templates(s):
     assert good(s, "/api/debates/templates", secret, 400)["field"] == "template.callback_secret"
 
 
+def test_templates_come_in_pages(s):
+    made = [good(s, "/api/debates/templates", {"name": "Page %d" % i, "template": {"task": "Why?"}}, 201)["id"] for i in range(3)]
+    own = lambda **q: [t["id"] for t in s.get("/api/debates/templates", params=q).json()["templates"] if not t["builtin"]]
+    assert own(limit=2) == made[:2] and own(limit=2, offset=2) == made[2:]
+    for i in made:
+        assert s.delete("/api/debates/templates/" + i).status_code == 200
+
+
 def peak(s):
     """KiB that the worker has had at most."""
     with open("/proc/%d/status" % s.workers()[0]["pid"]) as f:

@@ -13,6 +13,7 @@
 #define TEMPLATE_NAME_MAX 200
 #define TEMPLATE_TEXT_MAX 2000
 #define TEMPLATE_BODY_MAX 65536
+#define TEMPLATE_PAGE 100                        /* of the workspace's own in one answer, each of up to 64 KiB */
 #define TEMPLATE_FILLED_MAX ((size_t)512 * 1024) /* a text with its inputs; no task and no context may be as long */
 
 /* ---- the product's own ---- */
@@ -127,12 +128,14 @@ CO_FN static void template_list(struct http_request *req)
 	json_t *list;
 	size_t i;
 
-	if (!db_query(
-		request_worker(req)->db, req->arena,
-		"SELECT " TEMPLATE_COLUMNS " FROM debate_templates WHERE org_id = $1 AND workspace_id = $2"
-		" AND ($3 = '' OR category = $3) ORDER BY name LIMIT 500",
-		DB_ARGS(DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id), DB_S(category.n > 0 ? category : STR(""))),
-		&r, &err)) {
+	if (!db_query(request_worker(req)->db, req->arena,
+		      "SELECT " TEMPLATE_COLUMNS " FROM debate_templates WHERE org_id = $1 AND workspace_id = $2"
+		      " AND ($3 = '' OR category = $3) ORDER BY name LIMIT $4 OFFSET $5",
+		      DB_ARGS(DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id),
+			      DB_S(category.n > 0 ? category : STR("")),
+			      DB_I(http_query_int(req, "limit", 1, TEMPLATE_PAGE, TEMPLATE_PAGE)),
+			      DB_I(http_query_int(req, "offset", 0, INT32_MAX, 0))),
+		      &r, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
