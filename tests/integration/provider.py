@@ -472,7 +472,7 @@ class ProviderServer:
         self.log_path = log_path or os.path.join(tempfile.mkdtemp(prefix="provider-"), "requests.jsonl")
         self.process = None
         self.port = 0
-        self.log_read, self.records = 0, []
+        self.log_read, self.records, self.forgotten = 0, [], 0
 
     def start(self):
         self.process = subprocess.Popen([sys.executable, os.path.abspath(__file__), "--port", "0", "--log", self.log_path],
@@ -534,6 +534,10 @@ class ProviderServer:
         """Forgets the rules and holds nobody; the log stays."""
         return self._control("DELETE")
 
+    def forget(self):
+        """The requests so far are no longer told: what comes is another test's."""
+        self.forgotten = len(self.log())
+
     def log(self):
         with open(self.log_path, "rb") as f:
             f.seek(self.log_read)
@@ -546,7 +550,7 @@ class ProviderServer:
     def requests(self, **want):
         """Requests so far, each with `status` and `complete` of its end (None while it runs), filtered by equality."""
         out = {}
-        for rec in self.log():
+        for rec in self.log()[self.forgotten:]:
             if rec["event"] == "request":
                 out[rec["n"]] = {**rec, "status": None, "complete": None}
             elif rec["n"] in out:

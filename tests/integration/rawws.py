@@ -117,8 +117,9 @@ class Raw:
         assert fin and opcode in (TEXT, BINARY) and rsv in (0, 4), (opcode, fin, rsv, payload[:200])
         return opcode, inflated(payload, bits) if rsv else payload
 
-    def closed(self):
-        """Reads to the end; returns the close code (None: a close frame without one, -1: none came)."""
+    def closed(self, answer=False):
+        """Reads to the end; returns the close code (None: a close frame without one, -1: none came). `answer`: as a
+        client should, or else the server waits for it."""
         code = -1
         try:
             while True:
@@ -127,6 +128,8 @@ class Raw:
                     assert fin and not rsv and len(payload) != 1 and len(payload) <= 125
                     code = struct.unpack(">H", payload[:2])[0] if payload else None
                     payload[2:].decode()
+                    if answer:
+                        self.send(CLOSE, payload[:2])
         except Closed:
             return code
 

@@ -751,7 +751,7 @@ def test_first_message_authenticates(make_server):
             last(k, kind("connection_info"))
             k.send(TEXT, json.dumps({"type": "auth", "token": bad}).encode())
             assert last(k, lambda f: True)["data"]["code"] == 401
-            assert k.closed() == 4401
+            assert k.closed(answer=True) == 4401
     with Raw(s.port, "/ws?token=wrong", expect=401):
         pass
     with Raw(s.port, "/ws") as k:
