@@ -120,22 +120,34 @@ void db_batch_free(struct db_batch *b)
 	free(b);
 }
 
-void db_batch_add(struct db_batch *b, const char *sql, const struct db_val *args, size_t n, int64_t expect)
+static struct db_stmt *db_batch_room(struct db_batch *b)
 {
-	struct db_stmt *st;
-	size_t i;
-
 	if (b->n == b->cap) {
 		b->cap = b->cap > 0 ? 2 * b->cap : 8;
 		b->v = xrealloc(b->v, b->cap * sizeof(*b->v));
 	}
-	st = &b->v[b->n++];
+	return &b->v[b->n++];
+}
+
+void db_batch_add(struct db_batch *b, const char *sql, const struct db_val *args, size_t n, int64_t expect)
+{
+	struct db_stmt *st = db_batch_room(b);
+	size_t i;
+
 	*st = (struct db_stmt){sql, arena_alloc(b->arena, (n + 1) * sizeof(*args)), n, expect};
 	for (i = 0; i < n; i++) {
 		st->args[i] = args[i];
 		if (args[i].type == DB_TEXT)
 			st->args[i].s = arena_str(b->arena, db_clean(b->arena, args[i].s));
 	}
+}
+
+void db_batch_join(struct db_batch *b, const struct db_batch *from)
+{
+	size_t i;
+
+	for (i = 0; i < from->n; i++)
+		*db_batch_room(b) = from->v[i];
 }
 
 size_t db_batch_size(const struct db_batch *b)

@@ -69,6 +69,8 @@ struct db_batch *db_batch_new(struct db *db);
 void db_batch_free(struct db_batch *b);
 /* Copies the values. `expect`: rows that must be touched, or DB_ANY. `sql` is static text. */
 void db_batch_add(struct db_batch *b, const char *sql, const struct db_val *args, size_t n, int64_t expect);
+/* Adds the statements of `from` as they are: their values stay its own, so that it lives until b is committed. */
+void db_batch_join(struct db_batch *b, const struct db_batch *from);
 size_t db_batch_size(const struct db_batch *b);
 /* Is the store a server that several nodes share (PostgreSQL)? Else it is a file of this node (SQLite). */
 bool db_shared(const struct db *db);

@@ -189,6 +189,8 @@ static const struct metric_desc metric_table[] = {
 	[M_STEPS_ABANDONED] = {"aragora_steps_abandoned_total", METRIC_COUNTER, FOLD_SUM, .help = "Calls begun whose result was lost."},
 	[M_TAKEOVERS] = {"aragora_debate_takeovers_total", METRIC_COUNTER, FOLD_SUM, .help = "Debates continued by another process."},
 	[M_EVENTS_COMMITTED] = {"aragora_events_committed_total", METRIC_COUNTER, FOLD_SUM, .help = "Events written to the log."},
+	[M_JOURNAL_BATCHES] = {"aragora_journal_batches_total", METRIC_COUNTER, FOLD_SUM,
+		.help = "Batches that stored steps of debates; steps that come together share one."},
 	[M_BREAKER_STATE] = {"aragora_circuit_breaker_state", METRIC_GAUGE, FOLD_MAX, {{"agent", SET_AGENTS}},
 		.help = "Circuit breaker: 0 closed, 1 half open, 2 open."},
 	[M_HTTP_REQUESTS] = {"aragora_http_requests_total", METRIC_COUNTER, FOLD_SUM, {{"method", SET_METHODS}, {"status", SET_STATUSES}},

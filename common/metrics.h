@@ -38,6 +38,7 @@ enum metric_id {
 	M_STEPS_ABANDONED,    /* aragora_steps_abandoned_total */
 	M_TAKEOVERS,          /* aragora_debate_takeovers_total */
 	M_EVENTS_COMMITTED,   /* aragora_events_committed_total */
+	M_JOURNAL_BATCHES,    /* aragora_journal_batches_total */
 	M_BREAKER_STATE,      /* aragora_circuit_breaker_state{agent} 0 closed 1 half-open 2 open, FOLD_MAX */
 	M_HTTP_REQUESTS,      /* aragora_http_requests_total{method,status} status is numeric text */
 	M_HTTP_DURATION,      /* aragora_http_request_duration_seconds{method} .001 .005 .01 .05 .1 .25 .5 1 2.5 5 10 */

@@ -280,6 +280,34 @@ static void fence_body(struct fixture *f)
 	assert_string_equal(err.field, "0");
 }
 
+/* What was made once may be tried in one batch after the other. */
+static void join_body(struct fixture *f)
+{
+	struct db_batch *made = db_batch_new(f->db), *b;
+	struct error err = ERROR_INIT;
+	struct db_rows rows;
+
+	db_batch_add(made, "INSERT INTO items (id, n) VALUES ($1, $2)", DB_ARGS(DB_S(STR("joined")), DB_I(4)), 1);
+	b = db_batch_new(f->db);
+	db_batch_join(b, made);
+	db_batch_add(b, "DELETE FROM items WHERE n = 99", DB_NO_ARGS, 1);
+	assert_int_equal(db_batch_size(b), 2);
+	assert_false(db_commit(f->db, b, &err));
+	assert_int_equal(err.code, ERR_FENCED);
+	b = db_batch_new(f->db);
+	db_batch_join(b, made);
+	assert_true(db_commit(f->db, b, &err));
+	db_batch_free(made);
+	assert_true(db_query(f->db, f->arena, "SELECT id, n FROM items", DB_NO_ARGS, &rows, &err));
+	assert_int_equal(rows.count, 1);
+	assert_true(str_eqz(db_str(&rows, 0, 0), "joined"));
+}
+
+static void test_join(void **state)
+{
+	on_co(*state, join_body);
+}
+
 static void test_fence(void **state)
 {
 	on_co(*state, fence_body);
@@ -714,14 +742,15 @@ int main(void)
 #ifdef FAULT_POINTS
 	    TEST(test_fault), /* first: faults count passages of the process */
 #endif
-	    TEST(test_values),     TEST(test_mistakes),    TEST(test_limit), TEST(test_fence),
-	    TEST(test_group),      TEST(test_cancel),      TEST(test_moved), TEST(test_replaced),
-	    TEST(test_restored),   TEST(test_write_error), TEST(test_full),  TEST(test_checkpoint),
-	    TEST(test_migrations), TEST(test_check),       TEST(test_clean), TEST(test_dialect),
+	    TEST(test_values),     TEST(test_mistakes),   TEST(test_limit),       TEST(test_fence),
+	    TEST(test_join),       TEST(test_group),      TEST(test_cancel),      TEST(test_moved),
+	    TEST(test_replaced),   TEST(test_restored),   TEST(test_write_error), TEST(test_full),
+	    TEST(test_checkpoint), TEST(test_migrations), TEST(test_check),       TEST(test_clean),
+	    TEST(test_dialect),
 	};
 
 	const struct CMUnitTest any[] = {
-	    TEST(test_values), TEST(test_mistakes), TEST(test_limit),      TEST(test_fence),
+	    TEST(test_values), TEST(test_mistakes), TEST(test_limit),      TEST(test_fence), TEST(test_join),
 	    TEST(test_group),  TEST(test_cancel),   TEST(test_migrations), TEST(test_clean),
 	};
 

@@ -28,8 +28,8 @@ struct debate_ending {
 struct debate_effect {
 	const char *name;
 	/*
-	 * Adds what is to be stored. A function of the ending alone, for it runs more than once: events must be known
-	 * before they are numbered, and a batch may be tried again.
+	 * Adds what is to be stored. A function of the ending alone: it runs before events are numbered, once for all
+	 * tries of the batch.
 	 */
 	bool (*add)(struct db_batch *b, struct debate_ending *e, struct error *err);
 };

@@ -3,8 +3,9 @@
  * The journal: finished steps answer from memory, new ones are committed with their events and usage in one fenced
  * batch. Called by the step files (step.c, step_call.c, step_finish.c). Does not decide what a debate does.
  *
- * A batch begins by moving the debate's row from the last_seq and epoch it knows to the next: whoever has lost the
- * lease writes nothing. Batches of one debate are serial (d->commit), since each names the seq before it.
+ * Steps that are to be stored at the same time share a batch. It begins by moving the debate's row from the last_seq
+ * and epoch it knows to the next: whoever has lost the lease writes nothing. Batches of one debate are serial
+ * (d->commit), since each names the seq before it.
  */
 #include "worker/debate/journal.h"
 
@@ -19,6 +20,7 @@
 
 #define STEP_STORE_RETRY_US (250 * MS_US) /* first pause after a failed write, doubled up to … */
 #define STEP_STORE_RETRY_MAX (5 * SEC_US)
+#define STEP_TURNS_MAX 16 /* that share a batch */
 
 int64_t step_now_ms(const struct step *s)
 {
@@ -115,17 +117,29 @@ static void step_batch_usage(struct db_batch *b, struct arena *a, const struct s
 	    DB_ANY);
 }
 
-/* Numbers the events from last_seq + 1 and adds them. */
-static struct stream_event *step_batch_events(struct db_batch *b, struct arena *a, const struct step *s)
+/*
+ * A write on its way: what comes while another one is under way joins the others that wait, for agents that are asked
+ * at once begin and often end at once. Lives on the stack of the coroutine whose step it is.
+ */
+struct step_turn {
+	struct step *s;
+	const struct step_write *w;
+	struct step_turn *next;
+	struct str result;
+	bool taken, done, ok; /* part of a batch under way; its outcome is known: ok */
+};
+
+/* Numbers the events from `seq` and adds them; out: as many. */
+static void step_batch_events(struct db_batch *b, struct arena *a, const struct step *s, int64_t seq,
+			      struct stream_event *out)
 {
-	struct stream_event *out = arena_zalloc(a, (s->count + 1) * sizeof(*out));
 	struct debate *d = s->d;
 	size_t i;
 
 	for (i = 0; i < s->count; i++) {
 		const struct step_event *e = &s->events[i];
 
-		out[i] = (struct stream_event){d->plan.debate_id, d->ctx.workspace_id, d->last_seq + 1 + (int64_t)i,
+		out[i] = (struct stream_event){d->plan.debate_id, d->ctx.workspace_id, seq + (int64_t)i,
 					       str_of(e->type), STR_NONE};
 		out[i].envelope = stream_envelope(a, d->plan.debate_id, out[i].seq, str_of(e->type), str_of(e->agent),
 						  e->round, 0, s->now_ms, STR_NONE, e->data);
@@ -137,34 +151,73 @@ static struct stream_event *step_batch_events(struct db_batch *b, struct arena *
 				     DB_Z(e->type), DB_S(out[i].envelope), DB_I(s->now_ms)),
 			     1);
 	}
-	return out;
 }
 
-static struct db_batch *step_batch(struct arena *a, const struct step *s, const struct step_write *w, struct str result,
-				   struct stream_event **events)
-{
-	struct debate *d = s->d;
-	struct db_batch *b = db_batch_new(d->w->db);
+/* What the turns from `first` on change together. */
+struct step_sum {
+	size_t events;
+	int64_t messages;
+	bool finished; /* a step that is done */
+	bool paid;
+};
 
-	/* The fence. A new finished step also shows that the debate is not poison (crashes = 0). */
+static struct step_sum step_sum_of(const struct step_turn *first)
+{
+	struct step_sum sum = {0};
+	const struct step_turn *t;
+
+	for (t = first; t != NULL; t = t->next) {
+		sum.events += t->s->count;
+		sum.messages += t->s->messages;
+		sum.finished |= t->w->state != NULL && strcmp(t->w->state, "done") == 0;
+		sum.paid |= t->w->usage != NULL;
+	}
+	return sum;
+}
+
+/* Moves the debate on. A new finished step also shows that the debate is not poison (crashes = 0). */
+static void step_batch_fence(struct db_batch *b, const struct debate *d, const struct step_sum *sum)
+{
 	db_batch_add(
 	    b,
 	    "UPDATE debates SET last_seq = $4, running_ms = $5, current_round = $6, message_count = $7, updated_at = "
 	    "$8,"
 	    " crashes = CASE WHEN $9 = 1 THEN 0 ELSE crashes END WHERE id = $1 AND epoch = $2 AND last_seq = $3",
-	    DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(d->last_seq), DB_I(d->last_seq + (int64_t)s->count),
-		    DB_I(run_running_ms(d)), DB_I(d->current_round), DB_I(d->message_count + s->messages),
-		    DB_I(clock_wall_ms()), DB_I(w->state != NULL && strcmp(w->state, "done") == 0)),
+	    DB_ARGS(DB_S(d->plan.debate_id), DB_I(d->epoch), DB_I(d->last_seq),
+		    DB_I(d->last_seq + (int64_t)sum->events), DB_I(run_running_ms(d)), DB_I(d->current_round),
+		    DB_I(d->message_count + sum->messages), DB_I(clock_wall_ms()), DB_I(sum->finished)),
 	    1);
-	*events = step_batch_events(b, a, s);
+}
+
+static void step_batch_turn(struct db_batch *b, struct arena *a, const struct step_turn *t)
+{
+	const struct step_write *w = t->w;
+	struct debate *d = t->s->d;
+
 	if (w->state != NULL)
-		step_batch_row(b, s, w, result);
+		step_batch_row(b, t->s, w, t->result);
 	if (w->usage != NULL)
-		step_batch_usage(b, a, s, w);
+		step_batch_usage(b, a, t->s, w);
 	if (d->holds_budget && w->call != NULL && (w->usage != NULL || strcmp(w->state, "done") == 0))
-		spending_release(b, &d->ctx, d->plan.debate_id, str_of(s->key));
+		spending_release(b, &d->ctx, d->plan.debate_id, str_of(t->s->key));
 	if (w->extra != NULL)
-		w->extra(b, d, w->extra_arg, s->now_ms);
+		w->extra(b, d, w->extra_arg, t->s->now_ms);
+}
+
+/* events: room for those of all turns. */
+static struct db_batch *step_batch(struct arena *a, const struct debate *d, const struct step_turn *first,
+				   const struct step_sum *sum, struct stream_event *events)
+{
+	struct db_batch *b = db_batch_new(d->w->db);
+	const struct step_turn *t;
+	size_t n = 0;
+
+	step_batch_fence(b, d, sum);
+	for (t = first; t != NULL; t = t->next) {
+		step_batch_events(b, a, t->s, d->last_seq + 1 + (int64_t)n, events + n);
+		step_batch_turn(b, a, t);
+		n += t->s->count;
+	}
 	return b;
 }
 
@@ -183,48 +236,71 @@ CO_FN static bool step_settled(struct debate *d, int64_t seq)
 	return ours;
 }
 
+/* Keeps what was stored, decoded from its stored form, so that first run and re-run see the same. */
+static void step_remember(struct debate *d, const char *key, const struct step_write *w, struct str result)
+{
+	json_t *e = json_object();
+
+	json_put_str(e, "state", str_of(w->state));
+	json_put_int(e, "starts", w->starts);
+	if (result.p != NULL) {
+		struct error err = ERROR_INIT;
+		json_t *copy = json_parse(NULL, result, &err);
+
+		BUG_ON(copy == NULL);
+		json_object_set_new(e, "result", copy);
+	}
+	json_object_set_new(d->journal, key, e);
+}
+
 /* An answer that was paid for is never given up for want of a store; what has cost nothing yet need not hold up a
  * drain. */
-static bool step_store_again(const struct debate *d, const struct step_write *w, const struct error *err)
+static bool step_store_again(const struct debate *d, const struct step_sum *sum, const struct error *err)
 {
-	return err->code == ERR_STORAGE && d->stop != STOP_FENCED && (w->usage != NULL || !d->draining);
+	return err->code == ERR_STORAGE && d->stop != STOP_FENCED && (sum->paid || !d->draining);
 }
 
 /*
- * Commits one step's write; a store that fails is tried again until it works or the lease is lost: what was paid for
- * is not thrown away, and meanwhile the lock keeps this debate from starting anything.
+ * Commits the writes from `first` on in one batch; a store that fails is tried again until it works or the lease is
+ * lost: what was paid for is not thrown away, and meanwhile the lock keeps this debate from starting anything.
  */
-CO_FN static bool step_commit_locked(struct step *s, const struct step_write *w)
+CO_FN static bool step_commit_locked(struct debate *d, struct step_turn *first)
 {
-	struct debate *d = s->d;
 	struct arena *a = arena_new(16384);
-	struct str result = w->result != NULL ? json_text(a, w->result) : STR_NONE;
+	struct step_sum sum = step_sum_of(first);
+	struct stream_event *events = arena_zalloc(a, (sum.events + 1) * sizeof(*events));
 	int64_t pause = STEP_STORE_RETRY_US;
 	struct error err = ERROR_INIT;
-	struct stream_event *events;
+	struct step_turn *t;
 	bool doubt = false, ok;
 
+	for (t = first; t != NULL; t = t->next)
+		t->result = t->w->result != NULL ? json_text(a, t->w->result) : STR_NONE;
 	for (;;) {
-		ok = db_commit(d->w->db, step_batch(a, s, w, result, &events), &err);
-		if (!ok && err.code == ERR_FENCED && doubt && s->count > 0)
-			ok = step_settled(d, d->last_seq + (int64_t)s->count);
-		if (ok || !step_store_again(d, w, &err))
+		ok = db_commit(d->w->db, step_batch(a, d, first, &sum, events), &err);
+		if (!ok && err.code == ERR_FENCED && doubt && sum.events > 0)
+			ok = step_settled(d, d->last_seq + (int64_t)sum.events);
+		if (ok || !step_store_again(d, &sum, &err))
 			break;
 		doubt = true;
-		log_warn("debate", "a step cannot be stored; trying again", KV_S("step", s->key),
+		log_warn("debate", "a step cannot be stored; trying again", KV_S("step", first->s->key),
 			 KV_S("reason", err.msg));
 		if (co_sleep(pause) == CO_ENDED)
 			break;
 		pause = 2 * pause < STEP_STORE_RETRY_MAX ? 2 * pause : STEP_STORE_RETRY_MAX;
 	}
 	if (ok) {
-		d->last_seq += (int64_t)s->count;
-		d->message_count += s->messages;
+		d->last_seq += (int64_t)sum.events;
+		d->message_count += sum.messages;
+		for (t = first; t != NULL; t = t->next)
+			if (t->w->state != NULL)
+				step_remember(d, t->s->key, t->w, t->result);
 		FAULT("step.before_publish");
-		stream_committed(d->w->stream, events, s->count);
-		metric_add(M_EVENTS_COMMITTED, (int64_t)s->count, NULL);
+		stream_committed(d->w->stream, events, sum.events);
+		metric_add(M_EVENTS_COMMITTED, (int64_t)sum.events, NULL);
+		metric_add(M_JOURNAL_BATCHES, 1, NULL);
 	} else {
-		log_warn("debate", "a step was not stored", KV_S("step", s->key), KV_S("reason", err.msg));
+		log_warn("debate", "a step was not stored", KV_S("step", first->s->key), KV_S("reason", err.msg));
 		run_stop(d, err.code == ERR_STORAGE ? STOP_STORAGE : STOP_FENCED);
 	}
 	arena_free(a);
@@ -236,61 +312,108 @@ static bool step_commit_apart(struct step *s, const struct step_write *w)
 {
 	struct debate *d = s->d;
 	const struct step_keeper *k = d->keeper;
+	struct arena *a;
 
 	if (w->state == NULL)
 		return true;
 	switch (k->keep(k->arg, s->key, w->state, w->starts, w->result, w->usage)) {
-	case STEP_KEPT:
-		return true;
+	case STEP_NOT_KEPT:
+		run_stop(d, STOP_STORAGE);
+		return false;
 	case STEP_KEPT_LAST:
 		d->draining = true;
-		return true;
-	case STEP_NOT_KEPT:
+		break;
+	case STEP_KEPT:
 		break;
 	}
-	run_stop(d, STOP_STORAGE);
-	return false;
+	a = arena_new(0);
+	step_remember(d, s->key, w, w->result != NULL ? json_text(a, w->result) : STR_NONE);
+	arena_free(a);
+	return true;
 }
 
-/* Keeps what was stored, decoded from its stored form, so that first run and re-run see the same. */
-static void step_remember(struct debate *d, const char *key, const struct step_write *w)
+/* Those that go together, taken from the head of the queue. What adds more than its step goes alone: should that fail,
+ * nothing else fails with it. */
+static struct step_turn *step_turns_take(struct debate *d)
 {
-	json_t *e = json_object();
+	struct step_turn *first = d->turns, *last = first;
+	bool alone = first->w->extra != NULL || d->keeper != NULL;
+	size_t n;
 
-	json_put_str(e, "state", str_of(w->state));
-	json_put_int(e, "starts", w->starts);
-	if (w->result != NULL) {
-		struct arena *a = arena_new(0);
-		struct error err = ERROR_INIT;
-		json_t *copy = json_parse(NULL, json_text(a, w->result), &err);
-
-		BUG_ON(copy == NULL);
-		json_object_set_new(e, "result", copy);
-		arena_free(a);
+	first->taken = true;
+	for (n = 1; n < STEP_TURNS_MAX && !alone && last->next != NULL && last->next->w->extra == NULL; n++) {
+		last = last->next;
+		last->taken = true;
 	}
-	json_object_set_new(d->journal, key, e);
+	d->turns = last->next;
+	last->next = NULL;
+	return first;
+}
+
+/* With the lock held: commits the head of the queue. */
+CO_FN static void step_turns_commit(struct debate *d)
+{
+	struct step_turn *t, *next;
+	bool ok;
+
+	/* Those that run in this turn of the loop come along. */
+	if (d->turns->w->call != NULL && d->keeper == NULL)
+		(void)co_yield ();
+	FAULT("step.before_commit");
+	t = step_turns_take(d);
+	ok = d->stop != STOP_FENCED && d->stop != STOP_STORAGE &&
+	     (d->keeper != NULL ? step_commit_apart(t->s, t->w) : step_commit_locked(d, t));
+	for (; t != NULL; t = next) {
+		next = t->next;
+		t->ok = ok;
+		t->done = true;
+	}
+}
+
+static void step_turn_add(struct debate *d, struct step_turn *t)
+{
+	struct step_turn **p;
+
+	for (p = &d->turns; *p != NULL; p = &(*p)->next)
+		;
+	*p = t;
+}
+
+static void step_turn_drop(struct debate *d, const struct step_turn *t)
+{
+	struct step_turn **p;
+
+	for (p = &d->turns; *p != t; p = &(*p)->next)
+		;
+	*p = t->next;
 }
 
 /*
  * Waits for its turn under a shield: a step that is to be stored is stored although the debate's time has ended, and
- * however long the store is away; what is older than max_age ends anyway.
+ * however long the store is away; what is older than max_age ends anyway, unless its batch is under way.
  */
 CO_FN bool step_commit(struct step *s, const struct step_write *w)
 {
 	struct debate *d = s->d;
+	struct step_turn turn = {.s = s, .w = w};
 	struct co_shield shield;
-	bool ok = false;
 
+	step_turn_add(d, &turn);
 	co_shield(&shield, d->w->conf->debates.max_age);
-	if (co_lock(&d->commit, 0) == CO_DONE) {
-		FAULT("step.before_commit");
-		ok = d->stop != STOP_FENCED && d->stop != STOP_STORAGE &&
-		     (d->keeper != NULL ? step_commit_apart(s, w) : step_commit_locked(s, w));
-		co_unlock(&d->commit);
-		FAULT("step.after_commit");
+	while (!turn.done) {
+		if (co_lock(&d->commit, 0) == CO_DONE) {
+			if (!turn.done)
+				step_turns_commit(d);
+			co_unlock(&d->commit);
+		} else if (!turn.taken) {
+			step_turn_drop(d, &turn);
+			break;
+		} else if (!turn.done) {
+			co_unshield(&shield);
+			co_shield(&shield, d->w->conf->debates.max_age);
+		}
 	}
+	FAULT("step.after_commit");
 	co_unshield(&shield);
-	if (ok && w->state != NULL)
-		step_remember(d, s->key, w);
-	return ok;
+	return turn.ok;
 }

@@ -42,6 +42,7 @@ struct debate {
 	enum debate_stop stop;
 	struct co_scope scope;        /* SCOPE_DEBATE: the time budget */
 	struct co_lock commit;        /* batches of one debate follow each other: each names the last_seq before it */
+	struct step_turn *turns;      /* writes that wait for it, journal.c; first come, first served */
 	json_t *journal;              /* key -> {"state", "starts", "result"}: as stored */
 	struct run_sleeper *sleepers; /* back-off waits, ended early by a drain */
 	void *engine;                 /* the engine's own context */

@@ -126,6 +126,7 @@ static void step_emit_failure(struct step *s, const json_t *result, size_t end)
 struct step_effects {
 	struct step_finish *finish;
 	struct debate_ending ending;
+	struct db_batch *made; /* by the effects, once for all tries */
 };
 
 static void step_effects_add(struct db_batch *b, struct debate *d, void *arg, int64_t now_ms)
@@ -133,17 +134,7 @@ static void step_effects_add(struct db_batch *b, struct debate *d, void *arg, in
 	struct step_effects *e = arg;
 
 	step_finish_row(b, d, e->finish, now_ms);
-	debate_effects(b, &e->ending);
-}
-
-/* The receipt and the events of effects must be known before the events are numbered: made once into a scratch batch.
- */
-static void step_effects_prepare(struct debate *d, struct step_effects *e)
-{
-	struct db_batch *scratch = db_batch_new(d->w->db);
-
-	debate_effects(scratch, &e->ending);
-	db_batch_free(scratch);
+	db_batch_join(b, e->made);
 }
 
 static void step_emit_effects(struct step *s, const struct debate_ending *e)
@@ -194,16 +185,18 @@ CO_FN static bool step_finish_commit(struct debate *d, const json_t *result, str
 	bool ok;
 
 	step_open(&s, d, "finish");
-	step_effects_prepare(d, e);
-	/* Its own copy: the next try of the batch makes the receipt anew. */
+	/* The receipt and the events of effects must be known before the events are numbered. */
+	e->made = db_batch_new(d->w->db);
+	debate_effects(e->made, &e->ending);
 	if (e->ending.receipt != NULL)
-		f->receipt_id = arena_str(d->arena, json_get_str(e->ending.receipt, "receipt_id", STR(""))).p;
+		f->receipt_id = json_string_value(json_object_get(e->ending.receipt, "receipt_id"));
 	step_emit_failure(&s, result, f->end);
 	step_emit_effects(&s, &e->ending);
 	step_emit(&s, "debate_end", NULL, (int)json_get_int(result, "rounds_used", 0),
 		  step_end_data(d, result, e->ending.receipt));
 	ok = step_commit(&s, &(struct step_write){.extra = step_effects_add, .extra_arg = e});
 	step_close(&s);
+	db_batch_free(e->made);
 	return ok;
 }
 
