@@ -11,6 +11,7 @@
 
 /* Documents of ours wrap what came from outside in a few more levels than a client may send. */
 #define JSON_WRITE_DEPTH (2 * JSON_DEPTH_MAX)
+#define JSON_SMALL 32 /* members of an object that is sorted in place */
 
 /* The scanner. */
 
@@ -524,6 +525,20 @@ static int json_member_cmp(const void *va, const void *vb)
 	return order != 0 ? order : (a->n > b->n) - (a->n < b->n);
 }
 
+/* Most objects are small, and those that were read are sorted already: then this is a walk. */
+static void json_insertion_sort(struct json_member *members, size_t n)
+{
+	size_t i, k;
+
+	for (i = 1; i < n; i++) {
+		struct json_member m = members[i];
+
+		for (k = i; k > 0 && json_member_cmp(&m, &members[k - 1]) < 0; k--)
+			members[k] = members[k - 1];
+		members[k] = m;
+	}
+}
+
 static struct json_member *json_sort_members(json_t *object)
 {
 	size_t n = json_object_size(object), i = 0;
@@ -534,7 +549,10 @@ static struct json_member *json_sort_members(json_t *object)
 		members[i].n = json_object_iter_key_len(it);
 		members[i++].value = json_object_iter_value(it);
 	}
-	qsort(members, n, sizeof(*members), json_member_cmp);
+	if (n <= JSON_SMALL)
+		json_insertion_sort(members, n);
+	else
+		qsort(members, n, sizeof(*members), json_member_cmp);
 	return members;
 }
 

@@ -5,8 +5,10 @@
  */
 #include "worker/debate/similarity.h"
 
+#include <endian.h>
+
 #define SIMILARITY_WORD_MAX 48
-#define SIMILARITY_STOP_MAX 7 /* bytes of the longest stop word */
+#define SIMILARITY_STOP_MAX 8 /* bytes of a stop word at most: two are compared as numbers */
 
 struct similarity_term {
 	uint64_t hash;
@@ -25,7 +27,7 @@ struct similarity_word {
 };
 
 /* Sorted; words that say nothing about the subject. Words the contradiction test needs (for, not, no) are kept out. */
-static const char *const similarity_stop[] = {
+static const char similarity_stop[][SIMILARITY_STOP_MAX] = {
     "about", "all",  "also",  "an",    "and",    "any",  "are",  "as",   "at",    "be",    "because",
     "been",  "but",  "by",    "can",   "could",  "do",   "does", "each", "from",  "had",   "has",
     "have",  "how",  "if",    "in",    "into",   "is",   "it",   "its",  "may",   "might", "must",
@@ -97,17 +99,30 @@ static int similarity_compare_word(const struct similarity_word *w, const char *
 	return c != 0 ? c : (w->n > n) - (w->n < n);
 }
 
+/* Numbers in the order of the words they are made of. */
+static uint64_t similarity_number(const char word[SIMILARITY_STOP_MAX])
+{
+	uint64_t n;
+
+	memcpy(&n, word, sizeof(n));
+	return be64toh(n);
+}
+
 static bool similarity_is_stop(const struct similarity_word *w)
 {
 	size_t lo = 0, hi = w->n <= SIMILARITY_STOP_MAX ? countof(similarity_stop) : 0;
+	char padded[SIMILARITY_STOP_MAX] = {0};
+	uint64_t wanted;
 
+	memcpy(padded, w->p, w->n <= SIMILARITY_STOP_MAX ? w->n : 0);
+	wanted = similarity_number(padded);
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
-		int c = similarity_compare_word(w, similarity_stop[mid]);
+		uint64_t n = similarity_number(similarity_stop[mid]);
 
-		if (c == 0)
+		if (n == wanted)
 			return true;
-		if (c < 0)
+		if (wanted < n)
 			hi = mid;
 		else
 			lo = mid + 1;

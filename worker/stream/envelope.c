@@ -17,7 +17,7 @@ struct str stream_envelope(struct arena *a, struct str debate_id, int64_t seq, s
 
 	json_put_str(o, "type", type);
 	/* Existing clients read an object here, never null (websocket.md 6.1). */
-	json_object_set_new(o, "data", data != NULL ? json_deep_copy(data) : json_object());
+	json_object_set_new(o, "data", data != NULL ? json_incref((json_t *)(uintptr_t)data) : json_object());
 	json_object_set_new(o, "timestamp", json_real((double)timestamp_ms / 1000.0));
 	json_put_int(o, "round", round);
 	json_put_str(o, "agent", agent);
