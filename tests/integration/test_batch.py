@@ -131,7 +131,12 @@ def held(node):
     def try_it():
         ident = submit(node, items=items(1, rounds=3))["batch_id"]
         debate = wait_until(lambda: batch(node, ident)["items"][0]["debate_id"], what="its debate", interval=0.005)
-        return node.post("/api/debates/%s/pause" % debate).status_code == 200 and (ident, debate)
+        if node.post("/api/debates/%s/pause" % debate).status_code != 200:
+            return None
+        # Calls under way end first, and with them it may all be over.
+        status = wait_until(lambda: (d := node.get("/api/debates/" + debate).json()["status"]) not in ("running", "pending", "created")
+                            and d, what="a debate that stands still or has ended")
+        return status == "paused" and (ident, debate)
 
     return wait_until(try_it, 60, "a debate that stands still")
 
