@@ -25,7 +25,7 @@ static struct str documents_text(const json_t *o, const char *key)
 static void documents_add(struct documents *d, size_t number, const json_t *v)
 {
 	const json_t *titled = json_object_get(v, "title");
-	struct str text = STR_NONE, title = documents_text(v, "title");
+	struct str text, title = documents_text(v, "title");
 	char field[32];
 	json_t *o;
 
