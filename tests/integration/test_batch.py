@@ -152,14 +152,14 @@ def test_what_runs_is_stopped_by_whoever_is_left(node):
 def test_only_so_many_are_open_at_once(node):
     ident, debate = held(node)
     for i in range(99):
-        for table, columns in (("batches", "id, kind, status, total, max_parallel, open, created_at, updated_at, user_id"),
-                               ("batch_items", "batch_id, n, body, state, debate_id, created_at")):
+        for table, columns in (("batch_items", "batch_id, n, body, state, debate_id, created_at"),  # without items it would end
+                               ("batches", "id, kind, status, total, max_parallel, open, created_at, updated_at, user_id")):
             key = columns.split(",")[0]
             node.sql("INSERT INTO %s (org_id, workspace_id, %s) SELECT org_id, workspace_id, %s FROM %s WHERE %s = ?"
                      % (table, columns, columns.replace(key, "'held%d'" % i, 1), table, key), ident)
     assert submit(node, 429, items=items(1))["code"] == "RATE_LIMITED"
-    node.sql("DELETE FROM batch_items WHERE batch_id LIKE 'held%'")
     node.sql("DELETE FROM batches WHERE id LIKE 'held%'")
+    node.sql("DELETE FROM batch_items WHERE batch_id LIKE 'held%'")
     node.post("/api/debates/%s/resume" % debate)
     check_batch(node, submit(node, items=items(1))["batch_id"], 1)
 
