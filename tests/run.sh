@@ -88,7 +88,7 @@ end_to_end() {
 	local pytest=("$python" -m pytest -q -o "cache_dir=$PWD/$out/$name-cache" "${@:3}")
 	rm -f "$out/$name"*.xml
 	rm -rf "$out/$name-cache"
-	"${pytest[@]}" -n "${TEST_PROCESSES:-3}" --dist loadfile --junitxml="$out/$name.xml" >"$log" 2>&1
+	"${pytest[@]}" -n "${TEST_PROCESSES:-4}" --dist loadfile --junitxml="$out/$name.xml" >"$log" 2>&1
 	[ ! -s "$out/$name.xml" ] || read -r tests bad < <(counts "$out/$name.xml")
 	for try in second third; do
 		# As many as that are no accident.
