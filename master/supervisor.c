@@ -185,8 +185,9 @@ static bool start_limits(struct master *m, struct error *err)
 {
 	struct rlimit limit;
 
-	(void)m;
 	(void)err;
+	if (geteuid() == 0 && !m->privileges.drop && m->current->conf->server.env == CONF_PRODUCTION)
+		log_warn("master", "workers run as root; server.user names somebody who may do less");
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
 		limit.rlim_cur = limit.rlim_max;
 		if (setrlimit(RLIMIT_NOFILE, &limit) == -1)

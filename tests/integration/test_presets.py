@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The presets in conf/: each is valid, says what it promises, and serves."""
+import os
+
 import pytest
 import yaml
 
@@ -51,6 +53,7 @@ def test_serves(make_server, name):
     answer = s.get("/api/debates", headers={"Authorization": "Bearer " + PRESETS[name].get("ARAGORA_API_TOKEN", "")})
     assert answer.status_code == 200
     assert s.get("/api/debates").status_code == (200 if name == "development" else 401)
+    assert ("workers run as root" in s.log()) == (os.getuid() == 0 and name != "development")
 
 
 @pytest.mark.parametrize("name", GUIDE)
