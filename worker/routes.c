@@ -112,7 +112,10 @@ static const struct route_table *const routes_tables[] = {
     &knowledge_transfer_routes,
     &knowledge_fact_routes,
     &knowledge_share_routes,
-    &knowledge_upkeep_routes,
+    &knowledge_stale_routes,
+    &knowledge_dedup_routes,
+    &knowledge_prune_routes,
+    &knowledge_contra_routes,
 };
 
 struct router *worker_routes(const struct conf *c, struct error *err)

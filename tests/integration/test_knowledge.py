@@ -670,6 +670,18 @@ def test_pruning(mound):
     assert "items" in good(mound.get(M + "/pruning/items"))
 
 
+def test_an_id_that_is_no_text_is_named(mound):
+    keep = node(mound, "Stays although a number stands beside it.")["id"]
+    for path, field, rest in (("/schedule-revalidation", "node_ids", {}), ("/pruning/execute", "item_ids", {"action": "delete"})):
+        r = mound.post(M + path, {field: [keep, 7, None, ""], **rest})
+        assert r.status_code == 400 and [e["field"] for e in r.json()["errors"]] == ["%s[%d]" % (field, i) for i in (1, 2, 3)]
+        for wrong in ("all", [], ["x"] * 101):
+            assert mound.post(M + path, {field: wrong, **rest}).json()["field"] == field
+    r = mound.post("/api/knowledge/insights", {"insight_id": "i", "task_type": "t", "content": "c", "confidence": 1, "target_workspaces": [{}]})
+    assert r.status_code == 400 and r.json()["field"] == "target_workspaces[0]"
+    assert mound.get(M + "/nodes/" + keep).status_code == 200
+
+
 # ---- meaning ----
 
 def test_nodes_are_found_by_meaning(make_server):

@@ -5,7 +5,6 @@
  */
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/audit/audit.h"
 #include "worker/debate/similarity.h"
 #include "worker/knowledge/knowledge.h"
 #include "worker/worker.h"
@@ -251,25 +250,6 @@ CO_FN static void facts_create(struct http_request *req)
 		http_reply_error(req, &err);
 }
 
-/* Commits a change of {id} with its event in the audit log; false: answered. */
-CO_FN static bool fact_commit(struct http_request *req, struct db_batch *b, const char *action)
-{
-	struct error err = ERROR_INIT;
-	int64_t start = clock_mono_us();
-	bool ok;
-
-	audit_add(b, req,
-		  &(struct audit_event){.category = "data",
-					.action = action,
-					.resource_type = STR("knowledge_fact"),
-					.resource_id = req->params[0]});
-	ok = db_commit(facts_worker(req)->db, b, &err);
-	knowledge_counted("fact", ok, start);
-	if (!ok)
-		http_reply_error(req, &err);
-	return ok;
-}
-
 CO_FN static void facts_update(struct http_request *req)
 {
 	const json_t *body = body_object(req);
@@ -298,7 +278,7 @@ CO_FN static void facts_update(struct http_request *req)
 	    DB_ARGS(DB_S(n.id), DB_S(req->ctx.workspace_id), DB_I(confidence), DB_S(validation), DB_S(topics),
 		    DB_S(metadata), DB_S(replaced), DB_I(clock_wall_ms())),
 	    1);
-	if (fact_commit(req, b, "knowledge.fact_update"))
+	if (knowledge_commit(req, b, "fact", "knowledge_fact", "knowledge.fact_update", n.id))
 		fact_reply(req, 200, req->params[0]);
 }
 
@@ -311,7 +291,7 @@ CO_FN static void facts_delete(struct http_request *req)
 		return;
 	b = db_batch_new(facts_worker(req)->db);
 	knowledge_archive(b, &req->ctx, n.id, "deleted", clock_wall_ms());
-	if (fact_commit(req, b, "knowledge.fact_delete"))
+	if (knowledge_commit(req, b, "fact", "knowledge_fact", "knowledge.fact_delete", n.id))
 		http_reply_json(req, 200, json_pack("{s:b, s:s%}", "deleted", 1, "fact_id", n.id.p, n.id.n));
 }
 
@@ -328,7 +308,7 @@ CO_FN static void facts_verify(struct http_request *req)
 		     "UPDATE knowledge_nodes SET revalidate_at = $3, revalidate_how = 'verify' WHERE id = $1 AND"
 		     " workspace_id = $2",
 		     DB_ARGS(DB_S(n.id), DB_S(req->ctx.workspace_id), DB_I(clock_wall_ms())), 1);
-	if (fact_commit(req, b, "knowledge.fact_verify"))
+	if (knowledge_commit(req, b, "fact", "knowledge_fact", "knowledge.fact_verify", n.id))
 		http_reply_json(req, 200,
 				json_pack("{s:s%, s:n, s:s, s:s}", "fact_id", n.id.p, n.id.n, "verified", "status",
 					  "queued", "message",

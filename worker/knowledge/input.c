@@ -9,6 +9,7 @@
 #define INPUT_LIST_MAX 50
 #define INPUT_ITEM_MAX 200
 #define INPUT_OBJECT_MAX 16384
+#define INPUT_ID_MAX 64
 
 bool knowledge_word(const char *const *list, struct str word)
 {
@@ -95,6 +96,30 @@ struct str knowledge_either(struct body_problems *p, const json_t *body, const c
 	return body_text(p, body, field, 1, max, false);
 }
 
+size_t knowledge_ids(struct body_problems *p, struct arena *a, const json_t *body, const char *field, size_t max,
+		     struct str **ids)
+{
+	const json_t *v = json_object_get(body, field), *item;
+	size_t n = json_array_size(v), i;
+	char place[64];
+
+	if (!json_is_array(v) || n == 0 || n > max) {
+		(void)snprintf(place, sizeof(place), "must be a list of 1 to %zu ids", max);
+		input_wrong(p, field, place);
+		return 0;
+	}
+	*ids = arena_zalloc(a, n * sizeof(**ids));
+	json_array_foreach(v, i, item)
+	{
+		(*ids)[i] = str_of(json_string_value(item));
+		if ((*ids)[i].n > 0 && (*ids)[i].n <= INPUT_ID_MAX)
+			continue;
+		(void)snprintf(place, sizeof(place), "%s[%zu]", field, i);
+		input_wrong(p, place, "must be an id, as text of 1 to 64 bytes");
+	}
+	return n;
+}
+
 bool knowledge_here(struct http_request *req, const json_t *body)
 {
 	struct str id = json_get_str(body, "workspace_id", http_query(req, "workspace_id"));
@@ -125,10 +150,22 @@ struct str knowledge_type_list(struct arena *a, struct str csv, const json_t *ar
 	return out;
 }
 
+int64_t knowledge_query_share(struct http_request *req, const char *name, int64_t dflt)
+{
+	struct str s = http_query(req, name);
+	char number[32];
+	double v;
+
+	if (s.n == 0)
+		return dflt;
+	(void)snprintf(number, sizeof(number), "%.*s", STR_ARG(str_sub(s, 0, 30)));
+	v = strtod(number, NULL);
+	return v >= 0.0 && v <= 1.0 ? (int64_t)(v * KNOWLEDGE_ONE + 0.5) : dflt;
+}
+
 void knowledge_query_filter(struct http_request *req, struct knowledge_filter *f)
 {
-	struct str types = http_query(req, "node_types"), least = http_query(req, "min_confidence");
-	char number[32];
+	struct str types = http_query(req, "node_types");
 
 	*f = (struct knowledge_filter){.limit = http_query_int(req, "limit", 1, KNOWLEDGE_PAGE_MAX, 50),
 				       .offset = http_query_int(req, "offset", 0, INT32_MAX, 0)};
@@ -136,8 +173,5 @@ void knowledge_query_filter(struct http_request *req, struct knowledge_filter *f
 	f->tier = http_query(req, "tier");
 	f->topic = http_query(req, "topic");
 	f->adapter = http_query(req, "adapter");
-	(void)snprintf(number, sizeof(number), "%.*s", STR_ARG(str_sub(least, 0, 30)));
-	f->min_confidence_ppm = (int64_t)(strtod(number, NULL) * KNOWLEDGE_ONE);
-	if (f->min_confidence_ppm < 0 || f->min_confidence_ppm > KNOWLEDGE_ONE)
-		f->min_confidence_ppm = 0;
+	f->min_confidence_ppm = knowledge_query_share(req, "min_confidence", 0);
 }

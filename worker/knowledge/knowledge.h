@@ -27,6 +27,7 @@ struct worker;
 #define KNOWLEDGE_ONE 1000000
 #define KNOWLEDGE_PAGE_MAX 200 /* nodes of one answer */
 #define KNOWLEDGE_IDS_MAX 40   /* nodes that one statement reads by id */
+#define KNOWLEDGE_LIST_MAX 100 /* ids in one body */
 
 /* ---- nodes (node.c) ---- */
 
@@ -161,6 +162,14 @@ struct str knowledge_object(struct body_problems *p, struct arena *a, const json
 struct str knowledge_either(struct body_problems *p, const json_t *body, const char *field, const char *other,
 			    size_t max);
 /*
+ * A list of 1 to `max` ids, in the arena; the number of them, or 0. An item that is no text is named by
+ * its place: "node_ids[2]".
+ */
+size_t knowledge_ids(struct body_problems *p, struct arena *a, const json_t *body, const char *field, size_t max,
+		     struct str **ids);
+/* A share of the query string, 0 to 1, as ppm; dflt when absent, or none. */
+int64_t knowledge_query_share(struct http_request *req, const char *name, int64_t dflt);
+/*
  * workspace_id of the body or query: the selected workspace's id or "default" (which stands for it). Any other has been
  * answered with 404: another workspace is selected by X-Workspace-ID.
  */
@@ -169,6 +178,20 @@ bool knowledge_here(struct http_request *req, const json_t *body) MUST_CHECK;
 void knowledge_query_filter(struct http_request *req, struct knowledge_filter *f);
 /* ",a,b," of "a,b" or of an array of texts. */
 struct str knowledge_type_list(struct arena *a, struct str csv, const json_t *array);
+
+/* ---- what endpoints do alike (reply.c) ---- */
+
+/* As knowledge_own; false: answered with the error. */
+CO_FN bool knowledge_mine(struct http_request *req, struct str id, struct knowledge_node *n) MUST_CHECK;
+/* Those of `ids` that knowledge_mine would give, in their order, in the request's arena; false: answered. */
+CO_FN bool knowledge_mine_of(struct http_request *req, const struct str *ids, size_t count,
+			     struct knowledge_node **nodes, size_t *n) MUST_CHECK;
+/*
+ * Commits the batch with an event of the audit log about `id` of `type` ("knowledge_node"), and counts it as an
+ * operation; false: answered.
+ */
+CO_FN bool knowledge_commit(struct http_request *req, struct db_batch *b, const char *operation, const char *type,
+			    const char *action, struct str id) MUST_CHECK;
 
 /* ---- endpoints ---- */
 
@@ -179,7 +202,10 @@ extern const struct route_table knowledge_health_routes;   /* health.c */
 extern const struct route_table knowledge_transfer_routes; /* transfer.c */
 extern const struct route_table knowledge_fact_routes;     /* facts_api.c */
 extern const struct route_table knowledge_share_routes;    /* share_api.c */
-extern const struct route_table knowledge_upkeep_routes;   /* upkeep_api.c */
+extern const struct route_table knowledge_stale_routes;    /* stale_api.c */
+extern const struct route_table knowledge_dedup_routes;    /* dedup_api.c */
+extern const struct route_table knowledge_prune_routes;    /* prune_api.c */
+extern const struct route_table knowledge_contra_routes;   /* contra_api.c */
 
 /* A route of these tables; permission behind "knowledge.". */
 #define KNOWLEDGE_ROW(m, p, h, perm, r, s)                                                                        \

@@ -92,17 +92,6 @@ CO_FN static void links_create(struct http_request *req)
 
 /* ---- listing ---- */
 
-/* Is {id} a node that is seen? If not, it has been answered. */
-CO_FN static bool links_node(struct http_request *req, struct knowledge_node *node)
-{
-	struct error err = ERROR_INIT;
-
-	if (knowledge_own(links_worker(req), req->arena, &req->ctx, req->params[0], node, &err))
-		return true;
-	http_reply_error(req, &err);
-	return false;
-}
-
 CO_FN static void links_list(struct http_request *req)
 {
 	struct str kind = http_query(req, "relationship_type"), direction = http_query(req, "direction");
@@ -112,7 +101,7 @@ CO_FN static void links_list(struct http_request *req)
 	struct db_rows r;
 	size_t i;
 
-	if (!links_node(req, &node))
+	if (!knowledge_mine(req, req->params[0], &node))
 		return;
 	if (!db_query(links_worker(req)->db, req->arena,
 		      "SELECT " LINK_COLUMNS " FROM knowledge_links l WHERE l.workspace_id = $1 AND l.from_id = $2 AND"
@@ -259,7 +248,7 @@ CO_FN static struct links_walk *links_walked(struct http_request *req, int64_t d
 	struct error err = ERROR_INIT;
 	struct knowledge_node node;
 
-	if (!links_node(req, &node))
+	if (!knowledge_mine(req, req->params[0], &node))
 		return NULL;
 	k->max = (size_t)http_query_int(req, "max_nodes", 1, LINKS_NODES_MAX, dflt_nodes);
 	k->kind = http_query(req, "relationship_type");

@@ -5,7 +5,6 @@
  */
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/audit/audit.h"
 #include "worker/knowledge/knowledge.h"
 #include "worker/worker.h"
 
@@ -197,46 +196,16 @@ CO_FN static void nodes_get(struct http_request *req)
 
 /* ---- changing ---- */
 
-/* Commits a change of {id}, with its event in the audit log; false: answered with the error. */
-CO_FN static bool nodes_commit(struct http_request *req, struct db_batch *b, const char *action)
-{
-	int64_t start = clock_mono_us();
-	struct worker *w = nodes_worker(req);
-	struct error err = ERROR_INIT;
-	bool ok;
-
-	audit_add(b, req,
-		  &(struct audit_event){.category = "data",
-					.action = action,
-					.resource_type = STR("knowledge_node"),
-					.resource_id = req->params[0]});
-	ok = db_commit(w->db, b, &err);
-	knowledge_counted("update", ok, start);
-	if (!ok)
-		http_reply_error(req, &err);
-	return ok;
-}
-
-static bool nodes_own(struct http_request *req, struct knowledge_node *node)
-{
-	struct error err = ERROR_INIT;
-
-	if (knowledge_own(nodes_worker(req), req->arena, &req->ctx, req->params[0], node, &err))
-		return true;
-	http_reply_error(req, &err);
-	return false;
-}
-
 CO_FN static void nodes_delete(struct http_request *req)
 {
 	struct knowledge_node node;
 	struct db_batch *b;
 
-	if (!nodes_own(req, &node))
+	if (!knowledge_mine(req, req->params[0], &node))
 		return;
 	b = db_batch_new(nodes_worker(req)->db);
 	knowledge_archive(b, &req->ctx, node.id, "deleted", clock_wall_ms());
-	if (nodes_commit(req, b, "knowledge.delete"))
+	if (knowledge_commit(req, b, "update", "knowledge_node", "knowledge.delete", node.id))
 		http_reply_json(req, 200,
 				json_pack("{s:b, s:s%, s:s%}", "deleted", 1, "node_id", node.id.p, node.id.n, "id",
 					  node.id.p, node.id.n));
@@ -256,7 +225,7 @@ CO_FN static void nodes_visibility(struct http_request *req)
 {
 	struct knowledge_node node;
 
-	if (nodes_own(req, &node))
+	if (knowledge_mine(req, req->params[0], &node))
 		http_reply_json(req, 200, nodes_visibility_json(node.id, node.visibility, node.discoverable != 0));
 }
 
@@ -269,7 +238,7 @@ CO_FN static void nodes_set_visibility(struct http_request *req)
 	struct db_batch *b;
 	bool discoverable;
 
-	if (body == NULL || !nodes_own(req, &node))
+	if (body == NULL || !knowledge_mine(req, req->params[0], &node))
 		return;
 	body_problems_begin(req, &p);
 	(void)body_text(&p, body, "visibility", 1, 64, false);
@@ -286,7 +255,7 @@ CO_FN static void nodes_set_visibility(struct http_request *req)
 		     DB_ARGS(DB_S(node.id), DB_S(req->ctx.workspace_id), DB_S(visibility), DB_I(discoverable),
 			     DB_I(clock_wall_ms()), DB_S(req->ctx.principal)),
 		     1);
-	if (nodes_commit(req, b, "knowledge.visibility"))
+	if (knowledge_commit(req, b, "update", "knowledge_node", "knowledge.visibility", node.id))
 		http_reply_json(req, 200, nodes_visibility_json(node.id, visibility, discoverable));
 }
 

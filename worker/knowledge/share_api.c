@@ -54,17 +54,6 @@ static json_t *grant_json(struct arena *a, const struct db_rows *r, size_t i)
 	return o;
 }
 
-/* Is {id} of the body or path a node that the caller may share: its own, or anybody's for knowledge.admin? */
-CO_FN static bool share_item(struct http_request *req, struct str id, struct knowledge_node *n)
-{
-	struct error err = ERROR_INIT;
-
-	if (knowledge_own(share_worker(req), req->arena, &req->ctx, id, n, &err))
-		return true;
-	http_reply_error(req, &err);
-	return false;
-}
-
 /* permissions[], or the SDK's singular permission; ["read"] when absent. */
 static struct str share_rights(struct body_problems *p, struct arena *a, const json_t *body)
 {
@@ -144,7 +133,7 @@ CO_FN static void share_grant(struct http_request *req, const json_t *body, stru
 		error_field(&err, ERR_INVALID_VALUE, "target_id", "the node is of this workspace");
 		body_problem(p, &err);
 	}
-	if (body_refused(req, p) || !share_item(req, item, &n) || !share_grantee(req, type, grantee))
+	if (body_refused(req, p) || !knowledge_mine(req, item, &n) || !share_grantee(req, type, grantee))
 		return;
 	ids_hex(hex, 6);
 	(void)snprintf(id, sizeof(id), "grant_%s", hex);
@@ -308,7 +297,7 @@ CO_FN static void share_access(struct http_request *req)
 {
 	struct knowledge_node n;
 
-	if (share_item(req, req->params[0], &n))
+	if (knowledge_mine(req, req->params[0], &n))
 		share_reply_grants(req, n.id);
 }
 
@@ -375,41 +364,43 @@ CO_FN static void share_global(struct http_request *req)
 /* ---- insights ---- */
 
 /* Do all of them exist in this organization, apart from the caller's? If not, it has been answered. */
-CO_FN static bool insight_targets(struct http_request *req, const json_t *list)
+CO_FN static bool insight_targets(struct http_request *req, const struct str *ids, size_t n)
 {
 	struct error err = ERROR_INIT;
-	const json_t *t;
 	size_t i;
 
-	json_array_foreach(list, i, t)
-	{
-		struct str id = str_of(json_string_value(t));
-
-		if (id.n == 0)
-			error_field(&err, ERR_INVALID_VALUE, "target_workspaces", "must be a list of ids");
-		else if (str_eq(id, req->ctx.workspace_id))
+	for (i = 0; i < n; i++) {
+		if (str_eq(ids[i], req->ctx.workspace_id)) {
 			error_field(&err, ERR_INVALID_VALUE, "target_workspaces", "must not have the source itself");
-		if (err.code != ERR_OK) {
 			http_reply_error(req, &err);
 			return false;
 		}
-		if (!share_grantee(req, STR("workspace"), id))
+		if (!share_grantee(req, STR("workspace"), ids[i]))
 			return false;
 	}
 	return true;
 }
 
+/* clang-format off */
+static const char insight_put[] =
+	SQL_WITHIN_ORG("an insight is put into the workspaces that it is for")
+	"INSERT INTO knowledge_insights (workspace_id, insight_id, org_id, source_workspace, targets, task_type, content,"
+	" confidence_ppm, shared_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (workspace_id,"
+	" insight_id) DO UPDATE SET content = excluded.content, confidence_ppm = excluded.confidence_ppm,"
+	" targets = excluded.targets, task_type = excluded.task_type WHERE knowledge_insights.source_workspace = $4";
+/* clang-format on */
+
 CO_FN static void insight_share(struct http_request *req)
 {
-	const json_t *body = body_object(req), *targets, *t;
+	const json_t *body = body_object(req), *targets;
 	struct worker *w = share_worker(req);
 	struct error err = ERROR_INIT;
-	struct str id, task, content;
+	struct str id, task, content, *ids;
 	int64_t confidence, start = clock_mono_us(), now = clock_wall_ms();
 	struct body_problems p;
 	struct db_batch *b;
 	json_t *o;
-	size_t i;
+	size_t n, i;
 	bool ok;
 
 	if (body == NULL)
@@ -420,38 +411,20 @@ CO_FN static void insight_share(struct http_request *req)
 	content = body_text(&p, body, "content", 1, 8192, false);
 	confidence = knowledge_share(&p, body, "confidence", -1);
 	targets = json_object_get(body, "target_workspaces");
+	n = knowledge_ids(&p, req->arena, body, "target_workspaces", SHARE_TARGETS_MAX, &ids);
 	if (confidence < SHARE_INSIGHT_LEAST) {
 		error_field(&err, ERR_INVALID_VALUE, "confidence", "an insight is shared from a confidence of 0.6 on");
 		body_problem(&p, &err);
 	}
-	if (!json_is_array(targets) || json_array_size(targets) == 0 || json_array_size(targets) > SHARE_TARGETS_MAX) {
-		error_field(&err, ERR_INVALID_VALUE, "target_workspaces", "must be a list of 1 to 50 workspaces");
-		body_problem(&p, &err);
-	}
-	if (body_refused(req, &p) || !insight_targets(req, targets))
+	if (body_refused(req, &p) || !insight_targets(req, ids, n))
 		return;
 	b = db_batch_new(w->db);
-	json_array_foreach(targets, i, t) db_batch_add(
-	    b,
-	    SQL_WITHIN_ORG(
-		"an insight is put into the workspaces that it is for") "INSERT INTO knowledge_insights"
-									" (workspace_id, insight_id, org_id, "
-									"source_workspace, targets, task_type, "
-									"content, confidence_ppm,"
-									" shared_by, created_at) VALUES ($1, $2, $3, "
-									"$4, $5, $6, $7, $8, $9, $10) ON CONFLICT "
-									"(workspace_id,"
-									" insight_id) DO UPDATE SET content = "
-									"excluded.content, confidence_ppm = "
-									"excluded.confidence_ppm,"
-									" targets = excluded.targets, task_type = "
-									"excluded.task_type"
-									" WHERE knowledge_insights.source_workspace = "
-									"$4",
-	    DB_ARGS(DB_Z(json_string_value(t)), DB_S(id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id),
-		    DB_S(json_text(req->arena, targets)), DB_S(task), DB_S(content), DB_I(confidence),
-		    DB_S(req->ctx.principal), DB_I(now)),
-	    DB_ANY);
+	for (i = 0; i < n; i++)
+		db_batch_add(b, insight_put,
+			     DB_ARGS(DB_S(ids[i]), DB_S(id), DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id),
+				     DB_S(json_text(req->arena, targets)), DB_S(task), DB_S(content), DB_I(confidence),
+				     DB_S(req->ctx.principal), DB_I(now)),
+			     DB_ANY);
 	audit_add(b, req,
 		  &(struct audit_event){.category = "data",
 					.action = "knowledge.insight_share",
@@ -463,7 +436,7 @@ CO_FN static void insight_share(struct http_request *req)
 		http_reply_error(req, &err);
 		return;
 	}
-	metric_add(M_KM_SHARES, (int64_t)json_array_size(targets), NULL);
+	metric_add(M_KM_SHARES, (int64_t)n, NULL);
 	o = json_pack("{s:b, s:O}", "success", 1, "target_workspaces", targets);
 	json_put_str(o, "insight_id", id);
 	json_put_str(o, "source_workspace", req->ctx.workspace_id);
@@ -599,7 +572,7 @@ CO_FN static void share_promote(struct http_request *req)
 		return;
 	body_problems_begin(req, &p);
 	id = knowledge_either(&p, body, "node_id", "item_id", 64);
-	if (body_refused(req, &p) || !share_item(req, id, &n))
+	if (body_refused(req, &p) || !knowledge_mine(req, id, &n))
 		return;
 	b = db_batch_new(share_worker(req)->db);
 	db_batch_add(b,

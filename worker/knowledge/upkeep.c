@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The formulas by which knowledge grows old, the jobs that apply them page by page, and the search for nodes that say
- * the same. Called by the scheduler and by upkeep_api.c. Decides nothing for people: what is stale waits for them.
+ * the same. Called by the scheduler and by the endpoints. Decides nothing for people: what is stale waits for them.
  */
 #include "worker/knowledge/upkeep.h"
 

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pruning over the API: what could go, its going and coming back (rest-wide 5.2). Called through its routes.
+ */
+#include "common/clock.h"
+#include "common/json.h"
+#include "worker/knowledge/upkeep.h"
+#include "worker/worker.h"
+
+static struct worker *prune_worker(const struct http_request *req)
+{
+	return req->user;
+}
+
+/* ---- pruning ---- */
+
+CO_FN static void prune_items(struct http_request *req)
+{
+	int64_t stale = knowledge_query_share(req, "staleness_threshold", 800000),
+		sure = knowledge_query_share(req, "max_confidence", 300000);
+	struct error err = ERROR_INIT;
+	struct knowledge_node *nodes;
+	struct db_rows r;
+	json_t *list;
+	size_t n, i;
+
+	if (!db_query(
+		prune_worker(req)->db, req->arena,
+		"SELECT " KNOWLEDGE_COLUMNS
+		" FROM knowledge_nodes n WHERE n.workspace_id = $1 AND n.archived_at = 0 AND"
+		" n.staleness_ppm >= $2 AND n.confidence_ppm <= $3 AND (n.visibility <> 'private' OR n.created_by = $5)"
+		" ORDER BY n.created_at DESC, n.id LIMIT $4",
+		DB_ARGS(DB_S(req->ctx.workspace_id), DB_I(stale), DB_I(sure),
+			DB_I(http_query_int(req, "limit", 1, 200, 50)), DB_S(req->ctx.principal)),
+		&r, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	knowledge_rows(req->arena, &r, &nodes, &n);
+	list = json_array();
+	for (i = 0; i < n; i++)
+		json_array_append_new(list, knowledge_json(req->arena, &nodes[i]));
+	http_reply_json(req, 200, json_pack("{s:o, s:I}", "items", list, "count", (json_int_t)n));
+}
+
+static const char *prune_slower(struct str tier)
+{
+	size_t i;
+
+	for (i = 0; knowledge_tiers[i] != NULL; i++)
+		if (str_eqz(tier, knowledge_tiers[i]) && knowledge_tiers[i + 1] != NULL)
+			return knowledge_tiers[i + 1];
+	return "glacial";
+}
+
+/* archive: out of sight; delete: gone; demote: one tier slower. */
+CO_FN static void prune_execute(struct http_request *req)
+{
+	static const char *const actions[] = {"archive", "delete", "demote", NULL};
+	const json_t *body = body_object(req);
+	int64_t now = clock_wall_ms();
+	struct knowledge_node *nodes;
+	struct body_problems p;
+	struct str *wanted, action;
+	struct db_batch *b;
+	size_t count, n, i;
+
+	if (body == NULL)
+		return;
+	body_problems_begin(req, &p);
+	action = knowledge_choice(&p, body, "action", actions, "archive");
+	count = knowledge_ids(&p, req->arena, body, "item_ids", KNOWLEDGE_LIST_MAX, &wanted);
+	if (body_refused(req, &p) || !knowledge_mine_of(req, wanted, count, &nodes, &n))
+		return;
+	b = db_batch_new(prune_worker(req)->db);
+	for (i = 0; i < n; i++) {
+		if (str_eqz(action, "archive"))
+			knowledge_archive(b, &req->ctx, nodes[i].id, "pruned", now);
+		else if (str_eqz(action, "delete")) {
+			knowledge_remove(b, &req->ctx, nodes[i].id);
+			knowledge_note(b, &req->ctx, nodes[i].id, "deleted", nodes[i].confidence_ppm, 0, now);
+		} else
+			db_batch_add(b,
+				     "UPDATE knowledge_nodes SET tier = $3, updated_at = $4 WHERE id = $1 AND"
+				     " workspace_id = $2",
+				     DB_ARGS(DB_S(nodes[i].id), DB_S(req->ctx.workspace_id),
+					     DB_Z(prune_slower(nodes[i].tier)), DB_I(now)),
+				     1);
+	}
+	if (knowledge_commit(req, b, "update", "knowledge_node", "knowledge.prune", action))
+		http_reply_json(req, 200,
+				json_pack("{s:b, s:s%, s:I}", "success", 1, "action", action.p, action.n,
+					  "items_pruned", (json_int_t)n));
+}
+
+CO_FN static void prune_restore(struct http_request *req)
+{
+	const json_t *body = body_object(req);
+	struct error err = ERROR_INIT;
+	struct knowledge_new again;
+	char id[KNOWLEDGE_ID_LEN + 1];
+	struct body_problems p;
+	struct db_batch *b;
+	struct db_rows r;
+	struct str item;
+
+	if (body == NULL)
+		return;
+	body_problems_begin(req, &p);
+	item = knowledge_either(&p, body, "item_id", "node_id", 64);
+	if (body_refused(req, &p))
+		return;
+	if (!db_query(prune_worker(req)->db, req->arena,
+		      "SELECT content FROM knowledge_nodes WHERE id = $1 AND workspace_id = $2 AND archived_at > 0",
+		      DB_ARGS(DB_S(item), DB_S(req->ctx.workspace_id)), &r, &err) ||
+	    (r.count == 0 && !error_field(&err, ERR_NOT_FOUND, "item_id", "Archived node not found"))) {
+		http_reply_error(req, &err);
+		return;
+	}
+	again = (struct knowledge_new){.content = db_str(&r, 0, 0), .created_by = req->ctx.principal};
+	b = db_batch_new(prune_worker(req)->db);
+	knowledge_add(b, &req->ctx, &again, clock_wall_ms(),
+		      id); /* the row is there: writing it again brings it back */
+	knowledge_note(b, &req->ctx, item, "restored", 0, 0, clock_wall_ms());
+	if (knowledge_commit(req, b, "update", "knowledge_node", "knowledge.restore", item))
+		http_reply_json(req, 200, json_pack("{s:b, s:s}", "success", 1, "item_id", id));
+}
+
+static const struct route prune_rows[] = {
+    KNOWLEDGE_ROW(GET, "mound/pruning/items", prune_items, "admin", READ, "Nodes that could go"),
+    KNOWLEDGE_ROW(POST, "mound/pruning/execute", prune_execute, "admin", WRITE, "Archive, delete or demote nodes"),
+    KNOWLEDGE_ROW(POST, "mound/pruning/restore", prune_restore, "admin", WRITE, "Bring an archived node back"),
+};
+const struct route_table knowledge_prune_routes = {prune_rows, countof(prune_rows)};
