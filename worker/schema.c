@@ -773,6 +773,10 @@ static const char up_decisions[] =
 static const char down_decisions[] =
     "DROP TABLE decision_cache_state; DROP TABLE decision_cache; DROP TABLE decisions;";
 
+/* worker/batch: how many batches a workspace has under way. */
+static const char up_batches_open[] = "CREATE INDEX batches_under_way ON batches(workspace_id, kind) WHERE open = 1;";
+static const char down_batches_open[] = "DROP INDEX batches_under_way;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -795,5 +799,6 @@ const struct migration schema_migrations[] = {
     {19, "continuum memory", up_continuum, down_continuum},
     {20, "budgets of workspaces and users, reservations", up_spending, down_spending},
     {21, "decisions and their cache", up_decisions, down_decisions},
+    {22, "index of open batches by workspace", up_batches_open, down_batches_open},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -686,7 +686,8 @@ def test_an_id_that_is_no_text_is_named(mound):
 
 def test_nodes_are_found_by_meaning(make_server):
     with ProviderServer() as p:
-        s = make_server({"embeddings": {"url": p.openai_url, "model": "embed-1", "api_key": "k"}, "knowledge": {"retry_interval": "500ms"}})
+        s = make_server({"server": {"workers": 1}, "embeddings": {"url": p.openai_url, "model": "embed-1", "api_key": "k"},
+                         "knowledge": {"retry_interval": "500ms"}})
         # The provider's vectors are bags of words.
         n = node(s, "photosynthesis")["id"]
         node(s, "carburettor")

@@ -36,6 +36,8 @@ ALLOWED = [
 ]
 # Of tools that work on tables of their own, which no server has.
 ELSEWHERE = re.compile(r"\b_(backup_info|backup_tables|export)\b|\bpg_|\bpragma_|\bsqlite_schema\b|information_schema")
+# Statements that are asked often and must not read what is over: by which index.
+BY_INDEX = [("worker/batch/store.c", "'graph') AND open = 1", "batches_under_way")]
 LITERALS = re.compile(r'(?:"(?:[^"\\\n]|\\.)*"\s*)+')
 STATEMENT = re.compile(r"(?:/\*.*?\*/ )?(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH) .*\b(FROM|VALUES|SET) \S", re.S)
 
@@ -86,13 +88,15 @@ def too_much(scans, statements):
 def test_sqlite(make_server, statements):
     s = make_server({"storage": {"backend": "sqlite"}})
     s.stop()
-    db, scans = sqlite3.connect(s.data_dir / "aragora.db"), []
+    db, scans, used = sqlite3.connect(s.data_dir / "aragora.db"), [], set()
     for sql, path in statements.items():
         if path.startswith("common/db_pg") or "to_tsquery" in sql:
             continue
         for row in db.execute("EXPLAIN QUERY PLAN " + sql, [None] * parameters(sql)):
+            used |= {(*want[:2], want[2] in row[3]) for want in BY_INDEX if path == want[0] and want[1] in sql}
             if m := re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", row[3]):
                 scans.append((sql, m.group(1), m.group(2)))
+    assert used == {(path, what, True) for path, what, _ in BY_INDEX}
     assert not (bad := too_much(scans, statements)), "\n".join(bad)
 
 

@@ -183,6 +183,7 @@ static int teardown(void **state)
 
 static struct one_call {
 	struct arena *a;
+	struct str org;
 	const struct str *texts;
 	size_t n, dim;
 	float *v;
@@ -194,20 +195,25 @@ static struct one_call {
 static void run(void *arg)
 {
 	(void)arg;
-	the.ok = embed_texts_billed(&w, the.a, the.texts, the.n, &the.v, &the.dim, &the.bill, &the.err);
+	the.ok = embed_texts_billed(&w, the.a, the.org, the.texts, the.n, &the.v, &the.dim, &the.bill, &the.err);
 	the.done = true;
 }
 
-static bool embed(enum says say, const struct str *texts, size_t n)
+static bool embed_for(struct str org, enum says say, const struct str *texts, size_t n)
 {
 	arena_free(the.a);
-	the = (struct one_call){.a = arena_new(0), .texts = texts, .n = n, .err = ERROR_INIT};
+	the = (struct one_call){.a = arena_new(0), .org = org, .texts = texts, .n = n, .err = ERROR_INIT};
 	server.say = say;
 	server.requests = 0;
 	assert_non_null(co_spawn("embed", run, NULL));
 	while (!the.done)
 		loop_turn(w.loop, true);
 	return the.ok;
+}
+
+static bool embed(enum says say, const struct str *texts, size_t n)
+{
+	return embed_for(STR("org-a"), say, texts, n);
 }
 
 static void is_vector_of(size_t i, const char *text)
@@ -243,6 +249,22 @@ static void test_vectors_and_memory(void **state)
 	assert_true(embed(SAY_500, second, 3)); /* nobody is asked */
 	assert_int_equal(server.requests, 0);
 	assert_int_equal(the.bill.tokens, 0);
+}
+
+/* How long an answer takes must not tell what another organization has asked. */
+static void test_each_organization_remembers_for_itself(void **state)
+{
+	static const struct str secret[] = {STR("the merger")};
+
+	(void)state;
+	assert_true(embed(SAY_VECTORS, secret, 1));
+	assert_true(embed(SAY_500, secret, 1));
+	assert_true(embed_for(STR("org-b"), SAY_VECTORS, secret, 1));
+	assert_int_equal(server.requests, 1);
+	assert_true(embed_for(STR("org-b"), SAY_500, secret, 1));
+	assert_true(embed_for(STR(""), SAY_VECTORS, secret, 1)); /* a job for many remembers nothing */
+	assert_true(embed_for(STR(""), SAY_VECTORS, secret, 1));
+	assert_int_equal(server.requests, 1);
 }
 
 static void test_batches_in_any_order(void **state)
@@ -287,6 +309,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_vectors_and_memory),
+	    cmocka_unit_test(test_each_organization_remembers_for_itself),
 	    cmocka_unit_test(test_batches_in_any_order),
 	    cmocka_unit_test(test_refusals_and_breaker),
 	};

@@ -38,6 +38,7 @@ struct embed {
 struct embed_call {
 	struct worker *w;
 	struct arena *a;
+	struct str org_id;
 	const struct str *texts;
 	size_t n;
 	uint8_t (*keys)[SHA256_LEN];
@@ -130,12 +131,12 @@ static void embed_remember(struct embed *e, const uint8_t key[SHA256_LEN], const
 		embed_forget_oldest(e);
 }
 
-/* SHA-256 of the model, the length wanted and the text. */
-static void embed_key(const struct conf *c, struct str text, uint8_t key[SHA256_LEN])
+/* SHA-256 of who asks, the model, the length wanted and the text. */
+static void embed_key(const struct conf *c, struct str org_id, struct str text, uint8_t key[SHA256_LEN])
 {
 	struct buf b = BUF_INIT;
 
-	buf_printf(&b, "%s\n%lld\n", c->embeddings.model, (long long)c->embeddings.dimensions);
+	buf_printf(&b, "%.*s\n%s\n%lld\n", STR_ARG(org_id), c->embeddings.model, (long long)c->embeddings.dimensions);
 	buf_add(&b, text);
 	crypto_sha256(buf_str(&b), key);
 	buf_free(&b);
@@ -201,7 +202,8 @@ static bool embed_take(struct embed_call *k, const json_t *doc, const size_t *wh
 		if (v == NULL || at < 0 || at >= (int64_t)n || k->rows[which[at]] != NULL)
 			return false;
 		k->rows[which[at]] = v;
-		embed_remember(k->w->agents->embed, k->keys[which[at]], v, k->dim);
+		if (k->org_id.n > 0)
+			embed_remember(k->w->agents->embed, k->keys[which[at]], v, k->dim);
 	}
 	return true;
 }
@@ -315,8 +317,8 @@ static void embed_look_up(struct embed_call *k)
 	float *v;
 
 	for (i = 0; i < k->n; i++) {
-		embed_key(k->w->conf, k->texts[i], k->keys[i]);
-		x = k->texts[i].n > 0 ? embed_find(k->w->agents->embed, k->keys[i]) : NULL;
+		embed_key(k->w->conf, k->org_id, k->texts[i], k->keys[i]);
+		x = k->texts[i].n > 0 && k->org_id.n > 0 ? embed_find(k->w->agents->embed, k->keys[i]) : NULL;
 		if (x == NULL || (k->dim != 0 && x->dim != k->dim))
 			continue;
 		v = arena_alloc(k->a, x->dim * sizeof(float));
@@ -334,10 +336,10 @@ bool embed_configured(const struct conf *c)
 	return c->embeddings.url[0] != '\0';
 }
 
-CO_FN bool embed_texts_billed(struct worker *w, struct arena *a, const struct str *texts, size_t n, float **vectors,
-			      size_t *dim, struct embed_bill *bill, struct error *err)
+CO_FN bool embed_texts_billed(struct worker *w, struct arena *a, struct str org_id, const struct str *texts, size_t n,
+			      float **vectors, size_t *dim, struct embed_bill *bill, struct error *err)
 {
-	struct embed_call k = {.w = w, .a = a, .n = n, .bill = bill, .err = err};
+	struct embed_call k = {.w = w, .a = a, .org_id = org_id, .n = n, .bill = bill, .err = err};
 	struct str *cut;
 	size_t i;
 
@@ -362,12 +364,12 @@ CO_FN bool embed_texts_billed(struct worker *w, struct arena *a, const struct st
 	return true;
 }
 
-CO_FN bool embed_texts(struct worker *w, struct arena *a, const struct str *texts, size_t n, float **vectors,
-		       size_t *dim, struct error *err)
+CO_FN bool embed_texts(struct worker *w, struct arena *a, struct str org_id, const struct str *texts, size_t n,
+		       float **vectors, size_t *dim, struct error *err)
 {
 	struct embed_bill bill = {0, 0};
 
-	return embed_texts_billed(w, a, texts, n, vectors, dim, &bill, err);
+	return embed_texts_billed(w, a, org_id, texts, n, vectors, dim, &bill, err);
 }
 
 double embed_cosine(const float *x, const float *y, size_t dim)

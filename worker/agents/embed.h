@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Texts as vectors, from any server with OpenAI's POST /embeddings (embeddings.url). Each worker remembers what it
- * asked for. Everybody who uses this works without it too: not configured and not reachable are ordinary answers.
+ * asked for, for each organization by itself: how long an answer takes tells nobody what others have asked. Everybody
+ * who uses this works without it too: not configured and not reachable are ordinary answers.
  */
 #ifndef WORKER_AGENTS_EMBED_H
 #define WORKER_AGENTS_EMBED_H
@@ -30,12 +31,13 @@ bool embed_configured(const struct conf *c);
  * *vectors: n rows of *dim floats each, in the arena, of length 1 (a text without anything but blanks: all 0). Waits
  * for the server at most embeddings.timeout, and not at all when every text is remembered. False: ERR_UNAVAILABLE with
  * the reason (not configured, breaker open, no answer or not the documented one), ERR_CANCELLED when a scope ended.
+ * `org_id`: who asks; "" is a job for many, of which nothing is remembered.
  */
-CO_FN bool embed_texts(struct worker *w, struct arena *a, const struct str *texts, size_t n, float **vectors,
-		       size_t *dim, struct error *err) MUST_CHECK;
+CO_FN bool embed_texts(struct worker *w, struct arena *a, struct str org_id, const struct str *texts, size_t n,
+		       float **vectors, size_t *dim, struct error *err) MUST_CHECK;
 /* The same, adding to *bill what it cost, also when it fails: for a debate that pays for it in its ledger. */
-CO_FN bool embed_texts_billed(struct worker *w, struct arena *a, const struct str *texts, size_t n, float **vectors,
-			      size_t *dim, struct embed_bill *bill, struct error *err) MUST_CHECK;
+CO_FN bool embed_texts_billed(struct worker *w, struct arena *a, struct str org_id, const struct str *texts, size_t n,
+			      float **vectors, size_t *dim, struct embed_bill *bill, struct error *err) MUST_CHECK;
 
 /* Cosine of two rows of embed_texts(). */
 double embed_cosine(const float *x, const float *y, size_t dim);

@@ -40,7 +40,7 @@ CO_FN static json_t *alike_ask(struct debate *d, const struct str *texts, size_t
 	if (!embed_configured(d->w->conf))
 		return value;
 	a = arena_new(0);
-	if (embed_texts_billed(d->w, a, texts, n, &vectors, &dim, bill, &err)) {
+	if (embed_texts_billed(d->w, a, d->ctx.org_id, texts, n, &vectors, &dim, bill, &err)) {
 		json_put_str(value, "source", STR("embeddings"));
 		json_object_set_new(value, "ppm", alike_matrix(vectors, n, dim));
 	} else {

@@ -196,12 +196,13 @@ void knowledge_hint(struct worker *w, const struct context *ctx, struct str deba
 
 /* ---- later ---- */
 
+/* A page of nothing but failures is the last: rows that do not move would come again at once. */
 CO_FN static bool writes_run(struct worker *w, json_t *result, int64_t *count, struct error *err)
 {
-	int64_t failed = 0;
+	int64_t failed = 0, written = 1;
 	size_t i, n = OUTBOX_PAGE;
 
-	while (n == OUTBOX_PAGE && !jobs_stopping(w->jobs)) {
+	while (n == OUTBOX_PAGE && written > 0 && !jobs_stopping(w->jobs)) {
 		struct arena *a = arena_new(0);
 		struct db_rows r;
 
@@ -220,14 +221,16 @@ CO_FN static bool writes_run(struct worker *w, json_t *result, int64_t *count, s
 			return false;
 		}
 		n = r.count;
+		written = 0;
 		for (i = 0; i < n && !jobs_stopping(w->jobs); i++) {
 			const struct context ctx = {
 			    .principal = STR("system"), .org_id = db_str(&r, i, 1), .workspace_id = db_str(&r, i, 2)};
 			bool ok = outbox_one(w, &ctx, db_str(&r, i, 0), db_int(&r, i, 3));
 
-			*count += ok;
+			written += ok;
 			failed += !ok;
 		}
+		*count += written;
 		arena_free(a);
 	}
 	json_put_int(result, "written", *count);

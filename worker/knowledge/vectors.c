@@ -71,7 +71,7 @@ CO_FN bool vectors_find(struct worker *w, struct arena *a, const struct context 
 		metric_add(M_KM_SEMANTIC, 1, "mound", "not_configured", NULL);
 		return true;
 	}
-	if (!embed_texts_billed(w, a, &query, 1, &vector, &dim, &bill, &why)) {
+	if (!embed_texts_billed(w, a, ctx->org_id, &query, 1, &vector, &dim, &bill, &why)) {
 		metric_add(M_KM_SEMANTIC, 1, "mound", "error", NULL);
 		return why.code != ERR_CANCELLED || error_set(err, ERR_CANCELLED, "cancelled");
 	}
@@ -147,7 +147,7 @@ CO_FN static bool vectors_make(struct worker *w, struct arena *a, const struct d
 
 	for (i = 0; i < count; i++)
 		texts[i] = db_str(r, from + i, 3);
-	taken = embed_texts(w, a, texts, count, &vectors, &dim, err);
+	taken = embed_texts(w, a, STR(""), texts, count, &vectors, &dim, err);
 	if (!taken && (err->code != ERR_INVALID_VALUE || count > 1))
 		return false;
 	b = db_batch_new(w->db);
