@@ -9,6 +9,8 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "common/clock.h"
+
 /* Documents of ours wrap what came from outside in a few more levels than a client may send. */
 #define JSON_WRITE_DEPTH (2 * JSON_DEPTH_MAX)
 #define JSON_SMALL 32 /* members of an object that is sorted in place */
@@ -757,4 +759,16 @@ void json_put_str(json_t *obj, const char *key, struct str s)
 void json_put_int(json_t *obj, const char *key, int64_t v)
 {
 	BUG_ON(json_object_set_new(obj, key, json_integer(v)) != 0);
+}
+
+json_t *json_time(int64_t ms)
+{
+	char iso[CLOCK_ISO_MAX];
+
+	return ms > 0 ? json_string(clock_iso(iso, ms)) : json_null();
+}
+
+void json_put_time(json_t *obj, const char *key, int64_t ms)
+{
+	BUG_ON(json_object_set_new(obj, key, json_time(ms)) != 0);
 }

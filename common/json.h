@@ -55,5 +55,8 @@ json_t *json_str(struct str s);
 /* Sets key to a new string / integer; a convenience over json_object_set_new. */
 void json_put_str(json_t *obj, const char *key, struct str s);
 void json_put_int(json_t *obj, const char *key, int64_t v);
+/* A moment as ISO 8601 in UTC, null for 0 ("never"); milliseconds. */
+json_t *json_time(int64_t ms);
+void json_put_time(json_t *obj, const char *key, int64_t ms);
 
 #endif

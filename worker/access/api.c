@@ -6,7 +6,6 @@
 
 #include <stdarg.h>
 
-#include "common/clock.h"
 #include "worker/worker.h"
 
 #define ACCESS_WORD_MAX 64
@@ -83,13 +82,6 @@ int64_t access_number(struct body_problems *p, const json_t *body, const char *f
 		    (long long)max);
 	body_problem(p, &err);
 	return dflt;
-}
-
-json_t *access_time(int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	return ms != 0 ? json_string(clock_iso(iso, ms)) : json_null();
 }
 
 void access_refuse(struct http_request *req, enum err code, const char *field, const char *fmt, ...)

@@ -34,8 +34,6 @@ json_t *access_list(struct str words);
 /* A number member within [min, max]; dflt when absent. */
 int64_t access_number(struct body_problems *p, const json_t *body, const char *field, int64_t min, int64_t max,
 		      int64_t dflt);
-/* ISO 8601, or null for 0. */
-json_t *access_time(int64_t ms);
 /*
  * Adds the event and the change (kind, id), commits, tells the caches. False: it has been answered. A duplicate is
  * answered with `taken`.

@@ -253,13 +253,6 @@ void approval_read(const struct db_rows *r, size_t i, int64_t now_ms, struct app
 		out->state = STR("expired");
 }
 
-static void approval_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms != 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 json_t *approval_json(struct arena *a, const struct approval_row *r)
 {
 	json_t *o = json_object();
@@ -292,11 +285,11 @@ json_t *approval_json(struct arena *a, const struct approval_row *r)
 	json_object_set(o, "checklist", json_parse(a, r->checklist, &ignored));
 	json_object_set(o, "votes", json_parse(a, r->votes, &ignored));
 	json_put_int(o, "approvals_needed", r->needed);
-	approval_time(o, "created_at", r->created_at);
-	approval_time(o, "requested_at", r->created_at);
-	approval_time(o, "expires_at", r->expires_at);
-	approval_time(o, "decided_at", r->decided_at);
-	approval_time(o, "used_at", r->used_at);
+	json_put_time(o, "created_at", r->created_at);
+	json_put_time(o, "requested_at", r->created_at);
+	json_put_time(o, "expires_at", r->expires_at);
+	json_put_time(o, "decided_at", r->decided_at);
+	json_put_time(o, "used_at", r->used_at);
 	return o;
 }
 

@@ -196,7 +196,7 @@ CO_FN static void api_decide(struct http_request *req, bool agreed)
 	}
 	json_array_append_new(votes, json_pack("{s:o, s:s, s:o, s:o}", "user_id", json_str(req->ctx.principal),
 					       "decision", agreed ? "approved" : "rejected", "comment",
-					       json_str(comment), "at", access_time(clock_wall_ms())));
+					       json_str(comment), "at", json_time(clock_wall_ms())));
 	if (!api_store(req, &row, agreed, checklist, votes, comment))
 		return;
 	if (!str_eqz(row.state, "pending")) {

@@ -44,9 +44,9 @@ static json_t *api_delegation(const struct db_rows *r, size_t i)
 	json_put_int(o, "depth", db_int(r, i, 6));
 	json_object_set_new(o, "can_redelegate", json_boolean(db_int(r, i, 7) != 0));
 	json_put_str(o, "reason", db_str(r, i, 8));
-	json_object_set_new(o, "created_at", access_time(db_int(r, i, 9)));
-	json_object_set_new(o, "expires_at", access_time(db_int(r, i, 10)));
-	json_object_set_new(o, "revoked_at", access_time(db_int(r, i, 11)));
+	json_object_set_new(o, "created_at", json_time(db_int(r, i, 9)));
+	json_object_set_new(o, "expires_at", json_time(db_int(r, i, 10)));
+	json_object_set_new(o, "revoked_at", json_time(db_int(r, i, 11)));
 	json_put_str(o, "revoked_by", db_str(r, i, 12));
 	json_object_set_new(o, "state", json_string(state));
 	return o;
@@ -226,7 +226,7 @@ CO_FN static void api_create(struct http_request *req)
 		http_reply_json(req, 201,
 				json_pack("{s:s, s:o, s:s, s:I, s:b, s:o, s:s}", "id", id, "delegate_id",
 					  json_str(wish.delegate), "permission", key, "depth", (json_int_t)chain.depth,
-					  "can_redelegate", wish.redelegate, "expires_at", access_time(until), "state",
+					  "can_redelegate", wish.redelegate, "expires_at", json_time(until), "state",
 					  "active"));
 }
 

@@ -39,11 +39,11 @@ static json_t *api_emergency(const struct db_rows *r, size_t i)
 	json_put_str(o, "user_id", db_str(r, i, 1));
 	json_put_str(o, "reason", db_str(r, i, 2));
 	json_object_set_new(o, "permissions", access_list(db_str(r, i, 3)));
-	json_object_set_new(o, "started_at", access_time(db_int(r, i, 4)));
-	json_object_set_new(o, "expires_at", access_time(db_int(r, i, 5)));
-	json_object_set_new(o, "ended_at", access_time(db_int(r, i, 6)));
+	json_object_set_new(o, "started_at", json_time(db_int(r, i, 4)));
+	json_object_set_new(o, "expires_at", json_time(db_int(r, i, 5)));
+	json_object_set_new(o, "ended_at", json_time(db_int(r, i, 6)));
 	json_put_str(o, "ended_by", db_str(r, i, 7));
-	json_object_set_new(o, "reviewed_at", access_time(db_int(r, i, 8)));
+	json_object_set_new(o, "reviewed_at", json_time(db_int(r, i, 8)));
 	json_put_str(o, "reviewed_by", db_str(r, i, 9));
 	json_put_str(o, "review", db_str(r, i, 10));
 	json_object_set_new(o, "status", json_string(status));
@@ -126,7 +126,7 @@ CO_FN static void api_begin(struct http_request *req)
 	http_reply_json(req, 201,
 			json_pack("{s:s, s:o, s:o, s:s}", "id", id, "permissions",
 				  access_list(str_of(emergency_grants)), "expires_at",
-				  access_time(now + minutes * MINUTE_MS), "status", "active"));
+				  json_time(now + minutes * MINUTE_MS), "status", "active"));
 }
 
 /* The row and whose it is; false: it has been answered. */

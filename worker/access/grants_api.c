@@ -45,8 +45,8 @@ CO_FN static void api_list(struct http_request *req)
 		for (k = 0; k < countof(texts); k++)
 			json_put_str(o, texts[k], db_str(&r, i, k));
 		json_object_set(o, "conditions", json_parse(req->arena, db_str(&r, i, 6), &bad));
-		json_object_set_new(o, "created_at", access_time(db_int(&r, i, 7)));
-		json_object_set_new(o, "expires_at", access_time(db_int(&r, i, 8)));
+		json_object_set_new(o, "created_at", json_time(db_int(&r, i, 7)));
+		json_object_set_new(o, "expires_at", json_time(db_int(&r, i, 8)));
 		json_array_append_new(list, o);
 	}
 	http_reply_json(req, 200, json_pack("{s:o, s:I}", "grants", list, "total", (json_int_t)r.count));

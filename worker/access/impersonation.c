@@ -137,7 +137,7 @@ static void api_answer(struct http_request *req, const struct api_target *t, str
 	http_reply_json(req, 200,
 			json_pack("{s:o, s:I, s:o, s:o, s:{s:o, s:o, s:o, s:o}, s:s}", "token", json_str(token),
 				  "expires_in", (json_int_t)((ends_ms - now_ms) / 1000), "expires_at",
-				  access_time(ends_ms), "session_id", json_str(session), "target_user", "id",
+				  json_time(ends_ms), "session_id", json_str(session), "target_user", "id",
 				  json_str(t->account.id), "email", json_str(t->account.email), "name",
 				  json_str(t->account.name), "role", json_str(t->role), "warning",
 				  "Every request with this token is recorded with your name."));
@@ -318,9 +318,9 @@ CO_FN static void api_list(struct http_request *req)
 		json_put_str(o, "admin_id", db_str(&r, i, 1));
 		json_put_str(o, "target_user_id", db_str(&r, i, 2));
 		json_put_str(o, "reason", db_str(&r, i, 3));
-		json_object_set_new(o, "started_at", access_time(db_int(&r, i, 4)));
-		json_object_set_new(o, "expires_at", access_time(db_int(&r, i, 5)));
-		json_object_set_new(o, "ended_at", access_time(db_int(&r, i, 6)));
+		json_object_set_new(o, "started_at", json_time(db_int(&r, i, 4)));
+		json_object_set_new(o, "expires_at", json_time(db_int(&r, i, 5)));
+		json_object_set_new(o, "ended_at", json_time(db_int(&r, i, 6)));
 		json_object_set_new(o, "active", json_boolean(active));
 		json_array_append_new(list, o);
 	}

@@ -87,8 +87,8 @@ static json_t *api_custom_role(const struct db_rows *r, size_t i)
 	json_object_set_new(o, "grants", access_list(db_str(r, i, 3)));
 	json_object_set_new(o, "permissions", permissions_json(&p));
 	json_put_str(o, "created_by", db_str(r, i, 4));
-	json_object_set_new(o, "created_at", access_time(db_int(r, i, 5)));
-	json_object_set_new(o, "updated_at", access_time(db_int(r, i, 6)));
+	json_object_set_new(o, "created_at", json_time(db_int(r, i, 5)));
+	json_object_set_new(o, "updated_at", json_time(db_int(r, i, 6)));
 	return o;
 }
 
@@ -375,8 +375,8 @@ CO_FN static void api_assignments(struct http_request *req)
 		json_put_str(o, "role", db_str(&r, i, 2));
 		json_put_str(o, "workspace_id", db_str(&r, i, 3));
 		json_put_str(o, "granted_by", db_str(&r, i, 4));
-		json_object_set_new(o, "created_at", access_time(db_int(&r, i, 5)));
-		json_object_set_new(o, "expires_at", access_time(db_int(&r, i, 6)));
+		json_object_set_new(o, "created_at", json_time(db_int(&r, i, 5)));
+		json_object_set_new(o, "expires_at", json_time(db_int(&r, i, 6)));
 		json_array_append_new(list, o);
 	}
 	http_reply_json(req, 200, json_pack("{s:o, s:I}", "assignments", list, "total", (json_int_t)r.count));

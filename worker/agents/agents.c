@@ -229,17 +229,14 @@ json_t *agents_breakers(struct agents *a)
 	int64_t now = clock_mono_us();
 	const struct breaker *b;
 	enum breaker_state state;
-	char iso[CLOCK_ISO_MAX];
 	json_t *out = json_object();
 
 	for (b = a->breakers.head; b != NULL; b = b->next) {
 		state = breaker_state(b, now);
-		json_object_set_new(
-		    out, b->key,
-		    json_pack("{s:s, s:i, s:o, s:b}", "state", breaker_state_name(state), "failure_count",
-			      (int)b->failures, "last_failure",
-			      b->failed_wall_ms > 0 ? json_string(clock_iso(iso, b->failed_wall_ms)) : json_null(),
-			      "available", state != BREAKER_OPEN));
+		json_object_set_new(out, b->key,
+				    json_pack("{s:s, s:i, s:o, s:b}", "state", breaker_state_name(state),
+					      "failure_count", (int)b->failures, "last_failure",
+					      json_time(b->failed_wall_ms), "available", state != BREAKER_OPEN));
 	}
 	return out;
 }

@@ -238,7 +238,6 @@ CO_FN static void api_stats(struct http_request *req)
 	struct audit_filter f;
 	int64_t oldest = 0, newest = 0, total = 0;
 	json_t *by_category = NULL, *by_outcome, *v;
-	char iso[CLOCK_ISO_MAX];
 	const char *key;
 	json_t *o;
 
@@ -253,8 +252,8 @@ CO_FN static void api_stats(struct http_request *req)
 	o = json_pack("{s:I, s:O, s:o, s:I}", "total_events", (json_int_t)total, "by_category", by_category,
 		      "by_outcome", by_outcome, "retention_days",
 		      (json_int_t)api_worker(req)->conf->retention.audit_days);
-	json_object_set_new(o, "oldest_event", oldest > 0 ? json_string(clock_iso(iso, oldest)) : json_null());
-	json_object_set_new(o, "newest_event", newest > 0 ? json_string(clock_iso(iso, newest)) : json_null());
+	json_put_time(o, "oldest_event", oldest);
+	json_put_time(o, "newest_event", newest);
 	http_reply_json(req, 200, o);
 }
 

@@ -75,7 +75,7 @@ static json_t *report_period(const struct audit_filter *f)
 	json_t *o = json_object();
 	char iso[CLOCK_ISO_MAX];
 
-	json_object_set_new(o, "start", f->from_ms > 0 ? json_string(clock_iso(iso, f->from_ms)) : json_null());
+	json_put_time(o, "start", f->from_ms);
 	json_object_set_new(o, "end", json_string(clock_iso(iso, f->until_ms > 0 ? f->until_ms : clock_wall_ms())));
 	return o;
 }

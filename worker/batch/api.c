@@ -176,7 +176,7 @@ CO_FN static void batch_submitted(struct http_request *req, struct str id, const
 	json_put_str(o, "status_url", arena_printf(req->arena, "/api/debates/batch/%.*s/status", STR_ARG(id)));
 	if (batch_get(request_worker(req), req->arena, &req->ctx, id, NULL, &row, &err) &&
 	    batch_items(request_worker(req), req->arena, &row, false, BATCH_ITEMS_MAX, 0, &list, &n, &err))
-		request_time(o, "submitted_at", row.created_at);
+		json_put_time(o, "submitted_at", row.created_at);
 	for (i = 0; i < n; i++)
 		json_array_append_new(jobs, batch_item_view(req->arena, &list[i], false));
 	json_object_set_new(o, "jobs", jobs);

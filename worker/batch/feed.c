@@ -207,7 +207,7 @@ static json_t *feed_told(struct feed *f, const char *status, const struct batch_
 	size_t i;
 
 	json_put_str(o, "status", str_of(status));
-	request_time(o, "completed_at", f->batch.completed_at);
+	json_put_time(o, "completed_at", f->batch.completed_at);
 	if (n > FEED_TOLD_ITEMS)
 		return o;
 	list = json_array();

@@ -37,10 +37,10 @@ json_t *batch_view(const struct batch_row *b, const struct batch_counts *c)
 	json_put_int(o, "max_parallel", b->max_parallel);
 	json_put_int(o, "max_concurrent", b->max_parallel);
 	json_object_set_new(o, "webhook_url", b->webhook_url.n > 0 ? json_str(b->webhook_url) : json_null());
-	request_time(o, "created_at", b->created_at);
-	request_time(o, "submitted_at", b->created_at);
-	request_time(o, "started_at", b->started_at);
-	request_time(o, "completed_at", b->completed_at);
+	json_put_time(o, "created_at", b->created_at);
+	json_put_time(o, "submitted_at", b->created_at);
+	json_put_time(o, "started_at", b->started_at);
+	json_put_time(o, "completed_at", b->completed_at);
 	view_seconds(o, "duration_seconds", b->started_at,
 		     b->completed_at != 0 ? b->completed_at
 		     : b->open != 0       ? clock_wall_ms()
@@ -94,9 +94,9 @@ json_t *batch_item_view(struct arena *a, const struct batch_item *i, bool full)
 	json_object_set_new(o, "progress", json_real(i->completed_at != 0 ? 1 : 0));
 	json_object_set_new(o, "debate_id", i->debate_id.n > 0 ? json_str(i->debate_id) : json_null());
 	json_object_set_new(o, "error", i->error.n > 0 ? json_str(i->error) : json_null());
-	request_time(o, "created_at", i->created_at);
-	request_time(o, "started_at", i->started_at);
-	request_time(o, "completed_at", i->completed_at);
+	json_put_time(o, "created_at", i->created_at);
+	json_put_time(o, "started_at", i->started_at);
+	json_put_time(o, "completed_at", i->completed_at);
 	view_seconds(o, "duration_seconds", i->started_at, i->completed_at);
 	json_object_set_new(o, "result", full ? view_result(a, i) : json_null());
 	return o;

@@ -37,7 +37,7 @@ static json_t *control_paused(const struct http_request *req, struct str id, str
 					     : "the debate pauses when its calls under way have ended");
 
 	json_put_str(o, "debate_id", id);
-	request_time(o, "paused_at", out->paused_at);
+	json_put_time(o, "paused_at", out->paused_at);
 	return o;
 }
 
@@ -50,7 +50,7 @@ static json_t *control_resumed(const struct http_request *req, struct str id, st
 		      (double)out->paused_ms / 1000.0, "message", "the debate goes on");
 
 	json_put_str(o, "debate_id", id);
-	request_time(o, "resumed_at", clock_wall_ms());
+	json_put_time(o, "resumed_at", clock_wall_ms());
 	return o;
 }
 

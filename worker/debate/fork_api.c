@@ -276,7 +276,7 @@ CO_FN static json_t *fork_children(struct http_request *req, struct str parent, 
 		json_object_set_new(o, "crux_id",
 				    db_str(&rows, i, 2).n > 0 ? json_str(db_str(&rows, i, 2)) : json_null());
 		json_object_set_new(o, "divergence_reason", json_null());
-		request_time(o, "created_at", db_int(&rows, i, 3));
+		json_put_time(o, "created_at", db_int(&rows, i, 3));
 		json_array_append_new(list, o);
 	}
 	return list;

@@ -194,7 +194,7 @@ CO_FN static json_t *queue_own(struct http_request *req, int64_t each_ms, int64_
 		json_put_int(o, "position", place);
 		json_object_set_new(o, "estimated_wait_seconds",
 				    wait >= 0 ? json_real((double)wait / 1000.0) : json_null());
-		request_time(o, "created_at", db_int(&rows, i, 2));
+		json_put_time(o, "created_at", db_int(&rows, i, 2));
 		json_array_append_new(list, o);
 	}
 	return list;
@@ -256,8 +256,8 @@ CO_FN static void queue_status(struct http_request *req)
 	json_put_int(o, "total_batches", batches.total);
 	json_object_set_new(o, "status_counts", batches.by_status);
 	if (open > 0 && each_ms > 0)
-		request_time(o, "estimated_completion_time",
-			     clock_wall_ms() + queue_wait(open, each_ms, slots) + each_ms);
+		json_put_time(o, "estimated_completion_time",
+			      clock_wall_ms() + queue_wait(open, each_ms, slots) + each_ms);
 	else
 		json_object_set_new(o, "estimated_completion_time", json_null());
 	http_reply_json(req, 200, json_incref(o));

@@ -4,7 +4,6 @@
  */
 #include "worker/debate/request.h"
 
-#include "common/clock.h"
 #include "common/json.h"
 #include "worker/worker.h"
 
@@ -78,11 +77,4 @@ void request_refused(struct http_request *req, struct error *err)
 	if (err->code == ERR_CONFLICT)
 		err->code = ERR_BAD_REQUEST;
 	http_reply_error(req, err);
-}
-
-void request_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms != 0 ? json_string(clock_iso(iso, ms)) : json_null());
 }

@@ -35,7 +35,5 @@ struct request_origin {
 CO_FN void request_create(struct http_request *req, json_t *body, const struct request_origin *from);
 /* Refusal of an act that does not fit the debate's state: 400 is what clients know for it (rest-core 4.5). */
 void request_refused(struct http_request *req, struct error *err);
-/* Sets `key` to a time as ISO text, or null for 0. */
-void request_time(json_t *o, const char *key, int64_t ms);
 
 #endif

@@ -170,7 +170,7 @@ CO_FN static void settings_state(struct http_request *req)
 		      (double)s.threshold_ppm / CONSENSUS_ONE, "agent_weights", weights, "pending_injections",
 		      (json_int_t)s.injections, "pending_follow_ups", (json_int_t)s.follow_ups);
 	json_put_str(o, "debate_id", s.row.id);
-	request_time(o, "paused_at", debate_is_paused(&s.row) ? s.row.paused_at : 0);
+	json_put_time(o, "paused_at", debate_is_paused(&s.row) ? s.row.paused_at : 0);
 	http_reply_json(req, 200, o);
 }
 

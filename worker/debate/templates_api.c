@@ -114,8 +114,8 @@ static json_t *template_view(struct arena *a, const struct template *t)
 	json_object_set_new(o, "builtin", json_boolean(t->builtin));
 	json_put_int(o, "usage_count", t->uses);
 	json_put_str(o, "created_by", t->created_by);
-	request_time(o, "created_at", t->created_at);
-	request_time(o, "updated_at", t->updated_at);
+	json_put_time(o, "created_at", t->created_at);
+	json_put_time(o, "updated_at", t->updated_at);
 	return o;
 }
 

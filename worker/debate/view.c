@@ -28,13 +28,6 @@ const char *view_status_word(const struct debate_row *row)
 	return "failed";
 }
 
-static void view_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms != 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 static void view_real(json_t *o, const char *key, double v)
 {
 	json_object_set_new(o, key, json_real(v));
@@ -337,16 +330,16 @@ static void view_times(json_t *o, const struct debate_row *row)
 
 	view_real(o, "duration_seconds", seconds);
 	view_real(o, "elapsed_seconds", seconds);
-	view_time(o, "created_at", row->created_at);
-	view_time(o, "started_at", row->started_at);
-	view_time(o, "completed_at", row->completed_at);
-	view_time(o, "updated_at", row->updated_at);
+	json_put_time(o, "created_at", row->created_at);
+	json_put_time(o, "started_at", row->started_at);
+	json_put_time(o, "completed_at", row->completed_at);
+	json_put_time(o, "updated_at", row->updated_at);
 }
 
 static void view_pause(json_t *o, const struct debate_row *row)
 {
 	json_object_set_new(o, "is_paused", json_boolean(debate_is_paused(row)));
-	view_time(o, "paused_at", debate_is_paused(row) ? row->paused_at : 0);
+	json_put_time(o, "paused_at", debate_is_paused(row) ? row->paused_at : 0);
 	json_object_set_new(o, "pause_requested", json_boolean(row->pause_by.n > 0 && row->completed_at == 0));
 }
 

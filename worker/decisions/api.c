@@ -241,8 +241,8 @@ static json_t *api_decision(struct http_request *req, const struct decision *d)
 	json_put_str(o, "debate_id", d->debate_id);
 	json_object_set_new(o, "cached", json_boolean(d->cached));
 	json_object_set_new(o, "deduplicated", json_boolean(d->deduplicated));
-	request_time(o, "created_at", d->created_at);
-	request_time(o, "completed_at", d->completed_at);
+	json_put_time(o, "created_at", d->created_at);
+	json_put_time(o, "completed_at", d->completed_at);
 	if (d->result.n > 0)
 		result = json_parse(req->arena, d->result, &err);
 	if (result != NULL) {
@@ -341,8 +341,8 @@ CO_FN static void api_list(struct http_request *req)
 		json_put_str(o, "decision_type", db_str(&r, i, 2));
 		json_put_str(o, "debate_id", db_str(&r, i, 3));
 		json_object_set_new(o, "cached", json_boolean(db_int(&r, i, 4) != 0));
-		request_time(o, "created_at", db_int(&r, i, 5));
-		request_time(o, "completed_at", db_int(&r, i, 6));
+		json_put_time(o, "created_at", db_int(&r, i, 5));
+		json_put_time(o, "completed_at", db_int(&r, i, 6));
 		json_array_append_new(list, o);
 	}
 	http_reply_json(req, 200,
@@ -381,7 +381,7 @@ CO_FN static void api_status(struct http_request *req)
 		return;
 	}
 	o = json_pack("{s:s%, s:s%}", "request_id", d.id.p, d.id.n, "status", d.status.p, d.status.n);
-	request_time(o, "completed_at", d.completed_at);
+	json_put_time(o, "completed_at", d.completed_at);
 	http_reply_json(req, 200, o);
 }
 
@@ -407,7 +407,7 @@ CO_FN static void api_cancel(struct http_request *req)
 	else if (decisions_cancel(req->user, &req->ctx, &d, reason, &err)) {
 		o = json_pack("{s:s%, s:s, s:s%}", "request_id", d.id.p, d.id.n, "status", "cancelled", "reason",
 			      reason.n > 0 ? reason.p : "", reason.n);
-		request_time(o, "cancelled_at", clock_wall_ms());
+		json_put_time(o, "cancelled_at", clock_wall_ms());
 		http_reply_json(req, 200, o);
 		return;
 	}

@@ -30,13 +30,6 @@ static const struct {
 		  {"delivered", "DELIVERED"},
 		  {"dead", "DEAD_LETTERED"}};
 
-static void api_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms != 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 json_t *delivery_view(const struct delivery_row *d, int64_t now_ms, int64_t max_attempts)
 {
 	bool waits = str_eqz(d->state, "pending") || str_eqz(d->state, "retrying");
@@ -59,11 +52,11 @@ json_t *delivery_view(const struct delivery_row *d, int64_t now_ms, int64_t max_
 	json_put_int(o, "max_attempts", max_attempts);
 	json_put_str(o, "last_error", open ? STR("Circuit breaker open") : d->last_error);
 	json_object_set_new(o, "last_status_code", d->last_status != 0 ? json_integer(d->last_status) : json_null());
-	api_time(o, "created_at", d->created_at);
-	api_time(o, "updated_at", d->updated_at);
-	api_time(o, "next_retry_at", !waits ? 0 : open && d->open_until > d->next_at ? d->open_until : d->next_at);
-	api_time(o, "delivered_at", d->delivered_at);
-	api_time(o, "dead_lettered_at", d->dead_at);
+	json_put_time(o, "created_at", d->created_at);
+	json_put_time(o, "updated_at", d->updated_at);
+	json_put_time(o, "next_retry_at", !waits ? 0 : open && d->open_until > d->next_at ? d->open_until : d->next_at);
+	json_put_time(o, "delivered_at", d->delivered_at);
+	json_put_time(o, "dead_lettered_at", d->dead_at);
 	return o;
 }
 
@@ -108,8 +101,8 @@ CO_FN static bool api_add_detail(struct http_request *req, const struct delivery
 		json_object_set_new(t, "status_code",
 				    db_int(&rows, i, 2) != 0 ? json_integer(db_int(&rows, i, 2)) : json_null());
 		json_put_str(t, "error", db_str(&rows, i, 3));
-		api_time(t, "started_at", db_int(&rows, i, 4));
-		api_time(t, "ended_at", db_int(&rows, i, 5));
+		json_put_time(t, "started_at", db_int(&rows, i, 4));
+		json_put_time(t, "ended_at", db_int(&rows, i, 5));
 		json_array_append_new(attempts, t);
 	}
 	return true;

@@ -3,19 +3,8 @@
  * Users and organizations as clients know them (rest-core 6.2). Called by the endpoints; never shows what proves who
  * somebody is.
  */
-#include "common/clock.h"
 #include "common/json.h"
 #include "worker/identity/session.h"
-
-static void account_put_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	if (ms > 0)
-		json_put_str(o, key, str_of(clock_iso(iso, ms)));
-	else
-		json_object_set_new(o, key, json_null());
-}
 
 static void account_put_text(json_t *o, const char *key, struct str s)
 {
@@ -44,14 +33,14 @@ json_t *account_json(struct arena *a, const struct account *u, const struct iden
 	json_object_set_new(o, "email_verified", json_boolean(u->email_verified));
 	json_object_set_new(o, "mfa_enabled", json_boolean(u->mfa_enabled));
 	json_object_set_new(o, "is_service_account", json_boolean(u->service_account));
-	account_put_time(o, "mfa_grace_period_started_at", u->mfa_grace_ms);
+	json_put_time(o, "mfa_grace_period_started_at", u->mfa_grace_ms);
 	json_put_int(o, "token_version", u->token_version);
 	account_put_text(o, "avatar_url", u->avatar_url);
 	json_object_set(o, "metadata", metadata);
-	account_put_time(o, "created_at", u->created_ms);
-	account_put_time(o, "updated_at", u->updated_ms);
-	account_put_time(o, "last_login_at", u->last_login_ms);
-	account_put_time(o, "last_login", u->last_login_ms);
+	json_put_time(o, "created_at", u->created_ms);
+	json_put_time(o, "updated_at", u->updated_ms);
+	json_put_time(o, "last_login_at", u->last_login_ms);
+	json_put_time(o, "last_login", u->last_login_ms);
 	return o;
 }
 
@@ -85,7 +74,7 @@ json_t *account_organizations_json(struct arena *a, const struct account *u)
 		json_object_set(o, "organization", account_organization_json(a, u, u->orgs[i].org_id));
 		json_put_str(o, "role", u->orgs[i].role);
 		json_object_set_new(o, "is_default", json_boolean(str_eq(u->orgs[i].org_id, u->org_id)));
-		account_put_time(o, "joined_at", u->orgs[i].joined_ms);
+		json_put_time(o, "joined_at", u->orgs[i].joined_ms);
 		json_array_append_new(list, o);
 	}
 	return list;

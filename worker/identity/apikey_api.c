@@ -146,8 +146,8 @@ static json_t *keys_json(struct http_request *req, struct str id, struct str nam
 	json_object_set(o, "scopes", list);
 	list = json_parse(req->arena, networks, NULL);
 	json_object_set(o, "allowed_ips", list);
-	own_put_time(o, "created_at", created);
-	own_put_time(o, "expires_at", expires);
+	json_put_time(o, "created_at", created);
+	json_put_time(o, "expires_at", expires);
 	return o;
 }
 
@@ -238,7 +238,7 @@ CO_FN static void keys_show(struct http_request *req)
 	for (i = 0; i < r.count; i++) {
 		o = keys_json(req, db_str(&r, i, 0), db_str(&r, i, 1), db_str(&r, i, 2), db_str(&r, i, 3),
 			      db_str(&r, i, 4), db_int(&r, i, 5), db_int(&r, i, 6));
-		own_put_time(o, "last_used_at", db_int(&r, i, 7));
+		json_put_time(o, "last_used_at", db_int(&r, i, 7));
 		json_put_str(o, "last_used_ip", db_str(&r, i, 8));
 		json_array_append_new(list, o);
 	}

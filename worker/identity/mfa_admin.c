@@ -29,8 +29,8 @@ static json_t *admin_row(const struct conf *c, const struct db_rows *r, size_t i
 	json_put_str(o, "user_id", db_str(r, i, 0));
 	json_put_str(o, "email", db_str(r, i, 1));
 	json_put_str(o, "role", db_str(r, i, 2));
-	own_put_time(o, "grace_period_ends_at", grace);
-	own_put_time(o, "bypass_expires_at", db_int(r, i, 7));
+	json_put_time(o, "grace_period_ends_at", grace);
+	json_put_time(o, "bypass_expires_at", db_int(r, i, 7));
 	return o;
 }
 

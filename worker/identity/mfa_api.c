@@ -419,8 +419,8 @@ CO_FN static void mfa_status(struct http_request *req)
 		      "required", required);
 	json_put_str(o, "type", r.count > 0 ? db_str(&r, 0, 0) : STR(""));
 	json_put_int(o, "backup_codes_remaining", r.count > 0 ? db_int(&r, 0, 2) : 0);
-	own_put_time(o, "verified_at", req->ctx.who->mfa_ms);
-	own_put_time(o, "grace_period_ends_at", required && !u->mfa_enabled ? mfa_grace_until(w->conf, u) : 0);
+	json_put_time(o, "verified_at", req->ctx.who->mfa_ms);
+	json_put_time(o, "grace_period_ends_at", required && !u->mfa_enabled ? mfa_grace_until(w->conf, u) : 0);
 	http_reply_json(req, 200, o);
 }
 

@@ -345,8 +345,8 @@ CO_FN static void oauth_linked(struct http_request *req)
 
 		json_put_str(o, "provider", db_str(&r, i, 0));
 		json_put_str(o, "email", db_str(&r, i, 1));
-		own_put_time(o, "linked_at", db_int(&r, i, 2));
-		own_put_time(o, "last_login_at", db_int(&r, i, 3));
+		json_put_time(o, "linked_at", db_int(&r, i, 2));
+		json_put_time(o, "last_login_at", db_int(&r, i, 3));
 		json_array_append_new(list, o);
 	}
 	http_reply_json(req, 200, json_pack("{s:o}", "providers", list));

@@ -5,7 +5,6 @@
  */
 #include "worker/identity/own.h"
 
-#include "common/clock.h"
 #include "common/metrics.h"
 #include "common/tenant.h"
 #include "worker/identity/user.h"
@@ -84,11 +83,4 @@ void own_message(struct http_request *req, json_t *o, const char *text)
 		o = json_object();
 	json_put_str(o, "message", str_of(text));
 	http_reply_json(req, 200, o);
-}
-
-void own_put_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms > 0 ? json_string(clock_iso(iso, ms)) : json_null());
 }

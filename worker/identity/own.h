@@ -29,7 +29,5 @@ CO_FN bool own_password_ok(struct http_request *req, const struct account *u, st
 CO_FN bool own_commit(struct http_request *req, struct db_batch *b, struct str user_id, struct error *err) MUST_CHECK;
 /* {message}; takes o, which may be NULL. */
 void own_message(struct http_request *req, json_t *o, const char *text);
-/* ISO time, or null for 0. */
-void own_put_time(json_t *o, const char *key, int64_t ms);
 
 #endif

@@ -14,16 +14,6 @@
 
 #define SESSIONS_SHOWN 200
 
-static void session_put_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	if (ms > 0)
-		json_put_str(o, key, str_of(clock_iso(iso, ms)));
-	else
-		json_object_set_new(o, key, json_null());
-}
-
 static json_t *session_methods(struct str text)
 {
 	json_t *list = json_array();
@@ -45,10 +35,10 @@ static json_t *session_row(const struct db_rows *r, size_t i, const struct ident
 	json_put_str(o, "user_agent", db_str(r, i, 2));
 	json_put_str(o, "device_name", db_str(r, i, 3));
 	json_object_set_new(o, "is_current", json_boolean(str_eq(db_str(r, i, 0), who->session_id)));
-	session_put_time(o, "created_at", db_int(r, i, 4));
-	session_put_time(o, "last_activity", db_int(r, i, 5));
-	session_put_time(o, "expires_at", db_int(r, i, 6));
-	session_put_time(o, "mfa_verified_at", db_int(r, i, 7));
+	json_put_time(o, "created_at", db_int(r, i, 4));
+	json_put_time(o, "last_activity", db_int(r, i, 5));
+	json_put_time(o, "expires_at", db_int(r, i, 6));
+	json_put_time(o, "mfa_verified_at", db_int(r, i, 7));
 	json_object_set_new(o, "mfa_methods_used", session_methods(db_str(r, i, 8)));
 	return o;
 }

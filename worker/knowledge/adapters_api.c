@@ -14,13 +14,6 @@ static struct worker *adapters_worker(const struct http_request *req)
 	return req->user;
 }
 
-static void adapters_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms > 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 /* ---- list ---- */
 
 static json_t *adapters_one(const struct worker *w, const struct adapter *ad)
@@ -31,7 +24,7 @@ static json_t *adapters_one(const struct worker *w, const struct adapter *ad)
 			      "required_deps", ad->needs, "forward_method", ad->forward, "reverse_method", ad->reverse,
 			      "configured", (int)configured, "status", configured ? "registered" : "not configured");
 
-	adapters_time(o, "last_forward_sync", 0);
+	json_put_time(o, "last_forward_sync", 0);
 	json_put_int(o, "nodes_synced", 0);
 	return o;
 }
@@ -57,12 +50,12 @@ CO_FN static bool adapters_activity(struct http_request *req, json_t *list, stru
 
 		for (k = 0; k < r.count; k++)
 			if (str_eq(name, db_str(&r, k, 0)))
-				adapters_time(o, "last_forward_sync", db_int(&r, k, 1));
+				json_put_time(o, "last_forward_sync", db_int(&r, k, 1));
 		for (k = 0; k < nodes.count; k++) {
 			if (!str_eq(name, db_str(&nodes, k, 0)))
 				continue;
 			json_put_int(o, "nodes_synced", db_int(&nodes, k, 1));
-			adapters_time(o, "last_forward_sync", db_int(&nodes, k, 2));
+			json_put_time(o, "last_forward_sync", db_int(&nodes, k, 2));
 			json_put_str(o, "status", STR("active"));
 		}
 	}
@@ -216,7 +209,7 @@ CO_FN static void letters_list(struct http_request *req)
 		json_put_str(o, "state", db_str(&r, i, 1));
 		json_put_int(o, "tries", db_int(&r, i, 2));
 		json_put_str(o, "error", db_str(&r, i, 3));
-		adapters_time(o, "created_at", db_int(&r, i, 4));
+		json_put_time(o, "created_at", db_int(&r, i, 4));
 		json_array_append_new(list, o);
 	}
 	http_reply_json(req, 200, json_pack("{s:o, s:I}", "dead_letters", list, "count", (json_int_t)r.count));

@@ -306,13 +306,6 @@ static json_t *node_document(struct arena *a, struct str text, json_t *empty)
 	return json_incref(doc);
 }
 
-static void node_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms != 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 json_t *knowledge_json(struct arena *a, const struct knowledge_node *n)
 {
 	json_t *o = json_object();
@@ -336,8 +329,8 @@ json_t *knowledge_json(struct arena *a, const struct knowledge_node *n)
 	json_put_str(o, "visibility", n->visibility);
 	json_object_set_new(o, "is_discoverable", json_boolean(n->discoverable != 0));
 	json_object_set_new(o, "adapter", n->adapter.n > 0 ? json_str(n->adapter) : json_null());
-	node_time(o, "created_at", n->created_at);
-	node_time(o, "updated_at", n->updated_at);
+	json_put_time(o, "created_at", n->created_at);
+	json_put_time(o, "updated_at", n->updated_at);
 	json_object_set_new(o, "metadata", node_document(a, n->metadata, json_object()));
 	json_object_set_new(o, "topics", node_document(a, n->topics, json_array()));
 	json_object_set_new(o, "supports", json_array());

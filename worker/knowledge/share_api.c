@@ -25,13 +25,6 @@ static struct worker *share_worker(const struct http_request *req)
 	return req->user;
 }
 
-static void share_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms > 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 /* ---- grants ---- */
 
 #define GRANT_COLUMNS                                                                                          \
@@ -49,8 +42,8 @@ static json_t *grant_json(struct arena *a, const struct db_rows *r, size_t i)
 	for (c = 0; c < countof(names); c++)
 		json_put_str(o, names[c], db_str(r, i, c));
 	json_object_set_new(o, "permissions", permissions != NULL ? json_incref(permissions) : json_array());
-	share_time(o, "granted_at", db_int(r, i, 7));
-	share_time(o, "expires_at", db_int(r, i, 8));
+	json_put_time(o, "granted_at", db_int(r, i, 7));
+	json_put_time(o, "expires_at", db_int(r, i, 8));
 	return o;
 }
 
@@ -475,7 +468,7 @@ CO_FN static void insight_list(struct http_request *req)
 			json_put_str(o, names[c], db_str(&r, i, c));
 		json_object_set_new(o, "target_workspaces", targets != NULL ? json_incref(targets) : json_array());
 		json_object_set_new(o, "confidence", json_real((double)db_int(&r, i, 5) / KNOWLEDGE_ONE));
-		share_time(o, "created_at", db_int(&r, i, 6));
+		json_put_time(o, "created_at", db_int(&r, i, 6));
 		json_array_append_new(list, o);
 	}
 	http_reply_json(req, 200, json_pack("{s:o, s:I}", "insights", list, "count", (json_int_t)r.count));

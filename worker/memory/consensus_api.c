@@ -3,7 +3,6 @@
  * The routes to consensus memory: what was decided on a subject, what was held against it, figures. Reads only; rows
  * are written with the end of a debate.
  */
-#include "common/clock.h"
 #include "common/json.h"
 #include "worker/memory/consensus_memory.h"
 #include "worker/memory/memory_api.h"
@@ -37,7 +36,7 @@ static json_t *api_decision(const struct consensus_memory *m)
 	json_object_set_new(o, "agents", api_parsed(m->agents));
 	json_object_set_new(o, "dissents", api_parsed(m->dissents));
 	json_put_int(o, "dissent_count", m->dissent_count);
-	memory_time(o, "timestamp", m->created_at);
+	json_put_time(o, "timestamp", m->created_at);
 	return o;
 }
 
@@ -104,7 +103,7 @@ CO_FN static void api_dissents(struct http_request *req)
 			json_put_str(o, "topic", v[i].topic);
 			json_put_str(o, "decided", v[i].conclusion);
 			memory_real(o, "similarity", v[i].score_ppm);
-			memory_time(o, "timestamp", v[i].created_at);
+			json_put_time(o, "timestamp", v[i].created_at);
 			json_array_append_new(list, o);
 		}
 		json_decref(dissents);

@@ -60,13 +60,6 @@ void memory_real(json_t *o, const char *key, int64_t ppm)
 	json_object_set_new(o, key, json_real((double)ppm / 1e6));
 }
 
-void memory_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms > 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 int64_t memory_query_ppm(const struct http_request *req, const char *name)
 {
 	struct str s = http_query(req, name);
@@ -104,8 +97,8 @@ json_t *memory_entry(const struct continuum_entry *e, size_t max)
 	json_object_set_new(o, "metadata", metadata != NULL ? metadata : json_object());
 	json_object_set_new(o, "red_line", json_boolean(e->red_line));
 	json_put_str(o, "red_line_reason", e->red_line_reason);
-	memory_time(o, "created_at", e->created_at);
-	memory_time(o, "updated_at", e->updated_at);
+	json_put_time(o, "created_at", e->created_at);
+	json_put_time(o, "updated_at", e->updated_at);
 	return o;
 }
 
@@ -657,7 +650,7 @@ CO_FN static void api_export(struct http_request *req)
 	}
 	o = json_object();
 	json_put_str(o, "version", STR("1.0"));
-	memory_time(o, "exported_at", clock_wall_ms());
+	json_put_time(o, "exported_at", clock_wall_ms());
 	json_object_set_new(o, "entries", memory_entries(v, n, CONTINUUM_CONTENT_MAX));
 	json_put_int(o, "count", (int64_t)n);
 	json_put_int(o, "offset", f.offset);

@@ -22,7 +22,6 @@ json_t *memory_tier_names(unsigned tiers);
 json_t *memory_entry(const struct continuum_entry *e, size_t max);
 json_t *memory_entries(const struct continuum_entry *v, size_t n, size_t max);
 void memory_real(json_t *o, const char *key, int64_t ppm);
-void memory_time(json_t *o, const char *key, int64_t ms);
 /* A share from the query, 0 to 1, in ppm; 0 if absent or none. */
 int64_t memory_query_ppm(const struct http_request *req, const char *name);
 

@@ -197,8 +197,8 @@ CO_FN static void tiers_archive(struct http_request *req)
 	}
 	o = json_pack("{s:I, s:O, s:O}", "total_archived", (json_int_t)total, "by_tier", by_tier, "by_reason",
 		      by_reason);
-	memory_time(o, "oldest", oldest);
-	memory_time(o, "newest", newest);
+	json_put_time(o, "oldest", oldest);
+	json_put_time(o, "newest", newest);
 	http_reply_json(req, 200, o);
 }
 

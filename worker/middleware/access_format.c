@@ -315,7 +315,7 @@ static void access_request_line(struct access_pen *o, const struct http_request 
 }
 
 /* The time of a line, spelled once a second. */
-static void access_time(struct access_format *f, struct access_pen *o)
+static void json_time(struct access_format *f, struct access_pen *o)
 {
 	time_t now = time(NULL);
 	struct tm tm;
@@ -387,7 +387,7 @@ static void access_number(struct access_format *f, const struct access_item *i, 
 
 	switch ((int)i->kind) {
 	case ACCESS_TIME:
-		access_time(f, o);
+		json_time(f, o);
 		break;
 	case ACCESS_STATUS:
 		access_put_number(o, (uint64_t)req->status);

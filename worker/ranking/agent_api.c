@@ -51,8 +51,8 @@ static json_t *agent_history(struct http_request *req, const struct db_rows *r, 
 		ranking_put_real(o, "elo_after", (double)elo_milli / 1e3);
 		ranking_put_real(o, "elo_before", (double)(elo_milli - change) / 1e3);
 		ranking_put_real(o, "elo_change", (double)change / 1e3);
-		ranking_put_time(o, "timestamp", db_int(r, i, 5));
-		ranking_put_time(o, "created_at", db_int(r, i, 5));
+		json_put_time(o, "timestamp", db_int(r, i, 5));
+		json_put_time(o, "created_at", db_int(r, i, 5));
 		elo_milli -= change;
 		json_array_append_new(list, o);
 	}

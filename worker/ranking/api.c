@@ -23,13 +23,6 @@ void ranking_put_real(json_t *o, const char *key, double v)
 	json_object_set_new(o, key, json_real(v));
 }
 
-void ranking_put_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms > 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 double ranking_share(int64_t part, int64_t whole)
 {
 	return whole > 0 ? (double)part / (double)whole : 0.0;
@@ -106,8 +99,8 @@ json_t *rating_entry(const struct api_rating *r, int64_t rank)
 			    : consistency >= 0.6 ? "medium"
 						 : "low"));
 	ranking_put_real(o, "reputation", (double)ranking_reputation(&record) / 1e6);
-	ranking_put_time(o, "last_active", r->updated_at);
-	ranking_put_time(o, "last_debate", r->updated_at);
+	json_put_time(o, "last_active", r->updated_at);
+	json_put_time(o, "last_debate", r->updated_at);
 	return o;
 }
 
@@ -276,7 +269,7 @@ static json_t *api_match(struct http_request *req, const struct db_rows *r, size
 	json_object_set_new(o, "elo_changes", api_points(req, db_str(r, i, 3)));
 	json_object_set_new(o, "scores", api_points(req, db_str(r, i, 4)));
 	json_put_str(o, "domain", db_str(r, i, 5));
-	ranking_put_time(o, "created_at", db_int(r, i, 6));
+	json_put_time(o, "created_at", db_int(r, i, 6));
 	return o;
 }
 

@@ -30,7 +30,6 @@ json_t *rating_entry(const struct api_rating *r, int64_t rank);
 
 struct db *ranking_db(const struct http_request *req);
 void ranking_put_real(json_t *o, const char *key, double v);
-void ranking_put_time(json_t *o, const char *key, int64_t ms);
 double ranking_share(int64_t part, int64_t whole);
 /* Is the text an agent's name? Else ERR_INVALID_PATH for the field. */
 bool ranking_name(struct str name, const char *field, struct error *err) MUST_CHECK;

@@ -122,7 +122,7 @@ CO_FN static bool calibration_domains(struct http_request *req, struct str agent
 			    json_real((double)calibration_score(db_int(&r, i, 1), db_int(&r, i, 2)) / 1e6));
 	}
 	json_object_set_new(o, "domain_scores", scores);
-	ranking_put_time(o, "last_calibrated", last);
+	json_put_time(o, "last_calibrated", last);
 	return ok;
 }
 

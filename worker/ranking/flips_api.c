@@ -52,8 +52,8 @@ static json_t *flips_view(struct http_request *req, const struct db_rows *r, siz
 		json_put_str(o, pairs[k][0], json_get_str(data, pairs[k][1], STR("")));
 	ranking_put_real(o, "similarity_score", json_get_num(data, "similarity_score", 0));
 	json_put_int(o, "round_number", json_get_int(e, "round", 0));
-	ranking_put_time(o, "timestamp", db_int(r, i, 3));
-	ranking_put_time(o, "detected_at", db_int(r, i, 3));
+	json_put_time(o, "timestamp", db_int(r, i, 3));
+	json_put_time(o, "detected_at", db_int(r, i, 3));
 	return o;
 }
 
@@ -201,7 +201,7 @@ CO_FN static void positions_get(struct http_request *req)
 		json_put_str(o, "debate_id", db_str(&r, i, 0));
 		json_put_str(o, "topic", db_str(&r, i, 1));
 		positions_fill(o, json_parse(req->arena, db_str(&r, i, 2), &err), agent);
-		ranking_put_time(o, "timestamp", db_int(&r, i, 3));
+		json_put_time(o, "timestamp", db_int(&r, i, 3));
 		json_array_append_new(list, o);
 	}
 	http_reply_json(

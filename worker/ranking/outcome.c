@@ -334,7 +334,7 @@ static json_t *outcome_view(const struct outcome *o)
 	json_put_str(v, "source", o->source);
 	json_put_str(v, "note", o->note);
 	json_object_set_new(v, "right_agents", o->right != NULL ? json_incref(o->right) : json_null());
-	request_time(v, "recorded_at", o->now_ms);
+	json_put_time(v, "recorded_at", o->now_ms);
 	return v;
 }
 

@@ -44,7 +44,7 @@ static void pairs_count(struct pairs_duel *d, const struct db_rows *r, size_t i)
 	o = json_pack("{s:s%, s:s, s:f}", "debate_id", db_str(r, i, 0).p, db_str(r, i, 0).n, "outcome", outcome,
 		      "margin", (double)margin / 1e3);
 	json_put_str(o, "domain", domain);
-	ranking_put_time(o, "date", db_int(r, i, 4));
+	json_put_time(o, "date", db_int(r, i, 4));
 	json_array_append_new(d->recent, o);
 }
 

@@ -146,7 +146,7 @@ static void snapshot_add_agent(struct arena *a, const struct db_rows *r, size_t 
 	json_put_int(o, "losses", db_int(r, i, 4));
 	json_put_int(o, "draws", db_int(r, i, 5));
 	json_put_int(o, "matches", db_int(r, i, 3) + db_int(r, i, 4) + db_int(r, i, 5));
-	ranking_put_time(o, "updated_at", db_int(r, i, 6));
+	json_put_time(o, "updated_at", db_int(r, i, 6));
 	json_object_set_new(o, "domains", domains != NULL ? json_incref(domains) : json_object());
 	buf_add(out, json_text(a, json_own(a, json_str(db_str(r, i, 1)))));
 	buf_addc(out, ':');
@@ -250,7 +250,7 @@ CO_FN static bool snapshot_matches(struct worker *w, struct arena *a, struct str
 		json_object_set_new(o, "participants", names != NULL ? json_incref(names) : json_array());
 		json_object_set_new(o, "elo_changes", snapshot_points(a, db_str(&r, i, 3)));
 		json_put_str(o, "domain", db_str(&r, i, 4));
-		ranking_put_time(o, "created_at", db_int(&r, i, 5));
+		json_put_time(o, "created_at", db_int(&r, i, 5));
 		json_array_append_new(list, o);
 	}
 	return true;

@@ -320,13 +320,6 @@ CO_FN static bool list_expiring(struct http_request *req, json_t *o, struct erro
 	return ok;
 }
 
-static void list_put_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms > 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 CO_FN static void list_retention(struct http_request *req)
 {
 	int64_t now = clock_wall_ms(), days = list_worker(req)->conf->retention.receipt_days, total;
@@ -354,10 +347,10 @@ CO_FN static void list_retention(struct http_request *req)
 	    o, "retention_policy",
 	    json_pack("{s:I, s:f}", "retention_days", (json_int_t)days, "retention_years", (double)days / 365.0));
 	json_object_set_new(o, "age_distribution", list_age_counts(&rows, total));
-	list_put_time(times, "oldest_receipt", db_int(&rows, 0, 1));
-	list_put_time(times, "newest_receipt", db_int(&rows, 0, 2));
+	json_put_time(times, "oldest_receipt", db_int(&rows, 0, 1));
+	json_put_time(times, "newest_receipt", db_int(&rows, 0, 2));
 	json_put_int(o, "total_receipts", total);
-	list_put_time(o, "generated_at", now);
+	json_put_time(o, "generated_at", now);
 	http_reply_json(req, 200, json_incref(o));
 }
 

@@ -34,13 +34,6 @@ static struct str share_hash(struct arena *a, struct str token)
 	return arena_str(a, str_of(hex));
 }
 
-static void share_put_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms > 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 /* The body as an object; NULL after having replied. */
 static const json_t *share_body(struct http_request *req)
 {
@@ -120,7 +113,7 @@ CO_FN static void share_create(struct http_request *req)
 	o = json_pack("{s:b, s:s%, s:s, s:o}", "success", 1, "receipt_id", row.id.p, row.id.n, "token", token,
 		      "max_accesses", accesses > 0 ? json_integer(accesses) : json_null());
 	json_put_str(o, "share_url", arena_printf(req->arena, "/api/receipts/share/%s", token));
-	share_put_time(o, "expires_at", now + hours * SHARE_HOUR_MS);
+	json_put_time(o, "expires_at", now + hours * SHARE_HOUR_MS);
 	http_reply_json(req, 200, o);
 }
 
@@ -146,8 +139,8 @@ CO_FN static void share_list(struct http_request *req)
 	for (i = 0; i < r.count; i++) {
 		json_t *o = json_object();
 
-		share_put_time(o, "created_at", db_int(&r, i, 0));
-		share_put_time(o, "expires_at", db_int(&r, i, 1));
+		json_put_time(o, "created_at", db_int(&r, i, 0));
+		json_put_time(o, "expires_at", db_int(&r, i, 1));
 		json_object_set_new(o, "max_accesses",
 				    db_int(&r, i, 2) > 0 ? json_integer(db_int(&r, i, 2)) : json_null());
 		json_put_int(o, "access_count", db_int(&r, i, 3));
@@ -300,7 +293,7 @@ CO_FN static void hold_show(struct http_request *req)
 		json_put_str(o, "reason", db_str(&r, 0, 0));
 		json_put_str(o, "matter_id", db_str(&r, 0, 1));
 		json_put_str(o, "placed_by", db_str(&r, 0, 2));
-		share_put_time(o, "placed_at", db_int(&r, 0, 3));
+		json_put_time(o, "placed_at", db_int(&r, 0, 3));
 	}
 	http_reply_json(req, 200, o);
 }

@@ -21,13 +21,6 @@ static const struct job *api_job(const struct http_request *req)
 	return strstr(req->route->path, retention_receipts_job.name) != NULL ? &retention_receipts_job : &retention_job;
 }
 
-static void api_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_object_set_new(o, key, ms != 0 ? json_string(clock_iso(iso, ms)) : json_null());
-}
-
 static json_t *api_last(struct http_request *req, const struct job_state *s)
 {
 	struct error err = ERROR_INIT;
@@ -51,8 +44,8 @@ static json_t *api_status_of(struct http_request *req, const struct job *job, co
 	json_object_set_new(o, "stats",
 			    json_pack("{s:I, s:I, s:I, s:f}", "total_runs", (json_int_t)s->runs, total,
 				      (json_int_t)s->total, "failures", (json_int_t)s->failures, "success_rate", rate));
-	api_time(o, "last_run", s->ended_ms);
-	api_time(o, "next_run", s->next_ms);
+	json_put_time(o, "last_run", s->ended_ms);
+	json_put_time(o, "next_run", s->next_ms);
 	json_object_set_new(o, "last_result", api_last(req, s));
 	return o;
 }

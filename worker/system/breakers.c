@@ -154,20 +154,13 @@ static json_t *breakers_form_a(const struct breakers_list *l, const struct break
 	return o;
 }
 
-static json_t *breakers_time(int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	return ms > 0 ? json_string(clock_iso(iso, ms)) : json_null();
-}
-
 static json_t *breakers_form_b(const struct breakers_seen *e)
 {
 	return json_pack("{s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:o, s:o}", "agent", json_str(e->key), "agent_id",
 			 json_str(e->key), "kind", e->kind, "state", breaker_state_name(e->state), "failures",
 			 (json_int_t)e->failures, "failure_count", (json_int_t)e->failures, "success_count",
-			 (json_int_t)e->successes, "last_failure", breakers_time(e->failed_ms), "last_success",
-			 breakers_time(e->succeeded_ms));
+			 (json_int_t)e->successes, "last_failure", json_time(e->failed_ms), "last_success",
+			 json_time(e->succeeded_ms));
 }
 
 static json_t *breakers_doc(const struct breakers_list *l)

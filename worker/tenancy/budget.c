@@ -236,7 +236,7 @@ static json_t *budget_json(const struct context *ctx, const struct budget *b)
 	json_object_set_new(o, "period_start", json_real((double)b->start / 1000.0));
 	json_put_str(o, "period_start_iso", str_of(clock_iso(iso, b->start)));
 	json_object_set_new(o, "period_end", b->end > 0 ? json_real((double)b->end / 1000.0) : json_null());
-	json_object_set_new(o, "period_end_iso", b->end > 0 ? json_string(clock_iso(iso, b->end)) : json_null());
+	json_put_time(o, "period_end_iso", b->end);
 	json_put_str(o, "status",
 		     !b->active                  ? STR("paused")
 		     : i == 0 && b->auto_suspend ? STR("suspended")

@@ -44,13 +44,6 @@ CO_FN static bool history_load(struct http_request *req, struct history *h)
 	return true;
 }
 
-static void history_time(json_t *o, const char *key, int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	json_put_str(o, key, str_of(clock_iso(iso, ms)));
-}
-
 static void history_cost(json_t *o, const char *key, int64_t micro)
 {
 	json_object_set_new(o, key, json_real((double)micro / 1e6));
@@ -76,7 +69,7 @@ static json_t *history_transactions(const struct context *ctx, const struct db_r
 		json_put_int(o, "tokens_in", db_int(r, i, 6));
 		json_put_int(o, "tokens_out", db_int(r, i, 7));
 		history_cost(o, "amount_usd", db_int(r, i, 8));
-		history_time(o, "created_at", db_int(r, i, 9));
+		json_put_time(o, "created_at", db_int(r, i, 9));
 		json_array_append_new(list, o);
 	}
 	return list;
@@ -138,8 +131,8 @@ CO_FN static bool history_trends(struct http_request *req, const struct history 
 		int64_t first = db_int(&r, i, 0) * days - (days == 7 ? 3 : 0);
 		json_t *o = json_object();
 
-		history_time(o, "period_start", first * HISTORY_DAY_MS);
-		history_time(o, "period_end", (first + days) * HISTORY_DAY_MS);
+		json_put_time(o, "period_start", first * HISTORY_DAY_MS);
+		json_put_time(o, "period_end", (first + days) * HISTORY_DAY_MS);
 		history_cost(o, "spent_usd", db_int(&r, i, 1));
 		json_put_int(o, "tokens", db_int(&r, i, 2));
 		json_put_int(o, "calls", db_int(&r, i, 3));
@@ -214,7 +207,7 @@ CO_FN static void history_alerts(struct http_request *req)
 		json_put_str(o, "budget_id", h.budget->id);
 		history_cost(o, "spent_usd", cost);
 		history_cost(o, "amount_usd", h.budget->amount);
-		history_time(o, "period_start", h.budget->start);
+		json_put_time(o, "period_start", h.budget->start);
 		json_array_append_new(list, o);
 	}
 	http_reply_json(req, 200,

@@ -13,20 +13,13 @@
 
 /* ---- rows ---- */
 
-static json_t *tenancy_time(int64_t ms)
-{
-	char iso[CLOCK_ISO_MAX];
-
-	return ms != 0 ? json_string(clock_iso(iso, ms)) : json_null();
-}
-
 static json_t *tenancy_cell(struct arena *a, const struct db_rows *rows, size_t row, size_t i, enum tenancy_kind kind)
 {
 	struct error ignored = ERROR_INIT;
 	json_t *doc;
 
 	if (kind == TENANCY_TIME)
-		return tenancy_time(db_int(rows, row, i));
+		return json_time(db_int(rows, row, i));
 	if (db_null(rows, row, i))
 		return json_null();
 	if (kind == TENANCY_NUMBER)
