@@ -55,7 +55,7 @@ second_compiler() {
 # The engine may use the step interface and pure modules: no clock, no chance, no store, no bus.
 engine_interface() {
 	local forbidden part objects=()
-	for part in engine round deciding conclude ask afford; do objects+=("build/release/worker/debate/$part.o"); done
+	for part in engine round deciding conclude ask afford; do objects+=("build/release/worker/engine/$part.o"); done
 	make --no-print-directory MODE=release "${objects[@]}" || return 1
 	forbidden=$(nm -u "${objects[@]}" | awk '$1 == "U" {print $2}' |
 		grep -E '^(clock_|ids_|db_|bus_|fetch_|stream_|agent_call|log_|metric_|time|rand|random|getenv|fopen|open$|loop_|lane_|co_sleep|co_wait)')
@@ -70,7 +70,7 @@ tidy() {
 }
 format() { git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror; }
 # "hack" is a word of questions on security in domain.c.
-words() { ! git grep -nwiE 'TODO|FIXME|XXX|HACK' -- '*.c' '*.h' '*.py' '*.sh' Makefile ':!tests/lint.sh' ':!worker/debate/domain.c'; }
+words() { ! git grep -nwiE 'TODO|FIXME|XXX|HACK' -- '*.c' '*.h' '*.py' '*.sh' Makefile ':!tests/lint.sh' ':!worker/engine/domain.c'; }
 
 check "function and file lengths" lengths
 check "headers stand alone" headers

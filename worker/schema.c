@@ -435,7 +435,7 @@ static const char up_pause[] =
     "ALTER TABLE debates ADD COLUMN paused_at INTEGER;"
     "ALTER TABLE debates ADD COLUMN paused_ms INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE debates ADD COLUMN pause_by TEXT NOT NULL DEFAULT '';"
-    /* Whose turn it is, worker/debate/queue.c. */
+    /* Whose turn it is, worker/runner/queue.c. */
     "ALTER TABLE debates ADD COLUMN queue_tag INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX debates_waiting ON debates(queue_tag, created_at, id)"
     " WHERE completed_at IS NULL AND owner = '' AND paused_at IS NULL;"

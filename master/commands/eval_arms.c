@@ -3,7 +3,7 @@
  * Names of arms (eval_run.h). Called by `aragorad eval`.
  */
 #include "master/commands/eval_run.h"
-#include "worker/debate/mode.h"
+#include "worker/engine/mode.h"
 
 #define ARMS_ROUNDS_DEFAULT 2
 #define ARMS_ROUNDS_MAX 12 /* debate.md 1.1 */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "common/json.h"
-#include "worker/debate/parse.h"
+#include "worker/engine/parse.h"
 
 #define DATASET_PROBLEMS_MAX 20
 #define DATASET_LINE_MAX (4 * 1024 * 1024)

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "worker/debate/topology.h"
+#include "worker/engine/topology.h"
 
 struct eval_interval eval_wilson(size_t right, size_t n, double z)
 {

@@ -14,11 +14,11 @@
 #include "common/json.h"
 #include "common/lane.h"
 #include "common/metrics.h"
-#include "worker/debate/apart.h"
-#include "worker/debate/budget.h"
-#include "worker/debate/debate.h"
-#include "worker/debate/parse.h"
-#include "worker/debate/prompt.h"
+#include "worker/engine/parse.h"
+#include "worker/engine/plan.h"
+#include "worker/engine/prompt.h"
+#include "worker/runner/apart.h"
+#include "worker/runner/budget.h"
 #include "worker/worker.h"
 
 #define RUN_SHARED "drafts"     /* scope of what all arms use */

@@ -141,7 +141,7 @@ static bool ops_nobody_else(const struct conf *c, struct error *err)
 
 /*
  * A master that was killed leaves workers behind that still finish their work; each keeps a file of data_dir/run locked
- * (worker/debate/clerk.c).
+ * (worker/runner/clerk.c).
  */
 static bool ops_no_worker(const struct conf *c, struct error *err)
 {

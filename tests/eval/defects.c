@@ -4,9 +4,9 @@
  */
 #include "tests/eval/defects.h"
 
-#include "worker/debate/consensus.h"
-#include "worker/debate/similarity.h"
-#include "worker/debate/topology.h"
+#include "worker/engine/consensus.h"
+#include "worker/engine/similarity.h"
+#include "worker/engine/topology.h"
 
 enum defect defect_planted;
 

@@ -11,11 +11,11 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/metrics.h"
-#include "worker/debate/apart.h"
-#include "worker/debate/debate.h"
-#include "worker/debate/mode.h"
-#include "worker/debate/parse.h"
-#include "worker/debate/prompt.h"
+#include "worker/engine/mode.h"
+#include "worker/engine/parse.h"
+#include "worker/engine/plan.h"
+#include "worker/engine/prompt.h"
+#include "worker/runner/apart.h"
 #include "worker/worker.h"
 
 #define MEMORY_BYTES_A_TOKEN 4

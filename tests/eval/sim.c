@@ -7,8 +7,8 @@
 
 #include <math.h>
 
-#include "worker/debate/parse.h"
-#include "worker/debate/topology.h"
+#include "worker/engine/parse.h"
+#include "worker/engine/topology.h"
 
 #define SIM_MATERIALS_MAX 24
 #define SIM_WORDS_POOL 400

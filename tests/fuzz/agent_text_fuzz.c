@@ -6,9 +6,9 @@
  */
 #include "common/json.h"
 #include "tests/fuzz/fuzz.h"
-#include "worker/debate/consensus.h"
-#include "worker/debate/parse.h"
-#include "worker/debate/similarity.h"
+#include "worker/engine/consensus.h"
+#include "worker/engine/parse.h"
+#include "worker/engine/similarity.h"
 
 static void fuzz_vote(struct arena *a, struct str text, size_t n)
 {

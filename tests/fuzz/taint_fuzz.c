@@ -5,7 +5,7 @@
  */
 #include "common/json.h"
 #include "tests/fuzz/fuzz.h"
-#include "worker/debate/taint.h"
+#include "worker/engine/taint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -3,7 +3,7 @@
  * What of the found background reaches a debate: the best first, within a count and a number of bytes, always in the
  * same order.
  */
-#include "worker/debate/background.h"
+#include "worker/runner/background.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,15 +2,15 @@
 /*
  * Counting: worked examples by hand, ties, quorum, pooling, and invariants over many random ballots.
  */
-#include "worker/debate/consensus.h"
+#include "worker/engine/consensus.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
 
-#include "worker/debate/mode.h"
-#include "worker/debate/topology.h"
+#include "worker/engine/mode.h"
+#include "worker/engine/topology.h"
 
 #define HALF 500000
 static const struct consensus_sameness by_text = {.text_ppm = 850000},

@@ -2,7 +2,7 @@
 /*
  * What a question is about: whole words, in the order of the table.
  */
-#include "worker/debate/domain.h"
+#include "worker/engine/domain.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

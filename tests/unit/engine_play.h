@@ -6,7 +6,7 @@
 #ifndef TESTS_UNIT_ENGINE_PLAY_H
 #define TESTS_UNIT_ENGINE_PLAY_H
 
-#include "worker/debate/engine.h"
+#include "worker/engine/engine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "common/json.h"
-#include "worker/debate/mode.h"
+#include "worker/engine/mode.h"
 
 #define SEATS_MAX 10
 #define CHILDREN_MAX 64

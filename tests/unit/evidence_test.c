@@ -2,7 +2,7 @@
 /*
  * Marks of evidence in texts made for it, hollowness by hand, and that hostile text costs nothing.
  */
-#include "worker/debate/evidence.h"
+#include "worker/engine/evidence.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

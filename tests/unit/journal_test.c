@@ -15,8 +15,8 @@
 #include "common/co.h"
 #include "common/json.h"
 #include "common/loop.h"
-#include "worker/debate/debate.h"
-#include "worker/debate/engine.h"
+#include "worker/engine/engine.h"
+#include "worker/engine/plan.h"
 
 #define JOURNALS "tests/unit/journals"
 #define JOURNALS_MIN 8

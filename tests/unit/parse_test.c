@@ -2,7 +2,7 @@
 /*
  * Replies as models write them: plain, decorated, as JSON, half-finished, hostile, and as large as they may be.
  */
-#include "worker/debate/parse.h"
+#include "worker/engine/parse.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

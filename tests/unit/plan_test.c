@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of worker/debate/plan.c: what a creation body may say, every refusal with its field, several at once, settings
+ * Tests of worker/engine/plan.c: what a creation body may say, every refusal with its field, several at once, settings
  * inside `protocol`, and that a plan read back is the plan that was written.
  */
 #include <setjmp.h>
@@ -12,9 +12,9 @@
 
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/debate/debate.h"
-#include "worker/debate/mode.h"
-#include "worker/debate/topology.h"
+#include "worker/engine/mode.h"
+#include "worker/engine/plan.h"
+#include "worker/engine/topology.h"
 
 struct fixture {
 	struct conf *c;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of worker/debate/progress.c and role.c: novelty, readiness, stability and their stops with figures worked by
+ * Tests of worker/engine/progress.c and role.c: novelty, readiness, stability and their stops with figures worked by
  * hand, and what each seat is given to do in each round.
  */
-#include "worker/debate/progress.h"
+#include "worker/engine/progress.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,9 +13,9 @@
 #include <cmocka.h>
 
 #include "common/json.h"
-#include "worker/debate/consensus.h"
-#include "worker/debate/mode.h"
-#include "worker/debate/role.h"
+#include "worker/engine/consensus.h"
+#include "worker/engine/mode.h"
+#include "worker/engine/role.h"
 
 #define ONE 1000000
 

@@ -2,7 +2,7 @@
 /*
  * Similarity and contradiction: known pairs, symmetry, other scripts, and the time that hostile text may take.
  */
-#include "worker/debate/similarity.h"
+#include "worker/engine/similarity.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
  * Texts that speak to the model are marked with their kind, texts about the matter are not, and hostile length costs no
  * more than its bytes.
  */
-#include "worker/debate/taint.h"
+#include "worker/engine/taint.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

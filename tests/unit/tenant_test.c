@@ -155,11 +155,11 @@ static void test_bindings(void **state)
 static const struct {
 	const char *object, *why;
 } engine[] = {
-    {"worker/debate/runner.o", "claims debates of all workspaces"},
-    {"worker/debate/clerk.o", "looks after debates whose worker died"},
-    {"worker/debate/journal.o", "writes a debate that this process has claimed"},
-    {"worker/debate/step.o", "the same"},
-    {"worker/debate/step_finish.o", "the same"},
+    {"worker/runner/runner.o", "claims debates of all workspaces"},
+    {"worker/runner/clerk.o", "looks after debates whose worker died"},
+    {"worker/runner/journal.o", "writes a debate that this process has claimed"},
+    {"worker/runner/step.o", "the same"},
+    {"worker/runner/step_finish.o", "the same"},
     {"worker/traces/traces.o", "writes traces of all debates into the operator's folder"},
     {"worker/retention/rules.o", "removes by age"},
     {"worker/retention.o", "aragorad cleanup"},

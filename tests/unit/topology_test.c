@@ -2,7 +2,7 @@
 /*
  * Critic pairs: never oneself, everybody equally often, the same for the same seed and whatever the plan's order.
  */
-#include "worker/debate/topology.h"
+#include "worker/engine/topology.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

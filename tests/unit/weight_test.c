@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of worker/debate/weight.c: the factors of a vote, calibrated confidences, the threshold that follows the
+ * Tests of worker/engine/weight.c: the factors of a vote, calibrated confidences, the threshold that follows the
  * voters, and votes of people, each with figures worked by hand from debate.md 3.2, 3.5 and 5.5.
  */
-#include "worker/debate/weight.h"
+#include "worker/engine/weight.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

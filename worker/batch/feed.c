@@ -13,9 +13,9 @@
 #include "common/metrics.h"
 #include "common/tenant.h"
 #include "worker/agents/select.h"
-#include "worker/debate/queue.h"
 #include "worker/debate/request.h"
 #include "worker/delivery/delivery.h"
+#include "worker/runner/queue.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 

@@ -9,10 +9,10 @@
 #include "common/json.h"
 #include "worker/batch/forms.h"
 #include "worker/batch/room.h"
-#include "worker/debate/consensus.h"
-#include "worker/debate/evidence.h"
 #include "worker/debate/fork.h"
 #include "worker/debate/request.h"
+#include "worker/engine/consensus.h"
+#include "worker/engine/evidence.h"
 #include "worker/worker.h"
 
 #define GRAPH_ROUNDS 5

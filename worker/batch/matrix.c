@@ -7,8 +7,8 @@
 #include "common/json.h"
 #include "worker/batch/forms.h"
 #include "worker/batch/room.h"
-#include "worker/debate/consensus.h"
 #include "worker/debate/request.h"
+#include "worker/engine/consensus.h"
 #include "worker/worker.h"
 
 #define MATRIX_SCENARIOS_MAX 50

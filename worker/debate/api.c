@@ -10,11 +10,11 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "worker/debate/export.h"
-#include "worker/debate/queue.h"
 #include "worker/debate/request.h"
 #include "worker/debate/view.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/route.h"
+#include "worker/runner/queue.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 

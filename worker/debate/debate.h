@@ -1,29 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Debates: creation, storage, queue, running, reading. The engine (engine.h) is what runs inside.
- *
- * The result document is built from the journal and holds integers, strings, booleans, arrays and objects only:
- *
- *   debate_id, task, status (consensus_reached | completed | failed | timeout | insufficient_participation |
- * cancelled), reason, demo, engine_version, method, total_rounds, rounds_used, participants[], winner ("" = none),
- *   domain (older ones have none), final_answer, synthesis, proposals {agent: text},
- *   consensus {method, reached, threshold_ppm, share_ppm, weighted_share_ppm, margin_ppm, confidence_ppm, strength,
- *              supporting_agents[], dissenting_agents[], groups [{label, agents[], votes, weight_ppm}]},
- *   messages [{role, agent, content, round, at_ms}],
- *   critiques [{round, agent, target_agent, issues[], suggestions[], severity_milli, reasoning}],
- *   votes [{agent, choice, confidence_ppm, weight_ppm, reasoning, continue_debate}],
- *   dissents [{agent, view, reasons[]}], flips [{agent, round}],
- *   agent_failures {agent: [{phase, error_type, message, provider, at_ms}]},
- *   early_stop {source, round, reason} (absent if none), convergence {status, similarity_ppm, agreement_ppm},
- *   and since engine 3: convergence {…, per_agent {agent: ppm}, ready {seats, of, share_ppm},
- *   stability {kept, moved, groups[], ks_ppm, score_ppm}}, novelty {per_agent {agent: [ppm]}, mean_ppm},
- *   votes [{…, stated_ppm (if calibration changed it), factors {<name>_ppm}, ballots, ballots_agreeing}],
- *   consensus {…, audience {counted, weight_ppm, votes {agent: n}, weights {agent: ppm}}, weights {agent: ppm} that a
- * person set, similarity}, protocol {…}, minority [{position, authors[], held_by[], votes, weight_ppm, reasons[]}],
- * per_agent {agent: {provider, model, calls, failures, tokens_in, tokens_out, cost_micro, ms}}, taint {class: count}
- * (taint.h; absent if none), background [{label, source, id, title, dissent, trusted, score_ppm, cited_by[],
- * in_conclusion}] (absent if the debate did not look), tokens_in, tokens_out, cost_micro, abandoned_calls,
- * started_at_ms, ended_at_ms, running_ms
  */
 #ifndef WORKER_DEBATE_DEBATE_H
 #define WORKER_DEBATE_DEBATE_H
@@ -32,25 +9,13 @@
 
 #include "common/context.h"
 #include "common/db.h"
-#include "worker/debate/step.h"
-
-#define ENGINE_VERSION 3 /* 2: all modes of mode.h; 3: protocol.h, standing, votes of people */
+#include "worker/engine/plan.h"
 
 struct callback;
 struct route_table;
-struct runner;
 struct worker;
 
-/* ---- creating (plan.c, store.c) ---- */
-
-/*
- * Checks a creation body ({task|topic|question, rounds, agents, consensus, protocol, context, metadata, …}) and
- * resolves it to a plan document, with every bad field in *problems (array of {field, code, message}) if it fails.
- */
-bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, json_t **plan, json_t **problems,
-		  struct error *err) MUST_CHECK;
-/* Decodes a stored plan. Strings live in the arena. */
-bool plan_decode(struct arena *a, const json_t *plan, struct debate_plan *out, struct error *err) MUST_CHECK;
+/* ---- creating (store.c) ---- */
 
 /*
  * Conditions on `debates` for which the partial index debates_open is used: SQLite takes it only for statements that
@@ -139,21 +104,6 @@ CO_FN bool debate_pause(struct worker *w, const struct context *ctx, struct str 
 /* ERR_CONFLICT: it is not paused. */
 CO_FN bool debate_resume(struct worker *w, const struct context *ctx, struct str id, struct str why,
 			 struct pause_outcome *out, struct error *err) MUST_CHECK;
-
-/* ---- running (runner.c) ---- */
-
-struct runner *runner_open(struct worker *w, struct error *err) MUST_CHECK;
-/* Starts claiming. */
-void runner_start(struct runner *r);
-/* Debates running here. */
-unsigned runner_count(const struct runner *r);
-/*
- * No new claims. With `finish_us` > 0 (TERM) running debates may go on that long; then, or at once with 0 (HUP), no new
- * step starts, calls in flight are finished and journalled, and debates are released. done(arg) is called when none is
- * left.
- */
-void runner_drain(struct runner *r, int64_t finish_us, void (*done)(void *arg), void *arg);
-void runner_close(struct runner *r);
 
 extern const struct route_table debate_routes;
 

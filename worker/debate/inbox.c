@@ -9,7 +9,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/tenant.h"
-#include "worker/debate/mode.h"
+#include "worker/engine/mode.h"
 #include "worker/worker.h"
 
 #define INBOX_INTENSITY 5 /* debate.md 3.2: one vote of middle intensity */

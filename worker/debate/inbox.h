@@ -15,8 +15,6 @@
 
 #define INBOX_TEXT_MAX 2000   /* bytes of what is said */
 #define INBOX_WAITING_MAX 500 /* rows of a debate that nobody has taken yet */
-/* The step before the decision at which the last is taken. */
-#define INBOX_LAST_STEP "decide.inbox"
 
 struct inbox_answer {
 	struct str id;

@@ -5,7 +5,7 @@
 #ifndef WORKER_DEBATE_INBOX_EVENTS_H
 #define WORKER_DEBATE_INBOX_EVENTS_H
 
-#include "worker/debate/step.h"
+#include "worker/engine/step.h"
 
 /*
  * Emits user_vote, user_suggestion and audience_suggestion for the items ({id, kind, user_id, payload}), and then

@@ -14,7 +14,7 @@
 #include "common/log.h"
 #include "common/tenant.h"
 #include "worker/audit/audit.h"
-#include "worker/debate/run.h"
+#include "worker/runner/run.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 

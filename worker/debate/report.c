@@ -6,8 +6,8 @@
 #include "worker/debate/report.h"
 
 #include "common/json.h"
-#include "worker/debate/consensus.h"
-#include "worker/debate/similarity.h"
+#include "worker/engine/consensus.h"
+#include "worker/engine/similarity.h"
 
 #define REPORT_ISSUE_MAX 100 /* bytes of an issue that are told (debate.md 3.7) */
 #define REPORT_CRUXES_MAX 5

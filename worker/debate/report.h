@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a finished debate says about agreement and disagreement, derived from its result document (debate.h) alone. For
+ * What a finished debate says about agreement and disagreement, derived from its result document (result.h) alone. For
  * the API object, exports and explanations. Pure; costs are bounded by the limits below, whatever the debate's size.
  */
 #ifndef WORKER_DEBATE_REPORT_H

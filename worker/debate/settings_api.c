@@ -5,10 +5,10 @@
  * debate decides.
  */
 #include "common/json.h"
-#include "worker/debate/consensus.h"
 #include "worker/debate/control.h"
 #include "worker/debate/inbox.h"
 #include "worker/debate/request.h"
+#include "worker/engine/consensus.h"
 #include "worker/worker.h"
 
 #define SETTINGS_WEIGHT_MAX 2.0 /* rest-core 4.5 */

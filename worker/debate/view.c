@@ -6,8 +6,8 @@
 
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/debate/documents.h"
 #include "worker/debate/report.h"
+#include "worker/engine/documents.h"
 
 static const struct {
 	const char *stored, *shown;

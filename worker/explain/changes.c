@@ -6,7 +6,7 @@
 #include "worker/explain/explain.h"
 
 #include "common/json.h"
-#include "worker/debate/similarity.h"
+#include "worker/engine/similarity.h"
 
 #define CHANGES_NONE_PPM 20000   /* a text that differs less has not changed */
 #define CHANGES_UPTAKE_PPM 20000 /* so much closer to the critique it has taken something up */

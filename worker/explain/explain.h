@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Why this answer: what each vote weighed, which critiques changed what, what would have changed the outcome. All of it
- * is computed from the stored result document (worker/debate/debate.h); what cannot be is left out, never guessed.
+ * is computed from the stored result document (worker/engine/result.h); what cannot be is left out, never guessed.
  * Numbers are parts per million.
  */
 #ifndef WORKER_EXPLAIN_EXPLAIN_H

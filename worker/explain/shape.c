@@ -4,7 +4,7 @@
  * what was said to whom; it does not judge whether an argument holds.
  */
 #include "common/json.h"
-#include "worker/debate/parse.h"
+#include "worker/engine/parse.h"
 #include "worker/explain/views.h"
 
 #define SHAPE_TEXT 300     /* bytes shown of a node or an observation */

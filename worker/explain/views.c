@@ -6,9 +6,9 @@
 #include "worker/explain/views.h"
 
 #include "common/json.h"
-#include "worker/debate/evidence.h"
-#include "worker/debate/parse.h"
-#include "worker/debate/similarity.h"
+#include "worker/engine/evidence.h"
+#include "worker/engine/parse.h"
+#include "worker/engine/similarity.h"
 #include "worker/explain/explain.h"
 #include "worker/receipts/receipt.h"
 

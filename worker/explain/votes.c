@@ -7,8 +7,8 @@
 #include "worker/explain/explain.h"
 
 #include "common/json.h"
-#include "worker/debate/consensus.h"
-#include "worker/debate/mode.h"
+#include "worker/engine/consensus.h"
+#include "worker/engine/mode.h"
 
 #define VOTES_MAX (2 * CONSENSUS_MAX)
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Contradictions over the API: looking for nodes that exclude each other, and settling it (rest-wide 5.2). Called
- * through its routes. Which texts exclude each other is decided by worker/debate/similarity.h.
+ * through its routes. Which texts exclude each other is decided by worker/engine/similarity.h.
  */
 #include "common/clock.h"
 #include "common/crypto.h"
 #include "common/json.h"
-#include "worker/debate/similarity.h"
+#include "worker/engine/similarity.h"
 #include "worker/knowledge/upkeep.h"
 #include "worker/worker.h"
 

@@ -5,7 +5,7 @@
  */
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/debate/similarity.h"
+#include "worker/engine/similarity.h"
 #include "worker/knowledge/knowledge.h"
 #include "worker/worker.h"
 

@@ -5,7 +5,7 @@
  */
 #include "common/crypto.h"
 #include "common/json.h"
-#include "worker/debate/evidence.h"
+#include "worker/engine/evidence.h"
 #include "worker/knowledge/adapters.h"
 
 #define HARVEST_TEXT_MAX 6000

@@ -24,7 +24,7 @@ void knowledge_hint(struct worker *w, const struct context *ctx, struct str deba
 CO_FN bool knowledge_forget(struct db *db, struct db_batch *b, const struct context *ctx, struct str debate_id,
 			    struct error *err) MUST_CHECK;
 
-/* A source of background (worker/debate/background.h): what the workspace knows, and was told by others. */
+/* A source of background (worker/runner/background.h): what the workspace knows, and was told by others. */
 CO_FN bool knowledge_gather(struct worker *w, struct arena *a, const struct context *ctx, struct str task,
 			    struct background_item **items, size_t *n, struct error *err);
 

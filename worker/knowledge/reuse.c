@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Knowledge as background of a debate: nodes that fit the question, and insights that other workspaces have shared with
- * this one. Called by the journalled step of worker/debate/background.c, which holds it to the debate's workspace.
+ * this one. Called by the journalled step of worker/runner/background.c, which holds it to the debate's workspace.
  */
-#include "worker/debate/background.h"
 #include "worker/knowledge/adapters.h"
 #include "worker/knowledge/outbox.h"
+#include "worker/runner/background.h"
 #include "worker/search/fulltext.h"
 #include "worker/worker.h"
 

@@ -10,7 +10,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/tenant.h"
-#include "worker/debate/similarity.h"
+#include "worker/engine/similarity.h"
 #include "worker/worker.h"
 
 #define UPKEEP_HOUR_MS INT64_C(3600000)

@@ -8,13 +8,13 @@
 
 #include <jansson.h>
 
-#include "worker/debate/background.h"
+#include "worker/runner/background.h"
 
 struct db_batch;
 
 #define CONSENSUS_MEMORY_KIND "consensus" /* of its entries in fulltext.h; their ref is the debate's id */
 
-/* Adds a finished debate's outcome to its finishing batch; `result` as in debate.h. Pure but for the batch. */
+/* Adds a finished debate's outcome to its finishing batch; `result` as in result.h. Pure but for the batch. */
 void consensus_memory_add(struct db_batch *b, const struct context *ctx, const json_t *result, int64_t at_ms);
 
 /* One remembered outcome. Strings of the query's arena. */

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * GET and POST /api/memory/context: what earlier debates, memory and stored knowledge would give a debate of a
- * question, as its "background" step finds it (worker/debate/background.h). Called by the router; starts nothing and
+ * question, as its "background" step finds it (worker/runner/background.h). Called by the router; starts nothing and
  * counts nothing as used.
  */
 #include "common/json.h"
-#include "worker/debate/background.h"
 #include "worker/debate/request.h"
 #include "worker/debate/view.h"
 #include "worker/identity/body.h"
 #include "worker/memory/memory_api.h"
+#include "worker/runner/background.h"
 
 #define CONTEXT_QUESTION_MAX 10000 /* bytes */
 

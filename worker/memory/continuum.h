@@ -9,8 +9,8 @@
 #include <jansson.h>
 
 #include "common/db.h"
-#include "worker/debate/background.h"
 #include "worker/memory/continuum_math.h"
+#include "worker/runner/background.h"
 
 struct job;
 

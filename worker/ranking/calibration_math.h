@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How far can an agent's confidence be trusted? Figures over predictions whose outcome is known (debate.md 5.4, 5.5),
- * in parts per million. Pure: neither clock nor database. What a debate makes of them is in worker/debate/weight.h.
+ * in parts per million. Pure: neither clock nor database. What a debate makes of them is in worker/engine/weight.h.
  */
 #ifndef WORKER_RANKING_CALIBRATION_MATH_H
 #define WORKER_RANKING_CALIBRATION_MATH_H

@@ -9,7 +9,7 @@
 
 #include "common/json.h"
 #include "common/metrics.h"
-#include "worker/debate/domain.h"
+#include "worker/engine/domain.h"
 
 #define MATCH_NO_SIDE (-1)
 

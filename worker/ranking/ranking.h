@@ -22,7 +22,7 @@ CO_FN bool ranking_before(struct db *db, const struct context *ctx, struct str d
 /*
  * Adds what a completed debate means for its agents to its finishing batch: ratings over all and of its domain by
  * increments (rows in name order), reputation, history, the match; and appends to *events {type, data} objects for
- * match_recorded, agent_elo_updated and leaderboard_update. `result` is described in debate.h; `before` is what
+ * match_recorded, agent_elo_updated and leaderboard_update. `result` is described in result.h; `before` is what
  * ranking_before() said, or {agent: milli-points} in journals of former versions. Nothing is added for demo debates and
  * for debates that were rated.
  */

@@ -6,7 +6,7 @@
 #include "worker/ranking/ranking_math.h"
 
 #include "common/json.h"
-#include "worker/debate/domain.h"
+#include "worker/engine/domain.h"
 
 #define STANDING_NAMES 32 /* in one statement, see its text */
 #define STANDING_ONE 1000000

@@ -26,7 +26,7 @@ void receipt_keys_close(struct receipt_keys *k);
 
 /*
  * Adds the receipt of a finished debate to the batch that finishes it. `result` is the journalled result document (see
- * debate/debate.h), `signed_at_ms` the journalled end. The receipt id is derived from the debate id, so a re-run makes
+ * engine/result.h), `signed_at_ms` the journalled end. The receipt id is derived from the debate id, so a re-run makes
  * the same bytes. *doc is the complete receipt (new reference).
  */
 bool receipt_add(struct db_batch *b, const struct receipt_keys *k, const struct context *ctx, const json_t *result,

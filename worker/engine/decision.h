@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the engine decides by: the seats of a debate and the documents that its deciding steps journal. Pure functions
+ * of the seats; seats that are not `in` are passed over.
+ */
+#ifndef WORKER_ENGINE_DECISION_H
+#define WORKER_ENGINE_DECISION_H
+
+#include "worker/engine/step.h"
+
+/* One participant. */
+struct seat {
+	const struct agent_spec *agent;
+	const char *name;
+	bool in;                            /* has a usable proposal; only such seats go on */
+	struct str text, position;          /* its proposal as it stands, and the one sentence of it */
+	struct str former, former_position; /* the same at the beginning of the round */
+	json_t *received;                   /* critiques of this round; of the arena */
+	int64_t severity_sum, severity_count;
+	const json_t *vote; /* {choice, confidence_ppm, weight_ppm, reasoning}; NULL: none, or abstained */
+	int64_t sure_ppm;   /* stated with the text; -1: not at all */
+	bool ready;         /* said with the last revision that another round is of no use to it */
+	json_t *ballots;    /* votes of one voter who sees several orders; of the arena */
+	struct seat *twin;  /* whose text is the same and is criticised for both in this round, or NULL */
+};
+
+/* What a vote is decided from. */
+struct decision_matter {
+	const struct debate_plan *plan;
+	const struct seat *seats;
+	size_t n;
+	int64_t threshold_ppm;
+	const json_t *ratings;  /* {agent: milli-points} for ties, or NULL */
+	const json_t *weights;  /* {agent: ppm} that a person gave to votes, or NULL; one for the others */
+	const json_t *audience; /* [{choice, weight_ppm}] of people, by names of agents; or NULL */
+	const json_t *alike;    /* step_alike()'s of the positions of all seats, or NULL */
+};
+
+/* {status, similarity_ppm, agreement_ppm, agreed}: do independent drafts say the same already? */
+json_t *decision_agreement(const struct debate_plan *plan, const struct seat *seats, size_t n);
+/*
+ * {status converged|refining|diverging, similarity_ppm (least stable text against itself), agreement_ppm (mean between
+ * texts), per_agent, flips [{agent, similarity_ppm}]}. Converged needs both: a standing disagreement is none.
+ */
+json_t *decision_convergence(const struct debate_plan *plan, const struct seat *seats, size_t n);
+
+/*
+ * Is the agreement hollow? {severity_ppm, hollow, weak [{agent, lacks [sources|figures|reasons]}]}. Only of English
+ * texts that agree: elsewhere nothing is weak.
+ */
+json_t *decision_hollow(const struct debate_plan *plan, const struct seat *seats, size_t n, int64_t agreement_ppm);
+
+/*
+ * Sets each seat's twin: the first seat before it with a near-identical text and the same position. Seats that are not
+ * in have none.
+ */
+void decision_twins(const struct debate_plan *plan, struct seat *seats, size_t n);
+
+/*
+ * Decisions: {winner, status, reason, verdict, consensus {…}, dissents [], minority []}, the inner ones as in result.h.
+ */
+json_t *decision_by_vote(const struct decision_matter *m, const struct mode *mode);
+/* value: {choice, confidence_ppm, …} of the judge. */
+json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *seats, size_t n, struct str judge,
+			  const json_t *value);
+/* Nobody won: consensus none, or too few took part. */
+json_t *decision_open(const struct debate_plan *plan, const struct seat *seats, size_t n, const char *status,
+		      const char *reason);
+
+#endif
