@@ -44,10 +44,4 @@ CO_FN bool access_commit(struct http_request *req, struct db_batch *b, const str
 CO_FN bool access_member(struct http_request *req, struct str user_id, const char *field, struct str *role) MUST_CHECK;
 void access_refuse(struct http_request *req, enum err code, const char *field, const char *fmt, ...) PRINTF_FMT(4, 5);
 
-#define ACCESS_ROW(m, p, h, perm, r, s)                                                                  \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s)                                                                           \
-	}
-
 #endif

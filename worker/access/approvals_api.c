@@ -217,14 +217,12 @@ CO_FN static void api_reject(struct http_request *req)
 }
 
 static const struct route approval_rows[] = {
-    ACCESS_ROW(GET, "/api/approvals", api_list, "approval:read", READ, "Requests for approval; ?status=pending"),
-    ACCESS_ROW(GET, "/api/approvals/pending", api_list, "approval:read", READ, "Requests that wait for approval"),
-    ACCESS_ROW(GET, "/api/approvals/operations", api_operations, "approval:read", READ,
-	       "Operations that can need approval"),
-    ACCESS_ROW(GET, "/api/approvals/{id}", api_show, "authentication:read", READ, "One request for approval"),
-    ACCESS_ROW(POST, "/api/approvals/{id}/approve", api_approve, "approval:grant", WRITE,
-	       "Agree to somebody else's request"),
-    ACCESS_ROW(POST, "/api/approvals/{id}/reject", api_reject, "approval:grant", WRITE,
-	       "Refuse somebody else's request"),
+    ROUTE(GET, "/api/approvals", api_list, "approval:read", READ, "Requests for approval; ?status=pending"),
+    ROUTE(GET, "/api/approvals/pending", api_list, "approval:read", READ, "Requests that wait for approval"),
+    ROUTE(GET, "/api/approvals/operations", api_operations, "approval:read", READ, "Operations that can need approval"),
+    ROUTE(GET, "/api/approvals/{id}", api_show, "authentication:read", READ, "One request for approval"),
+    ROUTE(POST, "/api/approvals/{id}/approve", api_approve, "approval:grant", WRITE,
+	  "Agree to somebody else's request"),
+    ROUTE(POST, "/api/approvals/{id}/reject", api_reject, "approval:grant", WRITE, "Refuse somebody else's request"),
 };
 const struct route_table approval_routes = {approval_rows, countof(approval_rows)};

@@ -281,10 +281,10 @@ CO_FN static void api_revoke(struct http_request *req)
 }
 
 static const struct route delegation_rows[] = {
-    ACCESS_ROW(GET, "/api/rbac/delegations", api_list, "access:read", READ, "Permissions that members lent each other"),
-    ACCESS_ROW(POST, "/api/rbac/delegations", api_create, "access:delegate", WRITE,
-	       "Lend a permission to another member for some days"),
-    ACCESS_ROW(DELETE, "/api/rbac/delegations/{id}", api_revoke, "access:read", WRITE,
-	       "End a delegation, and those that came of it"),
+    ROUTE(GET, "/api/rbac/delegations", api_list, "access:read", READ, "Permissions that members lent each other"),
+    ROUTE(POST, "/api/rbac/delegations", api_create, "access:delegate", WRITE,
+	  "Lend a permission to another member for some days"),
+    ROUTE(DELETE, "/api/rbac/delegations/{id}", api_revoke, "access:read", WRITE,
+	  "End a delegation, and those that came of it"),
 };
 const struct route_table access_delegation_routes = {delegation_rows, countof(delegation_rows)};

@@ -205,12 +205,11 @@ CO_FN static void api_review(struct http_request *req)
 }
 
 static const struct route emergency_rows[] = {
-    ACCESS_ROW(GET, "/api/admin/emergency", api_list, "emergency:read", READ, "Break-glass sessions and their reviews"),
-    ACCESS_ROW(POST, "/api/admin/emergency", api_begin, "emergency:activate", WRITE,
-	       "Break the glass: more permissions for a bounded time, recorded and reviewed"),
-    ACCESS_ROW(POST, "/api/admin/emergency/{id}/end", api_end, "authentication:read", WRITE,
-	       "End a break-glass session"),
-    ACCESS_ROW(POST, "/api/admin/emergency/{id}/review", api_review, "emergency:review", WRITE,
-	       "Say what came of somebody else's break-glass session"),
+    ROUTE(GET, "/api/admin/emergency", api_list, "emergency:read", READ, "Break-glass sessions and their reviews"),
+    ROUTE(POST, "/api/admin/emergency", api_begin, "emergency:activate", WRITE,
+	  "Break the glass: more permissions for a bounded time, recorded and reviewed"),
+    ROUTE(POST, "/api/admin/emergency/{id}/end", api_end, "authentication:read", WRITE, "End a break-glass session"),
+    ROUTE(POST, "/api/admin/emergency/{id}/review", api_review, "emergency:review", WRITE,
+	  "Say what came of somebody else's break-glass session"),
 };
 const struct route_table emergency_routes = {emergency_rows, countof(emergency_rows)};

@@ -164,9 +164,9 @@ CO_FN static void api_revoke(struct http_request *req)
 }
 
 static const struct route grant_rows[] = {
-    ACCESS_ROW(GET, "/api/rbac/grants", api_list, "access:grant", READ, "Permissions for single things"),
-    ACCESS_ROW(POST, "/api/rbac/grants", api_create, "access:grant", WRITE,
-	       "Grant a member a permission for one thing, perhaps for a time and under conditions"),
-    ACCESS_ROW(DELETE, "/api/rbac/grants/{id}", api_revoke, "access:grant", WRITE, "Take a grant away"),
+    ROUTE(GET, "/api/rbac/grants", api_list, "access:grant", READ, "Permissions for single things"),
+    ROUTE(POST, "/api/rbac/grants", api_create, "access:grant", WRITE,
+	  "Grant a member a permission for one thing, perhaps for a time and under conditions"),
+    ROUTE(DELETE, "/api/rbac/grants/{id}", api_revoke, "access:grant", WRITE, "Take a grant away"),
 };
 const struct route_table access_grant_routes = {grant_rows, countof(grant_rows)};

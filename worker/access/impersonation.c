@@ -327,18 +327,14 @@ CO_FN static void api_list(struct http_request *req)
 	http_reply_json(req, 200, json_pack("{s:o, s:I}", "sessions", list, "total", (json_int_t)r.count));
 }
 
-#define SECRET_ROW(p, h, s)                                                                          \
-	{                                                                                            \
-		.method = HTTP_POST, .path = (p), .handler = (h), .permission = "users:impersonate", \
-		.rate = RATE_WRITE, .flags = ROUTE_SECRET, .summary = (s)                            \
-	}
+#define SECRET_ROW(p, h, s) ROUTE(POST, p, h, "users:impersonate", WRITE, s, .flags = ROUTE_SECRET)
 
 static const struct route impersonation_rows[] = {
     SECRET_ROW("/api/admin/impersonate/{id}", api_begin, "A token to act for a member; needs a fresh second factor"),
     SECRET_ROW("/api/admin/users/{id}/impersonate", api_begin, "The same as admin/impersonate"),
     SECRET_ROW("/api/admin/impersonation/{id}/refresh", api_renew, "The next token of a session, within its hour"),
-    ACCESS_ROW(GET, "/api/admin/impersonation", api_list, "users:impersonate", READ, "Who acted for whom"),
-    ACCESS_ROW(DELETE, "/api/admin/impersonation/{id}", api_end, "authentication:revoke", WRITE,
-	       "End a session that you began"),
+    ROUTE(GET, "/api/admin/impersonation", api_list, "users:impersonate", READ, "Who acted for whom"),
+    ROUTE(DELETE, "/api/admin/impersonation/{id}", api_end, "authentication:revoke", WRITE,
+	  "End a session that you began"),
 };
 const struct route_table impersonation_routes = {impersonation_rows, countof(impersonation_rows)};

@@ -169,11 +169,7 @@ static void api_availability(struct http_request *req)
 				  "agents", agents, "available", have, "missing", lack));
 }
 
-#define READ(p, h, f, s)                                                                                         \
-	{                                                                                                        \
-		.method = HTTP_GET, .path = (p), .handler = (h), .permission = "agents:read", .rate = RATE_READ, \
-		.flags = (f), .summary = (s)                                                                     \
-	}
+#define READ(p, h, f, s) ROUTE(GET, p, h, "agents:read", READ, s, .flags = (f))
 static const struct route agents_route_rows[] = {
     READ("/api/agents", api_list, 0, "Agents that can be named in a debate; include_stats=true adds ratings"),
     READ("/api/agents/health", api_health, ROUTE_INLINE,

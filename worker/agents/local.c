@@ -154,11 +154,7 @@ CO_FN static void local_status(struct http_request *req)
 				  agents, "servers", servers));
 }
 
-#define READ(p, h, s)                                                                                            \
-	{                                                                                                        \
-		.method = HTTP_GET, .path = (p), .handler = (h), .permission = "agents:read", .rate = RATE_READ, \
-		.summary = (s)                                                                                   \
-	}
+#define READ(p, h, s) ROUTE(GET, p, h, "agents:read", READ, s)
 static const struct route local_rows[] = {
     READ("/api/agents/local", local_list, "Model servers of one's own, and their models"),
     READ("/api/agents/local/status", local_status, "Can a local model be used, and which one"),

@@ -120,11 +120,7 @@ static void personas_metadata(struct http_request *req)
 	http_reply_json(req, 200, o);
 }
 
-#define READ(p, h, s)                                                                                            \
-	{                                                                                                        \
-		.method = HTTP_GET, .path = (p), .handler = (h), .permission = "agents:read", .rate = RATE_READ, \
-		.flags = ROUTE_INLINE, .summary = (s)                                                            \
-	}
+#define READ(p, h, s) ROUTE(GET, p, h, "agents:read", READ, s, .flags = ROUTE_INLINE)
 static const struct route personas_rows[] = {
     READ("/api/personas", personas_list, "Ways of looking that an agent can be given"),
     READ("/api/personas/{name}", personas_one, "One persona"),

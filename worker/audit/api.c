@@ -439,11 +439,7 @@ CO_FN static void api_export(struct http_request *req)
 		api_export_as(req, format, &f);
 }
 
-#define ROW(m, p, h, perm, r, s)                                                                              \
-	{                                                                                                     \
-		.method = HTTP_##m, .path = "/api/audit/" p, .handler = (h), .permission = "audit_log." perm, \
-		.rate = RATE_##r, .summary = (s)                                                              \
-	}
+#define ROW(m, p, h, perm, r, s) ROUTE(m, "/api/audit/" p, h, "audit_log." perm, r, s)
 
 static const struct route audit_rows[] = {
     ROW(GET, "entries", api_entries, "read", READ, "Events of the audit log, newest first"),

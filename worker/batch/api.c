@@ -356,33 +356,23 @@ CO_FN static void batch_remove(struct http_request *req)
 
 /* ---- routes ---- */
 
-#define ROW(m, p, h, perm, r, s, in, out)                                                                \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s), .request = (in), .response = (out)                                       \
-	}
-
 static const struct route batch_rows[] = {
-    {.method = HTTP_POST,
-     .path = "/api/debates/batch",
-     .handler = batch_submit,
-     .permission = "debates:create",
-     .rate = RATE_CREATE,
-     .body_limit = BATCH_BODY_MAX,
-     .summary = "Put in up to 1000 debates, of which max_parallel run side by side",
-     .request = "BatchSubmit",
-     .response = "BatchSubmitted"},
-    ROW(GET, "/api/debates/batch", batch_index, "debates:read", READ, "List batches, newest first", NULL, "BatchList"),
-    ROW(GET, "/api/debates/batch/{id}", batch_show, "debates:read", READ, "One batch with its items", NULL, "Batch"),
-    ROW(GET, "/api/debates/batch/{id}/status", batch_show, "debates:read", READ, "One batch with its items", NULL,
-	"Batch"),
-    ROW(GET, "/api/debates/batch/{id}/results", batch_results, "debates:read", READ,
-	"Items with the results of their debates, by pages", NULL, "Batch"),
-    ROW(POST, "/api/debates/batch/{id}/cancel", batch_stop, "debates:stop", WRITE, "Cancel what waits and runs", NULL,
-	"BatchChanged"),
-    ROW(POST, "/api/debates/batch/{id}/retry", batch_again, "debates:create", WRITE, "Try again what has failed", NULL,
-	"BatchChanged"),
-    ROW(DELETE, "/api/debates/batch/{id}", batch_remove, "debates:delete", WRITE, "Delete a batch that has ended", NULL,
-	"BatchChanged"),
+    ROUTE(POST, "/api/debates/batch", batch_submit, "debates:create", CREATE,
+	  "Put in up to 1000 debates, of which max_parallel run side by side", .body_limit = BATCH_BODY_MAX,
+	  .request = "BatchSubmit", .response = "BatchSubmitted"),
+    ROUTE_IO(GET, "/api/debates/batch", batch_index, "debates:read", READ, "List batches, newest first", NULL,
+	     "BatchList"),
+    ROUTE_IO(GET, "/api/debates/batch/{id}", batch_show, "debates:read", READ, "One batch with its items", NULL,
+	     "Batch"),
+    ROUTE_IO(GET, "/api/debates/batch/{id}/status", batch_show, "debates:read", READ, "One batch with its items", NULL,
+	     "Batch"),
+    ROUTE_IO(GET, "/api/debates/batch/{id}/results", batch_results, "debates:read", READ,
+	     "Items with the results of their debates, by pages", NULL, "Batch"),
+    ROUTE_IO(POST, "/api/debates/batch/{id}/cancel", batch_stop, "debates:stop", WRITE, "Cancel what waits and runs",
+	     NULL, "BatchChanged"),
+    ROUTE_IO(POST, "/api/debates/batch/{id}/retry", batch_again, "debates:create", WRITE, "Try again what has failed",
+	     NULL, "BatchChanged"),
+    ROUTE_IO(DELETE, "/api/debates/batch/{id}", batch_remove, "debates:delete", WRITE, "Delete a batch that has ended",
+	     NULL, "BatchChanged"),
 };
 const struct route_table batch_routes = {batch_rows, countof(batch_rows)};

@@ -232,36 +232,30 @@ CO_FN static void forms_cancel(struct http_request *req)
 
 /* ---- routes ---- */
 
-#define ROW(m, p, h, perm, r, s, in, out)                                                                \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s), .request = (in), .response = (out)                                       \
-	}
-
 static const struct route forms_rows[] = {
-    ROW(POST, "/api/debates/matrix", matrix_submit, "debates:create", CREATE, "Debate a question in several scenarios",
-	"MatrixSubmit", "Matrix"),
-    ROW(GET, "/api/debates/matrix", forms_list, "debates:read", READ, "List matrix debates, newest first", NULL,
-	"FormList"),
-    ROW(GET, "/api/debates/matrix/{id}", forms_show, "debates:read", READ,
-	"Results of the scenarios, and what holds in all or in some", NULL, "Matrix"),
-    ROW(GET, "/api/debates/matrix/{id}/scenarios", forms_part, "debates:read", READ, "Results of the scenarios", NULL,
-	"Matrix"),
-    ROW(GET, "/api/debates/matrix/{id}/conclusions", forms_part, "debates:read", READ, "What holds in all or in some",
-	NULL, "Matrix"),
-    ROW(POST, "/api/debates/matrix/{id}/cancel", forms_cancel, "debates:stop", WRITE, "Cancel a matrix debate", NULL,
-	"BatchChanged"),
-    ROW(POST, "/api/debates/graph", graph_submit, "debates:create", CREATE,
-	"Debate a question, with branches where it ends in disagreement", "GraphSubmit", "Graph"),
-    ROW(GET, "/api/debates/graph", forms_list, "debates:read", READ, "List graph debates, newest first", NULL,
-	"FormList"),
-    ROW(GET, "/api/debates/graph/{id}", forms_show, "debates:read", READ, "Nodes, edges, branches and their merge",
-	NULL, "Graph"),
-    ROW(GET, "/api/debates/graph/{id}/branches", forms_part, "debates:read", READ, "The debates it consists of", NULL,
-	"Graph"),
-    ROW(GET, "/api/debates/graph/{id}/nodes", forms_part, "debates:read", READ,
-	"What was said, and how it hangs together", NULL, "Graph"),
-    ROW(POST, "/api/debates/graph/{id}/cancel", forms_cancel, "debates:stop", WRITE, "Cancel a graph debate", NULL,
-	"BatchChanged"),
+    ROUTE_IO(POST, "/api/debates/matrix", matrix_submit, "debates:create", CREATE,
+	     "Debate a question in several scenarios", "MatrixSubmit", "Matrix"),
+    ROUTE_IO(GET, "/api/debates/matrix", forms_list, "debates:read", READ, "List matrix debates, newest first", NULL,
+	     "FormList"),
+    ROUTE_IO(GET, "/api/debates/matrix/{id}", forms_show, "debates:read", READ,
+	     "Results of the scenarios, and what holds in all or in some", NULL, "Matrix"),
+    ROUTE_IO(GET, "/api/debates/matrix/{id}/scenarios", forms_part, "debates:read", READ, "Results of the scenarios",
+	     NULL, "Matrix"),
+    ROUTE_IO(GET, "/api/debates/matrix/{id}/conclusions", forms_part, "debates:read", READ,
+	     "What holds in all or in some", NULL, "Matrix"),
+    ROUTE_IO(POST, "/api/debates/matrix/{id}/cancel", forms_cancel, "debates:stop", WRITE, "Cancel a matrix debate",
+	     NULL, "BatchChanged"),
+    ROUTE_IO(POST, "/api/debates/graph", graph_submit, "debates:create", CREATE,
+	     "Debate a question, with branches where it ends in disagreement", "GraphSubmit", "Graph"),
+    ROUTE_IO(GET, "/api/debates/graph", forms_list, "debates:read", READ, "List graph debates, newest first", NULL,
+	     "FormList"),
+    ROUTE_IO(GET, "/api/debates/graph/{id}", forms_show, "debates:read", READ, "Nodes, edges, branches and their merge",
+	     NULL, "Graph"),
+    ROUTE_IO(GET, "/api/debates/graph/{id}/branches", forms_part, "debates:read", READ, "The debates it consists of",
+	     NULL, "Graph"),
+    ROUTE_IO(GET, "/api/debates/graph/{id}/nodes", forms_part, "debates:read", READ,
+	     "What was said, and how it hangs together", NULL, "Graph"),
+    ROUTE_IO(POST, "/api/debates/graph/{id}/cancel", forms_cancel, "debates:stop", WRITE, "Cancel a graph debate", NULL,
+	     "BatchChanged"),
 };
 const struct route_table form_routes = {forms_rows, countof(forms_rows)};

@@ -512,54 +512,41 @@ CO_FN static void api_export_all(struct http_request *req)
 /* ---- routes ---- */
 
 /* Method, path, handler, permission, rate class, summary, request and response schema. */
-#define ROW(m, p, h, perm, r, s, in, out)                                                                \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s), .request = (in), .response = (out)                                       \
-	}
 
 /* The same for a GET whose answer seldom changes. */
-#define TAGGED(p, h, perm, r, s, out)                                                                    \
-	{                                                                                                \
-		.method = HTTP_GET, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.flags = ROUTE_ETAG, .summary = (s), .response = (out)                                   \
-	}
+#define TAGGED(p, h, perm, r, s, out) ROUTE(GET, p, h, perm, r, s, .flags = ROUTE_ETAG, .response = (out))
 
 /* The path in the singular, from the beginning of 2026 on; without an end. */
 static const struct route_deprecation api_singular = {.since = 1767225600, .successor = "/api/debates"};
 
 static const struct route debate_rows[] = {
-    ROW(POST, "/api/debates", api_create, "debates:create", CREATE, "Start a debate", "DebateCreate", "DebateCreated"),
-    {.method = HTTP_POST,
-     .path = "/api/debate",
-     .handler = api_create,
-     .permission = "debates:create",
-     .rate = RATE_CREATE,
-     .summary = "Start a debate (former path)",
-     .request = "DebateCreate",
-     .response = "DebateCreated",
-     .deprecated = &api_singular},
-    ROW(GET, "/api/debates", api_list, "debates:read", READ, "List debates, newest first", NULL, "DebateList"),
-    ROW(GET, "/api/history/debates", api_history, "debates:read", READ, "List debates with archived ones", NULL,
-	"DebateList"),
-    ROW(GET, "/api/dashboard/debates", api_history, "debates:read", READ, "List debates with archived ones", NULL,
-	"DebateList"),
-    ROW(GET, "/api/debates/search", api_search, "debates:read", READ, "Search debates by text", NULL, "SearchResult"),
-    ROW(GET, "/api/search", api_search, "debates:read", READ, "Search debates by text", NULL, "SearchResult"),
-    ROW(POST, "/api/debates/search", api_search, "debates:read", READ, "Search debates by text", "Search",
-	"SearchResult"),
-    ROW(POST, "/api/search", api_search, "debates:read", READ, "Search debates by text", "Search", "SearchResult"),
-    ROW(GET, "/api/debates/export", api_export_all, "debates:export", EXPORT, "Export all debates as json or csv", NULL,
-	NULL),
+    ROUTE_IO(POST, "/api/debates", api_create, "debates:create", CREATE, "Start a debate", "DebateCreate",
+	     "DebateCreated"),
+    ROUTE(POST, "/api/debate", api_create, "debates:create", CREATE, "Start a debate (former path)",
+	  .request = "DebateCreate", .response = "DebateCreated", .deprecated = &api_singular),
+    ROUTE_IO(GET, "/api/debates", api_list, "debates:read", READ, "List debates, newest first", NULL, "DebateList"),
+    ROUTE_IO(GET, "/api/history/debates", api_history, "debates:read", READ, "List debates with archived ones", NULL,
+	     "DebateList"),
+    ROUTE_IO(GET, "/api/dashboard/debates", api_history, "debates:read", READ, "List debates with archived ones", NULL,
+	     "DebateList"),
+    ROUTE_IO(GET, "/api/debates/search", api_search, "debates:read", READ, "Search debates by text", NULL,
+	     "SearchResult"),
+    ROUTE_IO(GET, "/api/search", api_search, "debates:read", READ, "Search debates by text", NULL, "SearchResult"),
+    ROUTE_IO(POST, "/api/debates/search", api_search, "debates:read", READ, "Search debates by text", "Search",
+	     "SearchResult"),
+    ROUTE_IO(POST, "/api/search", api_search, "debates:read", READ, "Search debates by text", "Search", "SearchResult"),
+    ROUTE_IO(GET, "/api/debates/export", api_export_all, "debates:export", EXPORT, "Export all debates as json or csv",
+	     NULL, NULL),
     TAGGED("/api/debates/{id}", api_show, "debates:read", READ, "One debate, by id or slug", "Debate"),
     TAGGED("/api/debates/slug/{slug}", api_show, "debates:read", READ, "One debate by slug", "Debate"),
-    ROW(PATCH, "/api/debates/{id}", api_update, "debates:update", WRITE, "Change title, tags, metadata or archive flag",
-	"DebateUpdate", "DebateUpdated"),
-    ROW(PUT, "/api/debates/{id}", api_update, "debates:update", WRITE, "Change title, tags, metadata or archive flag",
-	"DebateUpdate", "DebateUpdated"),
-    ROW(DELETE, "/api/debates/{id}", api_delete, "debates:delete", WRITE, "Delete a finished debate", NULL, "Deleted"),
-    ROW(GET, "/api/debates/{id}/status", api_status, "debates:read", READ, "Where a debate stands", NULL,
-	"DebateStatus"),
+    ROUTE_IO(PATCH, "/api/debates/{id}", api_update, "debates:update", WRITE,
+	     "Change title, tags, metadata or archive flag", "DebateUpdate", "DebateUpdated"),
+    ROUTE_IO(PUT, "/api/debates/{id}", api_update, "debates:update", WRITE,
+	     "Change title, tags, metadata or archive flag", "DebateUpdate", "DebateUpdated"),
+    ROUTE_IO(DELETE, "/api/debates/{id}", api_delete, "debates:delete", WRITE, "Delete a finished debate", NULL,
+	     "Deleted"),
+    ROUTE_IO(GET, "/api/debates/{id}/status", api_status, "debates:read", READ, "Where a debate stands", NULL,
+	     "DebateStatus"),
     TAGGED("/api/debates/{id}/messages", api_messages, "debates:read", READ, "What was said, in order", "MessagePage"),
     TAGGED("/api/debates/{id}/rounds", api_member, "debates:read", READ, "Messages by round", "Debate"),
     TAGGED("/api/debates/{id}/agents", api_member, "debates:read", READ, "Who takes part", "Debate"),
@@ -567,10 +554,10 @@ static const struct route debate_rows[] = {
     TAGGED("/api/debates/{id}/critiques", api_member, "debates:read", READ, "What was criticised", "Debate"),
     TAGGED("/api/debates/{id}/consensus", api_member, "debates:read", READ, "How it was decided", "Debate"),
     TAGGED("/api/debates/{id}/metadata", api_member, "debates:read", READ, "Metadata given at creation", "Debate"),
-    ROW(POST, "/api/debates/{id}/cancel", api_cancel, "debates:stop", WRITE, "Cancel a queued or running debate",
-	"Cancel", "Cancelled"),
-    ROW(POST, "/api/debates/{id}/stop", api_cancel, "debates:stop", WRITE, "Cancel a queued or running debate",
-	"Cancel", "Cancelled"),
+    ROUTE_IO(POST, "/api/debates/{id}/cancel", api_cancel, "debates:stop", WRITE, "Cancel a queued or running debate",
+	     "Cancel", "Cancelled"),
+    ROUTE_IO(POST, "/api/debates/{id}/stop", api_cancel, "debates:stop", WRITE, "Cancel a queued or running debate",
+	     "Cancel", "Cancelled"),
     TAGGED("/api/debates/{id}/export", api_export, "debates:export", EXPORT,
 	   "Export one debate: ?format=json, md, html, txt, csv (&table=)", NULL),
     TAGGED("/api/debates/{id}/export/{format}", api_export_path, "debates:export", EXPORT,

@@ -394,24 +394,18 @@ CO_FN static void fork_debate_this(struct http_request *req)
 
 /* ---- routes ---- */
 
-#define ROW(m, p, h, perm, r, s, in, out)                                                                \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s), .request = (in), .response = (out)                                       \
-	}
-
 static const struct route fork_rows[] = {
-    ROW(POST, "/api/debates/{id}/fork", fork_fork, "debates:fork", CREATE,
-	"Go on from a round, with other agents or another context", "Fork", "Forked"),
-    ROW(GET, "/api/debates/{id}/forks", fork_list, "debates:read", READ, "Forks and the tree of their forks", NULL,
-	"ForkList"),
-    ROW(POST, "/api/debates/{id}/clone", fork_clone, "debates:fork", CREATE, "Hold the same debate once more", NULL,
-	"Forked"),
-    ROW(GET, "/api/debates/{id}/followups", fork_followups, "debates:read", READ,
-	"Questions that the debate leaves open, and follow-ups that were held", NULL, "FollowupList"),
-    ROW(POST, "/api/debates/{id}/followup", fork_follow, "debates:create", CREATE, "Debate an open question",
-	"Followup", "Forked"),
-    ROW(POST, "/api/debate-this", fork_debate_this, "debates:create", CREATE,
-	"Debate a question; team and rounds follow from it", "DebateThis", "DebateCreated"),
+    ROUTE_IO(POST, "/api/debates/{id}/fork", fork_fork, "debates:fork", CREATE,
+	     "Go on from a round, with other agents or another context", "Fork", "Forked"),
+    ROUTE_IO(GET, "/api/debates/{id}/forks", fork_list, "debates:read", READ, "Forks and the tree of their forks", NULL,
+	     "ForkList"),
+    ROUTE_IO(POST, "/api/debates/{id}/clone", fork_clone, "debates:fork", CREATE, "Hold the same debate once more",
+	     NULL, "Forked"),
+    ROUTE_IO(GET, "/api/debates/{id}/followups", fork_followups, "debates:read", READ,
+	     "Questions that the debate leaves open, and follow-ups that were held", NULL, "FollowupList"),
+    ROUTE_IO(POST, "/api/debates/{id}/followup", fork_follow, "debates:create", CREATE, "Debate an open question",
+	     "Followup", "Forked"),
+    ROUTE_IO(POST, "/api/debate-this", fork_debate_this, "debates:create", CREATE,
+	     "Debate a question; team and rounds follow from it", "DebateThis", "DebateCreated"),
 };
 const struct route_table fork_routes = {fork_rows, countof(fork_rows)};

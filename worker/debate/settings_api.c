@@ -176,22 +176,16 @@ CO_FN static void settings_state(struct http_request *req)
 
 /* ---- routes ---- */
 
-#define ROW(m, p, h, perm, r, s, in, out)                                                                \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s), .request = (in), .response = (out)                                       \
-	}
-
 static const struct route settings_rows[] = {
-    ROW(POST, "/api/debates/{id}/intervention/weights", settings_weights, "debates:stop", WRITE,
-	"Set what votes of agents weigh, 0 to 2", "Weights", "Setting"),
-    ROW(PUT, "/api/debates/{id}/intervention/weights", settings_weights, "debates:stop", WRITE,
-	"Set what votes of agents weigh, 0 to 2", "Weights", "Setting"),
-    ROW(POST, "/api/debates/{id}/intervention/threshold", settings_threshold, "debates:stop", WRITE,
-	"Set the share that decides", "Threshold", "Setting"),
-    ROW(PUT, "/api/debates/{id}/intervention/threshold", settings_threshold, "debates:stop", WRITE,
-	"Set the share that decides", "Threshold", "Setting"),
-    ROW(GET, "/api/debates/{id}/intervention/state", settings_state, "debates:read", READ,
-	"What people have set, and what waits", NULL, "InterventionState"),
+    ROUTE_IO(POST, "/api/debates/{id}/intervention/weights", settings_weights, "debates:stop", WRITE,
+	     "Set what votes of agents weigh, 0 to 2", "Weights", "Setting"),
+    ROUTE_IO(PUT, "/api/debates/{id}/intervention/weights", settings_weights, "debates:stop", WRITE,
+	     "Set what votes of agents weigh, 0 to 2", "Weights", "Setting"),
+    ROUTE_IO(POST, "/api/debates/{id}/intervention/threshold", settings_threshold, "debates:stop", WRITE,
+	     "Set the share that decides", "Threshold", "Setting"),
+    ROUTE_IO(PUT, "/api/debates/{id}/intervention/threshold", settings_threshold, "debates:stop", WRITE,
+	     "Set the share that decides", "Threshold", "Setting"),
+    ROUTE_IO(GET, "/api/debates/{id}/intervention/state", settings_state, "debates:read", READ,
+	     "What people have set, and what waits", NULL, "InterventionState"),
 };
 const struct route_table settings_routes = {settings_rows, countof(settings_rows)};

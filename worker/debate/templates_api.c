@@ -355,23 +355,17 @@ CO_FN static void template_use(struct http_request *req)
 
 /* ---- routes ---- */
 
-#define ROW(m, p, h, perm, r, s, in, out)                                                                \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s), .request = (in), .response = (out)                                       \
-	}
-
 static const struct route template_rows[] = {
-    ROW(GET, "/api/debates/templates", template_list, "debates:read", READ,
-	"Templates of the workspace and of the product", NULL, "TemplateList"),
-    ROW(POST, "/api/debates/templates", template_make, "debates:create", WRITE, "Keep a body under a name", "Template",
-	"TemplateChanged"),
-    ROW(GET, "/api/debates/templates/{id}", template_show, "debates:read", READ, "One template", NULL, "Template"),
-    ROW(PUT, "/api/debates/templates/{id}", template_change, "debates:create", WRITE, "Replace a template", "Template",
-	"TemplateChanged"),
-    ROW(DELETE, "/api/debates/templates/{id}", template_delete, "debates:delete", WRITE, "Delete a template", NULL,
-	"TemplateChanged"),
-    ROW(POST, "/api/debates/templates/{id}/use", template_use, "debates:create", CREATE,
-	"Start a debate from a template", "TemplateUse", "DebateCreated"),
+    ROUTE_IO(GET, "/api/debates/templates", template_list, "debates:read", READ,
+	     "Templates of the workspace and of the product", NULL, "TemplateList"),
+    ROUTE_IO(POST, "/api/debates/templates", template_make, "debates:create", WRITE, "Keep a body under a name",
+	     "Template", "TemplateChanged"),
+    ROUTE_IO(GET, "/api/debates/templates/{id}", template_show, "debates:read", READ, "One template", NULL, "Template"),
+    ROUTE_IO(PUT, "/api/debates/templates/{id}", template_change, "debates:create", WRITE, "Replace a template",
+	     "Template", "TemplateChanged"),
+    ROUTE_IO(DELETE, "/api/debates/templates/{id}", template_delete, "debates:delete", WRITE, "Delete a template", NULL,
+	     "TemplateChanged"),
+    ROUTE_IO(POST, "/api/debates/templates/{id}/use", template_use, "debates:create", CREATE,
+	     "Start a debate from a template", "TemplateUse", "DebateCreated"),
 };
 const struct route_table template_routes = {template_rows, countof(template_rows)};

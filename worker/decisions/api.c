@@ -523,23 +523,17 @@ CO_FN static void api_cache_clear(struct http_request *req)
 	api_invalidate_by(req, DECISION_ALL, STR(""), STR(""));
 }
 
-#define API_ROW(m, p, fn, perm, kind, text)                                                                  \
-	{                                                                                                    \
-		.method = HTTP_##m, .path = (p), .handler = (fn), .permission = (perm), .rate = RATE_##kind, \
-		.summary = (text)                                                                            \
-	}
-
 static const struct route decision_rows[] = {
-    API_ROW(POST, "/api/decisions", api_submit, "decisions:create", CREATE, "Have a question decided, and wait for it"),
-    API_ROW(GET, "/api/decisions", api_list, "decisions:read", READ, "Decisions of the last days, the newest first"),
-    API_ROW(GET, "/api/decisions/cache/stats", api_cache_stats, "admin:system", READ, "Figures of the decision cache"),
-    API_ROW(POST, "/api/decisions/cache/invalidate", api_cache_invalidate, "admin:system", WRITE,
-	    "Remove cached decisions by workspace, policy, agent or tag"),
-    API_ROW(DELETE, "/api/decisions/cache", api_cache_clear, "admin:system", WRITE, "Remove all cached decisions"),
-    API_ROW(GET, "/api/decisions/{id}", api_show, "decisions:read", READ, "One decision"),
-    API_ROW(GET, "/api/decisions/{id}/status", api_status, "decisions:read", READ, "How far a decision is"),
-    API_ROW(POST, "/api/decisions/{id}/cancel", api_cancel, "decisions:update", WRITE, "Cancel a decision"),
-    API_ROW(POST, "/api/decisions/{id}/retry", api_retry, "decisions:update", CREATE, "Ask again what was not decided"),
+    ROUTE(POST, "/api/decisions", api_submit, "decisions:create", CREATE, "Have a question decided, and wait for it"),
+    ROUTE(GET, "/api/decisions", api_list, "decisions:read", READ, "Decisions of the last days, the newest first"),
+    ROUTE(GET, "/api/decisions/cache/stats", api_cache_stats, "admin:system", READ, "Figures of the decision cache"),
+    ROUTE(POST, "/api/decisions/cache/invalidate", api_cache_invalidate, "admin:system", WRITE,
+	  "Remove cached decisions by workspace, policy, agent or tag"),
+    ROUTE(DELETE, "/api/decisions/cache", api_cache_clear, "admin:system", WRITE, "Remove all cached decisions"),
+    ROUTE(GET, "/api/decisions/{id}", api_show, "decisions:read", READ, "One decision"),
+    ROUTE(GET, "/api/decisions/{id}/status", api_status, "decisions:read", READ, "How far a decision is"),
+    ROUTE(POST, "/api/decisions/{id}/cancel", api_cancel, "decisions:update", WRITE, "Cancel a decision"),
+    ROUTE(POST, "/api/decisions/{id}/retry", api_retry, "decisions:update", CREATE, "Ask again what was not decided"),
 };
 
 const struct route_table decision_routes = {decision_rows, countof(decision_rows)};

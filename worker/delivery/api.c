@@ -226,21 +226,15 @@ CO_FN static void api_stats(struct http_request *req)
 	http_reply_json(req, 200, json_pack("{s:o}", "stats", stats));
 }
 
-#define ROW(m, p, h, perm, r, s)                                                                         \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s)                                                                           \
-	}
-
 static const struct route delivery_rows[] = {
-    ROW(GET, "/api/debates/{id}/deliveries", api_of_debate, "debates:read", READ,
-	"Deliveries of a debate with every attempt"),
-    ROW(GET, "/api/webhooks/dead-letter", api_dead, "webhooks:read", READ, "Deliveries that were given up"),
-    ROW(GET, "/api/webhooks/dead-letter/{id}", api_dead_show, "webhooks:read", READ,
-	"One delivery that was given up, with every attempt"),
-    ROW(POST, "/api/webhooks/dead-letter/{id}/retry", api_dead_retry, "webhooks:update", WRITE,
-	"Queue a dead letter again"),
-    ROW(DELETE, "/api/webhooks/dead-letter/{id}", api_dead_delete, "webhooks:delete", WRITE, "Delete a dead letter"),
-    ROW(GET, "/api/webhooks/queue/stats", api_stats, "webhooks:read", READ, "Numbers of deliveries"),
+    ROUTE(GET, "/api/debates/{id}/deliveries", api_of_debate, "debates:read", READ,
+	  "Deliveries of a debate with every attempt"),
+    ROUTE(GET, "/api/webhooks/dead-letter", api_dead, "webhooks:read", READ, "Deliveries that were given up"),
+    ROUTE(GET, "/api/webhooks/dead-letter/{id}", api_dead_show, "webhooks:read", READ,
+	  "One delivery that was given up, with every attempt"),
+    ROUTE(POST, "/api/webhooks/dead-letter/{id}/retry", api_dead_retry, "webhooks:update", WRITE,
+	  "Queue a dead letter again"),
+    ROUTE(DELETE, "/api/webhooks/dead-letter/{id}", api_dead_delete, "webhooks:delete", WRITE, "Delete a dead letter"),
+    ROUTE(GET, "/api/webhooks/queue/stats", api_stats, "webhooks:read", READ, "Numbers of deliveries"),
 };
 const struct route_table delivery_routes = {delivery_rows, countof(delivery_rows)};

@@ -306,16 +306,9 @@ CO_FN static void explain_several(struct http_request *req)
 					(json_int_t)json_array_size(found), "errors", errors));
 }
 
-#define WHY(p, fn, text)                                                                               \
-	{                                                                                              \
-		.method = HTTP_GET, .path = (p), .handler = (fn), .permission = "explainability:read", \
-		.rate = RATE_READ, .flags = ROUTE_ETAG, .summary = (text)                              \
-	}
-#define VIEW(name, text)                                                                                \
-	{                                                                                               \
-		.method = HTTP_GET, .path = "/api/debates/{id}/" name, .handler = explain_derived,      \
-		.permission = "debates:read", .rate = RATE_READ, .flags = ROUTE_ETAG, .summary = (text) \
-	}
+#define WHY(p, fn, text) ROUTE(GET, p, fn, "explainability:read", READ, text, .flags = ROUTE_ETAG)
+#define VIEW(name, text) \
+	ROUTE(GET, "/api/debates/{id}/" name, explain_derived, "debates:read", READ, text, .flags = ROUTE_ETAG)
 
 static const struct route explain_rows[] = {
     WHY("/api/debates/{id}/explain", explain_show, "Why this answer: votes, changes, what would have changed it"),
@@ -343,25 +336,12 @@ static const struct route explain_rows[] = {
     VIEW("graph/stats", "The size of that graph"),
     VIEW("graph-stats", "The size of that graph"),
     VIEW("rhetorical", "How agents spoke: concessions, rebuttals, claims to be certain"),
-    {.method = HTTP_GET,
-     .path = "/api/debates/{id}/meta-critique",
-     .handler = explain_derived,
-     .permission = "analysis:read",
-     .rate = RATE_READ,
-     .flags = ROUTE_ETAG,
-     .summary = "How the debate went: which rounds brought something"},
-    {.method = HTTP_POST,
-     .path = "/api/explainability/batch",
-     .handler = explain_several,
-     .permission = "explainability:read",
-     .rate = RATE_READ,
-     .summary = "Why these answers: up to 20 debates"},
-    {.method = HTTP_POST,
-     .path = "/api/explainability/compare",
-     .handler = explain_several,
-     .permission = "explainability:read",
-     .rate = RATE_READ,
-     .summary = "How up to 20 debates were decided, side by side"},
+    ROUTE(GET, "/api/debates/{id}/meta-critique", explain_derived, "analysis:read", READ,
+	  "How the debate went: which rounds brought something", .flags = ROUTE_ETAG),
+    ROUTE(POST, "/api/explainability/batch", explain_several, "explainability:read", READ,
+	  "Why these answers: up to 20 debates"),
+    ROUTE(POST, "/api/explainability/compare", explain_several, "explainability:read", READ,
+	  "How up to 20 debates were decided, side by side"),
     WHY("/api/debates/{id}/package", explain_package, "Receipt and explanation together"),
     WHY("/api/debates/{id}/package/markdown", explain_package, "Receipt and explanation as Markdown"),
 };

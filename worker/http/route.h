@@ -54,6 +54,18 @@ struct route {
 	const char *sources;
 };
 
+/*
+ * A row of a table: ROUTE(GET, "/api/things/{id}", thing_show, "things.read", READ, "One thing"). Further members
+ * follow by name: .flags = ROUTE_INLINE.
+ */
+#define ROUTE(m, p, h, perm, r, s, ...)                                                                  \
+	{                                                                                                \
+		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
+		.summary = (s)__VA_OPT__(, ) __VA_ARGS__                                                 \
+	}
+/* The same with the schemas of body and answer. */
+#define ROUTE_IO(m, p, h, perm, r, s, in, out) ROUTE(m, p, h, perm, r, s, .request = (in), .response = (out))
+
 struct route_table {
 	const struct route *v;
 	size_t n;

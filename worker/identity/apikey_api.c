@@ -306,11 +306,7 @@ CO_FN static void keys_revoke_all(struct http_request *req)
 	keys_revoke_named(req, STR(""));
 }
 
-#define ROW(m, p, h, perm, r, s)                                                                       \
-	{                                                                                              \
-		.method = HTTP_##m, .path = p, .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.flags = ROUTE_SECRET, .body_limit = 65536, .summary = (s)                             \
-	}
+#define ROW(m, p, h, perm, r, s) ROUTE(m, p, h, perm, r, s, .flags = ROUTE_SECRET, .body_limit = 65536)
 
 static const struct route apikey_rows[] = {
     ROW(POST, "/api/auth/api-keys", keys_create, "api_key:create", WRITE, "Make an API key; it is shown once"),

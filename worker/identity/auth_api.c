@@ -663,16 +663,9 @@ static void auth_health(struct http_request *req)
 				  w->conf->auth.registration == REGISTRATION_OPEN ? "open" : "off"));
 }
 
-#define ROW(m, p, h, perm, f, s)                                                                                     \
-	{                                                                                                            \
-		.method = HTTP_##m, .path = "/api/auth" p, .handler = (h), .permission = (perm), .rate = RATE_WRITE, \
-		.flags = ROUTE_SECRET | (f), .body_limit = AUTH_BODY_MAX, .summary = (s)                             \
-	}
-#define READ_ROW(p, h, perm, f, s)                                                                                  \
-	{                                                                                                           \
-		.method = HTTP_GET, .path = "/api/auth" p, .handler = (h), .permission = (perm), .rate = RATE_READ, \
-		.flags = ROUTE_SECRET | (f), .summary = (s)                                                         \
-	}
+#define ROW(m, p, h, perm, f, s) \
+	ROUTE(m, "/api/auth" p, h, perm, WRITE, s, .flags = ROUTE_SECRET | (f), .body_limit = AUTH_BODY_MAX)
+#define READ_ROW(p, h, perm, f, s) ROUTE(GET, "/api/auth" p, h, perm, READ, s, .flags = ROUTE_SECRET | (f))
 
 static const struct route auth_rows[] = {
     ROW(POST, "/register", auth_register, NULL, ROUTE_PUBLIC, "Make an account and log in"),

@@ -155,11 +155,7 @@ CO_FN static void admin_bypass(struct http_request *req)
 		    "The service account may do without a second factor.");
 }
 
-#define ROW(m, p, h, perm, r, s)                                                                                     \
-	{                                                                                                            \
-		.method = HTTP_##m, .path = "/api/admin/" p, .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s)                                                                                       \
-	}
+#define ROW(m, p, h, perm, r, s) ROUTE(m, "/api/admin/" p, h, perm, r, s)
 
 static const struct route mfa_admin_rows[] = {
     ROW(GET, "mfa/compliance", admin_compliance, "admin:security", READ, "Which administrators have a second factor"),

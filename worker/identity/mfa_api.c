@@ -424,11 +424,8 @@ CO_FN static void mfa_status(struct http_request *req)
 	http_reply_json(req, 200, o);
 }
 
-#define ROW(m, p, h, perm, f, s)                                                                     \
-	{                                                                                            \
-		.method = HTTP_##m, .path = "/api/auth/mfa" p, .handler = (h), .permission = (perm), \
-		.rate = RATE_WRITE, .flags = ROUTE_SECRET | (f), .body_limit = 16384, .summary = (s) \
-	}
+#define ROW(m, p, h, perm, f, s) \
+	ROUTE(m, "/api/auth/mfa" p, h, perm, WRITE, s, .flags = ROUTE_SECRET | (f), .body_limit = 16384)
 
 static const struct route mfa_rows[] = {
     ROW(POST, "/setup", mfa_setup, "authentication:create", 0, "Begin with a second factor: secret and URI for an app"),
@@ -437,11 +434,7 @@ static const struct route mfa_rows[] = {
     ROW(DELETE, "", mfa_disable, "authentication:update", 0, "The same"),
     ROW(POST, "/verify", mfa_verify, NULL, ROUTE_PUBLIC, "End a login with a code, or prove the second factor anew"),
     ROW(POST, "/backup-codes", mfa_renew_codes, "authentication:read", 0, "New backup codes in place of the former"),
-    {.method = HTTP_GET,
-     .path = "/api/auth/mfa/status",
-     .handler = mfa_status,
-     .permission = "authentication:read",
-     .rate = RATE_READ,
-     .summary = "Is the second factor on, and must it be?"},
+    ROUTE(GET, "/api/auth/mfa/status", mfa_status, "authentication:read", READ,
+	  "Is the second factor on, and must it be?"),
 };
 const struct route_table mfa_routes = {mfa_rows, countof(mfa_rows)};

@@ -431,11 +431,7 @@ CO_FN static void oauth_unlink(struct http_request *req)
 	own_message(req, NULL, "unlinked");
 }
 
-#define ROW(m, p, h, perm, r, f, s)                                                                    \
-	{                                                                                              \
-		.method = HTTP_##m, .path = p, .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.flags = ROUTE_SECRET | (f), .body_limit = 16384, .summary = (s)                       \
-	}
+#define ROW(m, p, h, perm, r, f, s) ROUTE(m, p, h, perm, r, s, .flags = ROUTE_SECRET | (f), .body_limit = 16384)
 
 static const struct route oauth_rows[] = {
     ROW(GET, "/api/auth/oauth/providers", oauth_providers, NULL, READ, ROUTE_PUBLIC | ROUTE_INLINE,

@@ -400,11 +400,8 @@ CO_FN static void recovery_change(struct http_request *req)
 	own_message(req, json_pack("{s:b}", "sessions_invalidated", 1), "The password is changed; log in with it.");
 }
 
-#define ROW(p, h, perm, f, s)                                                                                          \
-	{                                                                                                              \
-		.method = HTTP_POST, .path = "/api/auth/" p, .handler = (h), .permission = (perm), .rate = RATE_WRITE, \
-		.flags = ROUTE_SECRET | (f), .body_limit = 16384, .summary = (s)                                       \
-	}
+#define ROW(p, h, perm, f, s) \
+	ROUTE(POST, "/api/auth/" p, h, perm, WRITE, s, .flags = ROUTE_SECRET | (f), .body_limit = 16384)
 
 static const struct route recovery_rows[] = {
     ROW("password", recovery_change, "authentication:read", 0, "Change the password; all sessions end"),

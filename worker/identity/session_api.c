@@ -162,11 +162,7 @@ CO_FN static void session_sweep(struct http_request *req)
 	http_reply_error(req, &err);
 }
 
-#define ROW(m, p, h, perm, r, s)                                                                          \
-	{                                                                                                 \
-		.method = HTTP_##m, .path = "/api/auth/sessions" p, .handler = (h), .permission = (perm), \
-		.rate = RATE_##r, .flags = ROUTE_SECRET, .summary = (s)                                   \
-	}
+#define ROW(m, p, h, perm, r, s) ROUTE(m, "/api/auth/sessions" p, h, perm, r, s, .flags = ROUTE_SECRET)
 
 static const struct route session_rows[] = {
     ROW(GET, "", session_list, "session:list_active", READ, "The sessions of the account"),

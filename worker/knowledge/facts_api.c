@@ -452,17 +452,7 @@ CO_FN static void facts_stats(struct http_request *req)
 }
 
 /* The same under both spellings. */
-#define FACT_ROW(m, p, h, perm, s)                                                                           \
-	{.method = HTTP_##m,                                                                                 \
-	 .path = "/api/knowledge/facts" p,                                                                   \
-	 .handler = (h),                                                                                     \
-	 .permission = "knowledge." perm,                                                                    \
-	 .rate = RATE_READ,                                                                                  \
-	 .summary = (s)},                                                                                    \
-	{                                                                                                    \
-		.method = HTTP_##m, .path = "/api/facts" p, .handler = (h), .permission = "knowledge." perm, \
-		.rate = RATE_READ, .summary = (s)                                                            \
-	}
+#define FACT_ROW(m, p, h, perm, s) ROUTE(m, "/api/facts" p, h, "knowledge." perm, READ, s)
 
 static const struct route fact_rows[] = {
     KNOWLEDGE_ROW(POST, "query", facts_query, "read", READ, "What facts answer to a question"),

@@ -82,10 +82,7 @@ static void health_mound(struct http_request *req)
 }
 
 static const struct route health_rows[] = {
-    {.method = HTTP_GET,
-     .path = "/api/health/knowledge-mound",
-     .handler = health_mound,
-     .flags = ROUTE_PUBLIC | ROUTE_INLINE,
-     .summary = "How the Knowledge Mound stands: eleven components"},
+    ROUTE(GET, "/api/health/knowledge-mound", health_mound, NULL, NONE,
+	  "How the Knowledge Mound stands: eleven components", .flags = ROUTE_PUBLIC | ROUTE_INLINE),
 };
 const struct route_table knowledge_health_routes = {health_rows, countof(health_rows)};

@@ -208,10 +208,6 @@ extern const struct route_table knowledge_prune_routes;    /* prune_api.c */
 extern const struct route_table knowledge_contra_routes;   /* contra_api.c */
 
 /* A route of these tables; permission behind "knowledge.". */
-#define KNOWLEDGE_ROW(m, p, h, perm, r, s)                                                                        \
-	{                                                                                                         \
-		.method = HTTP_##m, .path = "/api/knowledge/" p, .handler = (h), .permission = "knowledge." perm, \
-		.rate = RATE_##r, .summary = (s)                                                                  \
-	}
+#define KNOWLEDGE_ROW(m, p, h, perm, r, s) ROUTE(m, "/api/knowledge/" p, h, "knowledge." perm, r, s)
 
 #endif

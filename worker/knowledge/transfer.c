@@ -484,12 +484,7 @@ CO_FN static void transfer_import(struct http_request *req)
 static const struct route transfer_rows[] = {
     KNOWLEDGE_ROW(POST, "export", transfer_export, "admin", EXPORT, "All knowledge of the workspace as one document"),
     KNOWLEDGE_ROW(GET, "export", transfer_export, "read", EXPORT, "All knowledge of the workspace as one document"),
-    {.method = HTTP_POST,
-     .path = "/api/knowledge/import",
-     .handler = transfer_import,
-     .permission = "knowledge.admin",
-     .rate = RATE_EXPORT,
-     .body_limit = TRANSFER_BODY_MAX,
-     .summary = "Bring back what was exported; all or nothing, and repeatable"},
+    ROUTE(POST, "/api/knowledge/import", transfer_import, "knowledge.admin", EXPORT,
+	  "Bring back what was exported; all or nothing, and repeatable", .body_limit = TRANSFER_BODY_MAX),
 };
 const struct route_table knowledge_transfer_routes = {transfer_rows, countof(transfer_rows)};

@@ -126,12 +126,8 @@ static void limits_view_show(struct http_request *req)
 }
 
 static const struct route limits_rows_table[] = {
-    {.method = HTTP_GET,
-     .path = "/api/system/rate-limits",
-     .handler = limits_view_show,
-     .permission = "admin.system",
-     .rate = RATE_READ,
-     .flags = ROUTE_INLINE,
-     .summary = "Rate limits and what is left of them: ?client=ADDRESS&user_id=&org_id=, else for the caller"},
+    ROUTE(GET, "/api/system/rate-limits", limits_view_show, "admin.system", READ,
+	  "Rate limits and what is left of them: ?client=ADDRESS&user_id=&org_id=, else for the caller",
+	  .flags = ROUTE_INLINE),
 };
 const struct route_table limits_routes = {limits_rows_table, countof(limits_rows_table)};

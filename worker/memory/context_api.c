@@ -64,7 +64,6 @@ CO_FN static void context_show(struct http_request *req)
 static const struct route context_rows[] = {
     MEMORY_READ("/api/memory/context", context_show, "What a debate of a question would be given"),
     MEMORY_READ("/api/memory/cross-debate", context_show, "What a debate of a question would be given"),
-    MEMORY_ROUTE(HTTP_POST, "/api/memory/context", context_show, "memory:read", RATE_READ,
-		 "What a debate of a question would be given", NULL),
+    ROUTE(POST, "/api/memory/context", context_show, "memory:read", READ, "What a debate of a question would be given"),
 };
 const struct route_table memory_context_routes = {context_rows, countof(context_rows)};

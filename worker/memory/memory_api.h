@@ -25,13 +25,8 @@ void memory_real(json_t *o, const char *key, int64_t ppm);
 /* A share from the query, 0 to 1, in ppm; 0 if absent or none. */
 int64_t memory_query_ppm(const struct http_request *req, const char *name);
 
-#define MEMORY_ROUTE(m, p, fn, perm, kind, text, schema)                                                              \
-	{                                                                                                             \
-		.method = (m), .path = (p), .handler = (fn), .permission = (perm), .rate = (kind), .summary = (text), \
-		.response = (schema)                                                                                  \
-	}
-#define MEMORY_READ(p, fn, text) MEMORY_ROUTE(HTTP_GET, p, fn, "memory:read", RATE_READ, text, NULL)
-#define MEMORY_WRITE(p, fn, text) MEMORY_ROUTE(HTTP_POST, p, fn, "memory:update", RATE_WRITE, text, NULL)
-#define MEMORY_MANAGE(p, fn, text) MEMORY_ROUTE(HTTP_POST, p, fn, "memory:manage", RATE_WRITE, text, NULL)
+#define MEMORY_READ(p, h, s) ROUTE(GET, p, h, "memory:read", READ, s)
+#define MEMORY_WRITE(p, h, s) ROUTE(POST, p, h, "memory:update", WRITE, s)
+#define MEMORY_MANAGE(p, h, s) ROUTE(POST, p, h, "memory:manage", WRITE, s)
 
 #endif

@@ -42,11 +42,8 @@ CO_FN bool ranking_load(struct http_request *req, struct str agent, struct str d
 CO_FN bool ranking_asked(struct http_request *req, struct api_rating *out, int64_t *rank) MUST_CHECK;
 
 /* A GET of agents:read made from ratings. */
-#define RANKING_READ(p, fn, text, schema)                                                                         \
-	{                                                                                                         \
-		.method = HTTP_GET, .path = (p), .handler = (fn), .permission = "agents:read", .rate = RATE_READ, \
-		.summary = (text), .response = (schema), .sources = "ratings"                                     \
-	}
+#define RANKING_READ(p, fn, text, schema) \
+	ROUTE(GET, p, fn, "agents:read", READ, text, .response = (schema), .sources = "ratings")
 /* The same under both spellings of an agent's path. */
 #define RANKING_AGENT(suffix, fn, text, schema)                     \
 	RANKING_READ("/api/agent/{name}" suffix, fn, text, schema), \

@@ -351,13 +351,8 @@ CO_FN static void snapshot_now(struct http_request *req)
 			o != NULL ? json_incref(o) : json_object());
 }
 
-static const struct route snapshot_rows[] = {{
-    .method = HTTP_POST,
-    .path = "/api/admin/schedulers/ratings-snapshot/run",
-    .handler = snapshot_now,
-    .permission = "scheduler:execute",
-    .rate = RATE_WRITE,
-    .summary = "Write elo_ratings.json and elo_snapshot.json now",
-}};
+static const struct route snapshot_rows[] = {ROUTE(POST, "/api/admin/schedulers/ratings-snapshot/run", snapshot_now,
+						   "scheduler:execute", WRITE,
+						   "Write elo_ratings.json and elo_snapshot.json now")};
 
 const struct route_table ranking_snapshot_routes = {snapshot_rows, countof(snapshot_rows)};

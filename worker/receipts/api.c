@@ -352,11 +352,8 @@ static void api_keys(struct http_request *req)
 	    json_pack("{s:o, s:O?}", "keys", list, "current", json_object_get(json_array_get(list, 0), "key_id")));
 }
 
-#define READ(p, fn, text, schema)                                                                                   \
-	{                                                                                                           \
-		.method = HTTP_GET, .path = (p), .handler = (fn), .permission = "receipts:read", .rate = RATE_READ, \
-		.flags = ROUTE_ETAG, .summary = (text), .response = (schema)                                        \
-	}
+#define READ(p, fn, text, schema) \
+	ROUTE(GET, p, fn, "receipts:read", READ, text, .flags = ROUTE_ETAG, .response = (schema))
 #define CHECK(m, p, fn, text)                                                                                    \
 	{                                                                                                        \
 		.method = (m), .path = (p), .handler = (fn), .permission = "receipts:verify", .rate = RATE_READ, \
@@ -364,12 +361,8 @@ static void api_keys(struct http_request *req)
 	}
 
 static const struct route receipt_rows[] = {
-    {.method = HTTP_GET,
-     .path = "/api/receipts/keys",
-     .handler = api_keys,
-     .rate = RATE_READ,
-     .flags = ROUTE_PUBLIC | ROUTE_INLINE,
-     .summary = "Public keys of receipts and the names of all; the current one signs"},
+    ROUTE(GET, "/api/receipts/keys", api_keys, NULL, READ,
+	  "Public keys of receipts and the names of all; the current one signs", .flags = ROUTE_PUBLIC | ROUTE_INLINE),
     READ("/api/receipts/{id}", api_get, "A decision receipt: ?format=json, md, html, csv, sarif, pdf", "Receipt"),
     READ("/api/receipts/{id}/export", api_get, "A decision receipt: ?format=json, md, html, csv, sarif, pdf",
 	 "Receipt"),
@@ -380,18 +373,10 @@ static const struct route receipt_rows[] = {
     CHECK(HTTP_POST, "/api/receipts/{id}/verify", api_verify, "Check hash and signature of a stored receipt"),
     CHECK(HTTP_POST, "/api/receipts/{id}/verify-signature", api_verify, "Check hash and signature of a stored receipt"),
     CHECK(HTTP_POST, "/api/receipts/verify-batch", api_verify_batch, "Check up to 100 stored receipts"),
-    {.method = HTTP_POST,
-     .path = "/api/receipts/sign-batch",
-     .handler = api_sign_batch,
-     .permission = "receipts:sign",
-     .rate = RATE_READ,
-     .summary = "Tells which of up to 100 receipts are signed: all are, when they are made"},
-    {.method = HTTP_POST,
-     .path = "/api/receipts/batch-export",
-     .handler = api_export_batch,
-     .permission = "receipts:read",
-     .rate = RATE_EXPORT,
-     .summary = "Up to 100 receipts in a format, as files inside JSON"},
+    ROUTE(POST, "/api/receipts/sign-batch", api_sign_batch, "receipts:sign", READ,
+	  "Tells which of up to 100 receipts are signed: all are, when they are made"),
+    ROUTE(POST, "/api/receipts/batch-export", api_export_batch, "receipts:read", EXPORT,
+	  "Up to 100 receipts in a format, as files inside JSON"),
     CHECK(HTTP_POST, "/api/receipts/verify", api_verify_posted, "Check a receipt document that somebody holds"),
 };
 

@@ -354,11 +354,7 @@ CO_FN static void list_retention(struct http_request *req)
 	http_reply_json(req, 200, json_incref(o));
 }
 
-#define READ(p, fn, text, schema)                                                                                   \
-	{                                                                                                           \
-		.method = HTTP_GET, .path = (p), .handler = (fn), .permission = "receipts:read", .rate = RATE_READ, \
-		.summary = (text), .response = (schema)                                                             \
-	}
+#define READ(p, fn, text, schema) ROUTE(GET, p, fn, "receipts:read", READ, text, .response = (schema))
 
 static const struct route list_rows[] = {
     READ("/api/receipts", list_all, "List decision receipts, newest first", "ReceiptList"),

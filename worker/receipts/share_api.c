@@ -355,27 +355,18 @@ CO_FN static void hold_lift(struct http_request *req)
 		http_reply_error(req, &err);
 }
 
-#define ROW(m, p, fn, perm, r, text)                                                                      \
-	{                                                                                                 \
-		.method = HTTP_##m, .path = (p), .handler = (fn), .permission = (perm), .rate = RATE_##r, \
-		.summary = (text)                                                                         \
-	}
-
 static const struct route share_rows[] = {
-    ROW(POST, "/api/receipts/{id}/share", share_create, "receipts:share", WRITE,
-	"A link with which anybody may read the receipt for some hours, or some times"),
-    ROW(DELETE, "/api/receipts/{id}/share", share_revoke, "receipts:share", WRITE, "End all links to the receipt"),
-    ROW(GET, "/api/receipts/{id}/shares", share_list, "receipts:share", READ, "The links to the receipt and their use"),
-    {.method = HTTP_GET,
-     .path = "/api/receipts/share/{token}",
-     .handler = share_follow,
-     .rate = RATE_READ,
-     .flags = ROUTE_PUBLIC,
-     .summary = "The receipt that a link is for, in any format"},
-    ROW(GET, "/api/receipts/{id}/legal-hold", hold_show, "receipts:read", READ, "Is the receipt under legal hold?"),
-    ROW(POST, "/api/receipts/{id}/legal-hold", hold_place, "receipts:sign", WRITE,
-	"Keep the receipt from retention and deletion: {reason, matter_id?}"),
-    ROW(DELETE, "/api/receipts/{id}/legal-hold", hold_lift, "receipts:sign", WRITE, "End the legal hold"),
+    ROUTE(POST, "/api/receipts/{id}/share", share_create, "receipts:share", WRITE,
+	  "A link with which anybody may read the receipt for some hours, or some times"),
+    ROUTE(DELETE, "/api/receipts/{id}/share", share_revoke, "receipts:share", WRITE, "End all links to the receipt"),
+    ROUTE(GET, "/api/receipts/{id}/shares", share_list, "receipts:share", READ,
+	  "The links to the receipt and their use"),
+    ROUTE(GET, "/api/receipts/share/{token}", share_follow, NULL, READ, "The receipt that a link is for, in any format",
+	  .flags = ROUTE_PUBLIC),
+    ROUTE(GET, "/api/receipts/{id}/legal-hold", hold_show, "receipts:read", READ, "Is the receipt under legal hold?"),
+    ROUTE(POST, "/api/receipts/{id}/legal-hold", hold_place, "receipts:sign", WRITE,
+	  "Keep the receipt from retention and deletion: {reason, matter_id?}"),
+    ROUTE(DELETE, "/api/receipts/{id}/legal-hold", hold_lift, "receipts:sign", WRITE, "End the legal hold"),
 };
 
 const struct route_table receipt_share_routes = {share_rows, countof(share_rows)};

@@ -90,11 +90,7 @@ CO_FN static void api_cleanup(struct http_request *req)
 	http_reply_json(req, 200, api_last(req, &state));
 }
 
-#define ROW(m, p, h, perm, r, s)                                                        \
-	{                                                                               \
-		.method = HTTP_##m, .path = "/api/admin/schedulers/" p, .handler = (h), \
-		.permission = "scheduler:" perm, .rate = RATE_##r, .summary = (s)       \
-	}
+#define ROW(m, p, h, perm, r, s) ROUTE(m, "/api/admin/schedulers/" p, h, "scheduler:" perm, r, s)
 
 static const struct route retention_rows[] = {
     ROW(GET, "receipt-retention/status", api_status, "read", READ,

@@ -264,12 +264,7 @@ CO_FN static void queue_status(struct http_request *req)
 }
 
 static const struct route queue_rows[] = {
-    {.method = HTTP_GET,
-     .path = "/api/debates/queue/status",
-     .handler = queue_status,
-     .permission = "debates:read",
-     .rate = RATE_READ,
-     .summary = "What of the workspace waits and runs, with places and estimates",
-     .response = "QueueStatus"},
+    ROUTE(GET, "/api/debates/queue/status", queue_status, "debates:read", READ,
+	  "What of the workspace waits and runs, with places and estimates", .response = "QueueStatus"),
 };
 const struct route_table queue_routes = {queue_rows, countof(queue_rows)};

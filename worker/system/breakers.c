@@ -258,11 +258,7 @@ CO_FN static void breakers_reset_all(struct http_request *req)
 		http_reply_error(req, &err);
 }
 
-#define ROW(m, p, h, r, s)                                                                                       \
-	{                                                                                                        \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = "admin.system", .rate = RATE_##r, \
-		.summary = (s)                                                                                   \
-	}
+#define ROW(m, p, h, r, s) ROUTE(m, p, h, "admin.system", r, s)
 
 static const struct route breakers_rows[] = {
     ROW(GET, "/api/circuit-breakers", breakers_show, READ, "Circuit breakers of models and webhooks"),

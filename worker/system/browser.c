@@ -26,17 +26,10 @@ static void browser_slo(struct http_request *req)
 }
 
 static const struct route browser_rows[] = {
-    {.method = HTTP_GET,
-     .path = "/api/auth/csrf",
-     .handler = browser_csrf,
-     .flags = ROUTE_PUBLIC | ROUTE_INLINE | ROUTE_SECRET,
-     .summary = "Token that a page sends back in X-CSRF-Token with changes by session cookie"},
-    {.method = HTTP_GET,
-     .path = "/api/system/slo",
-     .handler = browser_slo,
-     .permission = "system:read",
-     .rate = RATE_READ,
-     .flags = ROUTE_INLINE,
-     .summary = "How well this node meets its objectives, by kind of route"},
+    ROUTE(GET, "/api/auth/csrf", browser_csrf, NULL, NONE,
+	  "Token that a page sends back in X-CSRF-Token with changes by session cookie",
+	  .flags = ROUTE_PUBLIC | ROUTE_INLINE | ROUTE_SECRET),
+    ROUTE(GET, "/api/system/slo", browser_slo, "system:read", READ,
+	  "How well this node meets its objectives, by kind of route", .flags = ROUTE_INLINE),
 };
 const struct route_table browser_routes = {browser_rows, countof(browser_rows)};

@@ -96,12 +96,7 @@ static void errors_show(struct http_request *req)
 }
 
 static const struct route errors_rows[] = {
-    {.method = HTTP_GET,
-     .path = "/api/system/errors",
-     .handler = errors_show,
-     .permission = "admin.system",
-     .rate = RATE_READ,
-     .flags = ROUTE_INLINE,
-     .summary = "Recent errors of this node, newest first: ?limit=20"},
+    ROUTE(GET, "/api/system/errors", errors_show, "admin.system", READ,
+	  "Recent errors of this node, newest first: ?limit=20", .flags = ROUTE_INLINE),
 };
 const struct route_table errors_routes = {errors_rows, countof(errors_rows)};

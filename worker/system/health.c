@@ -469,10 +469,7 @@ static void health_api_metrics(struct http_request *req)
 	http_reply_json(req, 200, o);
 }
 
-#define PROBE(p, h, s)                                                                                                \
-	{                                                                                                             \
-		.method = HTTP_GET, .path = (p), .handler = (h), .flags = ROUTE_PUBLIC | ROUTE_INLINE, .summary = (s) \
-	}
+#define PROBE(p, h, s) ROUTE(GET, p, h, NULL, NONE, s, .flags = ROUTE_PUBLIC | ROUTE_INLINE)
 
 static const struct route root_rows[] = {
     PROBE("/", health_root, "What this server is"),
@@ -486,11 +483,8 @@ static const struct route system_rows[] = {
     PROBE("/api/health/live", health_live, "Liveness probe"),
     PROBE("/ready", health_ready, "Readiness probe"),
     PROBE("/readyz", health_ready, "Readiness probe"),
-    {.method = HTTP_GET,
-     .path = "/readyz/dependencies",
-     .handler = health_dependencies,
-     .flags = ROUTE_PUBLIC,
-     .summary = "Readiness, with every dependency asked now"},
+    ROUTE(GET, "/readyz/dependencies", health_dependencies, NULL, NONE, "Readiness, with every dependency asked now",
+	  .flags = ROUTE_PUBLIC),
     PROBE("/api/health/ready", health_ready, "Readiness probe"),
     PROBE("/api/health", health_api, "Health with all checks"),
     PROBE("/api/health/detailed", health_detailed, "Health with warnings and memory"),

@@ -209,11 +209,7 @@ CO_FN static void maintenance_disable(struct http_request *req)
 	maintenance_reply(req, &row);
 }
 
-#define ROW(m, p, h, r, s)                                                                                            \
-	{                                                                                                             \
-		.method = HTTP_##m, .path = "/api/admin/maintenance" p, .handler = (h), .permission = "admin:system", \
-		.rate = RATE_##r, .summary = (s)                                                                      \
-	}
+#define ROW(m, p, h, r, s) ROUTE(m, "/api/admin/maintenance" p, h, "admin:system", r, s)
 
 static const struct route maintenance_rows[] = {
     ROW(GET, "", maintenance_status, READ, "Is maintenance mode on?"),

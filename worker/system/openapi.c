@@ -135,10 +135,7 @@ static void openapi_show(struct http_request *req)
 }
 
 static const struct route openapi_rows[] = {
-    {.method = HTTP_GET,
-     .path = "/api/openapi.json",
-     .handler = openapi_show,
-     .flags = ROUTE_PUBLIC | ROUTE_INLINE | ROUTE_ETAG,
-     .summary = "This description"},
+    ROUTE(GET, "/api/openapi.json", openapi_show, NULL, NONE, "This description",
+	  .flags = ROUTE_PUBLIC | ROUTE_INLINE | ROUTE_ETAG),
 };
 const struct route_table openapi_routes = {openapi_rows, countof(openapi_rows)};

@@ -198,11 +198,7 @@ static void stats_auth(struct http_request *req)
 				  (json_int_t)metric_total_of(M_RATE_DECISIONS, 0, "refused")));
 }
 
-#define ROW(p, h, perm, f, s)                                                                             \
-	{                                                                                                 \
-		.method = HTTP_GET, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_READ, \
-		.flags = (f), .summary = (s)                                                              \
-	}
+#define ROW(p, h, perm, f, s) ROUTE(GET, p, h, perm, READ, s, .flags = (f))
 
 static const struct route stats_rows[] = {
     ROW("/api/admin/stats", stats_admin, "admin.view_metrics", 0, "Users, organizations and debates of the service"),

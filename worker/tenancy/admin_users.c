@@ -266,11 +266,7 @@ CO_FN static void admin_organizations(struct http_request *req)
 				  (json_int_t)offset));
 }
 
-#define ROW(m, p, h, r, s)                                                                                 \
-	{                                                                                                  \
-		.method = HTTP_##m, .path = "/api/admin/" p, .handler = (h), .permission = "admin.system", \
-		.rate = RATE_##r, .summary = (s)                                                           \
-	}
+#define ROW(m, p, h, r, s) ROUTE(m, "/api/admin/" p, h, "admin.system", r, s)
 
 static const struct route admin_user_rows[] = {
     ROW(GET, "users", admin_users, READ, "Accounts"),

@@ -559,13 +559,13 @@ CO_FN static void budget_check(struct http_request *req)
 }
 
 static const struct route budget_route_rows[] = {
-    TENANCY_ROW(GET, "/api/budgets", budget_list, "budget.read", READ, "Budgets of the organization"),
-    TENANCY_ROW(POST, "/api/budgets", budget_create, "budget.write", WRITE, "Make a budget"),
-    TENANCY_ROW(GET, "/api/budgets/summary", budget_summary, "budget.read", READ, "All budgets together"),
-    TENANCY_ROW(POST, "/api/budgets/check", budget_check, "budget.read", READ, "Would a cost fit into the budgets?"),
-    TENANCY_ROW(GET, "/api/budgets/{id}", budget_show, "budget.read", READ, "One budget"),
-    TENANCY_ROW(PATCH, "/api/budgets/{id}", budget_update, "budget.write", WRITE, "Change a budget"),
-    TENANCY_ROW(DELETE, "/api/budgets/{id}", budget_delete, "budget.delete", WRITE, "Delete a budget"),
-    TENANCY_ROW(POST, "/api/budgets/{id}/reset", budget_reset, "budget.write", WRITE, "Begin to count anew"),
+    ROUTE(GET, "/api/budgets", budget_list, "budget.read", READ, "Budgets of the organization"),
+    ROUTE(POST, "/api/budgets", budget_create, "budget.write", WRITE, "Make a budget"),
+    ROUTE(GET, "/api/budgets/summary", budget_summary, "budget.read", READ, "All budgets together"),
+    ROUTE(POST, "/api/budgets/check", budget_check, "budget.read", READ, "Would a cost fit into the budgets?"),
+    ROUTE(GET, "/api/budgets/{id}", budget_show, "budget.read", READ, "One budget"),
+    ROUTE(PATCH, "/api/budgets/{id}", budget_update, "budget.write", WRITE, "Change a budget"),
+    ROUTE(DELETE, "/api/budgets/{id}", budget_delete, "budget.delete", WRITE, "Delete a budget"),
+    ROUTE(POST, "/api/budgets/{id}/reset", budget_reset, "budget.write", WRITE, "Begin to count anew"),
 };
 const struct route_table budget_routes = {budget_route_rows, countof(budget_route_rows)};

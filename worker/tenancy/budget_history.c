@@ -251,15 +251,15 @@ CO_FN static void history_limits(struct http_request *req)
 }
 
 static const struct route history_rows[] = {
-    TENANCY_ROW(GET, "/api/budgets/trends", history_show_trends, "budget.read", READ,
-		"What the organization spent, by day or week"),
-    TENANCY_ROW(GET, "/api/budgets/{id}/transactions", history_list, "budget.read", READ,
-		"What was spent of a budget in its period"),
-    TENANCY_ROW(GET, "/api/budgets/{id}/trends", history_show_trends, "budget.read", READ,
-		"What was spent under a budget, by day or week"),
-    TENANCY_ROW(GET, "/api/budgets/{id}/alerts", history_alerts, "budget.read", READ,
-		"The marks that a budget has passed in its period"),
-    TENANCY_ROW(GET, "/api/billing/limits", history_limits, "organization.read", READ,
-		"What the tier of the organization allows, and what is used"),
+    ROUTE(GET, "/api/budgets/trends", history_show_trends, "budget.read", READ,
+	  "What the organization spent, by day or week"),
+    ROUTE(GET, "/api/budgets/{id}/transactions", history_list, "budget.read", READ,
+	  "What was spent of a budget in its period"),
+    ROUTE(GET, "/api/budgets/{id}/trends", history_show_trends, "budget.read", READ,
+	  "What was spent under a budget, by day or week"),
+    ROUTE(GET, "/api/budgets/{id}/alerts", history_alerts, "budget.read", READ,
+	  "The marks that a budget has passed in its period"),
+    ROUTE(GET, "/api/billing/limits", history_limits, "organization.read", READ,
+	  "What the tier of the organization allows, and what is used"),
 };
 const struct route_table budget_history_routes = {history_rows, countof(history_rows)};

@@ -326,16 +326,8 @@ CO_FN static void invitation_accept(struct http_request *req)
 					  i.org_id.n, "role", i.role.p, i.role.n));
 }
 
-#define ROW(m, p, h, perm, r, s)                                                                         \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.flags = ROUTE_SECRET, .summary = (s)                                                    \
-	}
-#define OPEN(m, p, h, r, s)                                                        \
-	{                                                                          \
-		.method = HTTP_##m, .path = (p), .handler = (h), .rate = RATE_##r, \
-		.flags = ROUTE_PUBLIC | ROUTE_SECRET, .summary = (s)               \
-	}
+#define ROW(m, p, h, perm, r, s) ROUTE(m, p, h, perm, r, s, .flags = ROUTE_SECRET)
+#define OPEN(m, p, h, r, s) ROUTE(m, p, h, NULL, r, s, .flags = ROUTE_PUBLIC | ROUTE_SECRET)
 
 static const struct route invitation_rows[] = {
     ROW(GET, "/api/org/invitations", invitation_list, "organization.invite", READ, "Invitations of the organization"),

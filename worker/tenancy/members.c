@@ -184,16 +184,12 @@ CO_FN static void member_remove(struct http_request *req)
 }
 
 static const struct route member_rows[] = {
-    TENANCY_ROW(GET, "/api/users", member_list, "users.read", READ, "Members of the organization"),
-    TENANCY_ROW(GET, "/api/org/members", member_list, "users.read", READ, "Members of the organization"),
-    TENANCY_ROW(GET, "/api/users/{id}", member_get, "users.read", READ, "One member"),
-    TENANCY_ROW(PUT, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE,
-		"Give a member another role"),
-    TENANCY_ROW(PATCH, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE,
-		"Give a member another role"),
-    TENANCY_ROW(POST, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE,
-		"Give a member another role"),
-    TENANCY_ROW(DELETE, "/api/users/{id}", member_remove, "users.remove", WRITE,
-		"Remove a member from the organization"),
+    ROUTE(GET, "/api/users", member_list, "users.read", READ, "Members of the organization"),
+    ROUTE(GET, "/api/org/members", member_list, "users.read", READ, "Members of the organization"),
+    ROUTE(GET, "/api/users/{id}", member_get, "users.read", READ, "One member"),
+    ROUTE(PUT, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE, "Give a member another role"),
+    ROUTE(PATCH, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE, "Give a member another role"),
+    ROUTE(POST, "/api/users/{id}/role", member_change_role, "users.change_role", WRITE, "Give a member another role"),
+    ROUTE(DELETE, "/api/users/{id}", member_remove, "users.remove", WRITE, "Remove a member from the organization"),
 };
 const struct route_table member_routes = {member_rows, countof(member_rows)};

@@ -202,14 +202,12 @@ CO_FN static void org_delete(struct http_request *req)
 }
 
 static const struct route organization_rows[] = {
-    TENANCY_ROW(GET, "/api/organizations", org_list, "organization.read", READ,
-		"Organizations that the caller belongs to"),
-    TENANCY_ROW(POST, "/api/organizations", org_create, "organization.read", CREATE, "Found an organization"),
-    TENANCY_ROW(GET, "/api/organizations/{id}", org_get, "organization.read", READ,
-		"The organization that is selected"),
-    TENANCY_ROW(PUT, "/api/organizations/{id}", org_update, "organization.update", WRITE, "Change name and settings"),
-    TENANCY_ROW(PATCH, "/api/organizations/{id}", org_update, "organization.update", WRITE, "Change name and settings"),
-    TENANCY_ROW(DELETE, "/api/organizations/{id}", org_delete, "organization.delete", WRITE, "Close an organization"),
-    TENANCY_ROW(GET, "/api/org", org_current, "organization.read", READ, "The organization that is selected"),
+    ROUTE(GET, "/api/organizations", org_list, "organization.read", READ, "Organizations that the caller belongs to"),
+    ROUTE(POST, "/api/organizations", org_create, "organization.read", CREATE, "Found an organization"),
+    ROUTE(GET, "/api/organizations/{id}", org_get, "organization.read", READ, "The organization that is selected"),
+    ROUTE(PUT, "/api/organizations/{id}", org_update, "organization.update", WRITE, "Change name and settings"),
+    ROUTE(PATCH, "/api/organizations/{id}", org_update, "organization.update", WRITE, "Change name and settings"),
+    ROUTE(DELETE, "/api/organizations/{id}", org_delete, "organization.delete", WRITE, "Close an organization"),
+    ROUTE(GET, "/api/org", org_current, "organization.read", READ, "The organization that is selected"),
 };
 const struct route_table organization_routes = {organization_rows, countof(organization_rows)};

@@ -220,17 +220,8 @@ CO_FN static void quota_set(struct http_request *req)
 }
 
 static const struct route quota_rows[] = {
-    {.method = HTTP_GET,
-     .path = "/api/quotas",
-     .handler = quota_list,
-     .permission = "organization.read",
-     .rate = RATE_READ,
-     .summary = "What the organization has used of its tier"},
-    {.method = HTTP_PUT,
-     .path = "/api/admin/organizations/{id}/quotas",
-     .handler = quota_set,
-     .permission = "admin.system",
-     .rate = RATE_WRITE,
-     .summary = "Set the tier of an organization, or limits of its own"},
+    ROUTE(GET, "/api/quotas", quota_list, "organization.read", READ, "What the organization has used of its tier"),
+    ROUTE(PUT, "/api/admin/organizations/{id}/quotas", quota_set, "admin.system", WRITE,
+	  "Set the tier of an organization, or limits of its own"),
 };
 const struct route_table quota_routes = {quota_rows, countof(quota_rows)};

@@ -60,10 +60,5 @@ CO_FN bool tenancy_commit(struct http_request *req, struct db_batch *b, const st
 void tenancy_add_member(struct db_batch *b, struct str org_id, struct str user_id, struct str role);
 
 /* A route of these tables: method and rate without their prefixes, path, handler, permission, summary. */
-#define TENANCY_ROW(m, p, h, perm, r, s)                                                                 \
-	{                                                                                                \
-		.method = HTTP_##m, .path = (p), .handler = (h), .permission = (perm), .rate = RATE_##r, \
-		.summary = (s)                                                                           \
-	}
 
 #endif

@@ -338,10 +338,9 @@ CO_FN static void usage_export(struct http_request *req)
 }
 
 static const struct route usage_rows[] = {
-    TENANCY_ROW(GET, "/api/billing/usage", usage_show, "analytics.read", READ,
-		"Tokens and costs of a period, by provider, model, day, agent and debate"),
-    TENANCY_ROW(GET, "/api/billing/usage/breakdown", usage_breakdown, "analytics.read", READ,
-		"The same without quotas"),
-    TENANCY_ROW(GET, "/api/billing/usage/export", usage_export, "analytics.read", EXPORT, "Days of a period as CSV"),
+    ROUTE(GET, "/api/billing/usage", usage_show, "analytics.read", READ,
+	  "Tokens and costs of a period, by provider, model, day, agent and debate"),
+    ROUTE(GET, "/api/billing/usage/breakdown", usage_breakdown, "analytics.read", READ, "The same without quotas"),
+    ROUTE(GET, "/api/billing/usage/export", usage_export, "analytics.read", EXPORT, "Days of a period as CSV"),
 };
 const struct route_table usage_routes = {usage_rows, countof(usage_rows)};

@@ -295,11 +295,8 @@ static void site_serve(struct http_request *req)
 		site_find(req, req->path, false);
 }
 
-#define FILES(p, s)                                                                                 \
-	{                                                                                           \
-		.method = HTTP_GET, .path = (p), .handler = site_serve,                             \
-		.flags = ROUTE_PUBLIC | ROUTE_INLINE | ROUTE_ANY_TYPE | ROUTE_FILES, .summary = (s) \
-	}
+#define FILES(p, s) \
+	ROUTE(GET, p, site_serve, NULL, NONE, s, .flags = ROUTE_PUBLIC | ROUTE_INLINE | ROUTE_ANY_TYPE | ROUTE_FILES)
 
 static const struct route site_rows[] = {
     FILES("/", "The index of the web application"),

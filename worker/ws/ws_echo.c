@@ -164,15 +164,9 @@ static void echo_open_room(struct http_request *req)
 #define ECHO_FLAGS (ROUTE_PUBLIC | ROUTE_WS | ROUTE_INLINE)
 
 static const struct route ws_rows[] = {
-    {.method = HTTP_GET,
-     .path = "/ws/echo",
-     .handler = echo_open,
-     .flags = ECHO_FLAGS,
-     .summary = "Echo over WebSocket, for tests of the protocol; with websocket.echo"},
-    {.method = HTTP_GET,
-     .path = "/ws/echo/{room}",
-     .handler = echo_open_room,
-     .flags = ECHO_FLAGS,
-     .summary = "Texts for all in the room over WebSocket, for measurements; with websocket.echo"},
+    ROUTE(GET, "/ws/echo", echo_open, NULL, NONE, "Echo over WebSocket, for tests of the protocol; with websocket.echo",
+	  .flags = ECHO_FLAGS),
+    ROUTE(GET, "/ws/echo/{room}", echo_open_room, NULL, NONE,
+	  "Texts for all in the room over WebSocket, for measurements; with websocket.echo", .flags = ECHO_FLAGS),
 };
 const struct route_table ws_routes = {ws_rows, countof(ws_rows)};
