@@ -452,7 +452,10 @@ CO_FN static void facts_stats(struct http_request *req)
 }
 
 /* The same under both spellings. */
-#define FACT_ROW(m, p, h, perm, s) ROUTE(m, "/api/facts" p, h, "knowledge." perm, READ, s)
+/* Under both of its paths. */
+#define FACT_ROW(m, p, h, perm, s)                                         \
+	ROUTE(m, "/api/knowledge/facts" p, h, "knowledge." perm, READ, s), \
+	    ROUTE(m, "/api/facts" p, h, "knowledge." perm, READ, s)
 
 static const struct route fact_rows[] = {
     KNOWLEDGE_ROW(POST, "query", facts_query, "read", READ, "What facts answer to a question"),
