@@ -277,6 +277,8 @@ struct conf {
 		int enabled;
 		int64_t retry_interval, staleness_interval, decay_interval;
 		int64_t vector_nodes; /* that one search by meaning compares */
+		int64_t max_nodes;    /* of a workspace; 0: any number */
+		int64_t prune_interval, prune_days, archived_days;
 		int cost_adapter;
 	} knowledge;
 	struct {

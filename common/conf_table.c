@@ -628,6 +628,16 @@ const struct conf_key conf_table[] = {
 	 .help = "How often confidence is lowered by age."},
 	{"knowledge.vector_nodes", INT(0, 10000), .flags = CONF_RELOAD, AT(knowledge.vector_nodes), .dflt = "2000", .env = "",
 	 .help = "Newest nodes of a workspace that a search by meaning compares; 0: words only."},
+	{"knowledge.max_nodes", INT(0, 10 * MANY), .flags = CONF_RELOAD, AT(knowledge.max_nodes), .dflt = "100000", .env = "",
+	 .help = "Nodes that a workspace may have, archived ones not counted; 0: any number. A full one refuses new ones with 409; "
+		 "what debates find is left out, counted and logged."},
+	{"knowledge.prune_interval", DURATION(SEC, 365 * DAY), .flags = CONF_RELOAD, AT(knowledge.prune_interval), .dflt = "24h", .env = "",
+	 .help = "How often knowledge is pruned, by the two keys below."},
+	{"knowledge.prune_days", INT(0, 36500), .flags = CONF_RELOAD, AT(knowledge.prune_days), .dflt = "30", .env = "",
+	 .help = "Nodes that nobody has touched for so many days are archived once they are stale (0.8) and unsure (0.3), or have "
+		 "reached the lowest confidence (0.1); never documents of a culture and the glacial tier. 0: none."},
+	{"knowledge.archived_days", INT(0, 36500), .flags = CONF_RELOAD, AT(knowledge.archived_days), .dflt = "90", .env = "",
+	 .help = "Archived nodes can be brought back for so many days, then they are removed; 0: they are kept."},
 	{"knowledge.cost_adapter", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(knowledge.cost_adapter), .dflt = "false", .env = "",
 	 .help = "Budgets near their end become knowledge too."},
 	{"retention.receipt_days", INT(0, MANY), .flags = CONF_RELOAD, AT(retention.receipt_days), .dflt = "2555",

@@ -61,6 +61,8 @@ enum metric_set {
 	SET_KM_ADAPTERS,
 	SET_KM_DIRECTIONS,
 	SET_KM_STATUSES,
+	SET_KM_PRUNED,
+	SET_KM_REFUSED,
 	SET_KM_TASKS,
 	SET_TRUTH,
 	SET_FIXED, /* those above are known here, those below are registered */
@@ -131,15 +133,17 @@ static const char *const metric_moves[] = {"promotion", "demotion", NULL};
 static const char *const metric_removals[] = {"expired", "tier_limit", "forgotten", "deleted", NULL};
 /* Of a debate's background. */
 static const char *const metric_sources[] = {"consensus", "continuum", "knowledge", NULL};
-static const char *const metric_km_operations[] = {"query", "add",   "get",    "update", "link",
-						   "share", "sync",  "import", "export", "staleness",
-						   "decay", "merge", "search", "fact",   NULL};
+static const char *const metric_km_operations[] = {"query",  "add",    "get",    "update",    "link",  "share",
+						   "sync",   "import", "export", "staleness", "decay", "merge",
+						   "search", "fact",   "prune",  NULL};
 /* As the rows of worker/knowledge/adapters.c are called; mound: the store itself. */
 static const char *const metric_km_adapters[] = {"continuum", "consensus",     "critique", "evidence", "belief",
 						 "insights",  "elo",           "pulse",    "cost",     "ranking",
 						 "culture",   "control_plane", "mound",    NULL};
 static const char *const metric_km_directions[] = {"forward", "reverse", NULL};
 static const char *const metric_km_statuses[] = {"success", "error", "not_configured", NULL};
+static const char *const metric_km_pruned[] = {"archived", "removed", NULL};
+static const char *const metric_km_refused[] = {"api", "adapter", NULL};
 static const char *const metric_km_tasks[] = {"debate", "analysis", "review", NULL};
 static const char *const metric_truth[] = {"true", "false", NULL};
 static const char *const metric_right[] = {"right", "wrong", NULL};
@@ -332,6 +336,10 @@ static const struct metric_desc metric_table[] = {
 	[M_KM_SHARES] = {"aragora_km_cp_cross_workspace_shares_total", METRIC_COUNTER, FOLD_SUM, .help = "Insights shared with other workspaces."},
 	[M_KM_CACHE_HITS] = {"aragora_km_cache_hits_total", METRIC_COUNTER, FOLD_SUM, .help = "Searches by meaning whose question this worker had a vector of."},
 	[M_KM_CACHE_MISSES] = {"aragora_km_cache_misses_total", METRIC_COUNTER, FOLD_SUM, .help = "Searches by meaning for which a vector was asked for."},
+	[M_KM_PRUNED] = {"aragora_km_nodes_pruned_total", METRIC_COUNTER, FOLD_SUM, {{"action", SET_KM_PRUNED}},
+		.help = "Nodes that were archived by age and worth, and archived ones that were removed."},
+	[M_KM_REFUSED] = {"aragora_km_nodes_refused_total", METRIC_COUNTER, FOLD_SUM, {{"source", SET_KM_REFUSED}},
+		.help = "Nodes that a workspace had no room for, by who wanted to write them (knowledge.max_nodes)."},
 	[M_KM_DEAD] = {"aragora_km_dead_letters_total", METRIC_COUNTER, FOLD_SUM, .help = "Debates whose knowledge could not be stored in three tries."},
 	[M_MAINTENANCE] = {"aragora_maintenance_mode", METRIC_GAUGE, FOLD_LAST, .help = "1 while new debates are refused for maintenance."},
 	[M_RATE_DECISIONS] = {"aragora_rate_limit_decisions_total", METRIC_COUNTER, FOLD_SUM, {{"decision", SET_DECISIONS}},
@@ -408,6 +416,8 @@ static struct {
 	    [SET_KM_OPERATIONS] = {metric_km_operations, countof(metric_km_operations) - 1},
 	    [SET_KM_ADAPTERS] = {metric_km_adapters, countof(metric_km_adapters) - 1},
 	    [SET_KM_DIRECTIONS] = {metric_km_directions, countof(metric_km_directions) - 1},
+	    [SET_KM_PRUNED] = {metric_km_pruned, countof(metric_km_pruned) - 1},
+	    [SET_KM_REFUSED] = {metric_km_refused, countof(metric_km_refused) - 1},
 	    [SET_KM_STATUSES] = {metric_km_statuses, countof(metric_km_statuses) - 1},
 	    [SET_KM_TASKS] = {metric_km_tasks, countof(metric_km_tasks) - 1},
 	    [SET_TRUTH] = {metric_truth, countof(metric_truth) - 1},

@@ -41,6 +41,7 @@ static const struct job *const jobs_table[] = {
 	&decisions_job,
 	&knowledge_staleness_job,
 	&knowledge_decay_job,
+	&knowledge_prune_job,
 	&knowledge_vectors_job,
 };
 /* clang-format on */

@@ -216,8 +216,8 @@ CO_FN bool adapter_write(struct worker *w, struct arena *a, const struct context
 {
 	char(*ids)[KNOWLEDGE_ID_LEN + 1] = arena_alloc(a, (h->n + 1) * sizeof(*ids)), link[KNOWLEDGE_ID_LEN + 1];
 	struct str *wanted = arena_alloc(a, (h->n + 1) * sizeof(*wanted));
+	int64_t now = clock_wall_ms(), room;
 	struct knowledge_node *known;
-	int64_t now = clock_wall_ms();
 	size_t i, n;
 
 	for (i = 0; i < h->n; i++) {
@@ -225,18 +225,24 @@ CO_FN bool adapter_write(struct worker *w, struct arena *a, const struct context
 			     h->v[i].node.content);
 		wanted[i] = str_of(ids[i]);
 	}
-	if (!knowledge_read(w, a, ctx, wanted, h->n, &known, &n, err))
+	if (!knowledge_read(w, a, ctx, wanted, h->n, &known, &n, err) || !knowledge_room(w, ctx, &room, err))
 		return false;
 	for (i = 0; i < h->n; i++) {
 		const struct harvest_item *it = &h->v[i];
 		const struct knowledge_node *before = write_known(known, n, wanted[i]);
 
+		/* Figures take the place of older ones. */
+		if (before == NULL && !adapter_find(it->node.adapter)->figures && room-- <= 0) {
+			wanted[i] = STR("");
+			done->skipped++;
+			continue;
+		}
 		knowledge_add(b, ctx, &it->node, now, ids[i]);
 		if (!write_replace(w, a, ctx, b, it, wanted[i], now, err))
 			return false;
 		if (it->outcome != 0)
 			write_outcome(b, a, ctx, before, wanted[i], it->outcome);
-		if (it->parent < i && !str_eq(wanted[it->parent], wanted[i])) {
+		if (it->parent < i && wanted[it->parent].n > 0 && !str_eq(wanted[it->parent], wanted[i])) {
 			knowledge_link(b, ctx, wanted[i], wanted[it->parent], str_of(it->relation), KNOWLEDGE_ONE,
 				       STR(""), now, link);
 			done->links++;
@@ -268,21 +274,26 @@ CO_FN static bool adapter_pull(struct worker *w, struct arena *a, const struct c
 	struct harvest *h = arena_zalloc(a, sizeof(*h));
 	struct db_batch *b;
 	struct db_rows r;
+	int64_t since;
 
 	h->arena = a;
 	if (!db_query(w->db, a, "SELECT forward_to FROM knowledge_syncs WHERE workspace_id = $1 AND adapter = $2",
 		      DB_ARGS(DB_S(ctx->workspace_id), DB_Z(ad->name)), &r, err))
 		return false;
-	h->read_to = r.count > 0 ? db_int(&r, 0, 0) : 0;
-	if (!ad->from_source(w, ctx, h->read_to, h, err))
+	since = h->read_to = r.count > 0 ? db_int(&r, 0, 0) : 0;
+	if (!ad->from_source(w, ctx, since, h, err))
 		return false;
 	b = db_batch_new(w->db);
 	if (!adapter_write(w, a, ctx, h, b, done, err)) {
 		db_batch_free(b);
 		return false;
 	}
-	adapter_note(b, ctx, ad, h->read_to, done->synced, clock_wall_ms());
-	return db_commit(w->db, b, err);
+	/* What found no room is read again when there may be some. */
+	adapter_note(b, ctx, ad, done->skipped == 0 ? h->read_to : since, done->synced, clock_wall_ms());
+	if (!db_commit(w->db, b, err))
+		return false;
+	knowledge_left_out(w, ctx, done->skipped, STR(""));
+	return true;
 }
 
 CO_FN bool adapter_forward(struct worker *w, struct arena *a, const struct context *ctx, const struct adapter *ad,

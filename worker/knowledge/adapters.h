@@ -76,8 +76,8 @@ struct adapter_done {
 	int64_t synced, updated, skipped, links;
 };
 /*
- * Adds what makes a harvest known; *done counts (NULL: not). Reads what is there already. Only items of `ad`, or of all
- * adapters with NULL.
+ * Adds what makes a harvest known; *done counts. Reads what is there already, and skips what the workspace has no room
+ * for (knowledge.max_nodes): the caller says so with knowledge_left_out() when it has committed.
  */
 CO_FN bool adapter_write(struct worker *w, struct arena *a, const struct context *ctx, const struct harvest *h,
 			 struct db_batch *b, struct adapter_done *done, struct error *err) MUST_CHECK;

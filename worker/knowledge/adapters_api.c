@@ -138,6 +138,7 @@ CO_FN static void adapters_sync_all(struct http_request *req)
 			err.code = ERR_OK;
 		sum.synced += done.synced;
 		sum.updated += done.updated;
+		sum.skipped += done.skipped;
 		sum.links += done.links;
 		json_array_append_new(list, adapters_done_json(ad->name, &done, begun, &err));
 	}

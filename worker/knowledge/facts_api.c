@@ -238,7 +238,7 @@ CO_FN static void facts_create(struct http_request *req)
 				   .source_type = "user",
 				   .user_id = req->ctx.principal,
 				   .created_by = req->ctx.principal};
-	if (body_refused(req, &p))
+	if (body_refused(req, &p) || !knowledge_fits(req, &n, 1))
 		return;
 	b = db_batch_new(w->db);
 	knowledge_add(b, &req->ctx, &n, clock_wall_ms(), id);

@@ -111,6 +111,18 @@ void knowledge_rows(struct arena *a, const struct db_rows *r, struct knowledge_n
 /* The node of rest-wide 5.3; new reference. */
 json_t *knowledge_json(struct arena *a, const struct knowledge_node *n);
 
+/* ---- how many there may be (room.c) ---- */
+
+/* Nodes that the workspace has still room for; INT64_MAX without a limit. As db_query fails. */
+CO_FN bool knowledge_room(struct worker *w, const struct context *ctx, int64_t *room, struct error *err) MUST_CHECK;
+/*
+ * May a request add so many nodes? A node whose content is there already always fits (n may be NULL). False: answered
+ * with 409, and counted.
+ */
+CO_FN bool knowledge_fits(struct http_request *req, const struct knowledge_new *n, int64_t count) MUST_CHECK;
+/* Counts and logs nodes that were left out for want of room; debate_id may be "". None: nothing. */
+void knowledge_left_out(const struct worker *w, const struct context *ctx, int64_t count, struct str debate_id);
+
 /* ---- finding (find.c) ---- */
 
 struct knowledge_hit {

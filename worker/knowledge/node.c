@@ -105,13 +105,22 @@ void knowledge_add(struct db_batch *b, const struct context *ctx, const struct k
 	arena_free(a);
 }
 
+/* A node that is out of sight takes no place among the vectors that are compared; when it comes back it gets a new one.
+ */
+static void node_unlearn(struct db_batch *b, const struct context *ctx, struct str id)
+{
+	db_batch_add(b, "DELETE FROM knowledge_vectors WHERE node_id = $1 AND workspace_id = $2",
+		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
+}
+
 void knowledge_archive(struct db_batch *b, const struct context *ctx, struct str id, const char *why, int64_t now_ms)
 {
 	db_batch_add(b,
-		     "UPDATE knowledge_nodes SET archived_at = $3, archived_why = $4, updated_at = $3"
+		     "UPDATE knowledge_nodes SET archived_at = $3, archived_why = $4, updated_at = $3, embedded_at = 0"
 		     " WHERE id = $1 AND workspace_id = $2",
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id), DB_I(now_ms), DB_Z(why)), DB_ANY);
 	fulltext_remove(b, ctx, KNOWLEDGE_KIND, id);
+	node_unlearn(b, ctx, id);
 	knowledge_note(b, ctx, id, why, 0, 0, now_ms);
 }
 
@@ -122,8 +131,9 @@ void knowledge_remove(struct db_batch *b, const struct context *ctx, struct str 
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
 	db_batch_add(b, "DELETE FROM knowledge_links WHERE workspace_id = $2 AND to_id = $1",
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
-	db_batch_add(b, "DELETE FROM knowledge_vectors WHERE node_id = $1 AND workspace_id = $2",
+	db_batch_add(b, "DELETE FROM knowledge_grants WHERE item_id = $1 AND workspace_id = $2",
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
+	node_unlearn(b, ctx, id);
 	db_batch_add(b, "DELETE FROM knowledge_nodes WHERE id = $1 AND workspace_id = $2",
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
 }

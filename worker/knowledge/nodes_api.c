@@ -142,7 +142,8 @@ CO_FN static void nodes_create(struct http_request *req)
 	struct db_batch *b;
 	bool ok;
 
-	if (body == NULL || !knowledge_here(req, body) || !nodes_read_body(req, body, &n))
+	if (body == NULL || !knowledge_here(req, body) || !nodes_read_body(req, body, &n) ||
+	    !knowledge_fits(req, &n, 1))
 		return;
 	b = db_batch_new(w->db);
 	knowledge_add(b, &req->ctx, &n, clock_wall_ms(), id);

@@ -117,7 +117,10 @@ CO_FN static bool outbox_write(struct worker *w, struct arena *a, const struct c
 	/* Last, and exactly one: whoever else works at it writes nothing twice. */
 	db_batch_add(b, "DELETE FROM knowledge_outbox WHERE debate_id = $1 AND workspace_id = $2",
 		     DB_ARGS(DB_S(debate_id), DB_S(ctx->workspace_id)), 1);
-	return db_commit(w->db, b, err);
+	if (!db_commit(w->db, b, err))
+		return false;
+	knowledge_left_out(w, ctx, done.skipped, debate_id);
+	return true;
 }
 
 /* The third failure makes it a dead letter. */

@@ -7,6 +7,9 @@
 #include "worker/knowledge/upkeep.h"
 #include "worker/worker.h"
 
+#define PRUNE_DAYS 30 /* where the job is off, and the body says nothing */
+#define PRUNE_DAYS_MAX 36500
+
 static struct worker *prune_worker(const struct http_request *req)
 {
 	return req->user;
@@ -16,23 +19,24 @@ static struct worker *prune_worker(const struct http_request *req)
 
 CO_FN static void prune_items(struct http_request *req)
 {
-	int64_t stale = knowledge_query_share(req, "staleness_threshold", 800000),
-		sure = knowledge_query_share(req, "max_confidence", 300000);
+	int64_t stale = knowledge_query_share(req, "staleness_threshold", UPKEEP_QUEUED_PPM),
+		sure = knowledge_query_share(req, "max_confidence", UPKEEP_UNSURE_PPM);
 	struct error err = ERROR_INIT;
 	struct knowledge_node *nodes;
 	struct db_rows r;
 	json_t *list;
 	size_t n, i;
 
-	if (!db_query(
-		prune_worker(req)->db, req->arena,
-		"SELECT " KNOWLEDGE_COLUMNS
-		" FROM knowledge_nodes n WHERE n.workspace_id = $1 AND n.archived_at = 0 AND"
-		" n.staleness_ppm >= $2 AND n.confidence_ppm <= $3 AND (n.visibility <> 'private' OR n.created_by = $5)"
-		" ORDER BY n.created_at DESC, n.id LIMIT $4",
-		DB_ARGS(DB_S(req->ctx.workspace_id), DB_I(stale), DB_I(sure),
-			DB_I(http_query_int(req, "limit", 1, 200, 50)), DB_S(req->ctx.principal)),
-		&r, &err)) {
+	if (!db_query(prune_worker(req)->db, req->arena,
+		      "SELECT " KNOWLEDGE_COLUMNS
+		      " FROM knowledge_nodes n WHERE n.workspace_id = $1 AND n.archived_at = 0 AND"
+		      " ((n.staleness_ppm >= $2 AND n.confidence_ppm <= $3) OR n.confidence_ppm <= $6) AND "
+		      "(n.visibility <> 'private' OR n.created_by = $5)"
+		      " ORDER BY n.created_at DESC, n.id LIMIT $4",
+		      DB_ARGS(DB_S(req->ctx.workspace_id), DB_I(stale), DB_I(sure),
+			      DB_I(http_query_int(req, "limit", 1, 200, 50)), DB_S(req->ctx.principal),
+			      DB_I(UPKEEP_FLOOR_PPM)),
+		      &r, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
@@ -117,6 +121,8 @@ CO_FN static void prune_restore(struct http_request *req)
 		http_reply_error(req, &err);
 		return;
 	}
+	if (!knowledge_fits(req, NULL, 1))
+		return;
 	again = (struct knowledge_new){.content = db_str(&r, 0, 0), .created_by = req->ctx.principal};
 	b = db_batch_new(prune_worker(req)->db);
 	knowledge_add(b, &req->ctx, &again, clock_wall_ms(),
@@ -126,9 +132,46 @@ CO_FN static void prune_restore(struct http_request *req)
 		http_reply_json(req, 200, json_pack("{s:b, s:s}", "success", 1, "item_id", id));
 }
 
+/* As the job does, for this workspace and now; a dry run unless the body says otherwise. */
+CO_FN static void prune_auto(struct http_request *req)
+{
+	const struct worker *w = prune_worker(req);
+	const json_t *body = body_object(req), *given;
+	int64_t start = clock_mono_us(), days = w->conf->knowledge.prune_days, n;
+	bool dry = json_get_bool(body, "dry_run", true), ok;
+	struct error err = ERROR_INIT;
+	struct body_problems p;
+	json_t *o;
+
+	if (body == NULL || !knowledge_here(req, body))
+		return;
+	body_problems_begin(req, &p);
+	given = json_object_get(body, "min_age_days");
+	if (given != NULL &&
+	    (!json_is_integer(given) || json_integer_value(given) < 1 || json_integer_value(given) > PRUNE_DAYS_MAX)) {
+		error_field(&err, ERR_INVALID_VALUE, "min_age_days", "must be a whole number from 1 to %d",
+			    PRUNE_DAYS_MAX);
+		body_problem(&p, &err);
+	}
+	if (body_refused(req, &p))
+		return;
+	days = given != NULL ? json_integer_value(given) : days > 0 ? days : PRUNE_DAYS;
+	ok = prune_here(prune_worker(req), &req->ctx, days, dry, &n, &err);
+	knowledge_counted("prune", ok, start);
+	if (!ok) {
+		http_reply_error(req, &err);
+		return;
+	}
+	o = json_pack("{s:b, s:b, s:I, s:I, s:I, s:s}", "success", 1, "dry_run", (int)dry, "items_found", (json_int_t)n,
+		      "items_pruned", (json_int_t)(dry ? 0 : n), "min_age_days", (json_int_t)days, "action", "archive");
+	json_put_str(o, "workspace_id", req->ctx.workspace_id);
+	http_reply_json(req, 200, o);
+}
+
 static const struct route prune_rows[] = {
     KNOWLEDGE_ROW(GET, "mound/pruning/items", prune_items, "admin", READ, "Nodes that could go"),
     KNOWLEDGE_ROW(POST, "mound/pruning/execute", prune_execute, "admin", WRITE, "Archive, delete or demote nodes"),
+    KNOWLEDGE_ROW(POST, "mound/pruning/auto", prune_auto, "admin", WRITE, "Archive what may go by itself"),
     KNOWLEDGE_ROW(POST, "mound/pruning/restore", prune_restore, "admin", WRITE, "Bring an archived node back"),
 };
 const struct route_table knowledge_prune_routes = {prune_rows, countof(prune_rows)};

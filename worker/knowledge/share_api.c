@@ -537,7 +537,7 @@ CO_FN static void culture_document(struct http_request *req)
 				   .user_id = req->ctx.principal,
 				   .created_by = req->ctx.principal};
 	n.content = title.n > 0 ? arena_printf(req->arena, "%.*s\n\n%.*s", STR_ARG(title), STR_ARG(content)) : content;
-	if (body_refused(req, &p))
+	if (body_refused(req, &p) || !knowledge_fits(req, &n, 1))
 		return;
 	b = db_batch_new(w->db);
 	knowledge_add(b, &req->ctx, &n, clock_wall_ms(), id);

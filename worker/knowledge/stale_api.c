@@ -208,7 +208,8 @@ CO_FN static void stale_history(struct http_request *req)
 	if (!db_query(
 		stale_worker(req)->db, req->arena,
 		"SELECT node_id, event, before_ppm, after_ppm, created_at FROM knowledge_events WHERE workspace_id = $1"
-		" AND ($2 = '' OR node_id = $2) AND ($3 = 0 OR event IN ('deleted', 'merged', 'pruned', 'restored'))"
+		" AND ($2 = '' OR node_id = $2) AND ($3 = 0 OR event IN ('deleted', 'merged', 'pruned', 'removed', "
+		"'restored'))"
 		" ORDER BY created_at DESC, id LIMIT $4 OFFSET $5",
 		DB_ARGS(DB_S(req->ctx.workspace_id), DB_S(item), DB_I(pruning),
 			DB_I(http_query_int(req, "limit", 1, 200, 50)),
@@ -238,6 +239,7 @@ static const struct route stale_rows[] = {
     KNOWLEDGE_ROW(POST, "mound/confidence/event", confidence_event, "write", WRITE,
 		  "Something that tells how sure a node is"),
     KNOWLEDGE_ROW(POST, "mound/confidence/decay", confidence_decay, "admin", WRITE, "Lower confidence by age now"),
+    KNOWLEDGE_ROW(POST, "mound/pruning/decay", confidence_decay, "admin", WRITE, "The same, under the path of pruning"),
     KNOWLEDGE_ROW(GET, "mound/confidence/history", stale_history, "read", READ, "What became of nodes"),
     KNOWLEDGE_ROW(GET, "mound/pruning/history", stale_history, "admin", READ, "Nodes that went and came back"),
 };

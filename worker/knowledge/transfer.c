@@ -430,6 +430,7 @@ static void import_add_links(struct import *im, struct db_batch *b, const json_t
 	}
 }
 
+/* False: answered. */
 CO_FN static bool import_write(struct import *im, const json_t *doc, struct error *err)
 {
 	struct worker *w = transfer_worker(im->req);
@@ -437,6 +438,11 @@ CO_FN static bool import_write(struct import *im, const json_t *doc, struct erro
 	json_t *details;
 
 	if (!import_add_nodes(im, b, doc, err)) {
+		db_batch_free(b);
+		http_reply_error(im->req, err);
+		return false;
+	}
+	if (!knowledge_fits(im->req, NULL, im->nodes + im->facts)) {
 		db_batch_free(b);
 		return false;
 	}
@@ -449,7 +455,10 @@ CO_FN static bool import_write(struct import *im, const json_t *doc, struct erro
 					.resource_type = STR("workspace"),
 					.resource_id = im->req->ctx.workspace_id,
 					.details = details});
-	return db_commit(w->db, b, err);
+	if (db_commit(w->db, b, err))
+		return true;
+	http_reply_error(im->req, err);
+	return false;
 }
 
 CO_FN static void transfer_import(struct http_request *req)
@@ -471,10 +480,8 @@ CO_FN static void transfer_import(struct http_request *req)
 		return;
 	ok = import_write(&im, doc, &err);
 	knowledge_counted("import", ok, start);
-	if (!ok) {
-		http_reply_error(req, &err);
+	if (!ok)
 		return;
-	}
 	http_reply_json(req, 200,
 			json_pack("{s:b, s:{s:I, s:I, s:I}, s:I, s:[]}", "success", 1, "imported", "nodes",
 				  (json_int_t)im.nodes, "relationships", (json_int_t)im.links, "facts",

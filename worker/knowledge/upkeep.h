@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How knowledge grows old: staleness, decay of confidence, near-duplicates, contradictions (rest-wide 5.4, 5.5). The
- * formulas are pure; two jobs of the cluster apply the first two.
+ * formulas are pure; jobs of the cluster apply the first two, and prune.
  */
 #ifndef WORKER_KNOWLEDGE_UPKEEP_H
 #define WORKER_KNOWLEDGE_UPKEEP_H
@@ -11,6 +11,7 @@
 
 #define UPKEEP_FLOOR_PPM 100000  /* confidence never decays below */
 #define UPKEEP_QUEUED_PPM 800000 /* staleness from which somebody is to look */
+#define UPKEEP_UNSURE_PPM 300000 /* confidence up to which what is stale may go */
 #define UPKEEP_MERGE_PPM 950000  /* mean likeness from which duplicates are merged by themselves */
 #define UPKEEP_REVIEW_PPM 850000
 #define UPKEEP_COMPARED 300 /* newest nodes that are compared with each other */
@@ -31,10 +32,18 @@ int64_t upkeep_decayed(int64_t confidence_ppm, struct str topic, int64_t interva
 /* What an event does to confidence: accessed cited validated invalidated contradicted. False: no such event. Pure. */
 bool upkeep_boost(struct str event, int64_t *confidence_ppm) MUST_CHECK;
 
-extern const struct job knowledge_staleness_job, knowledge_decay_job;
+extern const struct job knowledge_staleness_job, knowledge_decay_job, knowledge_prune_job;
 
 /* Decays the workspace's confidence now; only the time since the last pass counts. *n: nodes that changed. */
 CO_FN bool upkeep_decay_here(struct worker *w, const struct context *ctx, int64_t *n, struct error *err) MUST_CHECK;
+
+/*
+ * Archives what of the workspace may go by itself: untouched for so many days, and stale and unsure, or as unsure as
+ * age makes it; never documents of a culture nor the glacial tier (prune.c). At most 1000 at once. *n: how many, or
+ * with dry_run how many would be.
+ */
+CO_FN bool prune_here(struct worker *w, const struct context *ctx, int64_t days, bool dry_run, int64_t *n,
+		      struct error *err) MUST_CHECK;
 
 /* Nodes that say nearly the same; v[0] is the oldest. */
 struct upkeep_cluster {
