@@ -231,11 +231,11 @@ static void worker_begin_end(struct worker_process *p, enum worker_end end)
 					       : "quit"),
 		 KV_I("connections", http_server_connections(p->w.http)), KV_I("debates", runner_count(p->w.runner)));
 	p->end = end;
+	p->w.draining = true;
 	if (end == END_STOP && atomic_exchange(&p->w.shm->stop_told, 1) == 0)
 		audit_note(&p->w, NULL,
 			   &(struct audit_event){
 			       .category = "system", .action = "system.shutdown", .resource_type = STR("service")});
-	p->w.draining = true;
 	atomic_store(&p->slot->state, SLOT_DRAINING);
 	worker_show_title(p, "draining");
 	if (end == END_QUIT) {

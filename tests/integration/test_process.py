@@ -411,8 +411,9 @@ def test_titles(server):
         wait_until(lambda: any(re.fullmatch("aragora: worker [01]: draining", t) for t in titles(server)), what="draining")
         wait_until(lambda: "debates: worker 2: serving" in titles(server), what="the new name")
         assert "debates: master [%s]" % conf in titles(server)
-        shown = server.command("status", "-c", server.conf_path, check=True).stdout
-        assert re.search(r"^generation +2: 2 serving$", shown, re.M) and re.search(r"^generation +1: 1 draining$", shown, re.M)
+        shown = wait_until(lambda: re.search(r"^generation +1: 1 draining$", t := server.command(
+            "status", "-c", server.conf_path, check=True).stdout, re.M) and t, what="the end of the worker that nobody keeps")
+        assert re.search(r"^generation +2: 2 serving$", shown, re.M)
     server.wait_workers(2)
 
 

@@ -32,6 +32,11 @@ struct audit_notes {
 	bool busy;
 };
 
+static int64_t notes_wait(const struct audit_notes *n)
+{
+	return n->w->draining ? 0 : NOTES_FLUSH_US;
+}
+
 static void note_free(struct note *n)
 {
 	json_decref(n->details);
@@ -137,7 +142,7 @@ CO_FN static void notes_flush(void *arg)
 	}
 	n->busy = false;
 	if (!audit_notes_settled(n))
-		loop_timer_set(&n->timer, ok ? NOTES_FLUSH_US : SEC_US);
+		loop_timer_set(&n->timer, ok ? notes_wait(n) : SEC_US);
 }
 
 static void notes_due(void *arg)
@@ -160,8 +165,8 @@ static void notes_keep(struct audit_notes *n, struct note note)
 		n->v = xrealloc(n->v, n->cap * sizeof(*n->v));
 	}
 	n->v[n->n++] = note;
-	if (n->n == 1 && !n->busy)
-		loop_timer_set(&n->timer, NOTES_FLUSH_US);
+	if (!n->busy && (n->n == 1 || n->w->draining)) /* a worker that wants to go waits for nothing more to gather */
+		loop_timer_set(&n->timer, notes_wait(n));
 }
 
 void audit_notes_add(struct audit_notes *n, const struct audit_who *who, const struct audit_event *e)

@@ -742,13 +742,13 @@ static void runner_tick(void *arg)
 	r->deaths = deaths;
 	if (r->ticks++ % RUNNER_TICKS == 0) {
 		runner_look_at_owned(r);
-		runner_left(r); /* again, if the coroutine for it could not be made */
 		clerk_tick(r->clerk, death);
 	} else if (death) {
 		clerk_tick(r->clerk, true);
 	}
 	if (death)
 		runner_claim(r);
+	runner_left(r); /* nobody says when the last job or delivery has ended */
 	loop_timer_set(&r->tick, RUNNER_TICK_US);
 }
 
