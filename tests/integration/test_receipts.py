@@ -327,7 +327,7 @@ def test_explanation(make_server):
 VIEWS = {"convergence": "convergence_status", "impasse": "is_impasse", "citations": "has_citations", "evidence": "has_evidence",
          "summary": "summary", "verification-report": "verification_enabled", "positions": "pivots", "diagnostics": "agents",
          "costs": "data", "meta-critique": "overall_quality", "graph": "nodes", "graph/stats": "max_width", "graph-stats": "depth",
-         "rhetorical": "pattern_counts"}
+         "rhetorical": "pattern_counts", "timeline": "next_seq", "trickster": "interventions", "reasoning": "data"}
 
 
 def test_derived_views(make_server):
@@ -339,6 +339,14 @@ def test_derived_views(make_server):
     assert shown["diagnostics"]["receipt_generated"] is True and len(shown["diagnostics"]["agents"]) == len(result["agents"])
     assert shown["costs"]["data"]["total_calls"] == sum(a["calls"] for a in result["per_agent"].values())
     assert isinstance(shown["costs"]["data"]["total_cost_usd"], str)
+    rounds = shown["costs"]["data"]["per_round"]
+    assert set(rounds) == {"0", "1", "2"} and sum(r["calls"] for r in rounds.values()) == shown["costs"]["data"]["total_calls"]
+    assert sum(r["tokens_in"] for r in rounds.values()) == shown["costs"]["data"]["total_tokens_in"]
+    assert shown["trickster"]["trickster_enabled"] is False and shown["trickster"]["log_kept"] is True  # demo agents are left alone
+    reasons = shown["reasoning"]["data"]["agents"]
+    assert {a: len(r["positions"]) for a, r in reasons.items()} == {a: 3 for a in result["agents"]}
+    assert {a: r["vote"]["choice"] for a, r in reasons.items()} == {v["agent"]: v["choice"] for v in result["votes"]}
+    assert sum(r["critiques_received"] for r in reasons.values()) == len(result["critiques"])
     assert shown["summary"]["summary"]["one_liner"] and shown["summary"]["confidence"] == result["confidence"]
     assert set(shown["positions"]["positions"]) == set(result["agents"])
     assert len(shown["convergence"]["convergence_trajectory"]) == 1 + result["rounds_used"]
@@ -346,6 +354,37 @@ def test_derived_views(make_server):
     assert shown["summary"]["verdict"] == s.get("/api/debates/%s/receipt" % d).json()["verdict"]
     for name in VIEWS:
         assert s.get("/api/debates/nope/" + name).status_code == 404
+
+
+def test_timeline(make_server):
+    """Page by page it is the log, event for event, with a line for each."""
+    s = make_server({"providers": {"demo": {"delay_ms": 0}}})
+    d, seen, after, more = debate(s), [], 0, True
+    while more:
+        page = s.get("/api/debates/%s/timeline" % d, params={"since": after, "limit": 7}).json()
+        seen, after, more = seen + page["timeline"], page["next_seq"], page["has_more"]
+    events = s.get("/api/debates/%s/events" % d, params={"limit": 500}).json()["events"]
+    assert [(e["seq"], e["type"], e["agent"], e["round"]) for e in seen] == \
+        [(e["seq"], e["type"], e["agent"], e["round"]) for e in events]
+    drafts = [e for e in seen if e["type"] == "agent_message" and e["round"] == 0]
+    assert all(e["summary"] and not e["summary"].startswith("POSITION") and e["timestamp"].endswith("Z") for e in drafts)
+    s.sql("DELETE FROM debate_events WHERE debate_id = ?", d)  # as retention does
+    gone = s.get("/api/debates/%s/timeline" % d).json()
+    assert gone["log_kept"] is False and gone["timeline"] == [] and gone["has_more"] is False
+
+
+def test_hollow_agreement_is_shown(make_server, provider):  # noqa: F811
+    """Agents that agree without a single source, figure or reason are challenged once, and the view says for what."""
+    s = make_server({"server": {"workers": 1}, "providers": {"openai": {"base_url": provider.openai_url, "api_key": "sk-t"}}})
+    provider.script(phase="revise", text="POSITION: Take Redis now.\n\nIt is the nicer one of them all.\n\nCONFIDENCE: 0.9")
+    d = debate(s, agents=["gpt-4o", "gpt-4o-mini"], rounds=2)
+    shown = s.get("/api/debates/%s/trickster" % d).json()
+    assert shown["trickster_enabled"] and shown["hollow_consensus_detected"] and shown["total_alerts"] == 1
+    assert shown["hollow_consensus_alerts"][0]["round"] == 1 and shown["confidence"] > shown["config"]["hollow_detection_threshold"]
+    assert "gpt-4o lacks sources" in shown["indicators"][0]["description"]
+    assert shown["interventions"][0]["intervention_type"] == "challenge_prompt" and shown["recommendation"]
+    costs = s.get("/api/debates/%s/costs" % d).json()["data"]
+    assert abs(sum(float(r["cost_usd"]) for r in costs["per_round"].values()) - float(costs["total_cost_usd"])) < 1e-5
 
 
 def test_several_explanations(make_server):

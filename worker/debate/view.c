@@ -294,8 +294,6 @@ static void view_result(struct arena *a, json_t *o, const struct debate_row *row
 	view_report(o, "disagreement_report", report_disagreement(result));
 	view_report(o, "partial_consensus", report_partial_consensus(result));
 	json_object_set_new(o, "debate_cruxes", report_cruxes(result));
-	if (json_object_get(result, "protocol") != NULL)
-		json_object_set_new(o, "protocol", protocol_view(json_get_obj(result, "protocol")));
 	json_object_set_new(o, "minority", view_copy(json_get_arr(result, "minority")));
 	json_object_set_new(
 	    o, "consensus_strength",
@@ -361,6 +359,8 @@ static void view_plan(struct arena *a, json_t *o, const struct debate_row *row)
 		json_array_append_new(topics, json_str(domain));
 	json_object_set_new(o, "documents", documents_view(json_get_arr(plan, "documents")));
 	json_object_set_new(o, "budget_limit_usd", budget > 0 ? json_real((double)budget / 1e6) : json_null());
+	if (json_get_obj(plan, "protocol") != NULL)
+		json_object_set_new(o, "protocol", protocol_view(json_get_obj(plan, "protocol")));
 	json_object_set_new(o, "topic_tags", topics);
 	json_object_set_new(o, "export_links", links);
 }

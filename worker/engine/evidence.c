@@ -6,8 +6,7 @@
 #include "worker/engine/evidence.h"
 
 #define EVIDENCE_TEXT_MAX (32 * 1024)
-#define EVIDENCE_CLAIM_MIN 20       /* bytes; shorter sentences claim nothing */
-#define EVIDENCE_QUALITY_MIN 400000 /* mean quality below it adds to hollowness */
+#define EVIDENCE_CLAIM_MIN 20 /* bytes; shorter sentences claim nothing */
 #define EVIDENCE_KINDS 5
 
 enum evidence_mark {

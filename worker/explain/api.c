@@ -14,9 +14,13 @@
 #include "worker/explain/views.h"
 #include "worker/identity/body.h"
 #include "worker/receipts/api.h"
+#include "worker/stream/stream.h"
 #include "worker/worker.h"
 
 #define EXPLAIN_WAIT_US (30 * INT64_C(1000000))
+#define EXPLAIN_EVENTS 200 /* events on a page of the timeline */
+#define EXPLAIN_EVENTS_MAX 500
+#define EXPLAIN_ROWS_MAX 10000 /* calls of a debate; far more than its limits let happen */
 
 struct explain_job {
 	const struct explain_view *view; /* NULL: the explanation */
@@ -47,16 +51,93 @@ static void explain_drop(void *arg)
 	free(j);
 }
 
+/* ---- what was recorded ---- */
+
+/* An envelope, or a row of the ledger under the names that views.c reads. New reference or NULL. */
+static json_t *explain_envelope(const struct db_rows *r, size_t i)
+{
+	struct error err = ERROR_INIT;
+
+	return json_parse(NULL, db_str(r, i, 0), &err);
+}
+
+static json_t *explain_call(const struct db_rows *r, size_t i)
+{
+	json_t *o = json_object();
+
+	json_put_str(o, "step", db_str(r, i, 0));
+	json_put_int(o, "tokens_in", db_int(r, i, 1));
+	json_put_int(o, "tokens_out", db_int(r, i, 2));
+	json_put_int(o, "cost_micro", db_int(r, i, 3));
+	return o;
+}
+
+/* $1 debate, $2 workspace, $3 the event before, $4 how many. */
+static const struct {
+	const char *view, *sql;
+	json_t *(*row)(const struct db_rows *r, size_t i);
+} explain_records[] = {
+    {"timeline",
+     "SELECT envelope FROM debate_events WHERE debate_id = $1 AND workspace_id = $2 AND seq > $3 ORDER BY seq LIMIT $4",
+     explain_envelope},
+    {"trickster",
+     "SELECT envelope FROM debate_events WHERE debate_id = $1 AND workspace_id = $2 AND seq > $3"
+     " AND type IN ('hollow_consensus', 'trickster_intervention') ORDER BY seq LIMIT $4",
+     explain_envelope},
+    {"costs",
+     "SELECT step_key, tokens_in, tokens_out, cost_micro FROM usage_ledger WHERE debate_id = $1 AND workspace_id = $2"
+     " AND $3 = $3 ORDER BY step_key LIMIT $4",
+     explain_call},
+};
+
+/* Gives the debate what its view needs of the log; views that need nothing are left alone. False: answered. */
+CO_FN static bool explain_record(struct http_request *req, const struct debate_row *row,
+				 const struct explain_view *view, json_t *debate)
+{
+	struct db *db = request_worker(req)->db;
+	int64_t after = http_query_int(req, "since", 0, INT64_MAX, 0), limit;
+	struct error err = ERROR_INIT;
+	struct db_rows r;
+	json_t *list;
+	size_t i, n;
+
+	for (n = 0; n < countof(explain_records); n++)
+		if (view != NULL && strcmp(view->name, explain_records[n].view) == 0)
+			break;
+	if (n == countof(explain_records))
+		return true;
+	limit = n == 0 ? http_query_int(req, "limit", 1, EXPLAIN_EVENTS_MAX, EXPLAIN_EVENTS) : EXPLAIN_ROWS_MAX;
+	if (!db_query(db, req->arena, explain_records[n].sql,
+		      DB_ARGS(DB_S(row->id), DB_S(req->ctx.workspace_id), DB_I(after), DB_I(limit)), &r, &err)) {
+		http_reply_error(req, &err);
+		return false;
+	}
+	list = json_array();
+	for (i = 0; i < r.count; i++)
+		json_array_append_new(list, explain_records[n].row(&r, i));
+	json_object_set_new(debate, EXPLAIN_RECORDED, list);
+	json_put_int(debate, EXPLAIN_AFTER, after);
+	json_object_set_new(debate, EXPLAIN_KEPT, json_boolean(!stream_log_gone(db, req->arena, row, 0)));
+	return true;
+}
+
+/* ---- making ---- */
+
 /* The view, or for NULL the explanation, of the request's arena; NULL after having replied. */
 CO_FN static json_t *explain_make(struct http_request *req, const struct debate_row *row,
 				  const struct explain_view *view)
 {
 	struct worker *w = request_worker(req);
-	struct explain_job *j = xcalloc(1, sizeof(*j));
+	json_t *debate = view_debate(req->arena, row), *out;
 	struct error err = ERROR_INIT;
-	json_t *out;
+	struct explain_job *j;
 
-	*j = (struct explain_job){.view = view, .debate = view_debate(req->arena, row), .n = row->result.n};
+	if (!explain_record(req, row, view, debate)) {
+		json_decref(debate);
+		return NULL;
+	}
+	j = xcalloc(1, sizeof(*j));
+	*j = (struct explain_job){.view = view, .debate = debate, .n = row->result.n};
 	if (row->result.p != NULL && row->result.n > 0) {
 		j->text = xcalloc(1, row->result.n);
 		memcpy(j->text, row->result.p, row->result.n);
@@ -307,8 +388,9 @@ CO_FN static void explain_several(struct http_request *req)
 }
 
 #define WHY(p, fn, text) ROUTE(GET, p, fn, "explainability:read", READ, text, .flags = ROUTE_ETAG)
-#define VIEW(name, text) \
-	ROUTE(GET, "/api/debates/{id}/" name, explain_derived, "debates:read", READ, text, .flags = ROUTE_ETAG)
+#define VIEW(name, text, ...)                                                              \
+	ROUTE(GET, "/api/debates/{id}/" name, explain_derived, "debates:read", READ, text, \
+	      .flags = ROUTE_ETAG __VA_OPT__(, ) __VA_ARGS__)
 
 static const struct route explain_rows[] = {
     WHY("/api/debates/{id}/explain", explain_show, "Why this answer: votes, changes, what would have changed it"),
@@ -335,6 +417,9 @@ static const struct route explain_rows[] = {
     VIEW("graph", "Texts, critiques and votes: who answered what"),
     VIEW("graph/stats", "The size of that graph"),
     VIEW("graph-stats", "The size of that graph"),
+    VIEW("timeline", "The events in short: ?since= a number, ?limit=", .response = "Timeline"),
+    VIEW("trickster", "Agreement without evidence that was found and challenged", .response = "Trickster"),
+    VIEW("reasoning", "Each agent's positions, critiques and vote with their reasons", .response = "Reasoning"),
     VIEW("rhetorical", "How agents spoke: concessions, rebuttals, claims to be certain"),
     ROUTE(GET, "/api/debates/{id}/meta-critique", explain_derived, "analysis:read", READ,
 	  "How the debate went: which rounds brought something", .flags = ROUTE_ETAG),

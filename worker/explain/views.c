@@ -642,6 +642,39 @@ static json_t *view_diagnostics(struct arena *a, const json_t *debate, const jso
 	return o;
 }
 
+/* {"1": {calls, tokens_in, tokens_out, cost_usd}} of rows of the ledger; their steps begin with "r<round>.". */
+static json_t *view_round_costs(struct arena *a, const json_t *calls)
+{
+	static const char *const sums[] = {"tokens_in", "tokens_out", "cost_micro"};
+	json_t *rounds = json_object(), *e, *o;
+	const char *name;
+	size_t i, k;
+
+	json_array_foreach(calls, i, e)
+	{
+		struct str step = json_get_str(e, "step", STR(""));
+		ptrdiff_t dot = str_chr(step, '.');
+		uint64_t round;
+
+		if (dot < 2 || step.p[0] != 'r' || !str_to_u64(str_sub(step, 1, (size_t)dot), INT32_MAX, &round))
+			continue;
+		o = json_object_getn(rounds, step.p + 1, (size_t)dot - 1);
+		if (o == NULL) {
+			o = json_object();
+			json_object_setn_new(rounds, step.p + 1, (size_t)dot - 1, o);
+		}
+		json_put_int(o, "calls", json_get_int(o, "calls", 0) + 1);
+		for (k = 0; k < countof(sums); k++)
+			json_put_int(o, sums[k], json_get_int(o, sums[k], 0) + json_get_int(e, sums[k], 0));
+	}
+	json_object_foreach(rounds, name, o)
+	{
+		json_put_str(o, "cost_usd", arena_printf(a, "%.6f", (double)json_get_int(o, "cost_micro", 0) / 1e6));
+		json_object_del(o, "cost_micro");
+	}
+	return rounds;
+}
+
 static json_t *view_costs(struct arena *a, const json_t *debate, const json_t *result)
 {
 	json_t *inner = view_open(debate), *agents = json_object(), *models = json_object(), *e,
@@ -674,8 +707,7 @@ static json_t *view_costs(struct arena *a, const json_t *debate, const json_t *r
 	json_put_int(inner, "total_tokens_out", json_get_int(result, "tokens_out", 0));
 	json_put_int(inner, "total_calls", calls);
 	json_object_set_new(inner, "per_agent", agents);
-	/* Calls are booked by step and agent; the result has no sums by round. */
-	json_object_set_new(inner, "per_round", json_object());
+	json_object_set_new(inner, "per_round", view_round_costs(a, json_get_arr(debate, EXPLAIN_RECORDED)));
 	json_object_set_new(inner, "model_usage", models);
 	return json_pack("{s:o}", "data", inner);
 }
@@ -695,6 +727,9 @@ static const struct explain_view views[] = {
     {"graph-stats", view_graph_stats},
     {"stats", view_graph_stats},
     {"rhetorical", view_rhetorical},
+    {"timeline", view_timeline},
+    {"trickster", view_trickster},
+    {"reasoning", view_reasoning},
 };
 
 const struct explain_view *explain_view_find(const char *name)

@@ -11,6 +11,14 @@
 
 #include "common/arena.h"
 
+/*
+ * Members that the debate has for a view of what was recorded (explain_record in api.c): the list itself, envelopes of
+ * events or rows of the ledger; the number of the event before it; whether the log is still there.
+ */
+#define EXPLAIN_RECORDED "recorded"
+#define EXPLAIN_AFTER "recorded_after"
+#define EXPLAIN_KEPT "recorded_kept"
+
 struct explain_view {
 	const char *name; /* last piece of its path */
 	/* debate: of view_debate(); result: the document or NULL. New reference. For the cpu lane: may compare texts.
@@ -25,5 +33,9 @@ const struct explain_view *explain_view_find(const char *name);
 json_t *view_graph(struct arena *a, const json_t *debate, const json_t *result);
 json_t *view_graph_stats(struct arena *a, const json_t *debate, const json_t *result);
 json_t *view_rhetorical(struct arena *a, const json_t *debate, const json_t *result);
+/* Of log.c: the events in short, challenges to hollow agreement, each agent's reasons. As explain_view.make. */
+json_t *view_timeline(struct arena *a, const json_t *debate, const json_t *result);
+json_t *view_trickster(struct arena *a, const json_t *debate, const json_t *result);
+json_t *view_reasoning(struct arena *a, const json_t *debate, const json_t *result);
 
 #endif
