@@ -20,63 +20,33 @@ struct population {
 	struct sim_traits common;
 };
 
+/* What all simulated models share, and the kind of which there are three and five. */
+#define TABLES_MODEL .spread = 0.25, .own = 0.6, .words = 120
+#define TABLES_ARGUING                                                                                     \
+	{                                                                                                  \
+		TABLES_MODEL, .temper = SIM_CALIBRATED, .shared = 0.2, .conformity = 0.1, .insight = 0.35, \
+			      .invention = 0.1, .receptive = 0.8, .gullible = 0.15                         \
+	}
+
 static const struct population populations[] = {
     {"arguing",
      "three different models that find checkable reasons (insight 0.35) and mostly keep to them",
      3,
      {0.70, 0.66, 0.62},
-     {.temper = SIM_CALIBRATED,
-      .spread = 0.25,
-      .shared = 0.2,
-      .own = 0.6,
-      .conformity = 0.1,
-      .insight = 0.35,
-      .invention = 0.1,
-      .receptive = 0.8,
-      .gullible = 0.15,
-      .words = 120}},
+     TABLES_ARGUING},
     {"conforming",
      "the same, but they rarely have a reason (0.05) and follow the majority (0.5)",
      3,
      {0.70, 0.66, 0.62},
-     {.temper = SIM_CALIBRATED,
-      .spread = 0.25,
-      .shared = 0.2,
-      .own = 0.6,
-      .conformity = 0.5,
-      .insight = 0.05,
-      .invention = 0.05,
-      .receptive = 0.8,
-      .gullible = 0.3,
-      .words = 120}},
+     {TABLES_MODEL, .temper = SIM_CALIBRATED, .shared = 0.2, .conformity = 0.5, .insight = 0.05, .invention = 0.05,
+      .receptive = 0.8, .gullible = 0.3}},
     {"clones",
      "one model three times: 70 % of the drafts come from one source; over-confident",
      3,
      {0.70, 0.70, 0.70},
-     {.temper = SIM_OVER,
-      .spread = 0.25,
-      .shared = 0.7,
-      .own = 0.6,
-      .conformity = 0.4,
-      .insight = 0.1,
-      .invention = 0.1,
-      .receptive = 0.7,
-      .gullible = 0.3,
-      .words = 120}},
-    {"five",
-     "five different models of the first kind",
-     5,
-     {0.70, 0.68, 0.66, 0.64, 0.62},
-     {.temper = SIM_CALIBRATED,
-      .spread = 0.25,
-      .shared = 0.2,
-      .own = 0.6,
-      .conformity = 0.1,
-      .insight = 0.35,
-      .invention = 0.1,
-      .receptive = 0.8,
-      .gullible = 0.15,
-      .words = 120}},
+     {TABLES_MODEL, .temper = SIM_OVER, .shared = 0.7, .conformity = 0.4, .insight = 0.1, .invention = 0.1,
+      .receptive = 0.7, .gullible = 0.3}},
+    {"five", "five different models of the first kind", 5, {0.70, 0.68, 0.66, 0.64, 0.62}, TABLES_ARGUING},
 };
 
 struct arm {
