@@ -3,69 +3,9 @@
  * What bounds a wait: scopes, shields, groups, locks. Coroutines write what they saw into a trace; assertions run on
  * the loop's stack. Built and run by `make unit`.
  */
-#include "common/co.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
+#include "tests/unit/co_harness.h"
 
 #include "common/clock.h"
-#include "common/loop.h"
-
-static struct loop *loop;
-static struct buf trace;
-
-/* Text as the argument of a coroutine, which takes a pointer to anything. */
-#define TEXT(literal) ((void *)(uintptr_t)("" literal))
-
-static const char *const end_names[] = {[CO_DONE] = "done", [CO_TIMEOUT] = "timeout", [CO_ENDED] = "ended"};
-
-static int set_up(void **state)
-{
-	(void)state;
-	trace = BUF_INIT;
-	loop = loop_new();
-	co_init(loop, 0, 0);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	co_shutdown();
-	loop_free(loop);
-	buf_free(&trace);
-	return 0;
-}
-
-static void spawn(void (*fn)(void *arg), void *arg)
-{
-	struct co *c = co_spawn("test", fn, arg);
-
-	assert_non_null(c);
-}
-
-static void run_all(void)
-{
-	while (co_count() > 0)
-		loop_turn(loop, true);
-}
-
-static void assert_trace(const char *expected)
-{
-	assert_string_equal(trace.p == NULL ? "" : trace.p, expected);
-}
-
-static void note(const char *what)
-{
-	buf_printf(&trace, "%s ", what);
-}
-
-static void note_end(const char *who, enum co_end end)
-{
-	buf_printf(&trace, "%s=%s ", who, end_names[end]);
-}
 
 /* -- scopes ------------------------------------------------------------------------------------------------------ */
 
@@ -486,7 +426,7 @@ static void test_lock_wait_is_cancelled(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up_trace, tear_down_trace)
 	    T(test_innermost_scope_deadline),
 	    T(test_cancel_reaches_nested_and_children),
 	    T(test_child_moves_to_the_scope_around),

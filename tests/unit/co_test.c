@@ -3,21 +3,17 @@
  * Switching, waits, stacks, log context, misuse. Coroutines write what they saw into a trace; assertions run on the
  * loop's stack. Built and run by `make unit`. It does not measure speed.
  */
+#include "tests/unit/co_harness.h"
+
 #include <fenv.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "common/clock.h"
-#include "common/co.h"
-#include "common/loop.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define TEST_ASAN 1
@@ -29,60 +25,6 @@
 #ifdef TEST_ASAN
 #include <sanitizer/lsan_interface.h>
 #endif
-
-static struct loop *loop;
-static struct buf trace;
-
-/* Text as the argument of a coroutine, which takes a pointer to anything. */
-#define TEXT(literal) ((void *)(uintptr_t)("" literal))
-
-static const char *const end_names[] = {[CO_DONE] = "done", [CO_TIMEOUT] = "timeout", [CO_ENDED] = "ended"};
-
-static int set_up(void **state)
-{
-	(void)state;
-	trace = BUF_INIT;
-	loop = loop_new();
-	co_init(loop, 0, 0);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	co_shutdown();
-	loop_free(loop);
-	buf_free(&trace);
-	return 0;
-}
-
-static void spawn(void (*fn)(void *arg), void *arg)
-{
-	struct co *c = co_spawn("test", fn, arg);
-
-	assert_non_null(c);
-}
-
-static void run_all(void)
-{
-	while (co_count() > 0)
-		loop_turn(loop, true);
-}
-
-static void assert_trace(const char *expected)
-{
-	assert_string_equal(trace.p == NULL ? "" : trace.p, expected);
-}
-
-static void note(const char *what)
-{
-	buf_printf(&trace, "%s ", what);
-}
-
-static void note_end(const char *who, enum co_end end)
-{
-	buf_printf(&trace, "%s=%s ", who, end_names[end]);
-}
 
 /* -- switching --------------------------------------------------------------------------------------------------- */
 
@@ -681,7 +623,7 @@ static void test_misuse_aborts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up_trace, tear_down_trace)
 	    T(test_takes_turns),
 	    T(test_yield_lets_the_loop_turn),
 	    T(test_stack_alignment_and_sse),

@@ -9,17 +9,13 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "common/clock.h"
 #include "common/guard.h"
 #include "common/lane.h"
-#include "common/loop.h"
+#include "tests/unit/co_harness.h"
 
 /* ---- the resolver ---- */
 
@@ -146,11 +142,9 @@ struct call {
 	struct fetch_response resp;
 };
 
-static struct loop *loop;
 static struct lane *slow;
 static struct fetch *client;
 static struct arena *arena;
-static bool done;
 
 static void do_call(void *arg)
 {
@@ -163,17 +157,14 @@ static void do_call(void *arg)
 	c->ok = fetch_do(client, arena,
 			 &(struct fetch_request){.method = "POST", .url = str_of(c->url), .guard = c->guard}, &c->resp);
 	co_scope_leave(&scope);
-	done = true;
 }
 
 static void run(struct call *c)
 {
-	done = false;
 	atomic_store(&asked, 0);
 	atomic_store(&reached, 0);
-	assert_non_null(co_spawn("call", do_call, c));
-	while (!done)
-		loop_turn(loop, true);
+	spawn(do_call, c);
+	run_all();
 }
 
 static struct guard *guard_with(const char *net)
@@ -272,8 +263,7 @@ static void test_unguarded(void **state)
 static int set_up(void **state)
 {
 	(void)state;
-	loop = loop_new();
-	co_init(loop, 0, 0);
+	loop_begin();
 	slow = lane_new(loop, "slow", 1, 16);
 	client = fetch_open(loop, slow, slow);
 	arena = arena_new(0);
@@ -286,8 +276,7 @@ static int tear_down(void **state)
 	arena_free(arena);
 	fetch_close(client);
 	lane_free(slow);
-	co_shutdown();
-	loop_free(loop);
+	loop_end();
 	return 0;
 }
 

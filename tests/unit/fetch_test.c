@@ -9,19 +9,15 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "common/clock.h"
 #include "common/lane.h"
-#include "common/loop.h"
+#include "tests/unit/co_harness.h"
 
 /* -- server ------------------------------------------------------------------------------------------------------ */
 
@@ -251,7 +247,6 @@ static int stop_server(void **state)
 
 /* -- client ------------------------------------------------------------------------------------------------------ */
 
-static struct loop *loop;
 static struct lane *slow;
 static struct fetch *client;
 static struct arena *arena;
@@ -282,8 +277,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	drain_server();
-	loop = loop_new();
-	co_init(loop, 0, 0);
+	loop_begin();
 	slow = lane_new(loop, "slow", 2, 64);
 	client = fetch_open(loop, slow, slow);
 	arena = arena_new(0);
@@ -298,8 +292,7 @@ static int tear_down(void **state)
 	arena_free(arena);
 	fetch_close(client);
 	lane_free(slow);
-	co_shutdown();
-	loop_free(loop);
+	loop_end();
 	return 0;
 }
 
@@ -326,15 +319,7 @@ static void do_call(void *arg)
 
 static void start_call(struct call *c)
 {
-	struct co *co = co_spawn("call", do_call, c);
-
-	assert_non_null(co);
-}
-
-static void run_all(void)
-{
-	while (co_count() > 0)
-		loop_turn(loop, true);
+	spawn(do_call, c);
 }
 
 static void run_call(struct call *c)

@@ -4,17 +4,10 @@
  * replayed: the engine of today asks for no step that they do not hold, and gives the same result, byte by byte. Run
  * from the root of the tree.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <dirent.h>
 
-#include "common/co.h"
 #include "common/json.h"
-#include "common/loop.h"
+#include "tests/unit/co_harness.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/plan.h"
 
@@ -178,26 +171,22 @@ static void test_every_journal(void **state)
 {
 	DIR *dir = opendir(JOURNALS);
 	const struct dirent *e;
-	struct loop *loop;
 	char path[300];
 	size_t n = 0;
 
 	(void)state;
 	assert_non_null(dir);
-	loop = loop_new();
-	co_init(loop, 0, 0);
+	loop_begin();
 	while ((e = readdir(dir)) != NULL) {
 		if (!str_ends(str_of(e->d_name), STR(".json")))
 			continue;
 		(void)snprintf(path, sizeof(path), "%s/%s", JOURNALS, e->d_name);
-		assert_non_null(co_spawn("replay", replay, path));
-		while (co_count() > 0)
-			loop_turn(loop, true);
+		spawn(replay, path);
+		run_all();
 		n++;
 	}
 	(void)closedir(dir);
-	co_shutdown();
-	loop_free(loop);
+	loop_end();
 	if (complaints.n > 0)
 		fail_msg("%s", complaints.p);
 	assert_true(n >= JOURNALS_MIN);

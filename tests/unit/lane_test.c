@@ -7,14 +7,11 @@
 
 #include <pthread.h>
 #include <semaphore.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 
-#include <cmocka.h>
+#include "tests/unit/co_harness.h"
 
-static struct loop *loop;
 static struct lane *lane;
 static pthread_t loop_thread;
 
@@ -34,8 +31,7 @@ static sem_t gate;
 
 static void set_up_lane(unsigned threads, unsigned depth)
 {
-	loop = loop_new();
-	co_init(loop, 0, 0);
+	loop_begin();
 	lane = lane_new(loop, "test", threads, depth);
 	loop_thread = pthread_self();
 	sem_init(&entered, 0, 0);
@@ -45,8 +41,7 @@ static void set_up_lane(unsigned threads, unsigned depth)
 static void tear_down_lane(void)
 {
 	lane_free(lane);
-	co_shutdown();
-	loop_free(loop);
+	loop_end();
 	sem_destroy(&entered);
 	sem_destroy(&gate);
 }
@@ -84,19 +79,6 @@ static void job_drop(void *arg)
 static struct job *job_new(void)
 {
 	return xcalloc(1, sizeof(struct job));
-}
-
-static void spawn(void (*fn)(void *arg), void *arg)
-{
-	struct co *c = co_spawn("test", fn, arg);
-
-	assert_non_null(c);
-}
-
-static void run_all(void)
-{
-	while (co_count() > 0)
-		loop_turn(loop, true);
 }
 
 /* -- callback form ----------------------------------------------------------------------------------------------- */
