@@ -6,21 +6,13 @@
  */
 #include "common/db.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/conf.h"
-#include "common/db_pg.h"
-#include "common/loop.h"
+#include "tests/unit/store_harness.h"
 
 #define WAIT_US (10 * SEC_US) /* longer than any recovery; only a failing test waits so long */
 
@@ -32,104 +24,11 @@ static const struct migration test_schema[] = {
      "DROP TABLE children; DROP TABLE parents; DROP TABLE items;"},
 };
 
-struct fixture {
-	char dir[64];
-	struct conf *conf;
-	struct loop *loop;
-	struct db *db, *other;
-	struct arena *arena;
-	/* of the coroutine that runs */
-	void (*body)(struct fixture *f);
-	bool done;
-};
-
 static const char *test_dsn;
-
-static struct conf *test_conf(const char *dir)
-{
-	const struct conf_override o[] = {
-	    {"storage.data_dir", dir}, {"storage.min_free_bytes", "0"}, {"storage.dsn", test_dsn}};
-	struct buf report = BUF_INIT;
-	struct conf *c = conf_load(NULL, false, o, countof(o) - (test_dsn == NULL), &report);
-
-	if (c == NULL)
-		fail_msg("%s", report.p);
-	buf_free(&report);
-	return c;
-}
-
-static int test_remove(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
-}
-
-static void test_empty(const struct conf *c)
-{
-	struct error err = ERROR_INIT;
-	PGconn *pg = db_pg_connect(c, &err);
-
-	if (pg == NULL ||
-	    !db_pg_exec(pg, "SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public", NULL,
-			&err))
-		fail_msg("%s", err.msg);
-	PQfinish(pg);
-}
 
 static int setup(void **state)
 {
-	struct fixture *f = xcalloc(1, sizeof(*f));
-	struct error err = ERROR_INIT;
-
-	snprintf(f->dir, sizeof(f->dir), "/tmp/aragora-db-XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
-	f->conf = test_conf(f->dir);
-	f->loop = loop_new();
-	co_init(f->loop, 0, 0);
-	f->arena = arena_new(0);
-	if (test_dsn != NULL)
-		test_empty(f->conf);
-	if (!db_check_storage(f->conf, &err) || !db_migrate(f->conf, test_schema, countof(test_schema), &err))
-		fail_msg("%s", err.msg);
-	f->db = db_open(f->loop, f->conf, &err);
-	if (f->db == NULL)
-		fail_msg("%s", err.msg);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	arena_free(f->arena);
-	db_close(f->db);
-	co_shutdown();
-	loop_free(f->loop);
-	conf_unref(f->conf);
-	nftw(f->dir, test_remove, 8, FTW_DEPTH | FTW_PHYS);
-	free(f);
-	return 0;
-}
-
-static void test_body(void *arg)
-{
-	struct fixture *f = arg;
-
-	f->body(f);
-	f->done = true;
-}
-
-/* Runs body on a coroutine until it has ended. */
-static void on_co(struct fixture *f, void (*body)(struct fixture *f))
-{
-	f->body = body;
-	f->done = false;
-	assert_non_null(co_spawn("test", test_body, f));
-	while (!f->done)
-		loop_turn(f->loop, true);
+	return store_set_up(state, test_dsn, test_schema, countof(test_schema));
 }
 
 /* ---- helpers on a coroutine ---- */
@@ -338,14 +237,16 @@ static void writer_body(void *arg)
 	w->ok = db_commit(w->db, b, &w->err);
 }
 
+static struct db *other; /* a second way to the same store */
+
 static void group_body(struct fixture *f)
 {
 	struct writer *w = xcalloc(WRITERS, sizeof(*w));
 	struct error err = ERROR_INIT;
 	struct co_group g;
-	struct db *other = db_open(f->loop, f->conf, &err);
 	int i;
 
+	other = db_open(loop, f->conf, &err);
 	assert_non_null(other);
 	co_group_open(&g, false);
 	for (i = 0; i < WRITERS; i++) {
@@ -360,7 +261,6 @@ static void group_body(struct fixture *f)
 	}
 	assert_int_equal(count_of(f, f->db), WRITERS - (WRITERS + 2) / 3);
 	assert_int_equal(count_of(f, other), WRITERS - (WRITERS + 2) / 3);
-	f->other = other;
 	free(w);
 }
 
@@ -369,7 +269,7 @@ static void test_group(void **state)
 	struct fixture *f = *state;
 
 	on_co(f, group_body);
-	db_close(f->other);
+	db_close(other);
 }
 
 /* ---- cancelled waits ---- */
@@ -568,7 +468,7 @@ static void test_full(void **state)
 
 	db_close(f->db);
 	f->conf->storage.min_free_bytes = INT64_MAX;
-	f->db = db_open(f->loop, f->conf, &err);
+	f->db = db_open(loop, f->conf, &err);
 	assert_non_null(f->db);
 	on_co(f, full_body);
 	assert_false(db_check_storage(f->conf, &err));
@@ -658,12 +558,12 @@ static void test_check(void **state)
 	FILE *file;
 
 	test_path(f, "a/b/c", deep);
-	c = test_conf(deep);
+	c = store_conf(deep, test_dsn);
 	assert_true(db_check_storage(c, &err));
 	test_path(f, "a/b/c/keys", path);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0700);
-	assert_null(db_open(f->loop, c, &err)); /* a running server makes no database */
+	assert_null(db_open(loop, c, &err)); /* a running server makes no database */
 	assert_int_equal(err.code, ERR_STORAGE);
 	test_path(f, "a/b/c/aragora.db", path);
 	assert_int_equal(access(path, F_OK), -1);
@@ -676,7 +576,7 @@ static void test_check(void **state)
 	assert_non_null(strstr(err.msg, "aragora.db"));
 	assert_non_null(strstr(err.msg, "not a database"));
 	conf_unref(c);
-	c = test_conf(path); /* a file in place of the directory */
+	c = store_conf(path, test_dsn); /* a file in place of the directory */
 	assert_false(db_check_storage(c, &err));
 	assert_non_null(strstr(err.msg, "aragora.db"));
 	conf_unref(c);
@@ -734,7 +634,7 @@ static void test_dialect(void **state)
 	buf_free(&b);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, store_tear_down)
 
 int main(void)
 {

@@ -4,15 +4,8 @@
  */
 #include "worker/ranking/ranking_math.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
-#include <ftw.h>
-
-#include "common/conf.h"
 #include "common/json.h"
-#include "common/loop.h"
+#include "tests/unit/store_harness.h"
 #include "worker/schema.h"
 
 static void test_expected(void **state)
@@ -84,77 +77,11 @@ static void test_provisional(void **state)
 
 /* ---- with a store ---- */
 
-struct fixture {
-	char dir[64];
-	struct conf *conf;
-	struct loop *loop;
-	struct db *db;
-	struct arena *arena;
-	void (*body)(struct fixture *f);
-	bool done;
-};
-
 static const struct context test_ctx = {STR("anonymous"), STR("default"), STR("default"), STR_NONE, NULL};
-
-static int test_remove(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
-}
 
 static int setup(void **state)
 {
-	struct fixture *f = xcalloc(1, sizeof(*f));
-	struct error err = ERROR_INIT;
-	struct buf report = BUF_INIT;
-
-	snprintf(f->dir, sizeof(f->dir), "/tmp/aragora-ranking-XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
-	f->conf = conf_load(NULL, false, (const struct conf_override[]){{"storage.data_dir", f->dir}}, 1, &report);
-	assert_non_null(f->conf);
-	buf_free(&report);
-	f->loop = loop_new();
-	co_init(f->loop, 0, 0);
-	f->arena = arena_new(0);
-	assert_true(db_check_storage(f->conf, &err));
-	if (!db_migrate(f->conf, schema_migrations, schema_migrations_count, &err))
-		fail_msg("%s", err.msg);
-	f->db = db_open(f->loop, f->conf, &err);
-	assert_non_null(f->db);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	arena_free(f->arena);
-	db_close(f->db);
-	co_shutdown();
-	loop_free(f->loop);
-	conf_unref(f->conf);
-	nftw(f->dir, test_remove, 8, FTW_DEPTH | FTW_PHYS);
-	free(f);
-	return 0;
-}
-
-static void test_body(void *arg)
-{
-	struct fixture *f = arg;
-
-	f->body(f);
-	f->done = true;
-}
-
-static void on_co(struct fixture *f, void (*body)(struct fixture *f))
-{
-	f->body = body;
-	assert_non_null(co_spawn("test", test_body, f));
-	while (!f->done)
-		loop_turn(f->loop, true);
+	return store_set_up(state, NULL, schema_migrations, schema_migrations_count);
 }
 
 static json_t *test_result(struct fixture *f, const char *id, const char *winner, bool demo)
@@ -183,7 +110,7 @@ CO_FN static size_t finish(struct fixture *f, const json_t *result, json_t *befo
 	return n;
 }
 
-static void store_body(struct fixture *f)
+static void ended_body(struct fixture *f)
 {
 	json_t *names = json_own(f->arena, json_pack("[sss]", "claude", "gpt", "silent")), *before, *again;
 	struct error err = ERROR_INIT;
@@ -222,7 +149,7 @@ static void store_body(struct fixture *f)
 
 static void test_store(void **state)
 {
-	on_co(*state, store_body);
+	on_co(*state, ended_body);
 }
 
 /* ---- a debate in full ---- */
@@ -426,9 +353,9 @@ int main(void)
 	    cmocka_unit_test(test_expected),
 	    cmocka_unit_test(test_changes),
 	    cmocka_unit_test(test_provisional),
-	    cmocka_unit_test_setup_teardown(test_store, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_full, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_standing, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_store, setup, store_tear_down),
+	    cmocka_unit_test_setup_teardown(test_full, setup, store_tear_down),
+	    cmocka_unit_test_setup_teardown(test_standing, setup, store_tear_down),
 	};
 
 	return cmocka_run_group_tests_name("ranking", tests, NULL, NULL);
