@@ -3,106 +3,30 @@
  * Tests of worker/agents/call.c over real sockets: a server on the same loop says what the test puts into its mouth,
  * and every way in which a call can end gets its class, its usage and its mark on the breaker.
  */
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "common/clock.h"
 #include "common/json.h"
-#include "common/metrics.h"
-#include "worker/agents/agents.h"
+#include "tests/unit/agent_harness.h"
 
-static struct worker w;
-static struct shm *shm;
-static struct event listener;
-static int listen_fd;
-static uint16_t port;
-
-/* What the server says next, and what it heard. */
+/* What the provider says next, and how often it was asked. */
 static struct {
-	const char *say;
+	const char *text;
 	bool hold; /* does not close */
 	int seen;
-	char request[16384];
-	size_t n;
-	struct event ev;
-	int fd;
-} server;
+} say;
 
-static void server_close(void)
+static void answer(struct str body)
 {
-	if (server.fd < 0)
-		return;
-	event_del(&server.ev);
-	close(server.fd);
-	server.fd = -1;
-}
-
-static void server_read(evutil_socket_t fd, short what, void *arg)
-{
-	ssize_t n = read(fd, server.request + server.n, sizeof(server.request) - 1 - server.n);
-	char *head, *length;
-
-	(void)what;
-	(void)arg;
-	if (n <= 0) {
+	(void)body;
+	say.seen++;
+	assert_int_equal(write(server.fd, say.text, strlen(say.text)), strlen(say.text));
+	if (!say.hold)
 		server_close();
-		return;
-	}
-	server.n += (size_t)n;
-	server.request[server.n] = '\0';
-	head = strstr(server.request, "\r\n\r\n");
-	length = strcasestr(server.request, "content-length: ");
-	if (head == NULL || length == NULL ||
-	    server.n < (size_t)(head + 4 - server.request) + strtoul(length + 16, NULL, 10))
-		return;
-	server.seen++;
-	assert_int_equal(write(fd, server.say, strlen(server.say)), strlen(server.say));
-	if (!server.hold)
-		server_close();
-}
-
-static void server_accept(evutil_socket_t fd, short what, void *arg)
-{
-	(void)what;
-	(void)arg;
-	server_close();
-	server.fd = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	assert_true(server.fd >= 0);
-	server.n = 0;
-	event_assign(&server.ev, loop_base(w.loop), server.fd, EV_READ | EV_PERSIST, server_read, NULL);
-	event_add(&server.ev, NULL);
-}
-
-static void server_open(void)
-{
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t n = sizeof(a);
-
-	listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(listen_fd, (struct sockaddr *)&a, n), 0);
-	assert_int_equal(listen(listen_fd, 16), 0);
-	assert_int_equal(getsockname(listen_fd, (struct sockaddr *)&a, &n), 0);
-	port = ntohs(a.sin_port);
-	server.fd = -1;
-	event_assign(&listener, loop_base(w.loop), listen_fd, EV_READ | EV_PERSIST, server_accept, NULL);
-	event_add(&listener, NULL);
 }
 
 static const char *const providers[] = {"openai", "anthropic", "ollama", "openrouter", "mistral", "demo", NULL};
 
 static int setup(void **state)
 {
-	struct buf report = BUF_INIT;
 	char openai[64], anthropic[64], ollama[64];
 	const struct conf_override o[] = {
 	    {"providers.openai.base_url", openai},
@@ -116,38 +40,11 @@ static int setup(void **state)
 	};
 
 	(void)state;
-	w = (struct worker){.loop = loop_new()};
-	server_open();
-	(void)snprintf(openai, sizeof(openai), "http://127.0.0.1:%u/v1/", port);
-	(void)snprintf(anthropic, sizeof(anthropic), "http://127.0.0.1:%u/v1", port);
-	(void)snprintf(ollama, sizeof(ollama), "http://127.0.0.1:%u", port);
-	w.conf = conf_load(NULL, false, o, countof(o), &report);
-	if (w.conf == NULL)
-		print_error("%s\n", report.p);
-	assert_non_null(w.conf);
-	buf_free(&report);
-	shm = shm_create();
-	atomic_store(&shm->slots_used, 1U);
-	metrics_attach(shm, 0);
-	co_init(w.loop, 0, 0);
-	w.slow = lane_new(w.loop, "slow", 1, 64);
-	w.fetch = fetch_open(w.loop, w.slow, w.slow);
-	w.agents = agents_open(&w);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	server_close();
-	event_del(&listener);
-	close(listen_fd);
-	agents_close(w.agents);
-	fetch_close(w.fetch);
-	lane_free(w.slow);
-	co_shutdown();
-	loop_free(w.loop);
-	conf_unref((struct conf *)(uintptr_t)w.conf);
+	provider_begin(answer);
+	(void)snprintf(openai, sizeof(openai), "http://127.0.0.1:%u/v1/", server.port);
+	(void)snprintf(anthropic, sizeof(anthropic), "http://127.0.0.1:%u/v1", server.port);
+	(void)snprintf(ollama, sizeof(ollama), "http://127.0.0.1:%u", server.port);
+	agents_begin(o, countof(o));
 	return 0;
 }
 
@@ -158,7 +55,6 @@ static struct {
 	struct agent_request req;
 	struct agent_reply reply;
 	struct co_scope scope;
-	bool done;
 	struct buf heard;
 } the;
 
@@ -176,17 +72,15 @@ static void run(void *arg)
 	(void)agent_call(w.agents, the.arena, &the.req, &the.reply);
 	if (the.scope.kind != SCOPE_NONE)
 		co_scope_leave(&the.scope);
-	the.done = true;
 }
 
-static enum agent_fail call(const char *provider, const char *say)
+static enum agent_fail call(const char *provider, const char *text)
 {
-	int seen = server.seen;
+	int seen = say.seen;
 
 	arena_free(the.arena);
 	the.arena = arena_new(0);
 	buf_clear(&the.heard);
-	the.done = false;
 	the.spec = (struct agent_spec){.name = str_of(provider),
 				       .provider = str_of(provider),
 				       .model = STR("gpt-4o"),
@@ -200,13 +94,12 @@ static enum agent_fail call(const char *provider, const char *say)
 					 .on_text = on_text,
 					 .phase = STR("propose"),
 					 .task = STR("Tea or coffee?")};
-	server.say = say;
-	assert_non_null(co_spawn("call", run, NULL));
-	while (!the.done)
-		loop_turn(w.loop, true);
-	if (say != NULL && the.reply.fail != AGENT_FAIL_BREAKER)
-		assert_int_equal(server.seen, seen + 1); /* never asked twice by itself */
-	server.hold = false;
+	say.text = text;
+	spawn(run, NULL);
+	run_all();
+	if (text != NULL && the.reply.fail != AGENT_FAIL_BREAKER)
+		assert_int_equal(say.seen, seen + 1); /* never asked twice by itself */
+	say.hold = false;
 	return the.reply.fail;
 }
 
@@ -229,10 +122,10 @@ static void test_a_complete_answer(void **state)
 	assert_false(the.reply.tokens_estimated);
 	assert_int_equal(the.reply.status, 200);
 	assert_true(the.reply.duration_us > 0);
-	assert_non_null(strstr(server.request, "POST /v1/chat/completions HTTP/1.1\r\n"));
-	assert_non_null(strstr(server.request, "Idempotency-Key: d1/r0.propose.a#1\r\n"));
-	assert_non_null(strstr(server.request, "Authorization: Bearer sk-very-secret\r\n"));
-	assert_null(strstr(server.request, "temperature"));
+	assert_non_null(strstr(server.request.p, "POST /v1/chat/completions HTTP/1.1\r\n"));
+	assert_non_null(strstr(server.request.p, "Idempotency-Key: d1/r0.propose.a#1\r\n"));
+	assert_non_null(strstr(server.request.p, "Authorization: Bearer sk-very-secret\r\n"));
+	assert_null(strstr(server.request.p, "temperature"));
 }
 
 static void test_usage_is_estimated_when_absent(void **state)
@@ -255,8 +148,8 @@ static void test_other_formats(void **state)
 			"data: {\"type\":\"message_stop\"}\n\n"),
 	    AGENT_OK);
 	assert_true(str_eqz(the.reply.text, "Yes"));
-	assert_non_null(strstr(server.request, "POST /v1/messages HTTP/1.1\r\n"));
-	assert_non_null(strstr(server.request, "x-api-key: sk-ant-secret\r\n"));
+	assert_non_null(strstr(server.request.p, "POST /v1/messages HTTP/1.1\r\n"));
+	assert_non_null(strstr(server.request.p, "x-api-key: sk-ant-secret\r\n"));
 	/* The last line of NDJSON need not end. */
 	assert_int_equal(
 	    call("ollama",
@@ -265,14 +158,14 @@ static void test_other_formats(void **state)
 	    AGENT_OK);
 	assert_true(str_eqz(the.reply.text, "No."));
 	assert_int_equal(the.reply.tokens_out, 7);
-	assert_non_null(strstr(server.request, "POST /api/chat HTTP/1.1\r\n"));
+	assert_non_null(strstr(server.request.p, "POST /api/chat HTTP/1.1\r\n"));
 }
 
-static void status(const char *say, enum agent_fail want)
+static void status(const char *text, enum agent_fail want)
 {
 	agents_close(w.agents); /* a fresh breaker for each */
 	w.agents = agents_open(&w);
-	assert_int_equal(call("openai", say), want);
+	assert_int_equal(call("openai", text), want);
 	assert_null(strstr(the.reply.detail, "secret"));
 }
 
@@ -337,14 +230,14 @@ static void test_silence_and_scopes(void **state)
 	int64_t start = clock_mono_us();
 
 	(void)state;
-	server.hold = true;
+	say.hold = true;
 	status(OK_SSE DELTA, AGENT_FAIL_TIMEOUT); /* 3 s of silence */
 	assert_true(clock_mono_us() - start < 10 * SEC_US);
 
-	server.hold = true;
+	say.hold = true;
 	the.scope = (struct co_scope){.kind = SCOPE_AGENT, .deadline = clock_mono_us() + 200 * MS_US};
 	status(OK_SSE DELTA, AGENT_FAIL_TIMEOUT);
-	server.hold = true;
+	say.hold = true;
 	the.scope = (struct co_scope){.kind = SCOPE_DEBATE, .deadline = clock_mono_us() + 200 * MS_US};
 	status(OK_SSE DELTA, AGENT_FAIL_CANCELLED);
 	the.scope = (struct co_scope){.kind = SCOPE_NONE};
@@ -362,9 +255,9 @@ static void test_breaker(void **state)
 		assert_int_equal(call("openai", STATUS("429 x", "")), AGENT_FAIL_RATE);
 	for (i = 0; i < 3; i++)
 		assert_int_equal(call("openai", STATUS("500 x", "")), AGENT_FAIL_CONNECTION);
-	seen = server.seen;
+	seen = say.seen;
 	assert_int_equal(call("openai", OK_SSE DELTA DONE), AGENT_FAIL_BREAKER);
-	assert_int_equal(server.seen, seen);
+	assert_int_equal(say.seen, seen);
 	breakers = agents_breakers(w.agents);
 	assert_true(str_eqz(json_get_str(json_get_obj(breakers, "openai|gpt-4o"), "state", STR("")), "open"));
 	assert_int_equal(json_get_int(json_get_obj(breakers, "openai|gpt-4o"), "failure_count", 0), 3);
@@ -412,7 +305,7 @@ int main(void)
 
 	/* Before the threads: metrics fix their layout once. */
 	metrics_register(&(struct metric_labels){.agents = agents_known(), .providers = providers});
-	failures = cmocka_run_group_tests_name("agent_call", tests, setup, teardown);
+	failures = cmocka_run_group_tests_name("agent_call", tests, setup, agents_end);
 	arena_free(the.arena);
 	buf_free(&the.heard);
 	return failures;
