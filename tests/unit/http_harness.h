@@ -39,8 +39,8 @@ struct harness {
 
 #define HARNESS_TURNS 2000
 
-__attribute__((unused)) static struct harness *harness_new(const struct conf_override *overrides, size_t n,
-							   const struct route_table *routes)
+static inline struct harness *harness_new(const struct conf_override *overrides, size_t n,
+					  const struct route_table *routes)
 {
 	struct harness *h = xcalloc(1, sizeof(*h));
 	struct conf_override all[16] = {{"log.access", ""},
@@ -73,7 +73,7 @@ __attribute__((unused)) static struct harness *harness_new(const struct conf_ove
 }
 
 /* Reads what is there. */
-__attribute__((unused)) static void harness_read(struct harness *h)
+static inline void harness_read(struct harness *h)
 {
 	char p[16384];
 	ssize_t n;
@@ -89,7 +89,7 @@ __attribute__((unused)) static void harness_read(struct harness *h)
 	}
 }
 
-__attribute__((unused)) static void harness_turns(struct harness *h, unsigned n)
+static inline void harness_turns(struct harness *h, unsigned n)
 {
 	while (n-- > 0) {
 		loop_turn(h->w.loop, false);
@@ -97,7 +97,7 @@ __attribute__((unused)) static void harness_turns(struct harness *h, unsigned n)
 	}
 }
 
-__attribute__((unused)) static void harness_connect(struct harness *h)
+static inline void harness_connect(struct harness *h)
 {
 	int fd[2];
 
@@ -110,14 +110,14 @@ __attribute__((unused)) static void harness_connect(struct harness *h)
 	http_server_adopt(h->w.http, fd[1]);
 }
 
-__attribute__((unused)) static void harness_hang_up(struct harness *h)
+static inline void harness_hang_up(struct harness *h)
 {
 	close(h->client);
 	h->client = -1;
 }
 
 /* Sends all of s, `step` bytes per turn (0: at once). */
-__attribute__((unused)) static void harness_send(struct harness *h, struct str s, size_t step)
+static inline void harness_send(struct harness *h, struct str s, size_t step)
 {
 	unsigned stuck = 0;
 
@@ -134,7 +134,7 @@ __attribute__((unused)) static void harness_send(struct harness *h, struct str s
 	}
 }
 
-__attribute__((unused)) static void harness_sendz(struct harness *h, const char *z)
+static inline void harness_sendz(struct harness *h, const char *z)
 {
 	harness_send(h, str_of(z), 0);
 }
@@ -171,7 +171,7 @@ static bool answer_take(struct str *from, struct answer *a)
 }
 
 /* Turns the loop until a complete reply is there; fails the test if none comes. The slices live until the next read. */
-__attribute__((unused)) static struct answer harness_answer(struct harness *h)
+static inline struct answer harness_answer(struct harness *h)
 {
 	static struct buf last;
 	struct answer a;
@@ -208,12 +208,12 @@ __attribute__((unused)) static struct answer harness_answer(struct harness *h)
 		assert_true(condition);                             \
 	} while (0)
 
-__attribute__((unused)) static bool answer_has(const struct answer *a, const char *line)
+static inline bool answer_has(const struct answer *a, const char *line)
 {
 	return str_ifind(a->head, str_of(line)) >= 0;
 }
 
-__attribute__((unused)) static void harness_free(struct harness *h)
+static inline void harness_free(struct harness *h)
 {
 	if (h->client >= 0)
 		close(h->client);
