@@ -627,7 +627,7 @@ const struct conf_key conf_table[] = {
 	{"knowledge.decay_interval", DURATION(SEC, 365 * DAY), .flags = CONF_RELOAD, AT(knowledge.decay_interval), .dflt = "24h", .env = "",
 	 .help = "How often confidence is lowered by age."},
 	{"knowledge.vector_nodes", INT(0, 10000), .flags = CONF_RELOAD, AT(knowledge.vector_nodes), .dflt = "2000", .env = "",
-	 .help = "Newest nodes of a workspace that a search by meaning compares; 0: words only."},
+	 .help = "Newest nodes, and newest entries of memory, of a workspace that a search by meaning compares; 0: words only."},
 	{"knowledge.max_nodes", INT(0, 10 * MANY), .flags = CONF_RELOAD, AT(knowledge.max_nodes), .dflt = "100000", .env = "",
 	 .help = "Nodes that a workspace may have, archived ones not counted; 0: any number. A full one refuses new ones with 409; "
 		 "what debates find is left out, counted and logged."},

@@ -76,6 +76,7 @@ static const struct route_table *const routes_tables[] = {
     &continuum_routes,
     &memory_tier_routes,
     &memory_context_routes,
+    &memory_search_routes,
     &consensus_memory_routes,
     &maintenance_routes,
     &limits_routes,

@@ -777,6 +777,19 @@ static const char down_decisions[] =
 static const char up_batches_open[] = "CREATE INDEX batches_under_way ON batches(workspace_id, kind) WHERE open = 1;";
 static const char down_batches_open[] = "DROP INDEX batches_under_way;";
 
+/* Entries of continuum memory by meaning, as knowledge_vectors. */
+static const char up_continuum_vectors[] =
+    "ALTER TABLE continuum_memory ADD COLUMN embedded_at INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX continuum_memory_embedded ON continuum_memory(workspace_id, id)"
+    " WHERE archived_at = 0 AND embedded_at = 0;"
+    "CREATE TABLE continuum_vectors ("
+    " workspace_id TEXT NOT NULL, id TEXT NOT NULL, org_id TEXT NOT NULL, model TEXT NOT NULL, dim INTEGER NOT NULL,"
+    " vector TEXT NOT NULL, created_at INTEGER NOT NULL, PRIMARY KEY (workspace_id, id)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX continuum_vectors_list ON continuum_vectors(workspace_id, created_at DESC, id);";
+static const char down_continuum_vectors[] = "DROP TABLE continuum_vectors; DROP INDEX continuum_memory_embedded;"
+					     " ALTER TABLE continuum_memory DROP COLUMN embedded_at;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -800,5 +813,6 @@ const struct migration schema_migrations[] = {
     {20, "budgets of workspaces and users, reservations", up_spending, down_spending},
     {21, "decisions and their cache", up_decisions, down_decisions},
     {22, "index of open batches by workspace", up_batches_open, down_batches_open},
+    {23, "vectors of continuum memory", up_continuum_vectors, down_continuum_vectors},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

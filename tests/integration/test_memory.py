@@ -6,7 +6,7 @@ import re
 import pytest
 
 from conftest import wait_until
-from provider import materials_of, provider  # noqa: F401  (a fixture)
+from provider import ProviderServer, materials_of, provider  # noqa: F401  (a fixture)
 from test_tenancy import AUTH, account
 
 TEAM = ["gpt-4o", "claude-opus-4-6", "ollama|llama3.2"]
@@ -67,6 +67,8 @@ def test_a_second_debate_knows_the_first(make_server, provider):  # noqa: F811
     assert first["consensus"]["reached"] and first["background"] == [], (first["status"], first["votes"], first["agent_failures"], first["reason"])
     assert [d["agent"] for d in first["dissents"]] == ["ollama"], first["dissents"]
     assert "K1," not in str(prompts(provider, TASK))
+    hits = ann.get("/api/memory/unified/search?q=redis+memcached+session&sources=consensus").json()
+    assert [(r["source"], r["debate_id"]) for r in hits["results"]] == [("consensus", first["id"])], hits
 
     provider.reset()
     provider.script(model="gpt-4o", phase="propose", text="POSITION: Stay with Redis.\n\nAs [K1] found.\nCONFIDENCE: 0.9")
@@ -216,3 +218,58 @@ def test_switched_off(make_server, provider):  # noqa: F811
     r = s.get("/api/memory/tier-stats")
     assert r.status_code == 503 and "memory" in r.text.lower()
     assert s.sql("SELECT COUNT(*) FROM consensus_memory")[0][0] == 0
+
+
+def test_searches_by_likeness(make_server):
+    """Meaning where there are embeddings, words where there are none or they do not answer; and the answer says which."""
+    with ProviderServer() as p:
+        s = make_server({"server": {"workers": 1}, "auth": AUTH, "knowledge": {"retry_interval": "300ms"},
+                         "embeddings": {"url": p.openai_url, "model": "embed-1", "api_key": "k"}})
+        ann, bob = account(s, "ann@a.example.org", "A"), account(s, "bob@b.example.org", "B")
+        ids = {text: ann.ask("POST", "/api/memory/continuum", {"content": text}).json()["id"]
+               for text in ("whales sing at night", "the harbour sleeps")}
+        ann.ask("POST", "/api/knowledge/mound/nodes", {"content": "whales are mammals", "node_type": "fact"})
+        wait_until(lambda: s.sql("SELECT COUNT(*) FROM continuum_vectors")[0][0] == 2, 30, "vectors")
+        found = ann.ask("POST", "/api/memory/semantic-search", {"query": "whales sing at night"}).json()
+        assert found["method"] == "embeddings" and found["embeddings_configured"]
+        assert [(r["id"], r["similarity"]) for r in found["results"]] == [(ids["whales sing at night"], 1)]
+        # Without the words: the index of words is emptied behind the server's back.
+        s.sql("DELETE FROM search_documents WHERE kind = 'continuum'")
+        found = ann.get("/api/memory/semantic-search?q=whales+sing&min_similarity=0.6").json()["results"]
+        assert [r["match"] for r in found] == ["meaning"] and 0.6 < found[0]["similarity"] < 0.8, found
+        assert ann.get("/api/memory/search-index?q=whales").json()["count"] == 0
+        assert ann.get("/api/memory/search-index?q=whales+sing&use_hybrid=true").json()["count"] == 1
+        assert ann.ask("POST", "/api/memory/rebuild-index", {}).json()["entries_indexed"] == 2
+        assert ann.get("/api/memory/search-index?q=whales").json()["count"] == 1, "its words are found again"
+        p.script(mode="500", wire="embeddings")
+        found = ann.get("/api/memory/semantic-search?q=harbour+at+dawn").json()
+        assert found["method"] == "words" and [r["match"] for r in found["results"]] == ["words"], found
+        assert [r["id"] for r in found["results"]] == [ids["the harbour sleeps"]]
+
+        every = ann.get("/api/memory/unified/search?q=whales").json()
+        assert every["by_source"] == {"memory": 1, "consensus": 0, "knowledge": 1} and every["total"] == 2, every
+        assert {r["source"] for r in every["results"]} == {"memory", "knowledge"}
+        some = ann.ask("POST", "/api/memory/unified/search", {"query": "whales", "sources": ["knowledge"], "limit": 1}).json()
+        assert some["by_source"] == {"knowledge": 1} and some["results"][0]["content"] == "whales are mammals"
+        bad = ann.get("/api/memory/unified/search?q=whales&sources=knowledge,gossip")
+        assert bad.status_code == 400 and bad.json()["field"] == "sources", bad.text
+        assert ann.get("/api/memory/semantic-search").status_code == 400
+        for path in ("semantic-search", "unified/search"):
+            assert bob.get("/api/memory/%s?q=whales" % path).json()["results"] == [], "another organization's"
+        # What is taken out takes its vector along; what the archive holds can be removed for good.
+        ann.ask("DELETE", "/api/memory/continuum/" + ids["the harbour sleeps"])
+        assert s.sql("SELECT COUNT(*) FROM continuum_vectors")[0][0] == 1
+        s.sql("UPDATE continuum_memory SET updated_at = 1")
+        assert ann.ask("POST", "/api/memory/continuum/cleanup", {}).json()["expired"]["archived"] == 1
+        assert s.sql("SELECT COUNT(*) FROM continuum_vectors")[0][0] == 0
+        assert ann.ask("POST", "/api/memory/vacuum?older_than_days=1", {}).json()["removed"] == 0
+        assert ann.ask("POST", "/api/memory/vacuum", {}).json()["removed"] == 1
+        assert s.sql("SELECT COUNT(*) FROM continuum_memory")[0][0] == 0
+
+
+def test_words_serve_alone(make_server):
+    s = make_server()
+    s.post("/api/memory/continuum", {"content": "whales sing at night"})
+    found = s.get("/api/memory/semantic-search?q=whales+at+dawn").json()
+    assert found["method"] == "words" and not found["embeddings_configured"] and found["results"][0]["match"] == "words"
+    assert s.get("/api/memory/unified/search?q=whales").json()["by_source"] == {"memory": 1, "consensus": 0, "knowledge": 0}

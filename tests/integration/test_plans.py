@@ -17,7 +17,8 @@ from conftest import ROOT
 SMALL = {"settings", "jobs", "processes", "schema_migrations", "delivery_endpoints", "ratings", "organizations", "workspaces",
          "audit_head", "audit_anchors", "audit_inbox", "identity_changes", "commit_marks", "touched", "delegations"}
 # Indexes that hold only what is open or waits for a person: all of it may be read.
-PARTIAL = {"deliveries_in_flight", "deliveries_due", "deliveries_dead", "debates_open", "debates_waiting", "debates_turn", "batches_open"}
+PARTIAL = {"deliveries_in_flight", "deliveries_due", "deliveries_dead", "debates_open", "debates_waiting", "debates_turn", "batches_open",
+           "continuum_memory_embedded"}
 # Who may read all of a table, and why.
 ALLOWED = [
     ("worker/invariants.c", "", "aragorad db check looks at everything"),

@@ -69,6 +69,35 @@ static void test_moves(void **state)
 	assert_false(continuum_demotes(CONTINUUM_GLACIAL, 0, 99, day));
 }
 
+/* Every figure of the table of rest-wide 6.1, by what it does. */
+static void test_tiers(void **state)
+{
+	static const struct {
+		const char *name;
+		double hours, learn, decay, promote, demote, k;
+		int64_t max;
+	} want[] = {{"fast", 1, 0.30, 0.95, 1.0, 0.2, 24, 1000},
+		    {"medium", 24, 0.10, 0.99, 0.7, 0.3, 1, 5000},
+		    {"slow", 168, 0.03, 0.999, 0.6, 0.4, 0.14, 10000},
+		    {"glacial", 720, 0.01, 0.9999, 0.5, 1.0, 0.03, 50000}};
+	size_t i;
+
+	(void)state;
+	assert_int_equal(countof(want), CONTINUUM_TIERS);
+	for (i = 0; i < countof(want); i++) {
+		enum continuum_tier t = (enum continuum_tier)i, found;
+
+		assert_true(continuum_tier_find(str_of(want[i].name), &found));
+		assert_int_equal(found, t);
+		near_enough((double)continuum_retention_ms(t) / (double)HOUR_MS, 2 * want[i].hours);
+		near_enough(continuum_learning_rate(t, 3), want[i].learn * pow(want[i].decay, 3));
+		near_enough((double)continuum_rules[t].promote_ppm / 1e6, want[i].promote);
+		near_enough((double)continuum_rules[t].demote_ppm / 1e6, want[i].demote);
+		near_enough(continuum_score(t, CONTINUUM_ONE, 0, 24 * HOUR_MS), 1 / (1 + want[i].k));
+		assert_int_equal(continuum_rules[t].max, want[i].max);
+	}
+}
+
 static void test_gate(void **state)
 {
 	(void)state;
@@ -94,8 +123,8 @@ static void test_outcomes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_three_outcomes), cmocka_unit_test(test_rates),    cmocka_unit_test(test_moves),
-	    cmocka_unit_test(test_gate),           cmocka_unit_test(test_outcomes),
+	    cmocka_unit_test(test_three_outcomes), cmocka_unit_test(test_tiers), cmocka_unit_test(test_rates),
+	    cmocka_unit_test(test_moves),          cmocka_unit_test(test_gate),  cmocka_unit_test(test_outcomes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,12 +14,12 @@
 #include "worker/identity/sweep.h"
 #include "worker/knowledge/adapters.h"
 #include "worker/knowledge/upkeep.h"
-#include "worker/knowledge/vectors.h"
 #include "worker/memory/continuum.h"
 #include "worker/ranking/calibration.h"
 #include "worker/ranking/snapshot.h"
 #include "worker/receipts/stamp.h"
 #include "worker/retention/retention.h"
+#include "worker/search/vectors.h"
 #include "worker/worker.h"
 
 #define JOBS_POLL_US (50 * MS_US)
@@ -42,7 +42,7 @@ static const struct job *const jobs_table[] = {
 	&knowledge_staleness_job,
 	&knowledge_decay_job,
 	&knowledge_prune_job,
-	&knowledge_vectors_job,
+	&vectors_job,
 };
 /* clang-format on */
 

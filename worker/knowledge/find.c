@@ -4,8 +4,8 @@
  * workspace are found; what was shared with it is listed elsewhere.
  */
 #include "worker/knowledge/knowledge.h"
-#include "worker/knowledge/vectors.h"
 #include "worker/search/fulltext.h"
+#include "worker/search/vectors.h"
 #include "worker/worker.h"
 
 static bool find_fits(const struct knowledge_filter *f, const struct context *ctx, const struct knowledge_node *n)
@@ -56,12 +56,13 @@ CO_FN static bool find_candidates(struct worker *w, struct arena *a, const struc
 	struct vectors_hit *near;
 	struct fulltext_hit *found;
 	size_t n, i;
+	bool asked;
 
 	if (!fulltext_find(w, a, ctx, KNOWLEDGE_KIND, query, FULLTEXT_LIMIT_MAX, &found, &n, err))
 		return false;
 	for (i = 0; i < n; i++)
 		find_add(c, found[i].ref, found[i].score_ppm, false);
-	if (!vectors_find(w, a, ctx, query, FULLTEXT_LIMIT_MAX, &near, &n, err))
+	if (!vectors_find(w, a, ctx, VECTORS_KNOWLEDGE, query, FULLTEXT_LIMIT_MAX, &near, &n, &asked, err))
 		return false;
 	for (i = 0; i < n; i++)
 		find_add(c, near[i].id, near[i].score_ppm, true);

@@ -14,6 +14,7 @@
 #include "worker/identity/identity.h"
 #include "worker/knowledge/knowledge.h"
 #include "worker/search/fulltext.h"
+#include "worker/search/vectors.h"
 #include "worker/worker.h"
 
 const char *const knowledge_types[] = {"fact",   "claim",   "memory",  "evidence", "consensus",
@@ -105,14 +106,6 @@ void knowledge_add(struct db_batch *b, const struct context *ctx, const struct k
 	arena_free(a);
 }
 
-/* A node that is out of sight takes no place among the vectors that are compared; when it comes back it gets a new one.
- */
-static void node_unlearn(struct db_batch *b, const struct context *ctx, struct str id)
-{
-	db_batch_add(b, "DELETE FROM knowledge_vectors WHERE node_id = $1 AND workspace_id = $2",
-		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
-}
-
 void knowledge_archive(struct db_batch *b, const struct context *ctx, struct str id, const char *why, int64_t now_ms)
 {
 	db_batch_add(b,
@@ -120,7 +113,7 @@ void knowledge_archive(struct db_batch *b, const struct context *ctx, struct str
 		     " WHERE id = $1 AND workspace_id = $2",
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id), DB_I(now_ms), DB_Z(why)), DB_ANY);
 	fulltext_remove(b, ctx, KNOWLEDGE_KIND, id);
-	node_unlearn(b, ctx, id);
+	vectors_remove(b, ctx, VECTORS_KNOWLEDGE, id);
 	knowledge_note(b, ctx, id, why, 0, 0, now_ms);
 }
 
@@ -133,7 +126,7 @@ void knowledge_remove(struct db_batch *b, const struct context *ctx, struct str 
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
 	db_batch_add(b, "DELETE FROM knowledge_grants WHERE item_id = $1 AND workspace_id = $2",
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
-	node_unlearn(b, ctx, id);
+	vectors_remove(b, ctx, VECTORS_KNOWLEDGE, id);
 	db_batch_add(b, "DELETE FROM knowledge_nodes WHERE id = $1 AND workspace_id = $2",
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
 }

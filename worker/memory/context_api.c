@@ -13,23 +13,19 @@
 
 #define CONTEXT_QUESTION_MAX 10000 /* bytes */
 
-/* The question under any of its names, in the query or the body; false: answered. */
-static bool context_question(struct http_request *req, struct str *out)
+bool memory_question(struct http_request *req, const json_t **body, struct str *out)
 {
 	static const char *const names[] = {"query", "q", "task", "question"};
-	const json_t *body = NULL;
 	size_t i;
 
 	*out = STR("");
+	*body = NULL;
+	if (req->method == HTTP_POST && (*body = body_object(req)) == NULL)
+		return false;
 	for (i = 0; i < countof(names) && out->n == 0; i++)
 		*out = str_trim(http_query(req, names[i]));
-	if (out->n == 0 && req->method == HTTP_POST) {
-		body = body_object(req);
-		if (body == NULL)
-			return false;
-	}
-	for (i = 0; body != NULL && i < countof(names) && out->n == 0; i++)
-		if (!request_text(req, body, names[i], CONTEXT_QUESTION_MAX, out))
+	for (i = 0; *body != NULL && i < countof(names) && out->n == 0; i++)
+		if (!request_text(req, *body, names[i], CONTEXT_QUESTION_MAX, out))
 			return false;
 	if (out->n > 0 && out->n <= CONTEXT_QUESTION_MAX)
 		return true;
@@ -42,10 +38,10 @@ CO_FN static void context_show(struct http_request *req)
 	struct buf text = BUF_INIT;
 	struct str question;
 	json_t *items, *o;
-	const json_t *it;
+	const json_t *it, *body;
 	size_t i;
 
-	if (!memory_on(req) || !context_question(req, &question))
+	if (!memory_on(req) || !memory_question(req, &body, &question))
 		return;
 	items = background_find(request_worker(req), &req->ctx, question, NULL);
 	json_array_foreach(items, i, it)

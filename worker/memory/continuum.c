@@ -11,11 +11,13 @@
 #include "common/json.h"
 #include "common/metrics.h"
 #include "worker/search/fulltext.h"
+#include "worker/search/vectors.h"
 #include "worker/worker.h"
 
 #define CONTINUUM_OUTCOME "debate_outcome_" /* and the debate's id: debate.md 8.1 row 6 */
 #define CONTINUUM_FITS_PPM 340000           /* of the task's words, as in consensus_memory.c */
 #define CONTINUUM_RECALL_MAX 4
+#define CONTINUUM_REINDEX_PAGE 100
 
 /* ---- writing ---- */
 
@@ -82,6 +84,7 @@ void continuum_remove(struct db_batch *b, const struct context *ctx, struct str 
 		    b, "DELETE FROM continuum_memory WHERE workspace_id = $1 AND id = $2 AND (red_line = 0 OR $3 = 1)",
 		    DB_ARGS(DB_S(ctx->workspace_id), DB_S(id), DB_I(force)), 1);
 	fulltext_remove(b, ctx, CONTINUUM_KIND, id);
+	vectors_remove(b, ctx, VECTORS_CONTINUUM, id);
 	metric_add(M_MEMORY_REMOVED, 1, reason, NULL);
 }
 
@@ -93,6 +96,7 @@ void continuum_forget(struct db_batch *b, const struct context *ctx, struct str 
 	db_batch_add(b, "DELETE FROM continuum_memory WHERE workspace_id = $1 AND id = $2",
 		     DB_ARGS(DB_S(ctx->workspace_id), DB_S(id)), DB_ANY);
 	fulltext_remove(b, ctx, CONTINUUM_KIND, id);
+	vectors_remove(b, ctx, VECTORS_CONTINUUM, id);
 	arena_free(a);
 }
 
@@ -310,6 +314,90 @@ CO_FN bool continuum_search(struct worker *w, struct arena *a, const struct cont
 	if (*n > (size_t)f->limit)
 		*n = (size_t)f->limit;
 	return true;
+}
+
+static int continuum_fit_order(const void *x, const void *y)
+{
+	const struct continuum_entry *a = x, *b = y;
+
+	if (a->fit_ppm != b->fit_ppm)
+		return a->fit_ppm < b->fit_ppm ? 1 : -1;
+	return continuum_order(x, y);
+}
+
+/* Of the entries that the filter admits, those by meaning first; by words what these have not found, or worse. */
+static size_t continuum_merge(struct continuum_entry *v, size_t by_meaning, size_t n)
+{
+	size_t i, k, kept = by_meaning;
+
+	for (i = by_meaning; i < n; i++) {
+		for (k = 0; k < by_meaning && !str_eq(v[k].id, v[i].id); k++)
+			;
+		if (k == by_meaning)
+			v[kept++] = v[i];
+		else if (v[k].fit_ppm < v[i].fit_ppm)
+			v[k] = v[i];
+	}
+	return kept;
+}
+
+CO_FN bool continuum_similar(struct worker *w, struct arena *a, const struct context *ctx, struct str query,
+			     const struct continuum_filter *f, int64_t min_ppm, struct continuum_entry **out, size_t *n,
+			     bool *by_meaning, struct error *err)
+{
+	struct fulltext_hit *words, *meaning;
+	struct vectors_hit *near;
+	size_t found, count, i, semantic;
+
+	*n = 0;
+	if (!vectors_find(w, a, ctx, VECTORS_CONTINUUM, query, FULLTEXT_LIMIT_MAX, &near, &count, by_meaning, err) ||
+	    !fulltext_find(w, a, ctx, CONTINUUM_KIND, query, FULLTEXT_LIMIT_MAX, &words, &found, err))
+		return false;
+	meaning = arena_zalloc(a, (count + 1) * sizeof(*meaning));
+	for (i = 0; i < count; i++)
+		meaning[i] = (struct fulltext_hit){.ref = near[i].id, .score_ppm = near[i].score_ppm};
+	*out = arena_zalloc(a, (count + found + 1) * sizeof(**out));
+	if (!continuum_load(w, a, ctx, meaning, count, f, *out, n, err))
+		return false;
+	semantic = *n;
+	for (i = 0; i < semantic; i++)
+		(*out)[i].semantic = true;
+	if (!continuum_load(w, a, ctx, words, found, f, *out, n, err))
+		return false;
+	*n = continuum_merge(*out, semantic, *n);
+	if (*n > 0)
+		qsort(*out, *n, sizeof(**out), continuum_fit_order);
+	for (i = 0; i < *n && i < (size_t)f->limit && (*out)[i].fit_ppm >= min_ppm; i++)
+		;
+	*n = i;
+	return true;
+}
+
+CO_FN bool continuum_reindex(struct worker *w, const struct context *ctx, int64_t *n, struct error *err)
+{
+	struct continuum_filter f = {
+	    .tiers = CONTINUUM_ALL_TIERS, .oldest_first = true, .limit = CONTINUUM_REINDEX_PAGE};
+	size_t i, count = CONTINUUM_REINDEX_PAGE;
+	bool ok = true;
+
+	for (*n = 0; ok && count == CONTINUUM_REINDEX_PAGE; f.offset += CONTINUUM_REINDEX_PAGE) {
+		struct arena *a = arena_new(0);
+		struct db_batch *b = db_batch_new(w->db);
+		struct continuum_entry *v;
+
+		ok = continuum_list(w, a, ctx, &f, &v, &count, err);
+		for (i = 0; ok && i < count; i++)
+			fulltext_put(b, ctx, CONTINUUM_KIND, v[i].id, v[i].content);
+		if (ok && f.offset == 0)
+			vectors_renew(b, ctx, VECTORS_CONTINUUM);
+		if (ok && db_batch_size(b) > 0)
+			ok = db_commit(w->db, b, err);
+		else
+			db_batch_free(b);
+		*n += ok ? (int64_t)count : 0;
+		arena_free(a);
+	}
+	return ok;
 }
 
 CO_FN bool continuum_counts(struct worker *w, struct arena *a, const struct context *ctx,

@@ -27,7 +27,8 @@ struct continuum_entry {
 	bool red_line; /* never removed but by force */
 	int64_t created_at, updated_at, moved_at;
 	double score;    /* of a retrieval or search */
-	int64_t fit_ppm; /* of a search: share of the query's words */
+	int64_t fit_ppm; /* of a search: share of the query's words, or nearness of meaning */
+	bool semantic;   /* of continuum_similar: found by meaning */
 };
 
 /* ---- writing: added to a batch ---- */
@@ -73,6 +74,16 @@ CO_FN bool continuum_search(struct worker *w, struct arena *a, const struct cont
 			    const struct continuum_filter *f, struct continuum_entry **out, size_t *n,
 			    struct error *err) MUST_CHECK;
 
+/*
+ * By fit alone, the best first: nearness of meaning where embeddings are configured and answer (*by_meaning), and
+ * words; an entry that both find has the better of the two. None below min_ppm, at most f->limit.
+ */
+CO_FN bool continuum_similar(struct worker *w, struct arena *a, const struct context *ctx, struct str query,
+			     const struct continuum_filter *f, int64_t min_ppm, struct continuum_entry **out, size_t *n,
+			     bool *by_meaning, struct error *err) MUST_CHECK;
+/* Its texts are indexed and its vectors made anew; *n entries. */
+CO_FN bool continuum_reindex(struct worker *w, const struct context *ctx, int64_t *n, struct error *err) MUST_CHECK;
+
 struct continuum_count {
 	int64_t count, archived, importance_ppm, surprise_ppm, red_lines; /* ppm: averages */
 };
@@ -105,6 +116,10 @@ CO_FN bool continuum_clean(struct worker *w, const struct context *ctx, unsigned
 /* By continuum_gate: entries that it forgets go to the archive, others go down a tier. */
 CO_FN bool continuum_prune(struct worker *w, const struct context *ctx, bool dry_run, int64_t *forgotten,
 			   int64_t *demoted, struct error *err) MUST_CHECK;
+
+/* Removes for good what went to the archive before this time; *n entries. */
+CO_FN bool continuum_vacuum(struct worker *w, const struct context *ctx, int64_t before_ms, int64_t *n,
+			    struct error *err) MUST_CHECK;
 
 /* Hourly for all workspaces: moves, expiry, limits; removes old transitions and archived entries. */
 extern const struct job continuum_job;

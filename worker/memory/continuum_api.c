@@ -200,37 +200,6 @@ CO_FN static void api_search(struct http_request *req)
 	http_reply_json(req, 200, o);
 }
 
-CO_FN static void api_search_index(struct http_request *req)
-{
-	const struct continuum_filter f = api_filter(req, "tier", 20);
-	struct continuum_entry *v;
-	json_t *o, *list;
-	size_t n, i;
-
-	if (!api_find(req, &f, &v, &n))
-		return;
-	list = json_array();
-	for (i = 0; i < n; i++) {
-		json_t *hit = json_object();
-
-		json_put_str(hit, "id", v[i].id);
-		json_put_str(hit, "tier", str_of(continuum_rules[v[i].tier].name));
-		json_put_str(hit, "preview", str_utf8_cut(v[i].content, 120));
-		memory_real(hit, "importance", v[i].importance_ppm);
-		json_object_set_new(hit, "score", json_real(v[i].score));
-		json_array_append_new(list, hit);
-	}
-	o = json_object();
-	json_put_str(o, "query", http_query(req, "q"));
-	json_object_set_new(o, "results", list);
-	json_put_int(o, "count", (int64_t)n);
-	json_object_set_new(o, "tiers", memory_tier_names(f.tiers));
-	json_object_set_new(o, "use_hybrid", json_false());
-	json_object_set_new(o, "external_sources", json_array());
-	json_object_set_new(o, "external_results", json_array());
-	http_reply_json(req, 200, o);
-}
-
 /* The entry around which time is looked at: the one named, or the best hit of q. */
 CO_FN static bool api_anchor(struct http_request *req, struct continuum_entry *anchor)
 {
@@ -715,7 +684,6 @@ static const struct route continuum_rows[] = {
     ROUTE(DELETE, "/api/memory/continuum/{id}", api_delete, "memory:delete", WRITE,
 	  "Delete an entry; force=true also behind a red line"),
     MEMORY_READ("/api/memory/search", api_search, "Search memory"),
-    MEMORY_READ("/api/memory/search-index", api_search_index, "Search memory, short hits"),
     MEMORY_READ("/api/memory/search-timeline", api_timeline, "What was remembered before and after an entry"),
     MEMORY_READ("/api/memory/entries", api_entries, "Entries by id or page"),
     MEMORY_READ("/api/memory/viewer", api_entries, "Entries by id or page"),

@@ -161,6 +161,31 @@ CO_FN bool continuum_clean(struct worker *w, const struct context *ctx, unsigned
 	return true;
 }
 
+CO_FN bool continuum_vacuum(struct worker *w, const struct context *ctx, int64_t before_ms, int64_t *n,
+			    struct error *err)
+{
+	const struct db_val workspace = DB_S(ctx->workspace_id), before = DB_I(before_ms);
+	struct db_batch *b = db_batch_new(w->db);
+	struct arena *a = arena_new(0);
+	struct db_rows r;
+	bool ok;
+
+	ok = db_query(w->db, a,
+		      "SELECT COUNT(*) FROM continuum_memory WHERE workspace_id = $1 AND archived_at > 0"
+		      " AND archived_at <= $2",
+		      DB_ARGS(workspace, before), &r, err);
+	*n = ok ? db_int(&r, 0, 0) : 0;
+	db_batch_add(b,
+		     "DELETE FROM continuum_memory WHERE workspace_id = $1 AND archived_at > 0 AND archived_at <= $2",
+		     DB_ARGS(workspace, before), DB_ANY);
+	if (ok)
+		ok = db_commit(w->db, b, err);
+	else
+		db_batch_free(b);
+	arena_free(a);
+	return ok;
+}
+
 /* ---- the gate ---- */
 
 CO_FN static bool keep_prune_tier(struct worker *w, const struct context *ctx, enum continuum_tier t, bool dry_run,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to the routes of memory: what continuum_api.c, tiers_api.c and consensus_api.c share.
+ * Private to the routes of memory: what its files share.
  */
 #ifndef WORKER_MEMORY_MEMORY_API_H
 #define WORKER_MEMORY_MEMORY_API_H
@@ -11,10 +11,16 @@
 extern const struct route_table continuum_routes;        /* /api/memory: entries */
 extern const struct route_table memory_tier_routes;      /* /api/memory: tiers, figures, upkeep */
 extern const struct route_table memory_context_routes;   /* /api/memory/context: what a debate would be given */
+extern const struct route_table memory_search_routes;    /* /api/memory: searches by likeness */
 extern const struct route_table consensus_memory_routes; /* /api/consensus */
 
 /* False: memory is switched off, and the request has been refused with 503. */
 bool memory_on(struct http_request *req);
+/*
+ * The question under any of its names (query, q, task, question), from the query or, of a POST, from the body (NULL for
+ * a GET). False: answered.
+ */
+bool memory_question(struct http_request *req, const json_t **body, struct str *out);
 /* Bits of the tiers named in a list with commas; names that are none are passed over, none at all means all. */
 unsigned memory_tiers(struct str list);
 json_t *memory_tier_names(unsigned tiers);

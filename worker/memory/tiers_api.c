@@ -337,14 +337,45 @@ CO_FN static void tiers_prune(struct http_request *req)
 		http_reply_error(req, &err);
 }
 
+CO_FN static void tiers_reindex(struct http_request *req)
+{
+	int64_t start = clock_mono_us(), n;
+	struct error err = ERROR_INIT;
+
+	if (!memory_on(req))
+		return;
+	if (continuum_reindex(req->user, &req->ctx, &n, &err))
+		http_reply_json(req, 200,
+				json_pack("{s:b, s:I, s:f}", "success", 1, "entries_indexed", (json_int_t)n,
+					  "duration_seconds", (double)(clock_mono_us() - start) / 1e6));
+	else
+		http_reply_error(req, &err);
+}
+
+/* The archive of the workspace, or what has been in it for `older_than_days`. */
+CO_FN static void tiers_vacuum(struct http_request *req)
+{
+	int64_t start = clock_mono_us(), days = http_query_int(req, "older_than_days", 0, 36500, 0), n;
+	struct error err = ERROR_INIT;
+
+	if (!memory_on(req))
+		return;
+	if (continuum_vacuum(req->user, &req->ctx, clock_wall_ms() - days * TIERS_DAY_MS, &n, &err))
+		http_reply_json(req, 200,
+				json_pack("{s:b, s:I, s:f}", "success", 1, "removed", (json_int_t)n, "duration_seconds",
+					  (double)(clock_mono_us() - start) / 1e6));
+	else
+		http_reply_error(req, &err);
+}
+
 /* Calls of the client library without a counterpart here: said, not pretended. */
 static void tiers_not_here(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 
 	error_set(&err, ERR_NOT_IMPLEMENTED,
-		  "this operation does not exist here; the index needs no upkeep, and entries are"
-		  " exported, imported and moved one by one");
+		  "this operation does not exist here: memory is one store, which is exported, imported and moved "
+		  "entry by entry");
 	http_reply_error(req, &err);
 }
 
@@ -366,15 +397,20 @@ static const struct route tiers_rows[] = {
     MEMORY_MANAGE("/api/memory/continuum/consolidate", tiers_consolidate, "Move entries between tiers now"),
     MEMORY_MANAGE("/api/memory/continuum/cleanup", tiers_cleanup, "Remove expired and surplus entries now"),
     MEMORY_MANAGE("/api/memory/prune", tiers_prune, "Archive what is old, unused and unsurprising"),
+    MEMORY_MANAGE("/api/memory/rebuild-index", tiers_reindex,
+		  "Index all entries anew, and have their vectors made anew"),
+    ROUTE(POST, "/api/memory/vacuum", tiers_vacuum, "memory:delete", WRITE, "Remove for good what is in the archive"),
     TIERS_ABSENT(HTTP_POST, "/api/memory/compact"),
-    TIERS_ABSENT(HTTP_POST, "/api/memory/rebuild-index"),
-    TIERS_ABSENT(HTTP_POST, "/api/memory/vacuum"),
+    TIERS_ABSENT(HTTP_POST, "/api/memory/analytics/snapshot"),
     TIERS_ABSENT(HTTP_POST, "/api/memory/sync"),
     TIERS_ABSENT(HTTP_GET, "/api/memory/coordinator/metrics"),
     TIERS_ABSENT(HTTP_GET, "/api/memory/coordinator/config"),
     TIERS_ABSENT(HTTP_POST, "/api/memory/cross-debate/inject"),
     TIERS_ABSENT(HTTP_GET, "/api/memory/snapshots"),
     TIERS_ABSENT(HTTP_POST, "/api/memory/snapshots"),
+    TIERS_ABSENT(HTTP_GET, "/api/memory/snapshots/{id}"),
+    TIERS_ABSENT(HTTP_DELETE, "/api/memory/snapshots/{id}"),
+    TIERS_ABSENT(HTTP_POST, "/api/memory/snapshots/{id}/restore"),
 };
 
 const struct route_table memory_tier_routes = {tiers_rows, countof(tiers_rows)};
