@@ -50,6 +50,7 @@ static const struct route_table *const routes_tables[] = {
     &control_routes,
     &settings_routes,
     &template_routes,
+    &shelf_routes,
     &fork_routes,
     &queue_routes,
     &batch_routes,

@@ -790,6 +790,29 @@ static const char up_continuum_vectors[] =
 static const char down_continuum_vectors[] = "DROP TABLE continuum_vectors; DROP INDEX continuum_memory_embedded;"
 					     " ALTER TABLE continuum_memory DROP COLUMN embedded_at;";
 
+static const char up_shelf[] =
+    /* What people write about a debate. */
+    "CREATE TABLE debate_notes ("
+    " id TEXT PRIMARY KEY NOT NULL, debate_id TEXT NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " author TEXT NOT NULL, content TEXT NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX debate_notes_of ON debate_notes(debate_id, created_at, id);"
+    /* Links with which anybody may read a debate; of the token only its hash is kept. */
+    "CREATE TABLE debate_shares ("
+    " token_hash TEXT PRIMARY KEY NOT NULL, debate_id TEXT NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " created_by TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,"
+    " max_viewers INTEGER NOT NULL, access_count INTEGER NOT NULL DEFAULT 0"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX debate_shares_of ON debate_shares(debate_id, created_at);"
+    "CREATE INDEX debate_shares_end ON debate_shares(expires_at);"
+    /* For statistics, which cannot read every plan and result: how it is decided, by how many, with how many votes. */
+    "ALTER TABLE debates ADD COLUMN method TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE debates ADD COLUMN agent_count INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE debates ADD COLUMN vote_count INTEGER NOT NULL DEFAULT 0;";
+static const char down_shelf[] =
+    "ALTER TABLE debates DROP COLUMN vote_count; ALTER TABLE debates DROP COLUMN agent_count;"
+    " ALTER TABLE debates DROP COLUMN method; DROP TABLE debate_shares; DROP TABLE debate_notes;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -814,5 +837,6 @@ const struct migration schema_migrations[] = {
     {21, "decisions and their cache", up_decisions, down_decisions},
     {22, "index of open batches by workspace", up_batches_open, down_batches_open},
     {23, "vectors of continuum memory", up_continuum_vectors, down_continuum_vectors},
+    {24, "notes on debates, links to them, figures of them", up_shelf, down_shelf},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

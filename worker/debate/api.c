@@ -109,6 +109,15 @@ CO_FN static void api_history(struct http_request *req)
 	api_list_as(req, &f, "debates");
 }
 
+CO_FN static void api_archived(struct http_request *req)
+{
+	struct debate_filter f;
+
+	api_filter(req, &f, 20, 100);
+	f.only_archived = true;
+	api_list_as(req, &f, "debates");
+}
+
 /* since and until, in the query or the body. False after having replied. */
 static bool api_period(struct http_request *req, const json_t *body, struct debate_filter *f)
 {
@@ -255,18 +264,6 @@ CO_FN static void api_messages(struct http_request *req)
 
 /* ---- change ---- */
 
-static bool api_tags_valid(const json_t *tags)
-{
-	size_t i;
-
-	if (!json_is_array(tags) || json_array_size(tags) > 20)
-		return false;
-	for (i = 0; i < json_array_size(tags); i++)
-		if (!json_is_string(json_array_get(tags, i)) || json_string_length(json_array_get(tags, i)) > 100)
-			return false;
-	return true;
-}
-
 /* rest-core 4.4: title, tags, metadata, and status as a flag for the archive. False after having replied. */
 static bool api_patch(struct http_request *req, const json_t *body, struct debate_patch *p, struct str *title,
 		      bool *archived)
@@ -282,8 +279,8 @@ static bool api_patch(struct http_request *req, const json_t *body, struct debat
 			return request_problem(req, "title", "must be a string of at most 500 characters");
 		p->title = title;
 	}
-	if ((p->tags = json_object_get(body, "tags")) != NULL && !api_tags_valid(p->tags))
-		return request_problem(req, "tags", "must be at most 20 strings of at most 100 characters");
+	if ((p->tags = json_object_get(body, "tags")) != NULL && !request_tags(req, p->tags))
+		return false;
 	if ((p->metadata = json_object_get(body, "metadata")) != NULL && !json_is_object(p->metadata))
 		return request_problem(req, "metadata", "must be an object");
 	if (p->metadata != NULL && json_text(req->arena, p->metadata).n > API_METADATA_MAX)
@@ -528,6 +525,8 @@ static const struct route debate_rows[] = {
     ROUTE_IO(GET, "/api/history/debates", api_history, "debates:read", READ, "List debates with archived ones", NULL,
 	     "DebateList"),
     ROUTE_IO(GET, "/api/dashboard/debates", api_history, "debates:read", READ, "List debates with archived ones", NULL,
+	     "DebateList"),
+    ROUTE_IO(GET, "/api/debates/archived", api_archived, "debates:read", READ, "List the debates of the archive", NULL,
 	     "DebateList"),
     ROUTE_IO(GET, "/api/debates/search", api_search, "debates:read", READ, "Search debates by text", NULL,
 	     "SearchResult"),

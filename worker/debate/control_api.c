@@ -145,6 +145,7 @@ CO_FN static void control_put(struct http_request *req, const char *kind, const 
 	json_put_str(o, "debate_id", row.id);
 	json_put_str(o, "intervention_id", answer.id);
 	json_put_str(o, "injection_id", answer.id);
+	json_put_str(o, "evidence_id", answer.id);
 	json_put_str(o, "type", json_get_str(payload, "type", str_of(kind)));
 	json_object_set_new(o, "apply_at_round", answer.round > 0 ? json_integer(answer.round) : json_null());
 	http_reply_json(req, status, o);
@@ -196,6 +197,14 @@ CO_FN static void control_named(struct http_request *req)
 
 	if (body != NULL)
 		control_intervene_as(req, body, control_path_type(req), 200);
+}
+
+CO_FN static void control_evidence(struct http_request *req)
+{
+	const json_t *body = request_object(req);
+
+	if (body != NULL)
+		control_intervene_as(req, body, STR("inject_evidence"), 201);
 }
 
 CO_FN static void control_inject(struct http_request *req)
@@ -269,6 +278,8 @@ static const struct route control_rows[] = {
 	     "Let the agents answer a challenge", "Challenge", "Intervention"),
     ROUTE_IO(POST, "/api/debates/{id}/inject-evidence", control_named, "debates:stop", WRITE,
 	     "Give the agents evidence", "InjectEvidence", "Intervention"),
+    ROUTE_IO(POST, "/api/debates/{id}/evidence", control_evidence, "debates:stop", WRITE,
+	     "Give the agents of a debate that runs evidence", "InjectEvidence", "Intervention"),
     ROUTE_IO(POST, "/api/debates/{id}/intervention/inject", control_inject, "debates:stop", WRITE,
 	     "Give the agents an argument or a question", "Inject", "Intervention"),
     ROUTE_IO(POST, "/api/debates/{id}/intervene", control_intervene, "debates:stop", WRITE,

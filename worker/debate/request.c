@@ -7,6 +7,9 @@
 #include "common/json.h"
 #include "worker/worker.h"
 
+#define REQUEST_TAGS_MAX 20
+#define REQUEST_TAG_BYTES 100
+
 json_t *request_object(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
@@ -70,6 +73,16 @@ bool request_text(struct http_request *req, const json_t *body, const char *fiel
 	error_field(&err, ERR_INVALID_VALUE, field, "must be at most %zu bytes", max);
 	http_reply_error(req, &err);
 	return false;
+}
+
+bool request_tags(struct http_request *req, const json_t *tags)
+{
+	bool ok = json_is_array(tags) && json_array_size(tags) <= REQUEST_TAGS_MAX;
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach(tags, i, v) ok = ok && json_is_string(v) && json_string_length(v) <= REQUEST_TAG_BYTES;
+	return ok || request_problem(req, "tags", "must be at most 20 strings of at most 100 characters");
 }
 
 void request_refused(struct http_request *req, struct error *err)

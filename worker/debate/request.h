@@ -24,6 +24,8 @@ CO_FN bool request_debate(struct http_request *req, struct debate_row *row) MUST
 /* A text of the body of at most `max` bytes, cut of blanks at its ends; STR("") if absent. False: answered. */
 bool request_text(struct http_request *req, const json_t *body, const char *field, size_t max,
 		  struct str *out) MUST_CHECK;
+/* Are these tags: at most 20 strings of at most 100 bytes? False: answered. */
+bool request_tags(struct http_request *req, const json_t *tags) MUST_CHECK;
 /* Where a debate comes from that is not asked for by a body alone. All members may be NULL. */
 struct request_origin {
 	const json_t *plan;                                         /* of the debate whose protocol it takes over */

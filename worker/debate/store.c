@@ -166,14 +166,16 @@ static struct db_batch *store_create_batch(struct worker *w, struct arena *a, co
 	db_batch_add(
 	    b,
 	    "INSERT INTO debates (id, org_id, workspace_id, user_id, slug, task, context, metadata, status, demo,"
-	    " engine_version, plan, total_rounds, created_at, updated_at, queue_tag)"
-	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $10, $11, $12, $13, $13, $14)",
+	    " engine_version, plan, total_rounds, created_at, updated_at, queue_tag, method, agent_count)"
+	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $10, $11, $12, $13, $13, $14, $15, $16)",
 	    DB_ARGS(DB_S(id), DB_S(ctx->org_id), DB_S(ctx->workspace_id), DB_S(ctx->principal), DB_S(slug),
 		    DB_S(json_get_str(plan, "task", STR(""))), DB_S(json_get_str(plan, "context", STR(""))),
 		    DB_S(metadata != NULL ? json_text(a, metadata) : STR("{}")),
 		    DB_I(json_get_bool(plan, "demo", false)),
 		    DB_I(json_get_int(plan, "engine_version", ENGINE_VERSION)), DB_S(json_text(a, plan)),
-		    DB_I(json_get_int(plan, "rounds", 1)), DB_I(now), DB_I(tag)),
+		    DB_I(json_get_int(plan, "rounds", 1)), DB_I(now), DB_I(tag),
+		    DB_S(json_get_str(plan, "consensus", STR(""))),
+		    DB_I((int64_t)json_array_size(json_get_arr(plan, "agents")))),
 	    1);
 	audit_add_as(
 	    b, w, ctx,
@@ -378,6 +380,8 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 					    STORE_OURS("consensus_memory", "debate_id"),
 					    STORE_OURS("debate_outcomes", "debate_id"),
 					    STORE_OURS("receipt_shares", "debate_id"),
+					    STORE_OURS("debate_shares", "debate_id"),
+					    STORE_OURS("debate_notes", "debate_id"),
 					    STORE_OURS("debate_links", "child_id"),
 					    STORE_OURS("receipt_stamps", "debate_id")};
 	const struct db_val args[] = {DB_S(id), DB_S(ctx->workspace_id)};

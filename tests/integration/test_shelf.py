@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""What people keep of debates and learn from many: archive, tags, notes, statistics, estimates, links for others."""
+import threading
+
+import pytest
+
+from conftest import Server, wait_until
+from talk import create, debate, run, wait_end
+from test_tenancy import AUTH, account, invite
+
+
+@pytest.fixture(scope="module")
+def s(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("shelf"), {"server": {"workers": 1}, "memory": {"enabled": False}})
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def made(s):
+    return debate(s, "Should the team keep sessions in Redis or in Postgres?", rounds=1, agents=["demo", "demo", "demo"])
+
+
+def put(s, path, body):
+    return s.request("PUT", path, json=body)
+
+
+def test_archive_and_restore(s):
+    i = debate(s)["id"]
+    base = "/api/debates/" + i
+    assert s.post(base + "/archive", {}).json() == {"success": True, "debate_id": i, "id": i, "archived": True, "status": "archived"}
+    assert s.get(base).json()["status"] == "archived"
+    assert [d["id"] for d in s.get("/api/v1/debates/archived").json()["debates"]] == [i]
+    assert i not in [d["id"] for d in s.get("/api/debates").json()["debates"]]
+    assert s.post(base + "/restore", {}).json()["status"] == "completed"
+    assert s.get("/api/debates/archived").json()["total"] == 0 and i in [d["id"] for d in s.get("/api/debates").json()["debates"]]
+    assert s.post("/api/debates/nope/archive", {}).status_code == 404
+
+
+def test_tags(s):
+    base = "/api/debates/%s/tags" % debate(s)["id"]
+    assert s.get(base).json()["tags"] == []
+    assert s.post(base, {"tag": "storage"}).json()["tags"] == ["storage"]
+    assert s.post(base, {"tags": ["q4", "storage", "team a"]}).json() == {
+        "success": True, "debate_id": base.split("/")[3], "tags": ["storage", "q4", "team a"], "count": 3}
+    assert s.delete(base, json={"tag": "team a"}).json()["tags"] == ["storage", "q4"]
+    assert s.delete(base + "/storage").json()["tags"] == s.delete(base + "/unknown").json()["tags"] == ["q4"]
+    assert put(s, base, {"tags": ["x"]}).json()["tags"] == ["x"] == s.get(base.rsplit("/", 1)[0]).json()["tags"]
+    for bad in ({}, {"tags": "x"}, {"tags": [1]}, {"tags": ["y" * 101]}, {"tags": ["n%d" % n for n in range(20)]}):
+        r = s.post(base, bad)
+        assert r.status_code == 400 and r.json()["field"] == "tags", bad
+    assert s.get(base).json()["tags"] == ["x"]
+    # Two who add at the same time both have their way, or are told.
+    done = []
+    both = [threading.Thread(target=lambda n=n: done.append((n, s.post(base, {"tag": "at-%d" % n}).status_code))) for n in range(6)]
+    for t in both:
+        t.start()
+    for t in both:
+        t.join()
+    kept = {"at-%d" % n for n, code in done if code == 200}
+    assert kept and set(s.get(base).json()["tags"]) == kept | {"x"} and {code for _, code in done} <= {200, 409}
+
+
+def test_notes(s, made):
+    base = "/api/debates/%s/notes" % made["id"]
+    assert s.get(base).json() == {"debate_id": made["id"], "notes": [], "count": 0, "total": 0, "limit": 50, "offset": 0,
+                                  "has_more": False}
+    r = s.post(base, {"content": "  Ask the operators.  "})
+    note = r.json()
+    assert r.status_code == 201 and note["content"] == "Ask the operators." and note["debate_id"] == made["id"]
+    assert {"note_id", "author", "created_at", "updated_at"} <= set(note) and note["created_at"] == note["updated_at"]
+    second = s.post(base, {"text": "And again."}).json()
+    page = s.get(base, params={"limit": 1}).json()
+    assert [n["note_id"] for n in page["notes"]] == [note["note_id"]] and page["total"] == 2 and page["has_more"]
+    changed = put(s, base + "/" + note["note_id"], {"content": "Ask the owners."}).json()
+    assert changed["content"] == "Ask the owners." and changed["created_at"] == note["created_at"]
+    assert s.get(base + "/" + note["note_id"]).json()["updated_at"] == changed["updated_at"]
+    assert s.delete(base + "/" + second["note_id"]).status_code == 200
+    for missing in (second["note_id"], "nope"):
+        assert s.get(base + "/" + missing).status_code == s.delete(base + "/" + missing).status_code == 404
+    for bad in ({}, {"content": ""}, {"content": 7}, {"content": "x" * 10001}):
+        assert s.post(base, bad).json()["field"] == "content"
+    assert s.post("/api/debates/nope/notes", {"content": "x"}).status_code == 404
+
+    def recorded():
+        actions = [e["action"] for e in s.get("/api/audit/events", params={"limit": 100}).json()["events"]]
+        return [actions.count("debate.note_" + what) for what in ("added", "changed", "removed")]
+    wait_until(lambda: recorded() == [2, 1, 1], what="notes in the audit log")
+
+
+def test_a_debate_takes_its_notes_along(s):
+    i = debate(s)["id"]
+    assert s.post("/api/debates/%s/notes" % i, {"content": "Gone soon."}).status_code == 201
+    assert s.delete("/api/debates/" + i).status_code == 200
+    assert s.sql("SELECT COUNT(*) FROM debate_notes WHERE debate_id = ?", i) == [(0,)]
+
+
+def test_nobody_changes_the_words_of_others(make_server):
+    s = make_server({"auth": AUTH, "server": {"workers": 1}})
+    a = account(s, "ann@example.org", "Ann's")
+    member = invite(a, "max@example.org")
+    i = member.good("POST", "/api/debates", {"task": "Whose words are these?", "rounds": 1})["id"]
+    path = "/api/debates/%s/notes/%s" % (i, member.good("POST", "/api/debates/%s/notes" % i, {"content": "Mine."})["note_id"])
+    r = a.ask("PUT", path, {"content": "Ann's."})
+    assert r.status_code == 403 and member.good("GET", path)["content"] == "Mine." and member.good("GET", path)["author"] == member.user
+    assert a.ask("DELETE", path).status_code == 200, "who may delete debates may remove a note"
+    assert member.ask("GET", path).status_code == 404
+    b = account(s, "bob@example.com", "Bob's")
+    assert b.ask("GET", "/api/debates/%s/notes" % i).status_code == 404
+
+
+@pytest.mark.server({"providers": {"demo": {"delay_ms": 3000}}, "server": {"graceful_timeout": "50ms"}})
+def test_evidence(server):
+    i = create(server, rounds=2)
+    r = server.post("/api/v1/debates/%s/evidence" % i, {"evidence": "The bill doubled in May.", "source": "accounting"})
+    assert r.status_code == 201 and r.json()["success"] and r.json()["evidence_id"]
+    entry = server.get("/api/debates/%s/intervention-log" % i).json()["entries"][0]
+    assert entry["id"] == r.json()["evidence_id"] and entry["type"] == "inject_evidence" and entry["source"] == "accounting"
+    assert server.post("/api/debates/%s/evidence" % i, {}).json()["field"] == "evidence"
