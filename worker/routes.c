@@ -51,6 +51,7 @@ static const struct route_table *const routes_tables[] = {
     &settings_routes,
     &template_routes,
     &shelf_routes,
+    &figure_routes,
     &fork_routes,
     &queue_routes,
     &batch_routes,

@@ -118,3 +118,61 @@ def test_evidence(server):
     entry = server.get("/api/debates/%s/intervention-log" % i).json()["entries"][0]
     assert entry["id"] == r.json()["evidence_id"] and entry["type"] == "inject_evidence" and entry["source"] == "accounting"
     assert server.post("/api/debates/%s/evidence" % i, {}).json()["field"] == "evidence"
+
+
+# ---- figures ----
+
+@pytest.fixture(scope="module")
+def provider():
+    from provider import ProviderServer
+    with ProviderServer() as p:
+        yield p
+
+
+def test_statistics(make_server):
+    s = make_server({"server": {"workers": 1}})
+    empty = s.get("/api/debates/stats").json()
+    assert empty["total_debates"] == empty["consensus_rate"] == empty["avg_agents_per_debate"] == 0 and empty["by_protocol"] == {}
+    assert empty["period_start"] is None and s.get("/api/debates/stats/agents").json() == {"agents": [], "count": 0}
+    many = [debate(s, rounds=1), debate(s, rounds=2, consensus="judge", agents=["demo", "demo"])]
+    got = s.get("/api/v1/debates/stats").json()
+    assert got["total_debates"] == got["completed_debates"] == 2 and got["failed_debates"] == 0
+    assert got["consensus_reached"] == sum(d["consensus_reached"] for d in many)
+    assert got["avg_rounds"] == sum(d["rounds_used"] for d in many) / 2
+    assert got["avg_agents_per_debate"] == sum(len(d["agents"]) for d in many) / 2
+    assert got["total_messages"] == sum(len(d["messages"]) for d in many)
+    assert got["total_votes"] == sum(len(d["votes"]) for d in many)
+    assert abs(got["avg_duration_seconds"] - sum(d["duration_seconds"] for d in many) / 2) < 0.01
+    assert {k: v["debates"] for k, v in got["by_protocol"].items()} == {"majority": 1, "judge": 1}
+    assert got["period_start"] == many[0]["created_at"]
+    assert s.get("/api/debates/statistics", params={"period": "day"}).json()["total_debates"] == 2
+    assert s.get("/api/debates/stats", params={"period": "year"}).json()["field"] == "period"
+    agents = s.get("/api/debates/stats/agents", params={"limit": 100}).json()["agents"]
+    assert {a["agent"]: a["debates"] for a in agents} == {n: 1 for d in many for n in d["agents"]}
+    assert sum(a["calls"] for a in agents) == sum(p["calls"] for d in many for p in d["per_agent"].values())
+    s.sql("UPDATE debates SET created_at = created_at - 2 * 86400000 WHERE id = ?", many[0]["id"])
+    assert s.get("/api/debates/stats", params={"period": "day"}).json()["total_debates"] == 1
+
+
+def test_estimate(make_server, provider, tmp_path):
+    """Calls are those of the engine's course; prices are those of the operator's file, and what nobody knows is not free."""
+    (tmp_path / "prices").write_text("gpt-4o 10 20\n")
+    s = make_server({"server": {"workers": 1}, "agents": {"prices_file": str(tmp_path / "prices")},
+                     "providers": {"openai": {"base_url": provider.openai_url, "api_key": "sk-t"}}})
+
+    def ask(**query):
+        r = s.get("/api/debates/estimate-cost", params=query)
+        assert r.status_code == 200, r.text
+        return r.json()
+    got = ask(num_agents=3, num_rounds=2, model_types="gpt-4o")
+    row, = got["breakdown_by_model"]
+    assert row["model"] == "gpt-4o" and row["agents"] == 3 and (row["price_in_usd_per_million"], row["price_out_usd_per_million"]) == (10, 20)
+    assert abs(row["tokens_in"] * 10e-6 + row["tokens_out"] * 20e-6 - got["total_estimated_cost_usd"]) < 1e-5
+    d = debate(s, "What does it cost?", rounds=2, agents=["gpt-4o", "gpt-4o", "gpt-4o"], early_stopping=False)
+    if d["rounds_used"] == 2:
+        assert abs(sum(a["calls"] for a in d["per_agent"].values()) - got["total_estimated_calls"]) <= 1
+    mixed = ask(num_agents=4, num_rounds=1, model_types="gpt-4o,model-of-tomorrow")
+    assert [(r["model"], r["agents"]) for r in mixed["breakdown_by_model"]] == [("gpt-4o", 2), ("model-of-tomorrow", 2)]
+    assert all(r["estimated_cost_usd"] > 0 for r in mixed["breakdown_by_model"])
+    assert ask(num_rounds=3)["total_estimated_cost_usd"] > ask(num_rounds=1)["total_estimated_cost_usd"] > 0
+    assert (ask()["num_agents"], ask(num_agents=99)["num_agents"], ask(num_rounds=0)["num_rounds"]) == (3, 8, 1)
