@@ -145,7 +145,7 @@ $(BUILD)/tests/bench/%: tests/bench/%.c $(BUILD)/libaragora.a
 bench: build/aragorad $(BUILD)/tests/bench/route_bench ## measure beside nginx and Nchan, one table (ARGS="requests tls" selects)
 	@bash tests/bench/run.sh $(ARGS)
 
-EVAL_WRAPS := agent_call consensus_count similarity_cosine similarity_other_answer topology_shuffle
+EVAL_WRAPS := agent_call consensus_count similarity_alike similarity_other_answer topology_shuffle
 $(BUILD)/tests/eval/eval: $(wildcard tests/eval/*.c tests/eval/*.h) $(BUILD)/libaragora.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)

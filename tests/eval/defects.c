@@ -24,11 +24,14 @@ const char *defect_about(enum defect d)
 	return texts[d];
 }
 
-int64_t __real_similarity_cosine(const struct similarity_vector *x, const struct similarity_vector *y);
-int64_t __wrap_similarity_cosine(const struct similarity_vector *x, const struct similarity_vector *y);
-int64_t __wrap_similarity_cosine(const struct similarity_vector *x, const struct similarity_vector *y)
+int64_t __real_similarity_alike(enum similarity_measure how, const struct similarity_vector *x,
+				const struct similarity_vector *y);
+int64_t __wrap_similarity_alike(enum similarity_measure how, const struct similarity_vector *x,
+				const struct similarity_vector *y);
+int64_t __wrap_similarity_alike(enum similarity_measure how, const struct similarity_vector *x,
+				const struct similarity_vector *y)
 {
-	return defect_planted == DEFECT_UNGROUPED ? 0 : __real_similarity_cosine(x, y);
+	return defect_planted == DEFECT_UNGROUPED ? 0 : __real_similarity_alike(how, x, y);
 }
 
 bool __real_similarity_other_answer(struct str x, struct str y);

@@ -378,6 +378,43 @@ static void test_quorum_of_a_plan(void **state)
 	}
 }
 
+/* What engine 4 takes for one answer by its words, and what not. */
+static void test_one_answer(void **state)
+{
+	static const struct {
+		const char *x, *y;
+		bool want;
+	} cases[] = {
+	    {"Use PostgreSQL for the event store.", "PostgreSQL should be the event store.", true},
+	    {"Use PostgreSQL for the event store.", "Use Kafka for the event store.", false},
+	    {"Use PostgreSQL for the event store.",
+	     "Use PostgreSQL for the event store, with an outbox relay for consumers.", true},
+	    {"Move to PostgreSQL over a weekend with replication and a way back.",
+	     "Migrate to PostgreSQL on Saturday with replication, keeping a way back.", true},
+	    {"Keep the monolith and extract billing first.", "Extract billing from the monolith first, keep the rest.",
+	     true},
+	    {"Keep the monolith and extract billing first.", "Keep the monolith and extract search first.", false},
+	    {"Adopt a four-day week for a trial of six months.", "Run a six-month trial of the four-day week.", true},
+	    {"Adopt a four-day week for a trial of six months.", "Do not adopt a four-day week.", false},
+	    {"Redis is the better cache for this team.", "This team should use Redis as its cache.", true},
+	    {"Redis is the better cache for this team.", "Memcached is the better cache for this team.", false},
+	    {"The contract is void because consent was missing.", "Missing consent makes the contract void.", true},
+	    {"The contract is void because consent was missing.",
+	     "The contract is not void, although consent was missing.", false},
+	    {"Approve the merger this quarter.", "Reject the merger this quarter.", false},
+	    {"Begin with a small, reversible step and measure it for two weeks.",
+	     "Wait until the cost of an error has been estimated.", false},
+	    {"Yes, rewrite it in Rust.", "Rewrite the hot path in Rust, leave the rest.", false},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < countof(cases); i++)
+		if (consensus_same_position(str_of(cases[i].x), str_of(cases[i].y)) != cases[i].want ||
+		    consensus_same_position(str_of(cases[i].y), str_of(cases[i].x)) != cases[i].want)
+			fail_msg("%s | %s", cases[i].x, cases[i].y);
+}
+
 /* Meanings from elsewhere stand in for words; what contradicts is never one answer. */
 static void test_meanings(void **state)
 {
@@ -415,14 +452,14 @@ static void test_margin_bands(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_worked),           cmocka_unit_test(test_confidence_weighs),
-	    cmocka_unit_test(test_quorum),           cmocka_unit_test(test_ties),
-	    cmocka_unit_test(test_groups),           cmocka_unit_test(test_invariants),
-	    cmocka_unit_test(test_faults),           cmocka_unit_test(test_modes),
-	    cmocka_unit_test(test_by_meaning),       cmocka_unit_test(test_rated_ties),
-	    cmocka_unit_test(test_worked_example),   cmocka_unit_test(test_people),
-	    cmocka_unit_test(test_quorum_of_a_plan), cmocka_unit_test(test_meanings),
-	    cmocka_unit_test(test_margin_bands),
+	    cmocka_unit_test(test_worked),     cmocka_unit_test(test_confidence_weighs),
+	    cmocka_unit_test(test_one_answer), cmocka_unit_test(test_quorum),
+	    cmocka_unit_test(test_ties),       cmocka_unit_test(test_groups),
+	    cmocka_unit_test(test_invariants), cmocka_unit_test(test_faults),
+	    cmocka_unit_test(test_modes),      cmocka_unit_test(test_by_meaning),
+	    cmocka_unit_test(test_rated_ties), cmocka_unit_test(test_worked_example),
+	    cmocka_unit_test(test_people),     cmocka_unit_test(test_quorum_of_a_plan),
+	    cmocka_unit_test(test_meanings),   cmocka_unit_test(test_margin_bands),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

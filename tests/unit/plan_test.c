@@ -298,16 +298,16 @@ static void test_protocol_of_formats(void **state)
 	assert_false(p.role_rotation || p.asymmetric_stances || p.stability || p.position_shuffling || p.vote_weights);
 	assert_int_equal(p.intensity, 5);
 	assert_int_equal(p.rounds_min, 3);
-	assert_int_equal(p.novelty_ppm, 150000);
+	assert_int_equal(p.novelty_ppm, 200000);
 	assert_int_equal(p.self_ppm, 500000);
 	assert_int_equal(p.audience_ppm, 500000);
 	p = protocol_of(f, "{\"task\": \"x\", \"debate_format\": \"light\", \"agents\": [\"claude\", \"gpt\"]}");
 	assert_false(p.trickster || p.calibration || p.structured_rounds || p.role_rotation);
 	assert_int_equal(p.novelty_ppm, 0);
-	assert_int_equal(p.converge_ppm, 800000);
+	assert_int_equal(p.converge_ppm, 700000);
 	p = protocol_of(f, "{\"task\": \"x\", \"debate_format\": \"full\", \"agents\": [\"claude\", \"gpt\"]}");
 	assert_true(p.role_rotation && p.stability && p.position_shuffling);
-	assert_int_equal(p.converge_ppm, 950000);
+	assert_int_equal(p.converge_ppm, 900000);
 	assert_false(p.distinct); /* demo agents say the same by design */
 	assert_true(protocol_usual(STR("full"), 3, 5, false).distinct);
 	assert_false(protocol_usual(STR("full"), 3, 6, false).position_shuffling); /* three ballots each get dear */

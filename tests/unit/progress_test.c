@@ -39,6 +39,24 @@ static void message(json_t *list, const char *agent, int round, const char *cont
 	json_array_append_new(list, json_pack("{s:s, s:i, s:s}", "agent", agent, "round", round, "content", content));
 }
 
+static json_t *novelty_of(const json_t *messages, int round)
+{
+	struct arena *a = arena_new(0);
+	json_t *got = progress_novelty(SIMILARITY_COUNTS, similarity_memo_new(a), messages, round);
+
+	arena_free(a);
+	return got;
+}
+
+static void progress_close(const struct debate_plan *plan, struct seat *seats, size_t n, const json_t *messages,
+			   int round, const json_t *before, json_t *value)
+{
+	struct arena *a = arena_new(0);
+
+	progress_add(plan, similarity_memo_new(a), seats, n, messages, round, before, value);
+	arena_free(a);
+}
+
 static void test_novelty(void **state)
 {
 	json_t *messages = json_array(), *got;
@@ -46,13 +64,13 @@ static void test_novelty(void **state)
 	(void)state;
 	message(messages, "a", 0, "redis cluster cache");
 	message(messages, "b", 0, "process memory");
-	got = progress_novelty(messages, 0); /* nothing was said before */
+	got = novelty_of(messages, 0); /* nothing was said before */
 	assert_int_equal(json_get_int(got, "a", -1), ONE);
 	assert_int_equal(json_get_int(got, "b", -1), ONE);
 	json_decref(got);
 	message(messages, "a", 1, "process memory");        /* what b said */
 	message(messages, "b", 1, "process memory ledger"); /* two of three words: cosine 2 / sqrt(6) = 0.816496 */
-	got = progress_novelty(messages, 1);
+	got = novelty_of(messages, 1);
 	assert_int_equal(json_get_int(got, "a", -1), 0);
 	assert_int_equal(json_get_int(got, "b", -1), ONE - 816496);
 	json_decref(got);
@@ -67,7 +85,7 @@ static json_t *close_round(const struct debate_plan *plan, struct seat *seats, s
 
 	while (json_array_size(json_object_get(value, "flips")) < flips)
 		json_array_append_new(json_object_get(value, "flips"), json_object());
-	progress_add(plan, seats, n, none, round, before, value);
+	progress_close(plan, seats, n, none, round, before, value);
 	json_decref(none);
 	return value;
 }
@@ -166,13 +184,13 @@ static void test_stale(void **state)
 	message(messages, "b", 0, "process memory");
 	message(messages, "a", 1, "redis cache cluster");
 	message(messages, "b", 1, "something else entirely new");
-	progress_add(&plan, seats, 2, messages, 1, NULL, value);
+	progress_close(&plan, seats, 2, messages, 1, NULL, value);
 	assert_int_equal(json_array_size(json_get_arr(value, "stale")), 1);
 	assert_string_equal(json_string_value(json_array_get(json_get_arr(value, "stale"), 0)), "a");
-	progress_add(&plan, seats, 2, messages, 3, NULL, value); /* in the last round nobody can answer any more */
+	progress_close(&plan, seats, 2, messages, 3, NULL, value); /* in the last round nobody can answer any more */
 	assert_int_equal(json_array_size(json_get_arr(value, "stale")), 0);
 	plan.demo = true;
-	progress_add(&plan, seats, 2, messages, 1, NULL, value);
+	progress_close(&plan, seats, 2, messages, 1, NULL, value);
 	assert_int_equal(json_array_size(json_get_arr(value, "stale")), 0);
 	json_decref(value);
 	json_decref(messages);

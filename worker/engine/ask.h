@@ -18,18 +18,19 @@ struct engine {
 	struct result result;
 	struct seat *seats;
 	size_t n;
-	int round;                /* that has begun; 0: drafts */
-	int64_t spent_micro;      /* when the last round began */
-	int64_t spent_tokens;     /* the same */
-	int challenged_round;     /* after which evidence was asked for last; 0: never */
-	const json_t *evidence;   /* of the last round's convergence */
-	const json_t *standing;   /* what is known of the participants, or NULL; see step_standing() */
-	const json_t *ratings;    /* of the participants, once the decision begins */
-	const struct seat *judge; /* who ruled, or NULL */
-	json_t *notes;            /* remarks of people so far; of the arena */
-	json_t *people;           /* votes of people so far, as inbox items; of the arena */
-	json_t *novelty;          /* {agent: [ppm of each text]}; of the arena */
-	const json_t *progress;   /* what the last closed round brought, see progress.h; NULL: none yet */
+	int round;                    /* that has begun; 0: drafts */
+	int64_t spent_micro;          /* when the last round began */
+	int64_t spent_tokens;         /* the same */
+	int challenged_round;         /* after which evidence was asked for last; 0: never */
+	const json_t *evidence;       /* of the last round's convergence */
+	const json_t *standing;       /* what is known of the participants, or NULL; see step_standing() */
+	const json_t *ratings;        /* of the participants, once the decision begins */
+	const struct seat *judge;     /* who ruled, or NULL */
+	struct similarity_memo *memo; /* of all texts and positions of this run */
+	json_t *notes;                /* remarks of people so far; of the arena */
+	json_t *people;               /* votes of people so far, as inbox items; of the arena */
+	json_t *novelty;              /* {agent: [ppm of each text]}; of the arena */
+	const json_t *progress;       /* what the last closed round brought, see progress.h; NULL: none yet */
 	const json_t *decision;
 	struct str answer, synthesis;
 	struct str convergence; /* status of the last round's */

@@ -5,40 +5,49 @@
  */
 #include "worker/engine/consensus.h"
 
-#include "worker/engine/similarity.h"
+bool consensus_one_answer(struct similarity_memo *memo, enum similarity_measure how, struct str x, struct str y)
+{
+	int64_t least = how == SIMILARITY_TFIDF ? CONSENSUS_POSITION_TFIDF_PPM : CONSENSUS_POSITION_PPM;
+
+	return similarity_alike(how, similarity_memo_vector(memo, x), similarity_memo_vector(memo, y)) >= least &&
+	       !similarity_contradicts(x, y) && !similarity_other_answer(x, y);
+}
 
 bool consensus_same_position(struct str x, struct str y)
 {
 	struct arena *a = arena_new(0);
-	int64_t alike = similarity_cosine(similarity_vector(a, x), similarity_vector(a, y));
+	bool same = consensus_one_answer(similarity_memo_new(a), SIMILARITY_TFIDF, x, y);
 
 	arena_free(a);
-	return alike >= CONSENSUS_POSITION_PPM && !similarity_contradicts(x, y) && !similarity_other_answer(x, y);
+	return same;
 }
 
 static bool consensus_one_position(const struct consensus_proposal *p, size_t n, size_t k, size_t i,
-				   const struct consensus_sameness *same)
+				   struct similarity_memo *memo, const struct consensus_sameness *same)
 {
 	struct str x = p[k].position, y = p[i].position;
 
 	if (same->alike == NULL)
-		return consensus_same_position(x, y);
+		return consensus_one_answer(memo, same->how, x, y);
 	return same->alike[k * n + i] >= same->text_ppm && !similarity_contradicts(x, y) &&
 	       !similarity_other_answer(x, y);
 }
 
 void consensus_group(struct arena *a, struct consensus_proposal *p, size_t n, const struct consensus_sameness *same)
 {
-	const struct similarity_vector *v[CONSENSUS_MAX];
+	struct similarity_memo *memo = same->memo != NULL ? same->memo : similarity_memo_new(a);
+	struct similarity_set *texts = similarity_set_new(a, same->how, n);
 	size_t i, k;
 
 	BUG_ON(n > CONSENSUS_MAX);
+	for (i = 0; i < n && !same->by_meaning; i++)
+		(void)similarity_set_add(texts, similarity_memo_vector(memo, p[i].text));
 	for (i = 0; i < n; i++) {
-		v[i] = same->by_meaning ? NULL : similarity_vector(a, p[i].text);
 		p[i].group = i;
 		for (k = 0; k < i && p[i].group == i && same->text_ppm <= CONSENSUS_ONE; k++)
-			if (p[k].group == k && (same->by_meaning || similarity_cosine(v[k], v[i]) >= same->text_ppm) &&
-			    consensus_one_position(p, n, k, i, same))
+			if (p[k].group == k &&
+			    (same->by_meaning || similarity_set_alike(texts, k, i) >= same->text_ppm) &&
+			    consensus_one_position(p, n, k, i, memo, same))
 				p[i].group = k;
 	}
 }

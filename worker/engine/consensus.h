@@ -7,13 +7,16 @@
 #define WORKER_ENGINE_CONSENSUS_H
 
 #include "common/arena.h"
+#include "worker/engine/similarity.h"
 
 #define CONSENSUS_MAX 32
 #define CONSENSUS_ONE 1000000
 #define CONSENSUS_SAME_PPM 850000 /* proposals at least this alike pool their votes */
 #define CONSENSUS_SELF_PPM 500000 /* weight of a vote for oneself */
 #define CONSENSUS_POSITION_PPM \
-	600000 /* positions less alike are different answers, however alike the prose around them */
+	600000 /* positions with fewer words in common are different answers, however alike the prose around them */
+#define CONSENSUS_POSITION_TFIDF_PPM \
+	400000 /* the same by TF-IDF, where 0.6 of counts is 0.43; pairs in similarity_test.c say why less */
 
 struct consensus_proposal {
 	struct str name, text, position; /* author; full text; its one sentence */
@@ -45,6 +48,8 @@ struct consensus_sameness {
 	int64_t text_ppm;     /* likeness of the texts, or of the meanings below; above 1 all stand alone */
 	bool by_meaning;      /* no matter the texts, the positions count alone */
 	const int64_t *alike; /* n x n likenesses of the positions' meanings, or NULL: by their words */
+	enum similarity_measure how;
+	struct similarity_memo *memo; /* of the texts, or NULL */
 };
 
 struct consensus_tally {
@@ -62,6 +67,8 @@ struct consensus_tally {
 
 /* Could two positions, of one sentence each, be one: mostly the same words, not contradictory nor another answer? */
 bool consensus_same_position(struct str x, struct str y);
+/* The same by the measure of a debate, with the vectors that it has. */
+bool consensus_one_answer(struct similarity_memo *memo, enum similarity_measure how, struct str x, struct str y);
 /*
  * Joins each proposal to the first earlier group whose first member is near-identical and holds the same position. In
  * the given order, so it is deterministic. O(n²) comparisons of bounded texts.

@@ -344,7 +344,7 @@ CO_FN static bool deciding_compare(struct engine *e, const struct mode *mode, co
 CO_FN static bool deciding_matter(struct engine *e, const struct mode *mode, struct decision_matter *m)
 {
 	*m = (struct decision_matter){
-	    .plan = e->plan, .seats = e->seats, .n = e->n, .threshold_ppm = e->plan->threshold_ppm};
+	    .plan = e->plan, .seats = e->seats, .n = e->n, .threshold_ppm = e->plan->threshold_ppm, .memo = e->memo};
 	if (e->plan->version < 3)
 		return true;
 	if (!deciding_hear(e) || !deciding_compare(e, mode, &m->alike))

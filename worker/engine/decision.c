@@ -8,15 +8,51 @@
 #include "common/json.h"
 #include "worker/engine/evidence.h"
 #include "worker/engine/mode.h"
-#include "worker/engine/similarity.h"
 
-#define DECISION_DIVERGE_PPM 400000
-#define DECISION_AGREE_PPM 600000  /* mean agreement that a stop asks for besides stability */
-#define DECISION_FLIP_PPM 300000   /* a position less like its former self has changed */
 #define DECISION_GIVEN_MAX 2000000 /* what a person may make of a vote's weight at most */
 #define DECISION_LABEL_MAX 120
 
 /* ---- agreement and convergence ---- */
+
+enum similarity_measure decision_measure(const struct debate_plan *plan)
+{
+	return plan->version >= 4 ? SIMILARITY_TFIDF : SIMILARITY_COUNTS;
+}
+
+/*
+ * What the likenesses mean. By TF-IDF words that all texts share weigh less, and so it gives less than counts do; and
+ * texts of one answer are as unlike as those of two (0.15 in similarity_test.c), so that only positions tell who
+ * agrees.
+ */
+static const struct decision_bounds {
+	int64_t diverge; /* a text less like its former self has left it */
+	int64_t agree;   /* mean agreement that a stop asks for besides stability */
+	int64_t flip;    /* a position less like its former self has changed */
+} decision_bounds[] = {[SIMILARITY_COUNTS] = {400000, 600000, 300000}, [SIMILARITY_TFIDF] = {250000, 0, 180000}};
+
+/* The texts of the seats that are in, and their former ones behind them, in one set. */
+struct decision_texts {
+	struct similarity_set *set;
+	const struct seat *seats[CONSENSUS_MAX];
+	size_t n;
+};
+
+static void decision_texts(struct arena *a, const struct debate_plan *plan, struct similarity_memo *memo,
+			   const struct seat *seats, size_t n, bool former, struct decision_texts *out)
+{
+	size_t i;
+
+	BUG_ON(n > CONSENSUS_MAX);
+	out->set = similarity_set_new(a, decision_measure(plan), 2 * n);
+	out->n = 0;
+	for (i = 0; i < n; i++)
+		if (seats[i].in)
+			out->seats[out->n++] = &seats[i];
+	for (i = 0; i < out->n; i++)
+		(void)similarity_set_add(out->set, similarity_memo_vector(memo, out->seats[i]->text));
+	for (i = 0; i < out->n && former; i++)
+		(void)similarity_set_add(out->set, similarity_memo_vector(memo, out->seats[i]->former));
+}
 
 struct decision_alike {
 	int64_t mean, least;
@@ -24,40 +60,39 @@ struct decision_alike {
 };
 
 /* All pairs: at most CONSENSUS_MAX² / 2 comparisons, O(n) each. */
-static struct decision_alike decision_compare(struct arena *a, const struct seat *seats, size_t n)
+static struct decision_alike decision_compare(const struct decision_texts *t, enum similarity_measure how,
+					      struct similarity_memo *memo)
 {
-	const struct similarity_vector *v[CONSENSUS_MAX];
 	struct decision_alike out = {.mean = SIMILARITY_ONE, .least = SIMILARITY_ONE};
-	int64_t sum = 0, pairs = 0;
+	int64_t sum = 0, pairs = 0, s;
 	size_t i, k;
 
-	BUG_ON(n > CONSENSUS_MAX);
-	for (i = 0; i < n; i++) {
-		v[i] = seats[i].in ? similarity_vector(a, seats[i].text) : NULL;
+	for (i = 0; i < t->n; i++)
 		for (k = 0; k < i; k++) {
-			int64_t s;
-
-			if (v[i] == NULL || v[k] == NULL)
-				continue;
-			s = similarity_cosine(v[k], v[i]);
+			s = similarity_set_alike(t->set, k, i);
 			sum += s;
 			pairs++;
 			out.least = s < out.least ? s : out.least;
-			out.apart |= !consensus_same_position(seats[k].position, seats[i].position);
+			out.apart =
+			    out.apart || !consensus_one_answer(memo, how, t->seats[k]->position, t->seats[i]->position);
 		}
-	}
 	if (pairs > 0)
 		out.mean = sum / pairs;
 	return out;
 }
 
-json_t *decision_agreement(const struct debate_plan *plan, const struct seat *seats, size_t n)
+json_t *decision_agreement(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *seats,
+			   size_t n)
 {
 	struct arena *a = arena_new(0);
-	struct decision_alike alike = decision_compare(a, seats, n);
-	bool agreed = alike.least >= plan->early_agree_ppm && !alike.apart;
+	struct decision_texts texts;
+	struct decision_alike alike;
 	json_t *o = json_object();
+	bool agreed;
 
+	decision_texts(a, plan, memo, seats, n, false, &texts);
+	alike = decision_compare(&texts, decision_measure(plan), memo);
+	agreed = alike.least >= plan->early_agree_ppm && !alike.apart;
 	arena_free(a);
 	json_put_str(o, "status", agreed ? STR("converged") : STR("refining"));
 	json_put_int(o, "similarity_ppm", alike.least);
@@ -66,19 +101,16 @@ json_t *decision_agreement(const struct debate_plan *plan, const struct seat *se
 	return o;
 }
 
-static int64_t decision_alike_texts(struct arena *a, struct str x, struct str y)
+static void decision_flip(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *s,
+			  json_t *flips)
 {
-	if (str_eq(x, y))
-		return SIMILARITY_ONE;
-	return similarity_cosine(similarity_vector(a, x), similarity_vector(a, y));
-}
-
-static void decision_flip(struct arena *a, const struct seat *s, json_t *flips)
-{
-	int64_t alike = decision_alike_texts(a, s->former_position, s->position);
+	enum similarity_measure how = decision_measure(plan);
+	int64_t alike = similarity_alike(how, similarity_memo_vector(memo, s->former_position),
+					 similarity_memo_vector(memo, s->position));
 	json_t *o;
 
-	if (alike >= DECISION_FLIP_PPM && !similarity_contradicts(s->former_position, s->position))
+	if (alike >= decision_bounds[how].flip && !similarity_contradicts(s->former_position, s->position) &&
+	    !(how == SIMILARITY_TFIDF && similarity_other_answer(s->former_position, s->position)))
 		return;
 	o = json_object();
 	json_put_str(o, "agent", str_of(s->name));
@@ -86,39 +118,42 @@ static void decision_flip(struct arena *a, const struct seat *s, json_t *flips)
 	json_array_append_new(flips, o);
 }
 
-json_t *decision_convergence(const struct debate_plan *plan, const struct seat *seats, size_t n)
+json_t *decision_convergence(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *seats,
+			     size_t n)
 {
-	struct arena *a = arena_new(0);
-	struct decision_alike alike = decision_compare(a, seats, n);
+	const struct decision_bounds *bounds = &decision_bounds[decision_measure(plan)];
 	json_t *o = json_object(), *per_agent = json_object(), *flips = json_array();
-	int64_t stable = SIMILARITY_ONE;
+	int64_t stable = SIMILARITY_ONE, own;
 	const char *status = "refining";
+	struct arena *a = arena_new(0);
+	struct decision_texts texts;
+	struct decision_alike alike;
 	size_t i;
 
-	for (i = 0; i < n; i++) {
-		int64_t own;
-
-		if (!seats[i].in)
-			continue;
-		own = decision_alike_texts(a, seats[i].former, seats[i].text);
+	decision_texts(a, plan, memo, seats, n, true, &texts);
+	alike = decision_compare(&texts, decision_measure(plan), memo);
+	for (i = 0; i < texts.n; i++) {
+		own = similarity_set_alike(texts.set, i, texts.n + i);
 		stable = own < stable ? own : stable;
-		json_put_int(per_agent, seats[i].name, own);
-		decision_flip(a, &seats[i], flips);
+		json_put_int(per_agent, texts.seats[i]->name, own);
+		decision_flip(plan, memo, texts.seats[i], flips);
 	}
 	arena_free(a);
-	if (stable >= plan->protocol.converge_ppm && alike.mean >= DECISION_AGREE_PPM && !alike.apart)
+	if (stable >= plan->protocol.converge_ppm && alike.mean >= bounds->agree && !alike.apart)
 		status = "converged";
-	else if (stable < DECISION_DIVERGE_PPM)
+	else if (stable < bounds->diverge)
 		status = "diverging";
 	json_put_str(o, "status", str_of(status));
 	json_put_int(o, "similarity_ppm", stable);
 	json_put_int(o, "agreement_ppm", alike.mean);
+	if (plan->version >= 4)
+		json_object_set_new(o, "agreed", json_boolean(!alike.apart));
 	json_object_set_new(o, "per_agent", per_agent);
 	json_object_set_new(o, "flips", flips);
 	return o;
 }
 
-void decision_twins(const struct debate_plan *plan, struct seat *seats, size_t n)
+void decision_twins(const struct debate_plan *plan, struct similarity_memo *memo, struct seat *seats, size_t n)
 {
 	struct consensus_proposal p[CONSENSUS_MAX];
 	struct seat *in[CONSENSUS_MAX];
@@ -134,7 +169,9 @@ void decision_twins(const struct debate_plan *plan, struct seat *seats, size_t n
 		p[k++] = (struct consensus_proposal){
 		    .name = str_of(seats[i].name), .text = seats[i].text, .position = seats[i].position};
 	}
-	consensus_group(a, p, k, &(struct consensus_sameness){.text_ppm = plan->protocol.group_ppm});
+	consensus_group(a, p, k,
+			&(struct consensus_sameness){
+			    .text_ppm = plan->protocol.group_ppm, .how = decision_measure(plan), .memo = memo});
 	for (i = 0; i < k; i++)
 		if (p[i].group != i)
 			in[i]->twin = in[p[i].group];
@@ -293,7 +330,9 @@ static struct decision_table *decision_table_make(struct arena *a, const struct 
 	consensus_group(a, t->proposals, t->n,
 			&(struct consensus_sameness){.text_ppm = m->plan->protocol.group_ppm,
 						     .by_meaning = m->plan->mode->by_meaning || m->plan->by_position,
-						     .alike = decision_alike(a, m, from, t->n)});
+						     .alike = decision_alike(a, m, from, t->n),
+						     .how = decision_measure(m->plan),
+						     .memo = m->memo});
 	t->votes = arena_zalloc(a, (t->n + json_array_size(m->audience) + 1) * sizeof(*t->votes));
 	t->voters = t->n;
 	for (i = 0; i < t->n; i++)

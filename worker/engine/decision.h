@@ -6,6 +6,7 @@
 #ifndef WORKER_ENGINE_DECISION_H
 #define WORKER_ENGINE_DECISION_H
 
+#include "worker/engine/similarity.h"
 #include "worker/engine/step.h"
 
 /* One participant. */
@@ -30,19 +31,26 @@ struct decision_matter {
 	const struct seat *seats;
 	size_t n;
 	int64_t threshold_ppm;
-	const json_t *ratings;  /* {agent: milli-points} for ties, or NULL */
-	const json_t *weights;  /* {agent: ppm} that a person gave to votes, or NULL; one for the others */
-	const json_t *audience; /* [{choice, weight_ppm}] of people, by names of agents; or NULL */
-	const json_t *alike;    /* step_alike()'s of the positions of all seats, or NULL */
+	const json_t *ratings;        /* {agent: milli-points} for ties, or NULL */
+	const json_t *weights;        /* {agent: ppm} that a person gave to votes, or NULL; one for the others */
+	const json_t *audience;       /* [{choice, weight_ppm}] of people, by names of agents; or NULL */
+	const json_t *alike;          /* step_alike()'s of the positions of all seats, or NULL */
+	struct similarity_memo *memo; /* of their texts, or NULL */
 };
 
+/* How the words of this debate's texts are weighed. */
+enum similarity_measure decision_measure(const struct debate_plan *plan);
+
 /* {status, similarity_ppm, agreement_ppm, agreed}: do independent drafts say the same already? */
-json_t *decision_agreement(const struct debate_plan *plan, const struct seat *seats, size_t n);
+json_t *decision_agreement(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *seats,
+			   size_t n);
 /*
  * {status converged|refining|diverging, similarity_ppm (least stable text against itself), agreement_ppm (mean between
- * texts), per_agent, flips [{agent, similarity_ppm}]}. Converged needs both: a standing disagreement is none.
+ * texts), agreed (all positions are one; since engine 4), per_agent, flips [{agent, similarity_ppm}]}. Converged needs
+ * both, stable texts and one position: a standing disagreement is none.
  */
-json_t *decision_convergence(const struct debate_plan *plan, const struct seat *seats, size_t n);
+json_t *decision_convergence(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *seats,
+			     size_t n);
 
 /*
  * Is the agreement hollow? {severity_ppm, hollow, weak [{agent, lacks [sources|figures|reasons]}]}. Only of English
@@ -54,7 +62,7 @@ json_t *decision_hollow(const struct debate_plan *plan, const struct seat *seats
  * Sets each seat's twin: the first seat before it with a near-identical text and the same position. Seats that are not
  * in have none.
  */
-void decision_twins(const struct debate_plan *plan, struct seat *seats, size_t n);
+void decision_twins(const struct debate_plan *plan, struct similarity_memo *memo, struct seat *seats, size_t n);
 
 /*
  * Decisions: {winner, status, reason, verdict, consensus {…}, dissents [], minority []}, the inner ones as in result.h.

@@ -122,6 +122,7 @@ static struct engine *engine_new(struct debate *d)
 		e->seats[i].text = e->seats[i].position = STR("");
 		e->seats[i].sure_ppm = -1;
 	}
+	e->memo = similarity_memo_new(a);
 	e->notes = json_own(a, json_array());
 	e->people = json_own(a, json_array());
 	e->novelty = json_own(a, json_object());

@@ -14,7 +14,8 @@
 #include "worker/engine/protocol.h"
 #include "worker/engine/topology.h"
 
-#define ENGINE_VERSION 3 /* 2: all modes of mode.h; 3: protocol.h, standing, votes of people */
+/* 2: all modes of mode.h; 3: protocol.h, standing, votes of people; 4: texts are compared by TF-IDF */
+#define ENGINE_VERSION 4
 
 struct conf;
 struct mode;

@@ -7,7 +7,6 @@
 
 #include "common/json.h"
 #include "worker/engine/consensus.h"
-#include "worker/engine/similarity.h"
 
 /* debate.md 1.6. */
 #define PROGRESS_SURE_PPM 800000 /* who is less sure is not ready */
@@ -16,36 +15,30 @@
 
 /* ---- novelty ---- */
 
-json_t *progress_novelty(const json_t *messages, int round)
+json_t *progress_novelty(enum similarity_measure how, struct similarity_memo *memo, const json_t *messages, int round)
 {
-	size_t all = json_array_size(messages), first = all, i, k, begin;
-	const struct similarity_vector **now;
-	struct arena *a = arena_new(0), *one;
+	size_t all = json_array_size(messages), first = all, begin, i, k;
+	struct similarity_set *texts;
+	struct arena *a = arena_new(0);
 	json_t *out = json_object();
-	int64_t *most;
 
 	while (first > 0 && json_get_int(json_array_get(messages, first - 1), "round", 0) == round)
 		first--;
-	now = arena_zalloc(a, (all - first + 1) * sizeof(const struct similarity_vector *));
-	most = arena_zalloc(a, (all - first + 1) * sizeof(*most));
-	for (i = first; i < all; i++)
-		now[i - first] = similarity_vector(a, json_get_str(json_array_get(messages, i), "content", STR("")));
 	begin = first > PROGRESS_EARLIER_MAX ? first - PROGRESS_EARLIER_MAX : 0;
-	for (k = begin; k < first; k++) {
-		const struct similarity_vector *v;
+	texts = similarity_set_new(a, how, all - begin);
+	for (i = begin; i < all; i++)
+		(void)similarity_set_add(
+		    texts, similarity_memo_vector(memo, json_get_str(json_array_get(messages, i), "content", STR(""))));
+	for (i = first; i < all; i++) {
+		int64_t most = 0, alike;
 
-		one = arena_new(0); /* one at a time: vectors of long texts are large */
-		v = similarity_vector(one, json_get_str(json_array_get(messages, k), "content", STR("")));
-		for (i = 0; i < all - first; i++) {
-			int64_t alike = similarity_cosine(v, now[i]);
-
-			most[i] = alike > most[i] ? alike : most[i];
+		for (k = begin; k < first; k++) {
+			alike = similarity_set_alike(texts, k - begin, i - begin);
+			most = alike > most ? alike : most;
 		}
-		arena_free(one);
-	}
-	for (i = first; i < all; i++)
 		json_put_int(out, json_string_value(json_object_get(json_array_get(messages, i), "agent")),
-			     SIMILARITY_ONE - most[i - first]);
+			     SIMILARITY_ONE - most);
+	}
 	arena_free(a);
 	return out;
 }
@@ -83,7 +76,8 @@ static json_t *progress_ready(const struct seat *seats, size_t n)
 
 /* ---- stability ---- */
 
-json_t *progress_groups(const struct debate_plan *plan, const struct seat *seats, size_t n)
+json_t *progress_groups(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *seats,
+			size_t n)
 {
 	struct consensus_proposal *p;
 	struct arena *a = arena_new(0);
@@ -96,8 +90,10 @@ json_t *progress_groups(const struct debate_plan *plan, const struct seat *seats
 		if (seats[i].in)
 			p[in++] = (struct consensus_proposal){
 			    .name = str_of(seats[i].name), .text = seats[i].text, .position = seats[i].position};
-	consensus_group(a, p, in,
-			&(struct consensus_sameness){.text_ppm = plan->protocol.group_ppm, .by_meaning = true});
+	consensus_group(
+	    a, p, in,
+	    &(struct consensus_sameness){
+		.text_ppm = plan->protocol.group_ppm, .by_meaning = true, .how = decision_measure(plan), .memo = memo});
 	for (i = 0; i < in; i++)
 		sizes[p[i].group]++;
 	for (;;) {
@@ -143,10 +139,9 @@ static int64_t progress_distance(const json_t *x, const json_t *y)
  * Each seat that keeps its position in a round is a success: with the prior (1, 1) the mean of the Beta distribution
  * after all rounds so far is how likely the next one is to keep it too.
  */
-static json_t *progress_stability(const struct debate_plan *plan, const struct seat *seats, size_t n, size_t flips,
-				  const json_t *before)
+static json_t *progress_stability(json_t *groups, size_t flips, const json_t *before)
 {
-	json_t *o = json_object(), *groups = progress_groups(plan, seats, n);
+	json_t *o = json_object();
 	int64_t moved = json_get_int(before, "moved", 0) + (int64_t)flips, kept = json_get_int(before, "kept", 0);
 
 	kept += progress_sum(groups, SIZE_MAX) - (int64_t)flips;
@@ -161,16 +156,17 @@ static json_t *progress_stability(const struct debate_plan *plan, const struct s
 
 /* ---- the whole ---- */
 
-void progress_add(const struct debate_plan *plan, const struct seat *seats, size_t n, const json_t *messages, int round,
-		  const json_t *before, json_t *value)
+void progress_add(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *seats, size_t n,
+		  const json_t *messages, int round, const json_t *before, json_t *value)
 {
-	json_t *novelty = progress_novelty(messages, round);
+	json_t *novelty = progress_novelty(decision_measure(plan), memo, messages, round);
 
 	json_object_set_new(value, "stale", progress_stale(plan, round, novelty));
 	json_object_set_new(value, "novelty", novelty);
 	json_object_set_new(value, "ready", progress_ready(seats, n));
 	json_object_set_new(value, "stability",
-			    progress_stability(plan, seats, n, json_array_size(json_get_arr(value, "flips")), before));
+			    progress_stability(progress_groups(plan, memo, seats, n),
+					       json_array_size(json_get_arr(value, "flips")), before));
 }
 
 static bool progress_converged(const struct debate_plan *plan, const json_t *value)

@@ -16,12 +16,13 @@
  *   stability {kept, moved, groups[], ks_ppm, score_ppm}.
  * before: the stability of the round before, or NULL; messages: of the result so far.
  */
-void progress_add(const struct debate_plan *plan, const struct seat *seats, size_t n, const json_t *messages, int round,
-		  const json_t *before, json_t *value);
-/* Novelty of one text: 1 - its greatest likeness to any of the earlier messages. O(messages), each O(n log n). */
-json_t *progress_novelty(const json_t *messages, int round);
+void progress_add(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *seats, size_t n,
+		  const json_t *messages, int round, const json_t *before, json_t *value);
+/* Novelty of the texts of a round: 1 - their greatest likeness to any of the earlier messages. {agent: ppm}. */
+json_t *progress_novelty(enum similarity_measure how, struct similarity_memo *memo, const json_t *messages, int round);
 /* Sizes of the groups of equal positions, greatest first. */
-json_t *progress_groups(const struct debate_plan *plan, const struct seat *seats, size_t n);
+json_t *progress_groups(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *seats,
+			size_t n);
 
 /* Why no further round is needed: "convergence", "ready_quorum", "stability"; NULL: it is. */
 const char *progress_stop(const struct debate_plan *plan, int round, const json_t *value);

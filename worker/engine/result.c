@@ -84,7 +84,7 @@ void result_call(struct result *r, const struct agent_spec *agent, const char *p
 	}
 }
 
-void result_message(struct result *r, struct str agent, struct str content, int round, int64_t at_ms)
+struct str result_message(struct result *r, struct str agent, struct str content, int round, int64_t at_ms)
 {
 	json_t *o = json_object();
 
@@ -95,6 +95,7 @@ void result_message(struct result *r, struct str agent, struct str content, int 
 	json_put_int(o, "at_ms", at_ms);
 	json_array_append_new(r->messages, o);
 	json_object_setn_new(r->proposals, agent.p, agent.n, json_str(content));
+	return json_get_str(o, "content", STR(""));
 }
 
 static void result_stamp(json_t *o, const json_t *value)

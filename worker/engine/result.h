@@ -48,8 +48,8 @@ void result_other(struct result *r, const json_t *value);
 int64_t result_spent(const struct result *r);
 /* Tokens so far, in and out. */
 int64_t result_tokens(const struct result *r);
-/* A proposal or revision; it replaces the agent's former text in "proposals". */
-void result_message(struct result *r, struct str agent, struct str content, int round, int64_t at_ms);
+/* A proposal or revision; it replaces the agent's former text in "proposals". Returns its text as it is kept. */
+struct str result_message(struct result *r, struct str agent, struct str content, int round, int64_t at_ms);
 /* value: {issues[], suggestions[], severity_milli, reasoning}. */
 void result_critique(struct result *r, struct str critic, struct str target, int round, const json_t *value);
 /* value: {choice, confidence_ppm, weight_ppm, reasoning, continue_debate}. */

@@ -94,11 +94,11 @@ static void round_adopt(struct engine *e, const struct ask_call *c)
 	struct seat *seat = c->seat;
 
 	seat->in = true;
-	seat->text = ask_text(c);
+	seat->text = result_message(&e->result, str_of(seat->name), ask_text(c), e->round,
+				    json_get_int(ask_value(c), "at_ms", 0));
 	seat->position = json_get_str(ask_value(c), "position", STR(""));
 	seat->sure_ppm = json_get_int(ask_value(c), "confidence_ppm", -1);
 	seat->ready = json_get_bool(ask_value(c), "ready", false);
-	result_message(&e->result, str_of(seat->name), seat->text, e->round, json_get_int(ask_value(c), "at_ms", 0));
 }
 
 /* Everybody answers alone. Who fails is out; nothing is ever put in his mouth. */
@@ -122,11 +122,11 @@ static json_t *round_agreement_step(struct step *s, void *arg)
 {
 	struct engine *e = arg;
 	struct event_at at = ask_at(e, s, NULL);
-	json_t *value = decision_agreement(e->plan, e->seats, e->n);
+	json_t *value = decision_agreement(e->plan, e->memo, e->seats, e->n);
 
 	if (e->plan->version >= 3) /* what later rounds are compared with */
 		json_object_set_new(value, "stability",
-				    json_pack("{s:o}", "groups", progress_groups(e->plan, e->seats, e->n)));
+				    json_pack("{s:o}", "groups", progress_groups(e->plan, e->memo, e->seats, e->n)));
 	event_convergence(&at, value);
 	if (json_get_bool(value, "agreed", false))
 		event_early_stop(&at, "round0_agreement", "all independent drafts agree");
@@ -194,7 +194,7 @@ static void round_find_twins(struct engine *e, json_t *value)
 	json_t *twins = json_object();
 	size_t i;
 
-	decision_twins(e->plan, e->seats, e->n);
+	decision_twins(e->plan, e->memo, e->seats, e->n);
 	for (i = 0; i < e->n; i++)
 		if (e->seats[i].twin != NULL)
 			json_put_str(twins, e->seats[i].name, str_of(e->seats[i].twin->name));
@@ -359,9 +359,12 @@ CO_FN static bool round_revisions(struct engine *e)
  * Agreement without evidence does not end a debate while rounds are left: each text is asked for what it lacks. Not in
  * two rounds running, for an answer takes one; demo agents have no evidence to give.
  */
-static json_t *round_hollow(const struct engine *e, int64_t agreement_ppm)
+static json_t *round_hollow(const struct engine *e, const json_t *value)
 {
-	json_t *o = decision_hollow(e->plan, e->seats, e->n, agreement_ppm);
+	int64_t agreement = e->plan->version < 4                    ? json_get_int(value, "agreement_ppm", 0)
+			    : json_get_bool(value, "agreed", false) ? CONSENSUS_ONE
+								    : 0;
+	json_t *o = decision_hollow(e->plan, e->seats, e->n, agreement);
 	bool challenged = json_get_bool(o, "hollow", false) && e->plan->protocol.trickster && !e->plan->demo &&
 			  e->round < e->plan->rounds &&
 			  (e->challenged_round == 0 || e->challenged_round + 1 != e->round);
@@ -374,15 +377,15 @@ static json_t *round_convergence_step(struct step *s, void *arg)
 {
 	struct engine *e = arg;
 	struct event_at at = ask_at(e, s, NULL);
-	json_t *value = decision_convergence(e->plan, e->seats, e->n);
+	json_t *value = decision_convergence(e->plan, e->memo, e->seats, e->n);
 	const json_t *flips = json_get_arr(value, "flips");
-	json_t *hollow = round_hollow(e, json_get_int(value, "agreement_ppm", 0));
+	json_t *hollow = round_hollow(e, value);
 	bool challenged = json_get_bool(hollow, "challenged", false);
 	const char *stop;
 	size_t i, k;
 
 	if (e->plan->version >= 3)
-		progress_add(e->plan, e->seats, e->n, e->result.messages, e->round,
+		progress_add(e->plan, e->memo, e->seats, e->n, e->result.messages, e->round,
 			     json_get_obj(e->progress, "stability"), value);
 	stop = e->round < e->plan->rounds && !challenged ? progress_stop(e->plan, e->round, value) : NULL;
 	json_object_set_new(value, "stop", json_boolean(stop != NULL));

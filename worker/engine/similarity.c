@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cosine of word counts, and a test for contradiction between short positions. Called by the consensus rules and by
- * the engine's convergence check. Knows no debate and no JSON; meaning beyond words is not attempted.
+ * Cosine of word counts and of TF-IDF, and a test for contradiction between short positions. Called by the consensus
+ * rules and by the engine's convergence check. Knows no debate and no JSON; meaning beyond words is not attempted.
  */
 #include "worker/engine/similarity.h"
 
@@ -9,6 +9,10 @@
 
 #define SIMILARITY_WORD_MAX 48
 #define SIMILARITY_STOP_MAX 8 /* bytes of a stop word at most: two are compared as numbers */
+#define SIMILARITY_RUN 8      /* numbers that are sorted by insertion */
+#define SIMILARITY_UNIT 1024  /* weights of words are whole multiples of one in so many */
+#define SIMILARITY_BUCKETS 64
+#define SIMILARITY_DOT_BITS 43 /* of a scalar product that may be squared and multiplied by 10^12 in 128 bits */
 
 struct similarity_term {
 	uint64_t hash;
@@ -141,46 +145,76 @@ static uint64_t similarity_hash(const struct similarity_word *w)
 	return h;
 }
 
-static int similarity_by_hash(const void *x, const void *y)
-{
-	uint64_t a = ((const struct similarity_term *)x)->hash, b = ((const struct similarity_term *)y)->hash;
-
-	return (a > b) - (a < b);
-}
-
 static bool similarity_counts(const struct similarity_word *w)
 {
 	return !(w->n == 1 && (unsigned char)w->p[0] < 0x80) && !similarity_is_stop(w);
 }
 
-/* Hashes of all words that count, sorted, equal ones merged. */
-static void similarity_fill(struct similarity_vector *v, struct str text)
+/* Merges the sorted runs [from, mid) and [mid, to) of x into y. */
+static void similarity_merge(const uint64_t *x, uint64_t *y, size_t from, size_t mid, size_t to)
+{
+	size_t i = from, k = mid, n;
+
+	for (n = from; n < to; n++)
+		y[n] = k >= to || (i < mid && x[i] <= x[k]) ? x[i++] : x[k++];
+}
+
+/* Sorts n numbers; `spare` has room for as many. Never worse than O(n log n), whoever chose the words. */
+static void similarity_sort(uint64_t *x, uint64_t *spare, size_t n)
+{
+	uint64_t *from = x, *to = spare, *swap, v;
+	size_t run, i, k;
+
+	for (i = 1; i < n; i++) { /* runs of SIMILARITY_RUN by insertion */
+		v = x[i];
+		for (k = i; k % SIMILARITY_RUN != 0 && x[k - 1] > v; k--)
+			x[k] = x[k - 1];
+		x[k] = v;
+	}
+	for (run = SIMILARITY_RUN; run < n; run *= 2) {
+		for (i = 0; i < n; i += 2 * run)
+			similarity_merge(from, to, i, i + run < n ? i + run : n, i + 2 * run < n ? i + 2 * run : n);
+		swap = from;
+		from = to;
+		to = swap;
+	}
+	if (from != x && n > 0)
+		memcpy(x, from, n * sizeof(*x));
+}
+
+/* Hashes of all words that count, in their order. */
+static size_t similarity_words(struct str text, uint64_t *hashes)
 {
 	struct similarity_word w;
-	size_t i = 0, k, n = 0;
+	size_t i = 0, n = 0;
 
 	while (similarity_next(text, &i, &w))
 		if (similarity_counts(&w))
-			v->terms[n++] = (struct similarity_term){similarity_hash(&w), 1};
-	qsort(v->terms, n, sizeof(*v->terms), similarity_by_hash);
-	for (k = 0; k < n; k++) {
-		if (v->n > 0 && v->terms[v->n - 1].hash == v->terms[k].hash)
-			v->terms[v->n - 1].count++;
-		else
-			v->terms[v->n++] = v->terms[k];
-	}
-	for (k = 0; k < v->n; k++)
-		v->norm += (uint64_t)v->terms[k].count * v->terms[k].count;
+			hashes[n++] = similarity_hash(&w);
+	return n;
 }
 
 const struct similarity_vector *similarity_vector(struct arena *a, struct str text)
 {
 	struct similarity_vector *v = arena_zalloc(a, sizeof(*v));
+	uint64_t *hashes;
+	size_t n, k, different;
 
 	text = str_utf8_cut(text, SIMILARITY_TEXT_MAX);
-	/* A word that counts has two bytes and more. */
-	v->terms = arena_alloc(a, (text.n / 2 + 1) * sizeof(*v->terms));
-	similarity_fill(v, text);
+	hashes = xcalloc(text.n + 2, sizeof(*hashes)); /* twice: a word that counts has two bytes and more */
+	n = similarity_words(text, hashes);
+	similarity_sort(hashes, hashes + n, n);
+	for (k = 0, different = 0; k < n; k++)
+		different += k == 0 || hashes[k] != hashes[k - 1];
+	v->terms = arena_alloc(a, (different + 1) * sizeof(*v->terms));
+	for (k = 0; k < n; k++) {
+		if (k == 0 || hashes[k] != hashes[k - 1])
+			v->terms[v->n++] = (struct similarity_term){hashes[k], 0};
+		v->terms[v->n - 1].count++;
+	}
+	for (k = 0; k < v->n; k++)
+		v->norm += (uint64_t)v->terms[k].count * v->terms[k].count;
+	free(hashes);
 	return v;
 }
 
@@ -199,23 +233,226 @@ static uint64_t similarity_root(unsigned __int128 x)
 	return (uint64_t)lo;
 }
 
-int64_t similarity_cosine(const struct similarity_vector *x, const struct similarity_vector *y)
+/* sqrt(dot^2 10^12 / (x y)), x and y being squared lengths. */
+static int64_t similarity_share(uint64_t dot, uint64_t x, uint64_t y)
 {
-	unsigned __int128 dot = 0;
+	unsigned shift = 0;
+	uint64_t share;
+
+	while (dot >> shift >> SIMILARITY_DOT_BITS != 0)
+		shift++;
+	dot >>= shift;
+	x >>= shift;
+	y >>= shift;
+	share = similarity_root((unsigned __int128)dot * dot * UINT64_C(1000000000000) / ((unsigned __int128)x * y));
+	return share < SIMILARITY_ONE ? (int64_t)share
+				      : SIMILARITY_ONE; /* what was shifted out may be missing in x y */
+}
+
+/* Weighted by the squares of these: words that both texts use, and words of one. */
+static int64_t similarity_between(const struct similarity_vector *x, const struct similarity_vector *y, uint64_t both,
+				  uint64_t one)
+{
+	uint64_t dot = 0, xs = 0, ys = 0;
 	size_t i = 0, j = 0;
 
 	if (x->n == 0 || y->n == 0)
 		return x->n == y->n ? SIMILARITY_ONE : 0;
 	while (i < x->n && j < y->n) {
-		if (x->terms[i].hash < y->terms[j].hash)
-			i++;
-		else if (x->terms[i].hash > y->terms[j].hash)
-			j++;
-		else
-			dot += (uint64_t)x->terms[i++].count * y->terms[j++].count;
+		const struct similarity_term *a = &x->terms[i], *b = &y->terms[j];
+
+		i += a->hash <= b->hash;
+		j += a->hash >= b->hash;
+		if (a->hash != b->hash)
+			continue;
+		dot += (uint64_t)a->count * b->count;
+		xs += (uint64_t)a->count * a->count;
+		ys += (uint64_t)b->count * b->count;
 	}
-	/* sqrt(dot² 10¹² / (|x|² |y|²)): dot < 2^31, so dot² 10¹² < 2^102. */
-	return (int64_t)similarity_root(dot * dot * UINT64_C(1000000000000) / ((unsigned __int128)x->norm * y->norm));
+	if (dot == 0)
+		return 0;
+	return similarity_share(dot * both, xs * both + (x->norm - xs) * one, ys * both + (y->norm - ys) * one);
+}
+
+int64_t similarity_cosine(const struct similarity_vector *x, const struct similarity_vector *y)
+{
+	return similarity_between(x, y, 1, 1);
+}
+
+/* ---- TF-IDF ---- */
+
+/* Natural logarithm of n >= 1 in units of 2^-16: bits of the binary one by squaring, times ln 2. */
+static uint64_t similarity_ln(uint64_t n)
+{
+	unsigned whole = 63 - (unsigned)__builtin_clzll(n), i;
+	uint64_t x = n << 32 >> whole, log = whole; /* x: 1 to 2 in units of 2^-32 */
+
+	for (i = 0; i < 16; i++) {
+		x = (uint64_t)((unsigned __int128)x * x >> 32);
+		log = log << 1 | x >> 33;
+		x >>= x >> 33;
+	}
+	return log * 45426 >> 16; /* ln 2 = 0.693147 */
+}
+
+/* What a word weighs that df of n texts use, in units of 1 / SIMILARITY_UNIT. */
+static uint64_t similarity_idf(uint64_t n, uint64_t df)
+{
+	return SIMILARITY_UNIT + (similarity_ln(1 + n) - similarity_ln(1 + df)) * SIMILARITY_UNIT / 65536;
+}
+
+int64_t similarity_alike(enum similarity_measure how, const struct similarity_vector *x,
+			 const struct similarity_vector *y)
+{
+	uint64_t both = 1, one = 1;
+
+	if (how == SIMILARITY_TFIDF) {
+		both = similarity_idf(2, 2) * similarity_idf(2, 2);
+		one = similarity_idf(2, 1) * similarity_idf(2, 1);
+	}
+	return similarity_between(x, y, both, one);
+}
+
+struct similarity_member {
+	const struct similarity_vector *v;
+	uint32_t *weights; /* of its terms; at most 2^14 occurrences x 2^13 */
+	uint64_t norm;
+};
+
+struct similarity_set {
+	struct arena *a;
+	enum similarity_measure how;
+	size_t n, room;
+	bool weighed;
+	struct similarity_member *members;
+};
+
+struct similarity_set *similarity_set_new(struct arena *a, enum similarity_measure how, size_t room)
+{
+	struct similarity_set *s = arena_zalloc(a, sizeof(*s));
+
+	s->a = a;
+	s->how = how;
+	s->room = room;
+	s->members = arena_zalloc(a, (room + 1) * sizeof(*s->members));
+	return s;
+}
+
+size_t similarity_set_add(struct similarity_set *s, const struct similarity_vector *v)
+{
+	BUG_ON(s->n == s->room || s->weighed);
+	s->members[s->n].v = v;
+	return s->n++;
+}
+
+/* In how many of the sorted hashes of all texts, counted from the first one like it, does this word occur? */
+static uint64_t similarity_users(const uint64_t *all, size_t total, uint64_t hash)
+{
+	size_t lo = 0, hi = total, n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (all[mid] < hash)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (n = lo; n < total && all[n] == hash; n++)
+		;
+	return n - lo;
+}
+
+static void similarity_weigh_one(struct similarity_set *s, struct similarity_member *m, const uint64_t *all,
+				 size_t total, const uint64_t *idf)
+{
+	size_t i;
+
+	m->weights = arena_alloc(s->a, (m->v->n + 1) * sizeof(*m->weights));
+	for (i = 0; i < m->v->n; i++) {
+		m->weights[i] =
+		    (uint32_t)(m->v->terms[i].count * idf[similarity_users(all, total, m->v->terms[i].hash)]);
+		m->norm += (uint64_t)m->weights[i] * m->weights[i];
+	}
+}
+
+static void similarity_weigh(struct similarity_set *s)
+{
+	uint64_t *all, *idf = xcalloc(s->n + 1, sizeof(*idf));
+	size_t i, k, total = 0;
+
+	for (i = 0; i < s->n; i++)
+		total += s->members[i].v->n;
+	all = xcalloc(2 * total + 1, sizeof(*all));
+	for (i = 0, total = 0; i < s->n; i++)
+		for (k = 0; k < s->members[i].v->n; k++)
+			all[total++] = s->members[i].v->terms[k].hash;
+	similarity_sort(all, all + total, total);
+	for (i = 1; i <= s->n; i++)
+		idf[i] = similarity_idf(s->n, i);
+	for (i = 0; i < s->n; i++)
+		similarity_weigh_one(s, &s->members[i], all, total, idf);
+	free(idf);
+	free(all);
+	s->weighed = true;
+}
+
+int64_t similarity_set_alike(struct similarity_set *s, size_t x, size_t y)
+{
+	const struct similarity_member *p = &s->members[x], *q = &s->members[y];
+	uint64_t dot = 0;
+	size_t i = 0, j = 0;
+
+	BUG_ON(x >= s->n || y >= s->n);
+	if (s->how == SIMILARITY_COUNTS)
+		return similarity_cosine(p->v, q->v);
+	if (p->v->n == 0 || q->v->n == 0)
+		return p->v->n == q->v->n ? SIMILARITY_ONE : 0;
+	if (!s->weighed)
+		similarity_weigh(s);
+	while (i < p->v->n && j < q->v->n) {
+		uint64_t a = p->v->terms[i].hash, b = q->v->terms[j].hash;
+
+		if (a == b)
+			dot += (uint64_t)p->weights[i] * q->weights[j];
+		i += a <= b;
+		j += a >= b;
+	}
+	return dot == 0 ? 0 : similarity_share(dot, p->norm, q->norm);
+}
+
+/* ---- memo ---- */
+
+struct similarity_known {
+	struct str text;
+	const struct similarity_vector *v;
+	struct similarity_known *next;
+};
+
+struct similarity_memo {
+	struct arena *a;
+	struct similarity_known *buckets[SIMILARITY_BUCKETS];
+};
+
+struct similarity_memo *similarity_memo_new(struct arena *a)
+{
+	struct similarity_memo *m = arena_zalloc(a, sizeof(*m));
+
+	m->a = a;
+	return m;
+}
+
+const struct similarity_vector *similarity_memo_vector(struct similarity_memo *m, struct str text)
+{
+	struct similarity_known **bucket = &m->buckets[((uintptr_t)text.p >> 4) % SIMILARITY_BUCKETS], *k;
+
+	for (k = *bucket; k != NULL; k = k->next)
+		if (k->text.p == text.p && k->text.n == text.n)
+			return k->v;
+	k = arena_alloc(m->a, sizeof(*k));
+	*k = (struct similarity_known){text, similarity_vector(m->a, text), *bucket};
+	*bucket = k;
+	return k->v;
 }
 
 /* ---- contradiction ---- */
@@ -234,18 +471,23 @@ static void similarity_read(struct similarity_position *p, struct str text)
 		p->n++;
 }
 
-/* The word itself or a plain inflection of it: support, supports, supported, supporting. */
-static bool similarity_inflects(const struct similarity_word *w, const char *z)
+/* The n bytes at p or a plain inflection of them: support, supports, supported, supporting. */
+static bool similarity_inflection(const struct similarity_word *w, const char *p, size_t n)
 {
 	static const char *const endings[] = {"", "s", "d", "es", "ed", "ing"};
-	size_t n = strlen(z), i;
+	size_t i;
 
-	if (w->n < n || memcmp(w->p, z, n) != 0)
+	if (w->n < n || memcmp(w->p, p, n) != 0)
 		return false;
 	for (i = 0; i < countof(endings); i++)
 		if (w->n - n == strlen(endings[i]) && memcmp(w->p + n, endings[i], w->n - n) == 0)
 			return true;
 	return false;
+}
+
+static bool similarity_inflects(const struct similarity_word *w, const char *z)
+{
+	return similarity_inflection(w, z, strlen(z));
 }
 
 static bool similarity_has(const struct similarity_position *p, const char *z)
@@ -356,6 +598,15 @@ static void similarity_strip(struct similarity_position *p)
 	p->n = n;
 }
 
+/* One word in two forms: price, prices; adopt, adopting. */
+static bool similarity_one_word(const struct similarity_word *x, const struct similarity_word *y)
+{
+	const struct similarity_word *less = x->n < y->n ? x : y, *more = x->n < y->n ? y : x;
+
+	return similarity_same_word(x, y) ||
+	       (less->n > 2 && less->n < sizeof(less->p) && similarity_inflection(more, less->p, less->n));
+}
+
 /* The same sentence with one place filled otherwise: "the capital is Sydney", "the capital is Canberra". */
 static bool similarity_other_filling(struct similarity_position *x, struct similarity_position *y)
 {
@@ -374,7 +625,7 @@ static bool similarity_other_filling(struct similarity_position *x, struct simil
 		return false;
 	for (i = from; i < x->n; i++)
 		for (k = from; k < y->n; k++)
-			if (similarity_same_word(&x->words[i], &y->words[k]))
+			if (similarity_one_word(&x->words[i], &y->words[k]))
 				return false;
 	return true;
 }
