@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/ids.h"
 
 /* FNV-1a, then a mix so that the low bits depend on all of the text. */
@@ -108,6 +109,18 @@ void shm_detach(struct shm *s)
 {
 	if (s != NULL)
 		munmap(s, sizeof(*s));
+}
+
+bool shm_slot_leads(const struct shm *s, unsigned slot)
+{
+	int64_t now = clock_mono_us();
+	unsigned i;
+
+	for (i = 0; i < slot; i++)
+		if (atomic_load(&s->slots[i].state) == SLOT_SERVING &&
+		    now - atomic_load(&s->slots[i].heartbeat_us) < SHM_FRESH_US)
+			return false;
+	return true;
 }
 
 unsigned shm_topic_cell(const char *topic, size_t n)

@@ -116,6 +116,10 @@ static inline struct shm *shm_of(struct shm_slot *slots)
 	return (struct shm *)(void *)((char *)slots - offsetof(struct shm, slots));
 }
 
+#define SHM_FRESH_US 300000 /* a heartbeat older than this does not count, DESIGN 2 */
+
+/* Is it the lowest slot that serves and has a fresh heartbeat? */
+bool shm_slot_leads(const struct shm *s, unsigned slot);
 /* Cell of a topic in heads[] and interest[]. */
 unsigned shm_topic_cell(const char *topic, size_t n);
 /* Takes a free debate cell among the first `limit` for `slot`; -1 when all are taken. */

@@ -47,8 +47,7 @@
 #include "worker/traces/traces.h"
 #include "worker/web/files.h"
 
-#define WORKER_FRESH_US (300 * MS_US) /* a heartbeat older than this does not count, DESIGN 2 */
-#define WORKER_TICK_US (100 * MS_US)  /* heartbeat, DESIGN 2 */
+#define WORKER_TICK_US (100 * MS_US) /* heartbeat, DESIGN 2 */
 #define WORKER_RSS_TICKS 10
 #define WORKER_CPU_THREADS 1
 #define WORKER_SLOW_THREADS 4
@@ -76,19 +75,6 @@ struct worker_process {
 	int error_fd, access_fd;
 	char name[32];
 };
-
-bool worker_is_clerk(const struct worker *w)
-{
-	const struct shm *shm = w->shm;
-	int64_t now = clock_mono_us();
-	unsigned i;
-
-	for (i = 0; i < w->slot; i++)
-		if (atomic_load(&shm->slots[i].state) == SLOT_SERVING &&
-		    now - atomic_load(&shm->slots[i].heartbeat_us) < WORKER_FRESH_US)
-			return false;
-	return true;
-}
 
 /* ---- telling the master ---- */
 
@@ -365,7 +351,7 @@ static bool worker_open_parts(struct worker_process *p, struct error *err)
 	agents_start(w->agents);
 	worker_lap_agents(w, &since);
 	w->stream = stream_open(w);
-	w->jobs = jobs_open(w);
+	w->jobs = jobs_open(w, worker_jobs);
 	w->maintenance = maintenance_open(w);
 	w->deliveries = deliveries_open(w, err);
 	if (w->deliveries == NULL)

@@ -24,6 +24,7 @@ struct identity_changes;
 struct identity_watches;
 struct bus_redis;
 struct deliveries;
+struct job;
 struct jobs;
 struct limits;
 struct lockouts;
@@ -108,11 +109,17 @@ struct worker_start {
 
 #define WORKER_EXIT_BOOT 3 /* exit code of a worker that could not start: the master does not try again */
 
-/* Is this the worker that looks after the node's affairs: the lowest slot with a fresh heartbeat? */
-bool worker_is_clerk(const struct worker *w);
+/* Is this the worker that looks after the node's affairs? */
+static inline bool worker_is_clerk(const struct worker *w)
+{
+	return shm_slot_leads(w->shm, w->slot);
+}
 
 /* Runs a worker until it ends; the return value is the exit code of the process. */
 int worker_main(const struct worker_start *start);
+
+/* The periodic jobs of the product (periodic.c), up to a NULL. */
+extern const struct job *const worker_jobs[];
 
 /* All route tables of the product, for the router and `aragorad routes`. */
 struct router *worker_routes(const struct conf *c, struct error *err) MUST_CHECK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of periodic jobs, their rows, their claims. Called by the clerk and by those who want a job to run now.
+ * The rows of periodic jobs and their claims. Called by the clerk and by those who want a job to run now.
  * Does not know what a job does.
  */
 #include "worker/jobs/jobs.h"
@@ -9,45 +9,15 @@
 #include "common/fault.h"
 #include "common/json.h"
 #include "common/log.h"
-#include "worker/access/approval.h"
-#include "worker/decisions/decisions.h"
-#include "worker/identity/sweep.h"
-#include "worker/knowledge/adapters.h"
-#include "worker/knowledge/upkeep.h"
-#include "worker/memory/continuum.h"
-#include "worker/ranking/calibration.h"
-#include "worker/ranking/snapshot.h"
-#include "worker/receipts/stamp.h"
-#include "worker/retention/retention.h"
-#include "worker/search/vectors.h"
 #include "worker/worker.h"
 
 #define JOBS_POLL_US (50 * MS_US)
 #define JOBS_STORE_RETRY_US SEC_US
 #define JOBS_STORE_TRIES 30
 
-/* A line each. */
-/* clang-format off */
-static const struct job *const jobs_table[] = {
-	&retention_receipts_job,
-	&retention_job,
-	&identity_sweep_job,
-	&approval_expiry_job,
-	&calibration_job,
-	&knowledge_writes_job,
-	&continuum_job,
-	&ratings_snapshot_job,
-	&receipt_stamps_job,
-	&decisions_job,
-	&knowledge_staleness_job,
-	&knowledge_decay_job,
-	&knowledge_prune_job,
-	&vectors_job,
-};
-/* clang-format on */
-
 struct jobs {
 	struct worker *w;
+	const struct job *const *table; /* NULL-terminated */
 	unsigned active;
 };
 
@@ -57,11 +27,12 @@ struct job_run {
 	int64_t epoch;
 };
 
-struct jobs *jobs_open(struct worker *w)
+struct jobs *jobs_open(struct worker *w, const struct job *const *table)
 {
 	struct jobs *js = xcalloc(1, sizeof(*js));
 
 	js->w = w;
+	js->table = table;
 	return js;
 }
 
@@ -186,19 +157,20 @@ CO_FN void jobs_look(struct jobs *js)
 	struct error err = ERROR_INIT;
 	int64_t now = clock_wall_ms();
 	struct db_rows rows;
-	size_t i, k;
+	const struct job *const *job;
+	size_t i;
 
 	if (!db_query(js->w->db, a, "SELECT name, owner, epoch, next_at FROM jobs", DB_NO_ARGS, &rows, &err)) {
 		arena_free(a);
 		return;
 	}
-	for (k = 0; k < countof(jobs_table); k++) {
-		for (i = 0; i < rows.count && !str_eqz(db_str(&rows, i, 0), jobs_table[k]->name); i++)
+	for (job = js->table; *job != NULL; job++) {
+		for (i = 0; i < rows.count && !str_eqz(db_str(&rows, i, 0), (*job)->name); i++)
 			;
 		if (i == rows.count)
-			(void)jobs_make(js, jobs_table[k]); /* again in a second, if the store is away */
+			(void)jobs_make(js, *job); /* again in a second, if the store is away */
 		else if (db_str(&rows, i, 1).n == 0 && db_int(&rows, i, 3) <= now && !js->w->draining)
-			jobs_claim(js, jobs_table[k], db_int(&rows, i, 2));
+			jobs_claim(js, *job, db_int(&rows, i, 2));
 	}
 	arena_free(a);
 }

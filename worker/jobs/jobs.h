@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Periodic jobs: one row each, claimed once per cluster by the clerk of some node, run on a coroutine, their last
- * result kept. A job is a row of the table in jobs.c.
+ * result kept. The product's jobs are the rows of worker/periodic.c.
  */
 #ifndef WORKER_JOBS_JOBS_H
 #define WORKER_JOBS_JOBS_H
@@ -32,7 +32,8 @@ struct job_state {
 	struct str last_result; /* JSON, "" before the first run */
 };
 
-struct jobs *jobs_open(struct worker *w);
+/* `table` ends with NULL and stays. */
+struct jobs *jobs_open(struct worker *w, const struct job *const *table);
 /* Is this process leaving? */
 bool jobs_stopping(const struct jobs *js);
 /* Jobs under way in this process: its lease must not end before. */
