@@ -6,9 +6,9 @@
 #include "master/args.h"
 #include "master/commands/commands.h"
 #include "master/commands/table.h"
-#include "worker/access/permission.h"
 #include "worker/http/route.h"
 #include "worker/limits/limits.h"
+#include "worker/permission/permission.h"
 #include "worker/worker.h"
 
 struct routes_list {

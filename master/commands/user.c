@@ -15,13 +15,13 @@
 #include "master/commands/commands.h"
 #include "master/commands/ops.h"
 #include "master/commands/table.h"
-#include "worker/access/permission.h"
 #include "worker/identity/changes.h"
 #include "worker/identity/identity.h"
 #include "worker/identity/lockout.h"
 #include "worker/identity/password.h"
 #include "worker/identity/setup.h"
 #include "worker/identity/user.h"
+#include "worker/permission/permission.h"
 
 #define USER_PASSWORD_MAX 512
 #define USER_MADE_BYTES 15

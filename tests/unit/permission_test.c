@@ -3,7 +3,7 @@
  * Permissions and roles: every spelling, wildcards, what each role effectively may, who may assign what, and that the
  * manual in the tree is that of the tables. ACCESS_REGENERATE=1 writes the manual instead of comparing it.
  */
-#include "worker/access/permission.h"
+#include "worker/permission/permission.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "worker/access/permission_table.h"
+#include "worker/permission/permission_table.h"
 
 #define MANUAL "man/aragora-access.7"
 
@@ -269,7 +269,7 @@ static void test_custom_names(void **state)
 
 static const char manual_head[] =
     ".\\\" SPDX-License-Identifier: MIT\n"
-    ".\\\" Generated from worker/access/permission_table.c by tests/unit/permission_test.c.\n"
+    ".\\\" Generated from worker/permission/permission_table.c by tests/unit/permission_test.c.\n"
     ".Dd November 21, 2026\n"
     ".Dt ARAGORA-ACCESS 7\n"
     ".Os\n"

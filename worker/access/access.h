@@ -6,8 +6,8 @@
 #ifndef WORKER_ACCESS_ACCESS_H
 #define WORKER_ACCESS_ACCESS_H
 
-#include "worker/access/permission.h"
 #include "worker/http/route.h"
+#include "worker/permission/permission.h"
 
 struct identity;
 struct worker;
@@ -20,6 +20,8 @@ bool access_allows(const struct worker *w, const struct identity *who, int permi
 bool rbac_allows(const struct http_request *req, const char *key);
 /* Does the abac step decide about those whose role does not do? */
 bool access_by_resource(const struct route *r, const struct identity *who);
+/* Answers 401 or 403, counts it and notes it for the audit log. Always false. */
+bool rbac_refuse(struct http_request *req, const char *key);
 /* As rbac_allows; when it may not, it has been answered (401 or 403), counted and noted for the audit log. */
 bool rbac_demand(struct http_request *req, const char *key) MUST_CHECK;
 

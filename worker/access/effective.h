@@ -8,7 +8,7 @@
 #define WORKER_ACCESS_EFFECTIVE_H
 
 #include "common/db.h"
-#include "worker/access/permission.h"
+#include "worker/permission/permission.h"
 
 struct worker;
 

@@ -8,8 +8,8 @@
 #define WORKER_ACCESS_IMPERSONATION_H
 
 #include "common/db.h"
-#include "worker/access/permission.h"
 #include "worker/http/route.h"
+#include "worker/permission/permission.h"
 
 struct worker;
 

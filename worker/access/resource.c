@@ -8,8 +8,8 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "worker/access/conditions.h"
-#include "worker/access/permission.h"
 #include "worker/identity/identity.h"
+#include "worker/permission/permission.h"
 #include "worker/worker.h"
 
 /* security.md 1.8, Ownership. */

@@ -5,10 +5,10 @@
  */
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/access/permission.h"
 #include "worker/audit/audit_log.h"
 #include "worker/http/route.h"
 #include "worker/identity/identity.h"
+#include "worker/permission/permission.h"
 #include "worker/worker.h"
 
 #define API_DAY_MS INT64_C(86400000)

@@ -8,7 +8,7 @@
 #include "common/clock.h"
 #include "common/co.h"
 #include "common/conf.h"
-#include "worker/access/permission.h"
+#include "worker/permission/permission.h"
 
 #define ROUTER_CHAIN_MAX 64
 

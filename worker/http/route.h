@@ -39,7 +39,7 @@ struct route {
 	const char *path;
 	void (*handler)(struct http_request *req);
 	const char
-	    *permission; /* one of worker/access/permission_table.c: "debates:read"; NULL only with ROUTE_PUBLIC */
+	    *permission; /* one of worker/permission/permission_table.c: "debates:read"; NULL only with ROUTE_PUBLIC */
 	enum route_rate rate;
 	unsigned flags;
 	size_t body_limit;                          /* 0: limits.body_bytes for methods with a body */

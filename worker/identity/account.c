@@ -4,8 +4,8 @@
  * credential.c, which keeps what it gets, and by the endpoints. It changes nothing.
  */
 #include "common/tenant.h"
-#include "worker/access/permission.h"
 #include "worker/identity/identity.h"
+#include "worker/permission/permission.h"
 #include "worker/worker.h"
 
 #define ACCOUNT_ORGS_MAX 200

@@ -8,7 +8,7 @@
 #define WORKER_IDENTITY_APIKEY_H
 
 #include "common/db.h"
-#include "worker/access/permission.h"
+#include "worker/permission/permission.h"
 
 struct route_table;
 struct worker;

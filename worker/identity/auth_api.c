@@ -11,7 +11,6 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/tenant.h"
-#include "worker/access/permission.h"
 #include "worker/audit/audit.h"
 #include "worker/identity/body.h"
 #include "worker/identity/credential.h"
@@ -23,6 +22,7 @@
 #include "worker/identity/session.h"
 #include "worker/identity/setup.h"
 #include "worker/identity/user.h"
+#include "worker/permission/permission.h"
 #include "worker/worker.h"
 
 #define AUTH_BODY_MAX 10240

@@ -7,12 +7,12 @@
 #include "common/conf.h"
 #include "common/log.h"
 #include "common/tenant.h"
-#include "worker/access/permission.h"
 #include "worker/audit/audit.h"
 #include "worker/identity/oauth.h"
 #include "worker/identity/own.h"
 #include "worker/identity/session.h"
 #include "worker/identity/user.h"
+#include "worker/permission/permission.h"
 #include "worker/worker.h"
 
 static bool land_refuse(struct error *err, enum err code, const char *word, const char *text)

@@ -6,7 +6,7 @@
 #include "worker/identity/service.h"
 
 #include "common/tenant.h"
-#include "worker/access/permission.h"
+#include "worker/permission/permission.h"
 #include "worker/worker.h"
 
 #define SERVICE_ID_MAX 128

@@ -6,8 +6,8 @@
 #include "worker/audit/audit.h"
 
 #include "common/json.h"
-#include "worker/access/permission.h"
 #include "worker/middleware/pipeline.h"
+#include "worker/permission/permission.h"
 
 /* Statuses that are refusals. */
 static const struct audit_refusal {

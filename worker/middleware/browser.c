@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Two small routes of the pipeline: the token that pages need for changes by cookie, and how the objectives are met.
- * What they show is made in worker/middleware.
+ * What they show is made by the steps beside them.
  */
 #include "common/json.h"
 #include "worker/middleware/csrf.h"
 #include "worker/middleware/pipeline.h"
 #include "worker/middleware/slo.h"
-#include "worker/system/system.h"
 
 static void browser_csrf(struct http_request *req)
 {

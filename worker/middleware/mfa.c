@@ -7,9 +7,9 @@
 #include "common/conf.h"
 #include "common/json.h"
 #include "common/metrics.h"
-#include "worker/access/permission.h"
 #include "worker/identity/mfa.h"
 #include "worker/middleware/pipeline.h"
+#include "worker/permission/permission.h"
 #include "worker/worker.h"
 
 #define MFA_FRESH_MS INT64_C(900000)       /* for sensitive operations */

@@ -83,4 +83,6 @@ void access_format_free(struct access_format *f);
 /* Writes the line for a finished request, cut at LOG_ACCESS_MAX bytes; returns its length. No newline, no NUL. */
 size_t access_format_line(struct access_format *f, const struct http_request *req, char *line);
 
+extern const struct route_table browser_routes; /* browser.c: /api/auth/csrf, /api/system/slo */
+
 #endif

@@ -11,9 +11,9 @@
 #include "common/clock.h"
 #include "common/conf.h"
 #include "common/metrics.h"
-#include "worker/access/permission.h"
 #include "worker/identity/identity.h"
 #include "worker/middleware/pipeline.h"
+#include "worker/permission/permission.h"
 #include "worker/worker.h"
 
 #define CACHE_BUCKETS 1024          /* a power of two */

@@ -3,10 +3,10 @@
  * Permissions by name and as sets, roles by name and as sets of permissions. Called at start for each route, and where
  * an identity is loaded. It knows nobody's identity and stores nothing.
  */
-#include "worker/access/permission.h"
+#include "worker/permission/permission.h"
 
 #include "common/compat.h"
-#include "worker/access/permission_table.h"
+#include "worker/permission/permission_table.h"
 
 #define PERMISSION_KEY_MAX 64
 #define ROLE_NAME_MAX 40

@@ -4,8 +4,8 @@
  * "resource.action"; "resource:action" is the same. Sets are bit masks whose numbering holds for this process only:
  * what is stored or sent is text.
  */
-#ifndef WORKER_ACCESS_PERMISSION_H
-#define WORKER_ACCESS_PERMISSION_H
+#ifndef WORKER_PERMISSION_PERMISSION_H
+#define WORKER_PERMISSION_PERMISSION_H
 
 #include <jansson.h>
 

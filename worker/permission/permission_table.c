@@ -3,7 +3,7 @@
  * Which permissions there are, how else they are spelt, and what the system's roles may. Data only, read by
  * permission.c; man/aragora-access.7 is generated from it by tests/unit/permission_test.c.
  */
-#include "worker/access/permission_table.h"
+#include "worker/permission/permission_table.h"
 
 #include "common/compat.h"
 

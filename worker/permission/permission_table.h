@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The data behind permission.h; nobody else reads it. */
-#ifndef WORKER_ACCESS_PERMISSION_TABLE_H
-#define WORKER_ACCESS_PERMISSION_TABLE_H
+#ifndef WORKER_PERMISSION_PERMISSION_TABLE_H
+#define WORKER_PERMISSION_PERMISSION_TABLE_H
 
-#include "worker/access/permission.h"
+#include "worker/permission/permission.h"
 
 struct permission_alias {
 	const char *from, *to;

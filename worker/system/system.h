@@ -12,7 +12,6 @@ extern const struct route_table breakers_routes;    /* breakers.c: circuit break
 extern const struct route_table stats_routes;       /* stats.c: figures for admins */
 extern const struct route_table system_routes;      /* health.c: probes, health, metrics */
 extern const struct route_table root_routes;        /* health.c: what is at "/" when no web application is */
-extern const struct route_table browser_routes;     /* browser.c: /api/auth/csrf, /api/system/slo */
 extern const struct route_table openapi_routes;     /* openapi.c: /api/openapi.json */
 
 /* Is it the operator who asks (identity_operates)? If not, it has been answered with 403. */

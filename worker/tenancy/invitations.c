@@ -11,7 +11,6 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/tenant.h"
-#include "worker/access/permission.h"
 #include "worker/audit/audit.h"
 #include "worker/identity/body.h"
 #include "worker/identity/changes.h"
@@ -20,6 +19,7 @@
 #include "worker/identity/session.h"
 #include "worker/identity/user.h"
 #include "worker/mail/mail.h"
+#include "worker/permission/permission.h"
 #include "worker/tenancy/quota.h"
 #include "worker/tenancy/tenancy.h"
 

@@ -6,8 +6,8 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "worker/access/effective.h"
-#include "worker/access/permission.h"
 #include "worker/identity/body.h"
+#include "worker/permission/permission.h"
 #include "worker/tenancy/tenancy.h"
 
 #define MEMBER_COLUMNS                                                                                              \

@@ -7,10 +7,10 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/tenant.h"
-#include "worker/access/permission.h"
 #include "worker/decisions/cache.h"
 #include "worker/identity/body.h"
 #include "worker/identity/user.h"
+#include "worker/permission/permission.h"
 #include "worker/tenancy/tenancy.h"
 
 static const struct tenancy_column workspace_columns[] = {{"id", TENANCY_TEXT},           {"org_id", TENANCY_TEXT},
