@@ -58,8 +58,6 @@ static void alike_pay(struct db_batch *b, struct debate *d, void *arg, int64_t n
 {
 	const struct embed_bill *bill = arg;
 
-	if (bill->tokens == 0)
-		return;
 	db_batch_add(
 	    b,
 	    "INSERT INTO usage_ledger (debate_id, step_key, org_id, workspace_id, user_id, agent, provider, model,"
@@ -74,6 +72,7 @@ static void alike_pay(struct db_batch *b, struct debate *d, void *arg, int64_t n
 CO_FN bool step_alike(struct debate *d, const char *key, const struct str *texts, size_t n, const json_t **result)
 {
 	struct embed_bill bill = {0};
+	struct step_write w;
 	struct step s;
 	json_t *value;
 	bool ok;
@@ -85,9 +84,12 @@ CO_FN bool step_alike(struct debate *d, const char *key, const struct str *texts
 		return false;
 	value = alike_ask(d, texts, n, &bill);
 	step_open(&s, d, key);
-	ok =
-	    step_commit(&s, &(struct step_write){
-				.state = "done", .starts = 1, .result = value, .extra = alike_pay, .extra_arg = &bill});
+	w = (struct step_write){.state = "done", .starts = 1, .result = value};
+	if (bill.tokens > 0) {
+		w.extra = alike_pay;
+		w.extra_arg = &bill;
+	}
+	ok = w.extra != NULL ? step_commit(&s, &w) : step_commit_later(&s, &w);
 	step_close(&s);
 	json_decref(value);
 	*result = ok ? step_done(d, key) : NULL;

@@ -6,6 +6,9 @@
  * Steps that are to be stored at the same time share a batch. It begins by moving the debate's row from the last_seq
  * and epoch it knows to the next: whoever has lost the lease writes nothing. Batches of one debate are serial
  * (d->commit), since each names the seq before it.
+ *
+ * Only the start of a paid call has to be stored before the debate goes on. All else waits for company: what was paid
+ * for until the coroutines that run now have had their turn, what was computed until the next batch.
  */
 #include "worker/runner/journal.h"
 
@@ -20,7 +23,8 @@
 
 #define STEP_STORE_RETRY_US (250 * MS_US) /* first pause after a failed write, doubled up to … */
 #define STEP_STORE_RETRY_MAX (5 * SEC_US)
-#define STEP_TURNS_MAX 16 /* that share a batch */
+#define STEP_LATER_US (20 * MS_US) /* what nobody waits for is stored after, if no batch takes it along before */
+#define STEP_TURNS_MAX 32          /* that share a batch */
 
 int64_t step_now_ms(const struct step *s)
 {
@@ -111,22 +115,32 @@ static void step_batch_usage(struct db_batch *b, struct arena *a, const struct s
 	    " tokens_in, tokens_out, cost_micro, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
 	    "$12) ON CONFLICT (debate_id, step_key) DO NOTHING", /* a batch of unknown outcome may be tried again */
 	    DB_ARGS(DB_S(d->plan.debate_id), DB_S(arena_printf(a, "%s#%lld", s->key, (long long)w->starts)),
-		    DB_S(d->ctx.org_id), DB_S(d->ctx.workspace_id), DB_S(d->ctx.principal), DB_S(w->call->agent->name),
-		    DB_S(u->provider), DB_S(u->model.n > 0 ? u->model : w->call->agent->model), DB_I(u->tokens_in),
+		    DB_S(d->ctx.org_id), DB_S(d->ctx.workspace_id), DB_S(d->ctx.principal), DB_S(w->agent->name),
+		    DB_S(u->provider), DB_S(u->model.n > 0 ? u->model : w->agent->model), DB_I(u->tokens_in),
 		    DB_I(u->tokens_out), DB_I(u->cost_micro), DB_I(clock_wall_ms())),
 	    DB_ANY);
 }
 
 /*
  * A write on its way: what comes while another one is under way joins the others that wait, for agents that are asked
- * at once begin and often end at once. Lives on the stack of the coroutine whose step it is.
+ * at once begin and often end at once. Lives on the stack of the coroutine whose step it is, or in a step_later.
  */
 struct step_turn {
 	struct step *s;
 	const struct step_write *w;
 	struct step_turn *next;
 	struct str result;
-	bool taken, done, ok; /* part of a batch under way; its outcome is known: ok */
+	struct step_later *later; /* nobody waits for it: remembered already, freed once it is stored */
+	bool taken, done, ok;     /* part of a batch under way; its outcome is known: ok */
+};
+
+/* A step that the debate does not wait for. Owns its events; lies in its own arena. */
+struct step_later {
+	struct step_turn turn;
+	struct step step;
+	struct step_write write;
+	struct agent_reply usage;
+	struct arena *arena;
 };
 
 /* Numbers the events from `seq` and adds them; out: as many. */
@@ -198,7 +212,7 @@ static void step_batch_turn(struct db_batch *b, struct arena *a, const struct st
 		step_batch_row(b, t->s, w, t->result);
 	if (w->usage != NULL)
 		step_batch_usage(b, a, t->s, w);
-	if (d->holds_budget && w->call != NULL && (w->usage != NULL || strcmp(w->state, "done") == 0))
+	if (d->holds_budget && w->agent != NULL && (w->usage != NULL || strcmp(w->state, "done") == 0))
 		spending_release(b, &d->ctx, d->plan.debate_id, str_of(t->s->key));
 	if (w->extra != NULL)
 		w->extra(b, d, w->extra_arg, t->s->now_ms);
@@ -275,7 +289,8 @@ CO_FN static bool step_commit_locked(struct debate *d, struct step_turn *first)
 	bool doubt = false, ok;
 
 	for (t = first; t != NULL; t = t->next)
-		t->result = t->w->result != NULL ? json_text(a, t->w->result) : STR_NONE;
+		if (t->later == NULL)
+			t->result = t->w->result != NULL ? json_text(a, t->w->result) : STR_NONE;
 	for (;;) {
 		ok = db_commit(d->w->db, step_batch(a, d, first, &sum, events), &err);
 		if (!ok && err.code == ERR_FENCED && doubt && sum.events > 0)
@@ -293,7 +308,7 @@ CO_FN static bool step_commit_locked(struct debate *d, struct step_turn *first)
 		d->last_seq += (int64_t)sum.events;
 		d->message_count += sum.messages;
 		for (t = first; t != NULL; t = t->next)
-			if (t->w->state != NULL)
+			if (t->w->state != NULL && t->later == NULL)
 				step_remember(d, t->s->key, t->w, t->result);
 		FAULT("step.before_publish");
 		stream_committed(d->w->stream, events, sum.events);
@@ -332,22 +347,40 @@ static bool step_commit_apart(struct step *s, const struct step_write *w)
 	return true;
 }
 
-/* Those that go together, taken from the head of the queue. What adds more than its step goes alone: should that fail,
- * nothing else fails with it. */
+/* Would be lost without harm: the next run computes it again. */
+static bool step_turn_free_of_cost(const struct step_turn *t)
+{
+	return t->later != NULL && t->w->usage == NULL;
+}
+
+/*
+ * Those that go together, taken from the head of the queue. What adds more than its step goes without others that were
+ * paid for or are waited for: should it fail, they do not fail with it.
+ */
 static struct step_turn *step_turns_take(struct debate *d)
 {
 	struct step_turn *first = d->turns, *last = first;
-	bool alone = first->w->extra != NULL || d->keeper != NULL;
+	bool alone = first->w->extra != NULL || d->keeper != NULL, cheap = step_turn_free_of_cost(first);
 	size_t n;
 
 	first->taken = true;
-	for (n = 1; n < STEP_TURNS_MAX && !alone && last->next != NULL && last->next->w->extra == NULL; n++) {
+	for (n = 1; n < STEP_TURNS_MAX && !alone && last->next != NULL; n++) {
+		alone = last->next->w->extra != NULL;
+		if (alone && !cheap)
+			break;
 		last = last->next;
 		last->taken = true;
+		cheap = cheap && step_turn_free_of_cost(last);
 	}
 	d->turns = last->next;
 	last->next = NULL;
 	return first;
+}
+
+static void step_later_free(struct step_later *later)
+{
+	step_close(&later->step);
+	arena_free(later->arena);
 }
 
 /* With the lock held: commits the head of the queue. */
@@ -357,8 +390,10 @@ CO_FN static void step_turns_commit(struct debate *d)
 	bool ok;
 
 	/* Those that run in this turn of the loop come along. */
-	if (d->turns->w->call != NULL && d->keeper == NULL)
+	if (d->turns->w->extra == NULL && d->keeper == NULL)
 		(void)co_yield ();
+	if (d->turns == NULL)
+		return;
 	FAULT("step.before_commit");
 	t = step_turns_take(d);
 	ok = d->stop != STOP_FENCED && d->stop != STOP_STORAGE &&
@@ -367,6 +402,8 @@ CO_FN static void step_turns_commit(struct debate *d)
 		next = t->next;
 		t->ok = ok;
 		t->done = true;
+		if (t->later != NULL)
+			step_later_free(t->later);
 	}
 }
 
@@ -416,4 +453,105 @@ CO_FN bool step_commit(struct step *s, const struct step_write *w)
 	FAULT("step.after_commit");
 	co_unshield(&shield);
 	return turn.ok;
+}
+
+/* ---- steps that nobody waits for ---- */
+
+/* Stores what waits, for itself or with somebody behind it; under a shield, as step_commit(). */
+CO_FN static void journal_flush(struct debate *d)
+{
+	struct co_shield shield;
+
+	co_shield(&shield, d->w->conf->debates.max_age);
+	while (d->turns != NULL && co_lock(&d->commit, 0) == CO_DONE) {
+		if (d->turns != NULL)
+			step_turns_commit(d);
+		co_unlock(&d->commit);
+	}
+	co_unshield(&shield);
+}
+
+CO_FN static void journal_store(void *arg)
+{
+	struct debate *d = arg;
+
+	co_set_log(&d->log);
+	journal_flush(d);
+	d->storing = false;
+	if (d->settler != NULL)
+		co_wake(d->settler);
+}
+
+static void journal_store_soon(void *arg)
+{
+	struct debate *d = arg;
+
+	d->later_set = false;
+	if (d->turns == NULL || d->storing)
+		return;
+	d->storing = co_spawn("journal", journal_store, d) != NULL;
+	if (!d->storing) { /* no coroutine to be had */
+		d->later_set = true;
+		loop_timer_set(&d->later, STEP_LATER_US);
+	}
+}
+
+void journal_open(struct debate *d)
+{
+	loop_timer_init(d->w->loop, &d->later, journal_store_soon, d);
+}
+
+CO_FN void journal_settle(struct debate *d)
+{
+	struct co_shield shield;
+	struct step_turn *t;
+
+	loop_timer_stop(&d->later);
+	journal_flush(d);
+	d->settler = co_self();
+	while (d->storing) {
+		co_shield(&shield, d->w->conf->debates.max_age);
+		(void)co_wait(0);
+		co_unshield(&shield);
+	}
+	d->settler = NULL;
+	while ((t = d->turns) != NULL) { /* older than max_age */
+		d->turns = t->next;
+		step_later_free(t->later);
+	}
+}
+
+CO_FN bool step_commit_later(struct step *s, const struct step_write *w)
+{
+	struct debate *d = s->d;
+	struct step_later *later;
+	struct arena *a;
+
+	if (d->keeper != NULL)
+		return step_commit(s, w);
+	BUG_ON(w->extra != NULL || w->state == NULL || w->result == NULL);
+	if (d->stop == STOP_FENCED || d->stop == STOP_STORAGE)
+		return false;
+	a = arena_new(0);
+	later = arena_zalloc(a, sizeof(*later));
+	*later = (struct step_later){.step = *s, .write = *w, .arena = a};
+	later->turn = (struct step_turn){
+	    .s = &later->step, .w = &later->write, .result = json_text(a, w->result), .later = later};
+	later->write.result = NULL;
+	if (w->usage != NULL) {
+		later->usage = *w->usage;
+		later->usage.provider = arena_str(a, w->usage->provider);
+		later->usage.model = arena_str(a, w->usage->model);
+		later->write.usage = &later->usage;
+	}
+	*s = (struct step){.d = d, .key = s->key, .now_ms = s->now_ms};
+	step_remember(d, later->step.key, &later->write, later->turn.result);
+	step_turn_add(d, &later->turn);
+	if (w->usage != NULL && !d->storing) {
+		journal_store_soon(d);
+	} else if (!d->later_set) {
+		d->later_set = true;
+		loop_timer_set(&d->later, STEP_LATER_US);
+	}
+	return true;
 }

@@ -16,7 +16,7 @@ struct step_event {
 
 struct step {
 	struct debate *d;
-	const char *key;
+	const char *key; /* lives as long as the debate's run */
 	int64_t now_ms;
 	struct step_event *events;
 	size_t count, room;
@@ -29,7 +29,7 @@ struct step_write {
 	int64_t starts;
 	const json_t *result; /* stored with the row */
 	const struct agent_reply *usage;
-	const struct step_call *call;
+	const struct agent_spec *agent; /* of a call, whatever comes of it */
 	void (*extra)(struct db_batch *b, struct debate *d, void *arg, int64_t now_ms);
 	void *extra_arg;
 };
@@ -49,5 +49,16 @@ bool step_may_start(struct debate *d, const char *key);
  * debate_stop().
  */
 CO_FN bool step_commit(struct step *s, const struct step_write *w) MUST_CHECK;
+/*
+ * The same for a step with a result and without `extra`, but the debate goes on at once: the step is done, and is
+ * stored before any later one of this debate. A call that follows is begun only when its own start is stored, so
+ * nothing is paid for on the strength of what may be lost. Takes the events of the step. False as above; should the
+ * batch fail later, the debate unwinds then.
+ */
+CO_FN bool step_commit_later(struct step *s, const struct step_write *w) MUST_CHECK;
+/* Before the first step of a run in a server. */
+void journal_open(struct debate *d);
+/* After the last: stores what still waits. What the journal does for this run is over then. */
+CO_FN void journal_settle(struct debate *d);
 
 #endif

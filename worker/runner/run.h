@@ -45,7 +45,10 @@ struct debate {
 	struct co_scope scope;        /* SCOPE_DEBATE: the time budget */
 	struct co_lock commit;        /* batches of one debate follow each other: each names the last_seq before it */
 	struct step_turn *turns;      /* writes that wait for it, journal.c; first come, first served */
-	json_t *journal;              /* key -> {"state", "starts", "result"}: as stored */
+	struct loop_timer later;      /* after which what waits there alone is stored */
+	bool later_set, storing;      /* it runs; a coroutine stores */
+	struct co *settler;           /* waits for that coroutine */
+	json_t *journal;              /* key -> {"state", "starts", "result"}: as stored, or about to be */
 	struct run_sleeper *sleepers; /* back-off waits, ended early by a drain */
 	void *engine;                 /* the engine's own context */
 	json_t *replayed_result;      /* test build: what the re-run would store */

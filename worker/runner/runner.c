@@ -15,6 +15,7 @@
 #include "worker/delivery/delivery.h"
 #include "worker/engine/engine.h"
 #include "worker/jobs/jobs.h"
+#include "worker/runner/journal.h"
 #include "worker/runner/queue.h"
 #include "worker/runner/run.h"
 #include "worker/stream/stream.h"
@@ -337,6 +338,7 @@ CO_FN static void runner_run(void *arg)
 
 	co_set_log(&d->log);
 	d->run_started_us = clock_mono_us();
+	journal_open(d);
 	if (run_given_up(d)) {
 		log_error("debate", "debate given up", KV_I("crashes", d->crashes));
 	} else if (!run_load_journal(d, &err)) {
@@ -351,6 +353,7 @@ CO_FN static void runner_run(void *arg)
 			run_drain(d);
 		decided = run_debate_in_scope(d);
 	}
+	journal_settle(d);
 #ifdef FAULT_POINTS
 	if (decided)
 		run_check_replay(d);

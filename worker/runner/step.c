@@ -61,7 +61,7 @@ CO_FN bool step_run(struct debate *d, const char *key, json_t *(*compute)(struct
 	step_open(&s, d, key);
 	value = compute(&s, arg);
 	BUG_ON(value == NULL);
-	ok = step_commit(&s, &(struct step_write){.state = "done", .starts = 1, .result = value});
+	ok = step_commit_later(&s, &(struct step_write){.state = "done", .starts = 1, .result = value});
 	json_decref(value);
 	step_close(&s);
 	*result = ok ? step_done(d, key) : NULL;
@@ -242,6 +242,7 @@ CO_FN static void step_inbox_votes(struct debate *d, struct step_inbox *in)
 CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result)
 {
 	struct step_inbox in = {.key = key};
+	struct step_write w;
 	struct error err = ERROR_INIT;
 	struct step s;
 	bool ok;
@@ -259,9 +260,12 @@ CO_FN bool step_inbox(struct debate *d, const char *key, const json_t **result)
 	step_inbox_votes(d, &in);
 	step_open(&s, d, key);
 	inbox_emit(&s, d->plan.debate_id, (int)d->current_round, in.items, in.votes);
-	ok = step_commit(
-	    &s, &(struct step_write){
-		    .state = "done", .starts = 1, .result = in.items, .extra = step_inbox_take, .extra_arg = &in});
+	w = (struct step_write){.state = "done", .starts = 1, .result = in.items};
+	if (json_array_size(in.items) > 0) {
+		w.extra = step_inbox_take;
+		w.extra_arg = &in;
+	}
+	ok = w.extra != NULL ? step_commit(&s, &w) : step_commit_later(&s, &w);
 	step_close(&s);
 	json_decref(in.items);
 	json_decref(in.votes);

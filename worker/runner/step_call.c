@@ -108,11 +108,11 @@ static json_t *step_progress(const struct step_attempts *at)
 			 (json_int_t)at->tokens_out, "cost_micro", (json_int_t)at->cost_micro);
 }
 
-static bool step_commit_call(struct step *s, const struct step_call *c, const struct step_attempts *at,
-			     const struct agent_reply *paid, const char *state, const json_t *result)
+static struct step_write step_write_of(const struct step_call *c, const struct step_attempts *at,
+				       const struct agent_reply *paid, const char *state, const json_t *result)
 {
-	return step_commit(
-	    s, &(struct step_write){.state = state, .starts = at->starts, .result = result, .usage = paid, .call = c});
+	return (struct step_write){
+	    .state = state, .starts = at->starts, .result = result, .usage = paid, .agent = c->agent};
 }
 
 /* What the journal knows of a call that is not done; `paid`: an attempt that failed and cost something, or NULL. */
@@ -121,10 +121,11 @@ static bool step_started(struct debate *d, const char *key, const struct step_ca
 {
 	struct step s;
 	json_t *progress = step_progress(at);
+	struct step_write w = step_write_of(c, at, paid, "started", progress);
 	bool ok;
 
 	step_open(&s, d, key);
-	ok = step_commit_call(&s, c, at, paid, "started", progress);
+	ok = step_commit(&s, &w);
 	step_close(&s);
 	json_decref(progress);
 	return ok;
@@ -227,6 +228,7 @@ static void step_tell_stand_in(struct step *s, const struct step_call *c, const 
 CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct step_call *c, struct step_attempts *at,
 				 const struct agent_reply *reply, bool *done)
 {
+	struct step_write w;
 	struct step s;
 	json_t *value, *result;
 	bool ok;
@@ -239,7 +241,8 @@ CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct
 			step_tell_stand_in(&s, c, reply);
 		spend_tell(&s, c, reply->cost_micro, &at->told);
 		result = step_value(reply, value, at);
-		ok = step_commit_call(&s, c, at, reply, "done", result);
+		w = step_write_of(c, at, reply, "done", result);
+		ok = step_commit_later(&s, &w);
 	} else {
 		at->repairs++;
 		step_spent(at, reply);
@@ -248,7 +251,8 @@ CO_FN static bool step_succeeded(struct debate *d, const char *key, const struct
 		result = step_progress(at);
 		step_close(&s); /* events of an unusable reply are not said */
 		step_open(&s, d, key);
-		ok = step_commit_call(&s, c, at, reply, "started", result);
+		w = step_write_of(c, at, reply, "started", result);
+		ok = step_commit(&s, &w);
 	}
 	json_decref(result);
 	step_close(&s);
@@ -260,6 +264,7 @@ CO_FN static bool step_gave_up(struct debate *d, const char *key, const struct s
 			       const struct step_attempts *at, const struct agent_reply *paid)
 {
 	const char *name = arena_str(d->arena, c->agent->name).p;
+	struct step_write w;
 	struct step s;
 	json_t *result, *data;
 	bool ok;
@@ -281,7 +286,8 @@ CO_FN static bool step_gave_up(struct debate *d, const char *key, const struct s
 	json_put_str(data, "message", str_of(at->message));
 	json_put_str(data, "error_message", str_of(at->message));
 	step_emit(&s, "agent_error", name, c->round, data);
-	ok = step_commit_call(&s, c, at, paid, "done", result);
+	w = step_write_of(c, at, paid, "done", result);
+	ok = step_commit_later(&s, &w);
 	json_decref(result);
 	step_close(&s);
 	return ok;
