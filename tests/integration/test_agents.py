@@ -9,6 +9,7 @@ import pytest
 
 from conftest import Server, wait_until
 from provider import ProviderServer
+from talk import run, socket
 
 ENDED = {"completed", "consensus_reached", "failed", "timeout", "insufficient_participation", "cancelled", "concluded"}
 TEAM = ["gpt-4o", "claude-opus-4-6", "ollama|llama3.2"]
@@ -308,6 +309,7 @@ def test_teams_of_a_batch_are_chosen_too(node, provider):
     why = s.get("/api/debates/" + item["debate_id"]).json()["metadata"]["selection_reasoning"]
     assert why["category"] == "legal" and provider.requests(phase="propose")
 
+
 def test_personas_api(node):
     s = node()
     doc = s.get("/api/v1/personas").json()
@@ -414,6 +416,80 @@ def test_a_model_that_fails_at_openrouter_has_a_second(make_server, provider):
     told = [e["data"] for e in s.get("/api/debates/%s/events" % doc["id"]).json()["events"]
             if e["type"] == "agent_fallback_triggered"]
     assert told and {(e["fallback_to"], e["model"]) for e in told} == {("openrouter", "deepseek/deepseek-chat")}
+
+
+MISTRAL, ROUTED, SECOND = "mistral-large-latest", "mistralai/mistral-large-latest", "openai/gpt-5.3-chat"
+
+
+@pytest.fixture(scope="module")
+def detour(tmp_path_factory, providers):
+    """Mistral, its model at OpenRouter and a dear one that stands in for that; breakers that never open."""
+    folder = tmp_path_factory.mktemp("detour")
+    (folder / "prices").write_text("mistral-large 10 10\ngpt-5-3-chat 10000 10000\n")
+    s = Server(folder / "node", {
+        "server": {"workers": 1}, "memory": {"enabled": False}, "knowledge": {"enabled": False},
+        "providers": {"mistral": {"base_url": providers.openai_url, "api_key": "sk-m"},
+                      "openrouter": {"base_url": providers.openai_url, "api_key": "sk-or-test"}},
+        "agents": {"prices_file": str(folder / "prices"), "breakers": ["mistral=999/1/1s/9", "openrouter=999/1/1s/9"]},
+        "debates": {"retry_base": "20ms", "retry_attempts": 1}}).start()
+    yield s
+    s.close()
+
+
+def drafts(provider, model):
+    return provider.requests(phase="propose", model=model)
+
+
+def test_who_stands_in_fits_into_the_budget(detour, provider):
+    """Without a limit a dear model may stand in; with one it may not, and what failed is taken off what is left."""
+    provider.script(model=ROUTED, mode="500")
+    provider.script(model=MISTRAL, mode="cut", after=9)
+    assert debate(detour, agents=["mistral", "mistral"])["status"] == "completed"
+    assert len(drafts(provider, SECOND)) == 2
+    provider.forget()
+    for limit in ({"budget_limit_usd": 0.5}, None):
+        if limit is None:
+            budget = detour.post("/api/budgets", {"name": "ours", "amount_usd": 0.5 + detour.get(
+                "/api/billing/usage?period=all").json()["cost_usd"]}).json()
+        doc = debate(detour, agents=["mistral", "mistral"], **(limit or {}))
+        assert doc["status"] == "failed" and len(drafts(provider, ROUTED)) >= 2 and not provider.requests(model=SECOND), limit
+        own, routed = ({r["parameters"]["max_tokens"] for r in drafts(provider, m)} for m in (MISTRAL, ROUTED))
+        assert max(routed) < max(own), "the draft that was cut has cost something"
+        provider.forget()
+    assert detour.delete("/api/budgets/" + budget["id"]).status_code == 200
+
+
+@pytest.mark.parametrize("mode", ["quota", "auth"])
+def test_a_bill_at_openrouter_is_one_for_all_models(detour, provider, mode):
+    provider.script(model=MISTRAL, mode="rate")
+    provider.script(model=ROUTED, mode=mode)
+    assert debate(detour, agents=["mistral", "mistral"])["status"] == "failed"
+    assert drafts(provider, ROUTED) and not provider.requests(model=SECOND)
+
+
+def test_watchers_see_one_beginning(detour, provider):
+    """The pieces of an answer that is cut are not followed by those of the next one; that comes whole, with its end."""
+    provider.script(model=MISTRAL, mode="rate", phase="synthesis")
+    provider.script(model=ROUTED, phase="synthesis", mode="cut", after=6, text="Take the first. " * 20)
+    provider.script(model=SECOND, phase="synthesis", text="Take the second.")
+    provider.hold(1)  # so that somebody watches before it comes to that
+    ident = detour.post("/api/debates", {"task": TASK, "agents": ["mistral", "mistral"], "rounds": 1}).json()["id"]
+
+    async def watch():
+        async with socket(detour, "?debate_id=" + ident) as s:
+            await s.until(lambda f: f["type"] == "debate_start")
+            provider.release()
+            await s.end_of(ident)
+            return [f for f in s.frames if ":synthesis:" in f.get("task_id", "")]
+    frames = run(watch())
+    told = "".join(f["data"]["token"] for f in frames if f["type"] == "token_delta")
+    assert "Take the first." in told and "second" not in told
+    assert [f["data"]["full_response"] for f in frames if f["type"] == "token_end"] == ["Take the second."]
+    # What was cut is paid too, in the row of the call.
+    call, = provider.requests(model=SECOND)
+    row, = (r for r in ledger(detour, ident) if r[0] == call["idempotency_key"].split("/", 1)[1])
+    assert row[1] > 1.8 * ((len(call["system"]) + len(call["prompt"])) // 4), "both prompts"
+    assert row[2] > (len("Take the second.") + 3) // 4 and row[3] > row[1] * 5000, "of the dear one's price most"
 
 
 @pytest.mark.parametrize("wanted", [True, False])

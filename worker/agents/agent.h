@@ -17,6 +17,7 @@ struct worker;
 
 #define AGENT_OUTPUT_MAX (256 * 1024)
 #define AGENT_MAX_TOKENS 4096 /* of an answer, when the caller does not say */
+#define AGENT_ANSWER_MIN 256  /* tokens; a shorter answer is not worth its call */
 #define AGENT_NAME_MAX 32
 
 /* How freely a model speaks, in parts per million; 0: the phase or the provider decides. */
@@ -58,17 +59,22 @@ enum agent_fail {
 const char *agent_fail_name(enum agent_fail f);
 bool agent_fail_retryable(enum agent_fail f);
 
+/* What was set aside for a call; -1: no limit. */
+struct agent_purse {
+	int64_t micro, tokens;
+};
+
 struct agent_request {
 	const struct agent_spec *agent;
 	struct str system;
 	struct str prompt;
-	int max_tokens;             /* 0: AGENT_MAX_TOKENS */
-	bool no_dearer;             /* who stands in may not cost more: there is a budget */
-	bool last_attempt;          /* no retry follows: also what a retry could repair may be asked elsewhere */
-	int temperature_ppm;        /* 700000 = 0.7; -1 = the provider's default */
-	int top_p_ppm;              /* 0: not sent */
-	int frequency_penalty_ppm;  /* 0: not sent */
-	struct str idempotency_key; /* the step key; sent as Idempotency-Key */
+	int max_tokens;                  /* 0: AGENT_MAX_TOKENS */
+	const struct agent_purse *purse; /* with all who stand in it may not cost more; NULL: nothing limits it */
+	bool last_attempt;               /* no retry follows: also what a retry could repair may be asked elsewhere */
+	int temperature_ppm;             /* 700000 = 0.7; -1 = the provider's default */
+	int top_p_ppm;                   /* 0: not sent */
+	int frequency_penalty_ppm;       /* 0: not sent */
+	struct str idempotency_key;      /* the step key; sent as Idempotency-Key */
 	/* For demo agents, which have no model to understand the prompt: what is asked, and about what. */
 	struct str phase; /* "propose", "critique", "revise", "vote", "judge", "synthesis" */
 	struct str task;
@@ -124,6 +130,10 @@ bool agents_resolve(const struct conf *c, struct arena *a, const json_t *wanted,
 const char *const *agents_known(void);
 /* Price of a model by longest prefix of its normalised id; micro-dollars per million tokens. */
 void agents_price(struct str provider, struct str model, int64_t *in, int64_t *out);
+/* Micro-dollars of so many tokens, rounded up. */
+int64_t agents_cost(int64_t tokens, int64_t price);
+/* Tokens of a prompt, at the most that is common. */
+int64_t agents_prompt_tokens(size_t bytes);
 /*
  * Reads the operator's prices ("" forgets them); on failure those of before stay. Blocks: at the start of a process.
  */

@@ -78,6 +78,24 @@ static void fallback_pay(struct agent_reply *to, const struct agent_reply *from)
 	to->cost_micro += from->cost_micro;
 }
 
+/* Lowers *max_tokens to what is left of the purse for this seat; false: not even a short answer is covered. */
+static bool fallback_afford(const struct agent_request *req, const struct agent_reply *paid,
+			    const struct agent_spec *seat, int *max_tokens)
+{
+	int64_t most = req->max_tokens > 0 ? req->max_tokens : AGENT_MAX_TOKENS, money;
+	int64_t prompt = agents_prompt_tokens(req->system.n + req->prompt.n);
+
+	if (req->purse == NULL)
+		return true;
+	if (req->purse->tokens >= 0 && req->purse->tokens - paid->tokens_in - paid->tokens_out - prompt < most)
+		most = req->purse->tokens - paid->tokens_in - paid->tokens_out - prompt;
+	money = req->purse->micro - paid->cost_micro - agents_cost(prompt, seat->price_in);
+	if (req->purse->micro >= 0 && agents_cost(most, seat->price_out) > money)
+		most = seat->price_out > 0 && money > 0 ? (int64_t)((__int128)money * 1000000 / seat->price_out) : 0;
+	*max_tokens = (int)most;
+	return most >= AGENT_ANSWER_MIN;
+}
+
 CO_FN bool agent_call(struct agents *ag, struct arena *arena, const struct agent_request *req,
 		      struct agent_reply *reply)
 {
@@ -98,13 +116,14 @@ CO_FN bool agent_call(struct agents *ag, struct arena *arena, const struct agent
 		if (clock_mono_us() - start > FALLBACK_TIME || co_scope_ended(co_scope_current()))
 			break;
 		if (!fallback_seat(c, arena, level, req->agent, last, fail, last + 1) ||
-		    (req->no_dearer &&
-		     (last[1].price_in > req->agent->price_in || last[1].price_out > req->agent->price_out)))
+		    !fallback_afford(req, reply, last + 1, &again.max_tokens))
 			continue;
 		again.agent = ++last;
-		if (reply->text.n > 0) /* watchers have read the beginning of another answer: they get this one whole */
+		if (reply->text.n > 0) /* watchers have read the beginning of an answer: they get the next one whole */
 			again.on_text = NULL;
 		call_attempt(ag, arena, &again, &next);
+		if (next.text.n > 0)
+			again.on_text = NULL;
 		metric_add(M_AGENT_FALLBACKS, 1, agent_fail_name(reply->fail), NULL);
 		fail = next.fail;
 		if (fail == AGENT_OK || fail == AGENT_FAIL_CANCELLED) {

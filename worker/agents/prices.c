@@ -13,6 +13,7 @@
 #define PRICE_MAX 1000000.0 /* dollars per million tokens */
 #define PRICES_MAX 4096
 #define PRICES_LINE 512
+#define PRICE_BYTES_A_TOKEN 3 /* of a prompt, at the least that is common: English has about four */
 
 /* Micro-dollars per million tokens; names normalised as price_normalise() does, longest prefix wins. */
 struct price {
@@ -194,4 +195,14 @@ void agents_price(struct str provider, struct str model, int64_t *in, int64_t *o
 		return;
 	*in = best->in;
 	*out = best->out;
+}
+
+int64_t agents_cost(int64_t tokens, int64_t price)
+{
+	return (int64_t)(((__int128)tokens * price + 999999) / 1000000);
+}
+
+int64_t agents_prompt_tokens(size_t bytes)
+{
+	return (int64_t)bytes / PRICE_BYTES_A_TOKEN + 1;
 }

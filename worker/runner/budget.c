@@ -8,8 +8,6 @@
 #include "common/json.h"
 #include "worker/engine/step.h"
 
-#define BUDGET_BYTES_A_TOKEN 3 /* of a prompt, at the least that is common: English has about four */
-
 int64_t budget_spent(const struct debate *d)
 {
 	const char *key;
@@ -21,21 +19,15 @@ int64_t budget_spent(const struct debate *d)
 	return sum;
 }
 
-/* Micro-dollars of so many tokens, rounded up. */
-static int64_t budget_cost(int64_t tokens, int64_t price)
-{
-	return (int64_t)(((__int128)tokens * price + 999999) / 1000000);
-}
-
 static int64_t budget_prompt(const struct step_call *c)
 {
-	return (int64_t)(c->system.n + c->prompt.n) / BUDGET_BYTES_A_TOKEN + 1;
+	return agents_prompt_tokens(c->system.n + c->prompt.n);
 }
 
 int64_t budget_most(const struct step_call *c, int max_tokens, int64_t *tokens)
 {
 	*tokens = budget_prompt(c) + max_tokens;
-	return budget_cost(budget_prompt(c), c->agent->price_in) + budget_cost(max_tokens, c->agent->price_out);
+	return agents_cost(budget_prompt(c), c->agent->price_in) + agents_cost(max_tokens, c->agent->price_out);
 }
 
 static int64_t budget_tokens_spent(const struct debate *d)
@@ -53,13 +45,13 @@ static int64_t budget_tokens_spent(const struct debate *d)
 /* Lowers *max_tokens to what a share of the rest allows; false, at the least, when not even that is covered. */
 static bool budget_cut_money(const struct step_call *c, int64_t left, int *max_tokens)
 {
-	int64_t price = c->agent->price_out, prompt = budget_cost(budget_prompt(c), c->agent->price_in);
-	int64_t least = prompt + budget_cost(BUDGET_ANSWER_MIN, price), most;
+	int64_t price = c->agent->price_out, prompt = agents_cost(budget_prompt(c), c->agent->price_in);
+	int64_t least = prompt + agents_cost(AGENT_ANSWER_MIN, price), most;
 
 	if (c->agent->price_in <= 0 && price <= 0)
 		return true;
 	most = left / BUDGET_SHARE_OF_ONE_CALL > least ? left / BUDGET_SHARE_OF_ONE_CALL : least;
-	if (price > 0 && prompt + budget_cost(*max_tokens, price) > most)
+	if (price > 0 && prompt + agents_cost(*max_tokens, price) > most)
 		*max_tokens = (int)((__int128)(most - prompt) * 1000000 / price);
 	return least <= left;
 }
@@ -67,7 +59,7 @@ static bool budget_cut_money(const struct step_call *c, int64_t left, int *max_t
 /* The same for tokens. */
 static bool budget_cut_tokens(const struct step_call *c, int64_t left, int *max_tokens)
 {
-	int64_t prompt = budget_prompt(c), least = prompt + BUDGET_ANSWER_MIN, most;
+	int64_t prompt = budget_prompt(c), least = prompt + AGENT_ANSWER_MIN, most;
 
 	most = left / BUDGET_SHARE_OF_ONE_CALL > least ? left / BUDGET_SHARE_OF_ONE_CALL : least;
 	if (prompt + *max_tokens > most)

@@ -11,7 +11,6 @@
 
 struct step_call;
 
-#define BUDGET_ANSWER_MIN 256      /* tokens; a shorter answer is not worth its call */
 #define BUDGET_SHARE_OF_ONE_CALL 4 /* a call takes at most this part of what is left, or others would go without */
 
 /* Micro-dollars: of finished steps and failed attempts. */
@@ -22,14 +21,14 @@ struct budget_take {
 };
 /*
  * Takes what the call may cost out of the debate's own budgets of money and tokens and lowers *max_tokens (> 0) to what
- * they allow. False: there is not enough for an answer of BUDGET_ANSWER_MIN tokens. Without a limit nothing is taken.
+ * they allow. False: there is not enough for an answer of AGENT_ANSWER_MIN tokens. Without a limit nothing is taken.
  * *taken goes to budget_release().
  */
 bool budget_reserve(struct debate *d, const struct step_call *c, int *max_tokens, struct budget_take *taken) MUST_CHECK;
 void budget_release(struct debate *d, const struct budget_take *taken);
 /*
  * Lowers *max_tokens so that the call takes at most its share of what is left (-1: no limit), but not below
- * BUDGET_ANSWER_MIN. False: not even that is covered.
+ * AGENT_ANSWER_MIN. False: not even that is covered.
  */
 bool budget_cut(const struct step_call *c, int64_t left_micro, int64_t left_tokens, int *max_tokens);
 /* The most that a call with so long an answer can cost, micro-dollars; *tokens: in and out. */

@@ -141,16 +141,30 @@ static void step_sampling(struct agent_request *req, const struct agent_spec *ag
 	req->frequency_penalty_ppm = agent->sampling.frequency_penalty_ppm;
 }
 
+/* What is reserved for the attempt, in the debate's own budgets and in those that it shares. */
+static struct agent_purse step_purse(const struct debate *d, const struct step_call *c, int max_tokens)
+{
+	struct agent_purse purse;
+
+	purse.micro = budget_most(c, max_tokens, &purse.tokens);
+	if (d->plan.budget_micro <= 0 && !d->holds_budget)
+		purse.micro = -1;
+	if (d->plan.budget_tokens <= 0 && !d->holds_budget)
+		purse.tokens = -1;
+	return purse;
+}
+
 /* One attempt at the provider, streamed. */
 CO_FN static void step_attempt(struct debate *d, const char *key, const struct step_call *c,
 			       const struct step_attempts *at, int max_tokens, struct arena *a,
 			       struct agent_reply *reply)
 {
+	struct agent_purse purse = step_purse(d, c, max_tokens);
 	struct agent_request req = {.agent = c->agent,
 				    .system = c->system,
 				    .prompt = c->prompt,
 				    .max_tokens = max_tokens,
-				    .no_dearer = d->plan.budget_micro > 0,
+				    .purse = &purse,
 				    .last_attempt = at->failed + 1 >= d->w->conf->debates.retry_attempts,
 				    .temperature_ppm = c->temperature_ppm,
 				    .phase = str_of(c->phase),
