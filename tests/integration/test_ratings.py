@@ -66,6 +66,8 @@ def test_matches(make_server, provider):  # noqa: F811
     again = {e["data"]["agent"]: e["data"] for e in events(s, second["id"], "agent_elo_updated")}
     assert {n: d["old_elo"] for n, d in again.items()} == match["elo_ratings"]
     assert {d["domain"] for d in again.values()} == {"general"}
+    general = dict(s.sql("SELECT agent, elo_milli FROM domain_ratings WHERE domain = 'general'"))
+    assert general == {n: round(d["new_elo"] * 1000) for n, d in again.items()}, "a new subject begins with the rating over all"
 
     # What is shown of it.
     name = match["winner"].replace("|", "%7C")
@@ -140,7 +142,11 @@ def test_outcomes(make_server, provider):  # noqa: F811
     assert third["correct"] is False and third["predictions"] == 3 and third["elo_change"] == 0
     assert dict(s.sql("SELECT agent, elo_milli FROM ratings")) == elo
     assert dict(s.sql("SELECT agent, correct FROM predictions")) == {a: int(v["choice"] == other) for a, v in votes.items()}
-    assert 'aragora_debate_outcomes_total{result="wrong"} 2' in s.get("/metrics").text
+    # What is refuted takes nobody below 100.
+    s.sql("UPDATE ratings SET elo_milli = 103000 WHERE agent = ?", winner)
+    assert s.post(url, {"correct": False, "verified": True}).json()["elo_change"] == -3
+    assert s.sql("SELECT elo_milli FROM ratings WHERE agent = ?", winner) == [(100000,)]
+    assert 'aragora_debate_outcomes_total{result="wrong"} 3' in s.get("/metrics").text
     assert "aragora_matches_total 1" in s.get("/metrics").text
 
 

@@ -78,14 +78,24 @@ static void test_rules(void **state)
 	conf_unref(c);
 }
 
-static int64_t left(struct agents *ag)
+static struct ratelimit_state look(struct agents *ag)
 {
 	struct ratelimit_rule rule = throttle_rule(ag->w->conf, PROVIDER_OPENAI);
 	struct ratelimit_state s;
 	uint64_t key = ratelimit_key(&ag->w->shm->limits, 4096, STR("openai"), STR_NONE);
 
 	ratelimit_look(&ag->w->shm->limits, key, &rule, clock_mono_us(), &s);
-	return s.remaining;
+	return s;
+}
+
+static int64_t left(struct agents *ag)
+{
+	return look(ag).remaining;
+}
+
+static int64_t full(struct agents *ag)
+{
+	return look(ag).full_us;
 }
 
 /* A minute per call, so that nothing flows back while the test runs. */
@@ -111,6 +121,10 @@ static void test_what_providers_say(void **state)
 	resp.status = 429;
 	throttle_told(&ag, PROVIDER_OPENAI, &resp);
 	assert_int_equal(left(&ag), 0);
+	assert_in_range(full(&ag), 590 * SEC_US, 600 * SEC_US);
+	resp.retry_after_us = 300 * SEC_US; /* and the bucket begins to fill only then */
+	throttle_told(&ag, PROVIDER_OPENAI, &resp);
+	assert_in_range(full(&ag), 890 * SEC_US, 900 * SEC_US);
 	conf_unref((struct conf *)(uintptr_t)w.conf);
 	shm_detach(w.shm);
 }
