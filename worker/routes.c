@@ -65,6 +65,8 @@ static const struct route_table *const routes_tables[] = {
     &ranking_agent_routes,
     &ranking_pairs_routes,
     &ranking_flips_routes,
+    &ranking_moment_routes,
+    &ranking_portrait_routes,
     &ranking_calibration_routes,
     &ranking_snapshot_routes,
     &outcome_routes,

@@ -74,6 +74,10 @@ def test_matches(make_server, provider):  # noqa: F811
     history = s.get("/api/agent/%s/history" % name).json()["matches"]
     assert [m["debate_id"] for m in history] == [second["id"], first["id"]] and history[1]["result"] == "win"
     assert history[1]["elo_before"] == 1500 and history[0]["elo_before"] == history[1]["elo_after"]
+    me = s.get("/api/agent/%s/introspect?debate_id=%s" % (name, first["id"])).json()
+    assert me["debate_context"]["participates"] and me["debate_context"]["status"] == "completed"
+    assert first["proposals"][match["winner"]].startswith(me["debate_context"]["proposal"][:400])
+    assert me["debate_context"]["vote"] in names and me["performance"]["total_games"] == 2 and len(me["positions"]) == 2
     positions = s.get("/api/agent/%s/positions" % name).json()["positions"]
     assert [p["debate_id"] for p in positions] == [second["id"], first["id"]] and positions[0]["topic"] == second["task"]
     assert positions[1]["stance"] and positions[1]["text"]
@@ -162,7 +166,7 @@ def test_no_outcome_of_demo(server):
 EMPTY = {"": 404, "/profile": 200, "/performance": 200, "/history": 200, "/elo": 200, "/reputation": 200, "/consistency": 200,
          "/domains": 200, "/flips": 200, "/positions": 200, "/network": 200, "/relationships": 200, "/rivals": 200, "/allies": 200,
          "/relationships/other": 200, "/head-to-head/other": 200, "/calibration": 200, "/calibration-summary": 200,
-         "/calibration-curve": 200}
+         "/calibration-curve": 200, "/moments": 200, "/opponent-briefing/other": 200}
 
 
 def test_nothing_is_invented(server):
@@ -184,6 +188,20 @@ def test_nothing_is_invented(server):
     assert server.get("/api/calibration/leaderboard").json()["agents"] == []
     assert server.get("/api/calibration/visualization").json()["agents"] == []
     assert server.get("/api/flips/recent").json()["summary"]["total_flips"] == 0
+    assert server.get(agent + "/moments").json() == {"agent": "newcomer", "moments": [], "count": 0, "total": 0}
+    brief = server.get(agent + "/opponent-briefing/other").json()
+    assert brief["briefing"] is brief["opponent_profile"] is brief["recommended_strategy"] is None and brief["message"]
+    assert brief["key_insights"] == [] and brief["confidence"] == 0 and "have not met" in brief["historical_summary"]
+    me = server.get(agent + "/introspect").json()
+    assert me["agent_id"] == "newcomer" and me["performance"]["elo"] == 1500 and me["performance"]["total_games"] == 0
+    assert me["calibration"] == {"prediction_count": 0, "accuracy": None, "brier_score": None, "confidence_level": "unknown"}
+    assert me["positions"] == [] and me["debate_context"] is me["fatigue_indicators"] is None
+    assert me["identity"] == {"name": "newcomer"} and server.get("/api/agents/claude/introspect").json()["identity"]["provider"]
+    assert server.get(agent + "/introspect?debate_id=nope").status_code == 404
+    board = server.get("/api/leaderboard-view").json()
+    assert board["errors"] == {"partial_failure": False, "failed_sections": [], "messages": {}}
+    assert all(board["data"][k] == [] for k in ("rankings", "matches", "reputation", "teams"))
+    assert board["data"]["introspection"] == {"agents": {}, "count": 0} and board["data"]["stats"]["total_debates"] == 0
     s = server.get("/api/ranking/stats").json()
     assert s["total_ranked_agents"] == 0 and s["most_improved"] is None and s["average_elo"] == 0
     assert server.get("/api/agent/compare?agents=a,b").json()["head_to_head"]["matches"] == 0
@@ -268,6 +286,56 @@ def test_views(server):
     assert stats["most_improved"] == {"agent": "alpha", "elo_change": 72}
     rep = server.get("/api/agent/alpha/reputation").json()
     assert rep["conformity"] == {"votes": 6, "with_winner": 3, "rate": 0.5} and rep["proposals_accepted"] == 3
+
+
+def test_moments(server):
+    fill(server)
+    home, now = ("default", "default"), 1_900_000_100_000
+    insert(server, "rating_changes", "debate_id org_id workspace_id agent kind domain outcome side score_milli change_milli created_at",
+           [("w%d" % i, *home, "alpha", "match", "api", "win", 0, 1000, 24000 if i == 1 else 5000, now + i) for i in range(3)] +
+           [("w1", *home, "alpha", "verification", "api", "verified", -1, 0, 8000, now + 9)])
+    insert(server, "predictions", "debate_id agent org_id workspace_id domain confidence_ppm correct created_at",
+           [("d5", "alpha", *home, "api", 620000, 1, now)])
+    doc = server.get("/api/agent/alpha/moments?limit=100").json()
+    by = {}
+    for m in doc["moments"]:
+        by.setdefault(m["moment_type"], []).append(m)
+        assert m["type"] == m["moment_type"] and m["id"] == m["moment_id"] and m["agent_name"] == "alpha" and m["timestamp"]
+        assert 0 <= m["significance_score"] == m["impact_score"] <= 1
+    # 12 of its 24 votes at 0.9 were wrong; in d5 it was right and lost.
+    assert {k: len(v) for k, v in by.items()} == {"upset_victory": 1, "streak_achievement": 1, "answer_verified": 1,
+                                                  "confident_error": 12, "calibration_vindication": 1}
+    assert by["upset_victory"][0]["debate_id"] == "w1" and by["upset_victory"][0]["significance_score"] == 0.6
+    assert by["streak_achievement"][0]["debate_id"] == "w2" and "3 rated debates" in by["streak_achievement"][0]["description"]
+    assert by["calibration_vindication"][0]["debate_id"] == "d5" and by["calibration_vindication"][0]["context"] == {
+        "round": None, "domain": "api"}
+    scores = [m["significance_score"] for m in doc["moments"]]
+    assert scores == sorted(scores, reverse=True) and doc["total"] == doc["count"] == 16
+    assert [m["id"] for m in server.get("/api/agents/alpha/moments?limit=2").json()["moments"]] == [m["id"] for m in doc["moments"][:2]]
+
+
+def test_briefing_and_the_board_at_a_glance(server):
+    fill(server)
+    insert(server, "domain_ratings", "workspace_id org_id agent domain elo_milli wins losses draws updated_at",
+           [("default", "default", "alpha", "security", 1650000, 9, 0, 0, 0)])
+    insert(server, "matches", "debate_id org_id workspace_id winner participants changes domain created_at",
+           [("d%d" % i, "default", "default", "alpha", "[]", "{}", "api", i) for i in range(6)])
+    b = server.get("/api/agent/charlie/opponent-briefing/alpha").json()
+    assert b["opponent_profile"] == {"elo": 1560, "strengths": ["security"], "weaknesses": ["api"],
+                                     "preferred_domains": ["security", "api"]}
+    assert b["historical_summary"] == "Of 6 rated debates of both, charlie did better in 1 and alpha in 5."
+    assert b["briefing"].startswith(b["historical_summary"]) and all(i in b["briefing"] for i in b["key_insights"])
+    assert "api" in b["recommended_strategy"] and b["confidence"] == 0.6 and b["head_to_head"]["losses"] == 5
+    told = " ".join(b["key_insights"])
+    assert "120 points below" in told and "off by 45 %" in told and "50 % of its debates" in told and "4 of its 10" in told
+    assert "have not met" not in told and server.get("/api/agent/a/opponent-briefing/x%20y").json()["field"] == "opponent"
+    data = server.get("/api/leaderboard-view?limit=2").json()["data"]
+    assert data["rankings"] == server.get("/api/leaderboard?limit=2").json()["rankings"] and len(data["rankings"]) == 2
+    assert data["stats"] == server.get("/api/ranking/stats").json()
+    assert [r["agent"] for r in data["reputation"]] == ["alpha", "bravo"] == list(data["introspection"]["agents"])
+    assert data["introspection"]["agents"]["alpha"]["confidence_level"] == "low"
+    assert data["teams"] == [{"agents": ["alpha", "bravo"], "debates": 5, "prevailed": 5, "win_rate": 1.0}]
+    assert [m["debate_id"] for m in data["matches"]] == ["d5", "d4"]
 
 
 # ---- files ----

@@ -147,6 +147,9 @@ void agents_persona_write(struct buf *out, struct str persona);
  * available}} */
 json_t *agents_health(struct agents *a);
 json_t *agents_breakers(struct agents *a);
+/* {provider, model_id, specialties, strengths, …} of the agent that a seat is named after, in the arena; NULL: unknown.
+ */
+json_t *agents_metadata(const struct conf *c, struct arena *a, struct str name);
 /* On the bus: every worker closes the breaker of that key, "*": all. */
 #define AGENTS_RESET_TOPIC "agents:reset"
 /* Number of agent types that can be used now. */

@@ -82,27 +82,21 @@ static json_t *personas_specialties(const struct persona *p)
 }
 
 /* A seat's name begins with its agent's: "openai-api_skeptic". */
-static void personas_metadata(struct http_request *req)
+json_t *agents_metadata(const struct conf *c, struct arena *a, struct str name)
 {
-	const struct conf *c = ((struct worker *)req->user)->conf;
-	const struct known_agent *k = registry_find(req->params[0]);
-	struct agent_spec spec = {.name = req->params[0]};
+	const struct known_agent *k = registry_find(name);
+	struct agent_spec spec = {.name = name};
 	const struct persona *p;
 	struct error skip;
-	json_t *o = json_object(), *m;
+	json_t *m;
 
-	json_put_str(o, "agent", req->params[0]);
-	if (k == NULL) {
-		json_object_set_new(o, "metadata", json_null());
-		json_put_str(o, "message", STR("nothing is known of an agent of this name"));
-		http_reply_json(req, 200, o);
-		return;
-	}
+	if (k == NULL)
+		return NULL;
 	p = persona_find(str_of(k->name));
 	if (p == NULL && k->provider == PROVIDER_ANTHROPIC)
 		p = persona_find(STR("claude"));
-	m = json_object();
-	if (registry_cast(c, req->arena, k, STR_NONE, &spec, &skip)) {
+	m = json_own(a, json_object());
+	if (registry_cast(c, a, k, STR_NONE, &spec, &skip)) {
 		json_put_str(m, "provider", spec.provider);
 		json_put_str(m, "model_id", spec.model);
 	} else {
@@ -116,7 +110,17 @@ static void personas_metadata(struct http_request *req)
 	json_object_set_new(m, "price_out_usd_per_million", json_real((double)spec.price_out / 1e6));
 	json_object_set_new(m, "release_date", json_null());
 	json_object_set_new(m, "updated_at", json_null());
-	json_object_set_new(o, "metadata", m);
+	return m;
+}
+
+static void personas_metadata(struct http_request *req)
+{
+	json_t *o = json_object(), *m = agents_metadata(((struct worker *)req->user)->conf, req->arena, req->params[0]);
+
+	json_put_str(o, "agent", req->params[0]);
+	json_object_set_new(o, "metadata", m != NULL ? json_incref(m) : json_null());
+	if (m == NULL)
+		json_put_str(o, "message", STR("nothing is known of an agent of this name"));
 	http_reply_json(req, 200, o);
 }
 
@@ -125,6 +129,7 @@ static const struct route personas_rows[] = {
     READ("/api/personas", personas_list, "Ways of looking that an agent can be given"),
     READ("/api/personas/{name}", personas_one, "One persona"),
     READ("/api/agent/{name}/metadata", personas_metadata, "Provider, model and strengths of an agent"),
+    READ("/api/agents/{name}/metadata", personas_metadata, "Provider, model and strengths of an agent"),
 };
 #undef READ
 

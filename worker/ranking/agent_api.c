@@ -120,8 +120,7 @@ CO_FN static bool agent_recent(struct http_request *req, struct str agent, struc
 	return true;
 }
 
-/* {accuracy, brier_score, ece, …} over all domains, or null below one prediction. */
-CO_FN static bool agent_calibration(struct http_request *req, struct str agent, json_t **out, struct error *err)
+CO_FN bool ranking_calibration(struct http_request *req, struct str agent, json_t **out, struct error *err)
 {
 	struct db_rows r;
 
@@ -152,7 +151,7 @@ CO_FN static json_t *agent_record(struct http_request *req, struct api_rating *r
 	if (!ranking_asked(req, rating, &rank))
 		return NULL;
 	if (!agent_recent(req, rating->agent, recent, &err) ||
-	    !agent_calibration(req, rating->agent, &calibration, &err)) {
+	    !ranking_calibration(req, rating->agent, &calibration, &err)) {
 		http_reply_error(req, &err);
 		return NULL;
 	}
@@ -257,37 +256,45 @@ CO_FN static void agent_get_consistency(struct http_request *req)
 				  "total_flips", (json_int_t)r.flips));
 }
 
+CO_FN bool ranking_domains(struct http_request *req, const struct api_rating *rating, json_t **out, struct error *err)
+{
+	struct db_rows r;
+	size_t i;
+
+	if (!db_query(
+		ranking_db(req), req->arena,
+		"SELECT domain, elo_milli, wins, wins + losses + draws FROM domain_ratings WHERE workspace_id = $1"
+		" AND agent = $2 ORDER BY elo_milli DESC, domain",
+		DB_ARGS(DB_S(req->ctx.workspace_id), DB_S(rating->agent)), &r, err))
+		return false;
+	*out = json_own(req->arena, json_array());
+	for (i = 0; i < r.count; i++)
+		json_array_append_new(*out,
+				      json_pack("{s:s%, s:f, s:f, s:I, s:I, s:f}", "domain", db_str(&r, i, 0).p,
+						db_str(&r, i, 0).n, "elo", (double)db_int(&r, i, 1) / 1e3, "relative",
+						(double)(db_int(&r, i, 1) - rating->elo_milli) / 1e3, "matches",
+						(json_int_t)db_int(&r, i, 3), "wins", (json_int_t)db_int(&r, i, 2),
+						"win_rate", ranking_share(db_int(&r, i, 2), db_int(&r, i, 3))));
+	return true;
+}
+
 CO_FN static void agent_get_domains(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 	struct api_rating rating;
-	struct db_rows r;
 	int64_t rank;
 	json_t *list;
-	size_t i;
 
 	if (!ranking_name(req->params[0], "name", &err) ||
 	    !ranking_load(req, req->params[0], STR(""), &rating, &rank, &err) ||
-	    !db_query(
-		ranking_db(req), req->arena,
-		"SELECT domain, elo_milli, wins, wins + losses + draws FROM domain_ratings WHERE workspace_id = $1"
-		" AND agent = $2 ORDER BY elo_milli DESC, domain",
-		DB_ARGS(DB_S(req->ctx.workspace_id), DB_S(req->params[0])), &r, &err)) {
+	    !ranking_domains(req, &rating, &list, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
-	list = json_array();
-	for (i = 0; i < r.count; i++)
-		json_array_append_new(list,
-				      json_pack("{s:s%, s:f, s:f, s:I, s:I, s:f}", "domain", db_str(&r, i, 0).p,
-						db_str(&r, i, 0).n, "elo", (double)db_int(&r, i, 1) / 1e3, "relative",
-						(double)(db_int(&r, i, 1) - rating.elo_milli) / 1e3, "matches",
-						(json_int_t)db_int(&r, i, 3), "wins", (json_int_t)db_int(&r, i, 2),
-						"win_rate", ranking_share(db_int(&r, i, 2), db_int(&r, i, 3))));
 	http_reply_json(req, 200,
-			json_pack("{s:s%, s:f, s:o, s:I}", "agent", rating.agent.p, rating.agent.n, "overall_elo",
+			json_pack("{s:s%, s:f, s:O, s:I}", "agent", rating.agent.p, rating.agent.n, "overall_elo",
 				  (double)rating.elo_milli / 1e3, "domains", list, "domain_count",
-				  (json_int_t)r.count));
+				  (json_int_t)json_array_size(list)));
 }
 
 static const struct route agent_rows[] = {

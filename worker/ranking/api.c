@@ -201,16 +201,14 @@ static const char *api_board_sql(struct str sort_by, bool domain, bool ascending
 	return api_boards[i].sql[domain][ascending];
 }
 
-CO_FN static void api_leaderboard(struct http_request *req)
+CO_FN bool ranking_board(struct http_request *req, int64_t limit, json_t **out, struct error *err)
 {
 	struct str domain = http_query(req, "domain");
-	int64_t limit = http_query_int(req, "limit", 1, 100, 20),
-		offset = http_query_int(req, "offset", 0, INT32_MAX, 0);
+	int64_t offset = http_query_int(req, "offset", 0, INT32_MAX, 0);
 	const struct db_val least = DB_I(http_query_int(req, "min_debates", 1, INT32_MAX, 1));
 	const struct db_val page[] = {
 	    DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id), least, DB_I(limit), DB_I(offset), DB_S(domain)};
 	const struct db_val all[] = {page[0], page[1], least, page[5]};
-	struct error err = ERROR_INIT;
 	struct db_rows count, rows;
 	json_t *list, *o;
 	int64_t total;
@@ -221,14 +219,12 @@ CO_FN static void api_leaderboard(struct http_request *req)
 				      " losses + draws >= $3"
 				    : "SELECT COUNT(*) FROM domain_ratings WHERE org_id = $1 AND workspace_id = $2 AND"
 				      " wins + losses + draws >= $3 AND domain = $4",
-		      all, domain.n == 0 ? 3 : 4, &count, &err) ||
+		      all, domain.n == 0 ? 3 : 4, &count, err) ||
 	    !db_query(
 		ranking_db(req), req->arena,
 		api_board_sql(http_query(req, "sort_by"), domain.n > 0, str_ieqz(http_query(req, "order"), "asc")),
-		page, domain.n == 0 ? 5 : 6, &rows, &err)) {
-		http_reply_error(req, &err);
-		return;
-	}
+		page, domain.n == 0 ? 5 : 6, &rows, err))
+		return false;
 	list = json_array();
 	for (i = 0; i < rows.count; i++) {
 		struct api_rating r = rating_row(&rows, i);
@@ -242,7 +238,19 @@ CO_FN static void api_leaderboard(struct http_request *req)
 	json_object_set_new(o, "domain", domain.n > 0 ? json_str(domain) : json_null());
 	json_object_set(o, "rankings", list);
 	json_object_set_new(o, "agents", list);
-	http_reply_json(req, 200, o);
+	*out = json_own(req->arena, o);
+	return true;
+}
+
+CO_FN static void api_leaderboard(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	json_t *o;
+
+	if (ranking_board(req, http_query_int(req, "limit", 1, 100, 20), &o, &err))
+		http_reply_json(req, 200, json_incref(o));
+	else
+		http_reply_error(req, &err);
 }
 
 /* ---- matches ---- */
@@ -273,12 +281,10 @@ static json_t *api_match(struct http_request *req, const struct db_rows *r, size
 	return o;
 }
 
-CO_FN static void api_matches(struct http_request *req)
+CO_FN bool ranking_matches(struct http_request *req, json_t **out, struct error *err)
 {
 	struct str domain = http_query(req, "domain");
-	struct error err = ERROR_INIT;
 	struct db_rows r;
-	json_t *list;
 	size_t i;
 
 	if (!db_query(ranking_db(req), req->arena,
@@ -288,14 +294,24 @@ CO_FN static void api_matches(struct http_request *req)
 		      DB_ARGS(DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id), DB_S(domain),
 			      DB_I(http_query_int(req, "limit", 1, 50, 10)),
 			      DB_I(http_query_int(req, "offset", 0, INT32_MAX, 0))),
-		      &r, &err)) {
-		http_reply_error(req, &err);
-		return;
-	}
-	list = json_array();
+		      &r, err))
+		return false;
+	*out = json_own(req->arena, json_array());
 	for (i = 0; i < r.count; i++)
-		json_array_append_new(list, api_match(req, &r, i));
-	http_reply_json(req, 200, json_pack("{s:o, s:I}", "matches", list, "count", (json_int_t)r.count));
+		json_array_append_new(*out, api_match(req, &r, i));
+	return true;
+}
+
+CO_FN static void api_matches(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	json_t *list;
+
+	if (ranking_matches(req, &list, &err))
+		http_reply_json(req, 200,
+				json_pack("{s:O, s:I}", "matches", list, "count", (json_int_t)json_array_size(list)));
+	else
+		http_reply_error(req, &err);
 }
 
 /* ---- statistics ---- */
@@ -320,24 +336,21 @@ CO_FN static bool api_most_improved(struct http_request *req, json_t *o, struct 
 	return true;
 }
 
-CO_FN static void api_stats(struct http_request *req)
+CO_FN bool ranking_figures(struct http_request *req, json_t **out, struct error *err)
 {
 	const struct db_val workspace = DB_S(req->ctx.workspace_id);
 	json_t *o = json_own(req->arena, json_object());
-	struct error err = ERROR_INIT;
 	struct db_rows r, m;
 	int64_t n;
 
 	if (!db_query(ranking_db(req), req->arena,
 		      "SELECT COUNT(*), COALESCE(SUM(elo_milli), 0), COALESCE(MIN(elo_milli), 0),"
 		      " COALESCE(MAX(elo_milli), 0) FROM ratings WHERE workspace_id = $1 AND wins + losses + draws > 0",
-		      DB_ARGS(workspace), &r, &err) ||
+		      DB_ARGS(workspace), &r, err) ||
 	    !db_query(ranking_db(req), req->arena, "SELECT COUNT(*) FROM matches WHERE workspace_id = $1",
-		      DB_ARGS(workspace), &m, &err) ||
-	    !api_most_improved(req, o, &err)) {
-		http_reply_error(req, &err);
-		return;
-	}
+		      DB_ARGS(workspace), &m, err) ||
+	    !api_most_improved(req, o, err))
+		return false;
 	n = db_int(&r, 0, 0);
 	json_put_int(o, "total_ranked_agents", n);
 	json_put_int(o, "total_debates", db_int(&m, 0, 0));
@@ -345,7 +358,19 @@ CO_FN static void api_stats(struct http_request *req)
 	json_object_set_new(
 	    o, "elo_range",
 	    json_pack("{s:f, s:f}", "min", (double)db_int(&r, 0, 2) / 1e3, "max", (double)db_int(&r, 0, 3) / 1e3));
-	http_reply_json(req, 200, json_incref(o));
+	*out = o;
+	return true;
+}
+
+CO_FN static void api_stats(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	json_t *o;
+
+	if (ranking_figures(req, &o, &err))
+		http_reply_json(req, 200, json_incref(o));
+	else
+		http_reply_error(req, &err);
 }
 
 static const struct route ranking_rows[] = {

@@ -41,6 +41,28 @@ CO_FN bool ranking_load(struct http_request *req, struct str agent, struct str d
 /* {agent} of the path and its rating. False: answered. */
 CO_FN bool ranking_asked(struct http_request *req, struct api_rating *out, int64_t *rank) MUST_CHECK;
 
+/*
+ * Parts of answers, in the request's arena; names that come from a path have been checked. False: the store failed.
+ */
+/* The leaderboard that the query asks for (domain, sort_by, order, min_debates, offset). */
+CO_FN bool ranking_board(struct http_request *req, int64_t limit, json_t **out, struct error *err) MUST_CHECK;
+/* The newest matches, by limit, offset and domain of the query. */
+CO_FN bool ranking_matches(struct http_request *req, json_t **out, struct error *err) MUST_CHECK;
+/* Figures of the workspace. */
+CO_FN bool ranking_figures(struct http_request *req, json_t **out, struct error *err) MUST_CHECK;
+/* {prediction_count, accuracy, brier_score, ece, calibration_score} over all domains, or null without predictions. */
+CO_FN bool ranking_calibration(struct http_request *req, struct str agent, json_t **out, struct error *err) MUST_CHECK;
+/* [{domain, elo, relative, matches, wins, win_rate}], the best first. */
+CO_FN bool ranking_domains(struct http_request *req, const struct api_rating *rating, json_t **out,
+			   struct error *err) MUST_CHECK;
+/* The matches of the two agents that the path names; ERR_INVALID_PATH for a name that is none. */
+CO_FN bool ranking_duel(struct http_request *req, json_t **out, struct error *err) MUST_CHECK;
+/* Changes of position of an agent in its newest debates, newest first. */
+CO_FN bool ranking_flips(struct http_request *req, struct str agent, json_t **out, struct error *err) MUST_CHECK;
+/* Positions that an agent ended its newest debates with. */
+CO_FN bool ranking_positions(struct http_request *req, struct str name, int64_t limit, json_t **out,
+			     struct error *err) MUST_CHECK;
+
 /* A GET of agents:read made from ratings. */
 #define RANKING_READ(p, fn, text, schema) \
 	ROUTE(GET, p, fn, "agents:read", READ, text, .response = (schema), .sources = "ratings")

@@ -105,6 +105,14 @@ static json_t *flips_summary(const json_t *list, const struct db_rows *r)
 			 FLIPS_DEBATES);
 }
 
+CO_FN bool ranking_flips(struct http_request *req, struct str agent, json_t **out, struct error *err)
+{
+	struct db_rows r;
+
+	*out = json_own(req->arena, json_array());
+	return flips_read(req, agent, FLIPS_MAX, *out, &r, err);
+}
+
 CO_FN static void flips_recent(struct http_request *req)
 {
 	size_t limit = (size_t)http_query_int(req, "limit", 1, 100, 20);
@@ -172,27 +180,22 @@ static void positions_fill(json_t *o, const json_t *result, struct str agent)
 	    ranking_put_real(o, "confidence", (double)json_get_int(e, "confidence_ppm", 0) / 1e6);
 }
 
-CO_FN static void positions_get(struct http_request *req)
+CO_FN bool ranking_positions(struct http_request *req, struct str name, int64_t limit, json_t **out, struct error *err)
 {
-	struct str agent = arena_str(req->arena, req->params[0]);
-	struct error err = ERROR_INIT;
+	struct str agent = arena_str(req->arena, name);
+	struct error unread = ERROR_INIT;
 	struct db_rows r;
-	json_t *list, *o;
+	json_t *o;
 	size_t i;
 
-	if (!ranking_name(agent, "name", &err) ||
-	    !db_query(
+	if (!db_query(
 		ranking_db(req), req->arena,
 		"SELECT d.id, d.task, d.result, c.created_at FROM (SELECT debate_id, created_at FROM rating_changes"
 		" WHERE workspace_id = $1 AND agent = $2 AND kind = 'match' ORDER BY created_at DESC LIMIT $3) c"
 		" JOIN debates d ON d.workspace_id = $1 AND d.id = c.debate_id ORDER BY c.created_at DESC, d.id",
-		DB_ARGS(DB_S(req->ctx.workspace_id), DB_S(agent),
-			DB_I(http_query_int(req, "limit", 1, POSITIONS_MAX, 10))),
-		&r, &err)) {
-		http_reply_error(req, &err);
-		return;
-	}
-	list = json_array();
+		DB_ARGS(DB_S(req->ctx.workspace_id), DB_S(agent), DB_I(limit)), &r, err))
+		return false;
+	*out = json_own(req->arena, json_array());
 	for (i = 0; i < r.count; i++) {
 		o = json_object();
 		json_put_str(o, "position_id",
@@ -200,13 +203,26 @@ CO_FN static void positions_get(struct http_request *req)
 		json_put_str(o, "agent", agent);
 		json_put_str(o, "debate_id", db_str(&r, i, 0));
 		json_put_str(o, "topic", db_str(&r, i, 1));
-		positions_fill(o, json_parse(req->arena, db_str(&r, i, 2), &err), agent);
+		positions_fill(o, json_parse(req->arena, db_str(&r, i, 2), &unread), agent);
 		json_put_time(o, "timestamp", db_int(&r, i, 3));
-		json_array_append_new(list, o);
+		json_array_append_new(*out, o);
 	}
-	http_reply_json(
-	    req, 200,
-	    json_pack("{s:s%, s:o, s:I}", "agent", agent.p, agent.n, "positions", list, "count", (json_int_t)r.count));
+	return true;
+}
+
+CO_FN static void positions_get(struct http_request *req)
+{
+	struct str agent = req->params[0];
+	struct error err = ERROR_INIT;
+	json_t *list;
+
+	if (ranking_name(agent, "name", &err) &&
+	    ranking_positions(req, agent, http_query_int(req, "limit", 1, POSITIONS_MAX, 10), &list, &err))
+		http_reply_json(req, 200,
+				json_pack("{s:s%, s:O, s:I}", "agent", agent.p, agent.n, "positions", list, "count",
+					  (json_int_t)json_array_size(list)));
+	else
+		http_reply_error(req, &err);
 }
 
 static const struct route flips_rows[] = {

@@ -89,16 +89,26 @@ static json_t *pairs_duel_view(const struct pairs_duel *d)
 	return o;
 }
 
+CO_FN bool ranking_duel(struct http_request *req, json_t **out, struct error *err)
+{
+	struct pairs_duel d;
+
+	if (!ranking_name(req->params[0], "name", err) || !ranking_name(req->params[1], "opponent", err) ||
+	    !pairs_duel(req, req->params[0], req->params[1], &d, err))
+		return false;
+	*out = json_own(req->arena, pairs_duel_view(&d));
+	return true;
+}
+
 CO_FN static void pairs_head_to_head(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
-	struct pairs_duel d;
+	json_t *duel;
 
-	if (!ranking_name(req->params[0], "name", &err) || !ranking_name(req->params[1], "opponent", &err) ||
-	    !pairs_duel(req, req->params[0], req->params[1], &d, &err))
-		http_reply_error(req, &err);
+	if (ranking_duel(req, &duel, &err))
+		http_reply_json(req, 200, json_incref(duel));
 	else
-		http_reply_json(req, 200, pairs_duel_view(&d));
+		http_reply_error(req, &err);
 }
 
 /* ---- comparison ---- */

@@ -51,6 +51,8 @@ extern const struct route_table ranking_routes;             /* leaderboards, mat
 extern const struct route_table ranking_agent_routes;       /* /api/agent/{name}/… */
 extern const struct route_table ranking_pairs_routes;       /* comparison, head-to-head, allies and rivals */
 extern const struct route_table ranking_flips_routes;       /* changes of position, positions */
+extern const struct route_table ranking_moment_routes;      /* /api/agent/{name}/moments */
+extern const struct route_table ranking_portrait_routes;    /* introspection, briefings, /api/leaderboard-view */
 extern const struct route_table ranking_calibration_routes; /* /api/agent/{name}/calibration…, /api/calibration/… */
 
 #endif
