@@ -128,7 +128,7 @@ static const char *const metric_steps[] = {"security",   "host",        "method_
 					   "validation", "idempotency", "maintenance",     NULL};
 static const char *const metric_classes[] = {"probe", "read", "write", "create", "export", NULL};
 static const char *const metric_slo[] = {"good", "slow", "failed", NULL};
-static const char *const metric_causes[] = {"workspace", "policy", "agent", "tag", NULL};
+static const char *const metric_causes[] = {"workspace", "policy", "agent", "tag", "outcome", NULL};
 static const char *const metric_moves[] = {"promotion", "demotion", NULL};
 static const char *const metric_removals[] = {"expired", "tier_limit", "forgotten", "deleted", NULL};
 /* Of a debate's background. */
@@ -309,7 +309,8 @@ static const struct metric_desc metric_table[] = {
 	[M_DECISION_MISSES] = {"aragora_decision_cache_misses_total", METRIC_COUNTER, FOLD_SUM, .help = "Decisions that the cache had no answer for."},
 	[M_DECISION_INVALIDATIONS] = {"aragora_decision_cache_invalidations_total", METRIC_COUNTER, FOLD_SUM, {{"type", SET_CAUSES}},
 	 .help = "Cached decisions that were invalidated, by what had changed."},
-	[M_DECISION_SIZE] = {"aragora_decision_cache_size", METRIC_GAUGE, FOLD_LAST, .help = "Cached decisions of all workspaces."},
+	[M_DECISION_EVICTIONS] = {"aragora_decision_cache_evictions_total", METRIC_COUNTER, FOLD_SUM, .help = "Cached decisions that made room for newer ones."},
+	[M_DECISION_SIZE] = {"aragora_decision_cache_size", METRIC_GAUGE, FOLD_LAST, .help = "Cached decisions of all workspaces that are not too old."},
 	[M_MEMORY_MOVES] = {"aragora_memory_transitions_total", METRIC_COUNTER, FOLD_SUM, {{"direction", SET_MOVES}},
 	 .help = "Entries of continuum memory that moved to a faster or slower tier."},
 	[M_MEMORY_REMOVED] = {"aragora_memory_removed_total", METRIC_COUNTER, FOLD_SUM, {{"reason", SET_REMOVALS}},

@@ -140,8 +140,10 @@ enum metric_id {
 	M_MEMORY_REMOVED,           /* aragora_memory_removed_total{reason} expired tier_limit forgotten deleted */
 	M_DECISION_HITS,            /* aragora_decision_cache_hits_total */
 	M_DECISION_MISSES,          /* aragora_decision_cache_misses_total */
-	M_DECISION_INVALIDATIONS,   /* aragora_decision_cache_invalidations_total{type} workspace policy agent tag */
-	M_DECISION_SIZE,            /* aragora_decision_cache_size, FOLD_LAST */
+	M_DECISION_INVALIDATIONS, /* aragora_decision_cache_invalidations_total{type} workspace policy agent tag outcome
+				   */
+	M_DECISION_EVICTIONS,     /* aragora_decision_cache_evictions_total */
+	M_DECISION_SIZE,          /* aragora_decision_cache_size, FOLD_LAST */
 	METRIC_MAX
 };
 

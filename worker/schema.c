@@ -813,6 +813,15 @@ static const char down_shelf[] =
     "ALTER TABLE debates DROP COLUMN vote_count; ALTER TABLE debates DROP COLUMN agent_count;"
     " ALTER TABLE debates DROP COLUMN method; DROP TABLE debate_shares; DROP TABLE debate_notes;";
 
+/* What each node has counted since its start; decisions by debate, for its outcome. */
+static const char up_decision_figures[] =
+    "CREATE TABLE decision_cache_nodes ("
+    " node_id TEXT PRIMARY KEY NOT NULL, hits INTEGER NOT NULL, misses INTEGER NOT NULL,"
+    " invalidations INTEGER NOT NULL, evictions INTEGER NOT NULL, updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX decisions_debate ON decisions(debate_id);";
+static const char down_decision_figures[] = "DROP INDEX decisions_debate; DROP TABLE decision_cache_nodes;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -838,5 +847,6 @@ const struct migration schema_migrations[] = {
     {22, "index of open batches by workspace", up_batches_open, down_batches_open},
     {23, "vectors of continuum memory", up_continuum_vectors, down_continuum_vectors},
     {24, "notes on debates, links to them, figures of them", up_shelf, down_shelf},
+    {25, "figures of the decision cache by node", up_decision_figures, down_decision_figures},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -157,3 +157,66 @@ def test_an_upgraded_agent_answers_anew(make_server, provider):  # noqa: F811
     s.wait_log("generation.*2")
     after = wait_until(lambda: not (d := ask(s, config=team))["cached"] and d, 30, "the new configuration")
     assert after["debate_id"] != first["debate_id"]
+
+
+def test_an_outcome_of_a_decision(make_server, provider):  # noqa: F811
+    """It is that of its debate, counts once, and a wrong answer is given to nobody else."""
+    s = make_server({"server": {"workers": 2}, "providers": {"openai": {"base_url": provider.openai_url, "api_key": "sk-test-openai"}}})
+    team = {"agents": ["openai", "openai", "openai"]}
+    first = ask(s, config=team)
+    again = ask(s, config=team)
+    assert again["cached"]
+    url = "/api/decisions/%s/outcome" % again["id"]
+    assert s.get(url).status_code == 404 and s.get(url + "s").json() == {"outcomes": [], "count": 0}
+    memory = "SELECT successes, failures, surprise_ppm FROM continuum_memory WHERE id = 'debate_outcome_%s'" % first["debate_id"]
+    for n, right in enumerate((True, True, False, False)):
+        r = s.post(url, {"correct": right, "source": "the shop"})
+        assert r.status_code == (200 if n else 201) and r.json()["debate_id"] == first["debate_id"], r.text
+        assert s.sql(memory)[0][:2] == ((1, 0) if right else (0, 1)), "told twice it counts once; a correction changes sides"
+        assert s.sql("SELECT COUNT(*) FROM predictions")[0][0] == r.json()["predictions"] > 0
+    assert s.get(url + "s").json()["outcomes"][0] == s.get("/api/debates/%s/outcome" % first["debate_id"]).json()
+    assert value(s, 'aragora_decision_cache_invalidations_total{type="outcome"}') == 1
+    assert not ask(s, config=team)["cached"]
+    assert s.post("/api/decisions/dec_unknown/outcome", {"correct": True}).status_code == 404
+
+
+def test_the_policy_moves_by_itself(cluster):  # noqa: F811
+    """An answer is good for the rules by which it was given: those of the configuration, on every worker and node."""
+    def ask_plainly(s):
+        r = requests.post(s.url + "/api/decisions", json={"content": QUESTION}, timeout=90)
+        assert r.status_code == 200, r.text
+        return r.json()
+
+    a, b = cluster.node(delay=2, debates={"default_rounds": 1}), cluster.node(delay=2, debates={"default_rounds": 1})
+    first = ask_plainly(a)
+    assert ask_plainly(b)["cached"] and ask_plainly(a)["cached"], "nodes that are configured alike agree"
+    for s in (a, b):
+        s.write_config(debates={"default_consensus": "unanimous"})
+        s.signal(SIGHUP)
+        s.wait_log("generation.*2")
+    stats = a.get("/api/decisions/cache/stats").json()
+    assert (stats["total_entries"], stats["current_policy_version"]) == (1, "1"), "lazily: nobody has looked yet"
+    fresh = wait_until(lambda: (d := ask_plainly(a))["debate_id"] != first["debate_id"] and d, 30, "the new rules")
+    assert not fresh["cached"] and ask_plainly(b)["debate_id"] == fresh["debate_id"]
+    policy = 'aragora_decision_cache_invalidations_total{type="policy"}'
+    assert value(a, policy) + value(b, policy) == 1
+
+    # What the nodes counted is what the cluster says, and what their metrics say.
+    names = ("hits", "misses", "invalidations", "evictions")
+    counted = {s: [value(s, "aragora_decision_cache_%s_total" % n) for n in names] for s in (a, b)}
+    together = [x + y for x, y in zip(counted[a], counted[b])]
+    for s in (a, b):
+        stats = wait_until(lambda s=s: (d := s.get("/api/decisions/cache/stats").json()) and [d[n] for n in names] == together and d, 20,
+                           "the figures of the cluster")
+        assert [stats["node"][n] for n in names] == counted[s] and stats["cluster"]["nodes"] == 2
+        assert [stats["cluster"][n] for n in names] == together and stats["cluster"]["total_entries"] == 1
+        wait_until(lambda s=s: value(s, "aragora_decision_cache_size") == 1, 20, "the gauge")
+
+
+@pytest.mark.server({**FAST, "decisions": {"cache_entries": 2}})
+def test_the_oldest_make_room(server):
+    for i in range(4):
+        ask(server, "Question number %d?" % i)
+    assert value(server, "aragora_decision_cache_evictions_total") == 2
+    stats = server.get("/api/decisions/cache/stats").json()
+    assert stats["evictions"] == stats["node"]["evictions"] == 2 and stats["total_entries"] == 2

@@ -15,7 +15,7 @@ from conftest import ROOT
 
 # They hold a few rows for each node, agent, endpoint or tenant, or what waits for a moment.
 SMALL = {"settings", "jobs", "processes", "schema_migrations", "delivery_endpoints", "ratings", "organizations", "workspaces",
-         "audit_head", "audit_anchors", "audit_inbox", "identity_changes", "commit_marks", "touched", "delegations"}
+         "audit_head", "decision_cache_nodes", "audit_anchors", "audit_inbox", "identity_changes", "commit_marks", "touched", "delegations"}
 # Indexes that hold only what is open or waits for a person: all of it may be read.
 PARTIAL = {"deliveries_in_flight", "deliveries_due", "deliveries_dead", "debates_open", "debates_waiting", "debates_turn", "batches_open",
            "continuum_memory_embedded"}

@@ -385,6 +385,24 @@ CO_FN static void api_status(struct http_request *req)
 	http_reply_json(req, 200, o);
 }
 
+CO_FN bool decisions_debate(struct http_request *req)
+{
+	struct error err = ERROR_INIT;
+	struct decision d;
+
+	if (!str_starts(str_of(req->route->path), STR("/api/decisions/")))
+		return true;
+	if (!api_named(req, &d))
+		return false;
+	if (d.debate_id.n == 0) {
+		error_set(&err, ERR_CONFLICT, "the decision has no debate");
+		http_reply_error(req, &err);
+		return false;
+	}
+	req->params[0] = d.debate_id;
+	return true;
+}
+
 /* ---- cancel and retry ---- */
 
 CO_FN static void api_cancel(struct http_request *req)
@@ -447,23 +465,40 @@ CO_FN static void api_retry(struct http_request *req)
 
 /* ---- the cache ---- */
 
+static json_t *api_counts(const struct decision_counts *c)
+{
+	int64_t asked = c->hits + c->misses;
+
+	return json_pack("{s:I, s:I, s:f, s:I, s:I}", "hits", (json_int_t)c->hits, "misses", (json_int_t)c->misses,
+			 "hit_rate", asked > 0 ? (double)c->hits / (double)asked : 0.0, "invalidations",
+			 (json_int_t)c->invalidations, "evictions", (json_int_t)c->evictions);
+}
+
+/* The counts are those of all nodes; `node` is what answers, as in its metrics. */
 CO_FN static void api_cache_stats(struct http_request *req)
 {
 	struct worker *w = req->user;
 	struct error err = ERROR_INIT;
 	struct decision_stats s;
-	json_t *o;
+	json_t *o, *node, *cluster;
 
 	if (!decision_cache_stats(w, req->arena, &req->ctx, &s, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
-	o = json_pack("{s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:f, s:O}", "total_entries", (json_int_t)s.entries, "size",
-		      (json_int_t)s.entries, "hit_rate",
-		      s.hits + s.misses > 0 ? (double)s.hits / (double)(s.hits + s.misses) : 0.0, "hits",
-		      (json_int_t)s.hits, "misses", (json_int_t)s.misses, "invalidations", (json_int_t)s.invalidations,
-		      "max_size", (json_int_t)w->conf->decisions.cache_entries, "ttl_seconds",
-		      (double)w->conf->decisions.cache_ttl / (double)SEC_US, "entries_by_workspace", s.by_workspace);
+	o = api_counts(&s.total);
+	json_put_int(o, "total_entries", s.entries);
+	json_put_int(o, "size", s.entries);
+	json_put_int(o, "max_size", w->conf->decisions.cache_entries);
+	json_object_set_new(o, "ttl_seconds", json_real((double)w->conf->decisions.cache_ttl / (double)SEC_US));
+	json_object_set(o, "entries_by_workspace", s.by_workspace);
+	node = api_counts(&s.node);
+	json_put_str(node, "node_id", str_of(w->shm->node_id));
+	json_object_set_new(o, "node", node);
+	cluster = api_counts(&s.total);
+	json_put_int(cluster, "nodes", s.nodes);
+	json_put_int(cluster, "total_entries", s.all_entries);
+	json_object_set_new(o, "cluster", cluster);
 	json_put_str(o, "current_policy_version", s.policy_version);
 	json_put_str(o, "policy_version", s.policy_version);
 	http_reply_json(req, 200, o);

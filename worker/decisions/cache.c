@@ -45,18 +45,6 @@ static struct str cache_agents(struct arena *a, const json_t *agents)
 	return out;
 }
 
-CO_FN void decision_cache_gauge(struct worker *w)
-{
-	struct arena *a = arena_new(0);
-	struct error err = ERROR_INIT;
-	struct db_rows r;
-
-	if (db_query(w->db, a, SQL_ANYBODY("a figure of the service") "SELECT COUNT(*) FROM decision_cache", DB_NO_ARGS,
-		     &r, &err))
-		metric_set(M_DECISION_SIZE, db_int(&r, 0, 0), NULL);
-	arena_free(a);
-}
-
 /* ---- state ---- */
 
 CO_FN bool decision_state_read(struct worker *w, struct arena *a, const struct context *ctx, struct decision_state *out,
@@ -98,21 +86,19 @@ CO_FN static void cache_drop(struct worker *w, const struct context *ctx, struct
 }
 
 CO_FN bool decision_cache_get(struct worker *w, struct arena *a, const struct context *ctx, struct str key,
-			      json_t **result, struct error *err)
+			      struct str policy, json_t **result, struct error *err)
 {
-	struct decision_state state;
 	struct db_rows r;
 
 	*result = NULL;
-	if (!decision_state_read(w, a, ctx, &state, err) ||
-	    !db_query(w->db, a,
+	if (!db_query(w->db, a,
 		      "SELECT result, policy_version FROM decision_cache WHERE workspace_id = $1 AND cache_key = $2"
 		      " AND created_at > $3",
 		      DB_ARGS(DB_S(ctx->workspace_id), DB_S(key),
 			      DB_I(clock_wall_ms() - w->conf->decisions.cache_ttl / MS_US)),
 		      &r, err))
 		return false;
-	if (r.count > 0 && str_eq(db_str(&r, 0, 1), state.policy_version))
+	if (r.count > 0 && str_eq(db_str(&r, 0, 1), policy))
 		*result = json_parse(a, db_str(&r, 0, 0), err);
 	else if (r.count > 0)
 		cache_drop(w, ctx, key, db_str(&r, 0, 1));
@@ -122,13 +108,32 @@ CO_FN bool decision_cache_get(struct worker *w, struct arena *a, const struct co
 
 /* ---- storing ---- */
 
+/* How many must go for one more under this key. */
+CO_FN static bool cache_surplus(struct worker *w, struct arena *a, const struct context *ctx, struct str key,
+				int64_t *n, struct error *err)
+{
+	struct db_rows r;
+
+	if (!db_query(w->db, a, "SELECT COUNT(*) FROM decision_cache WHERE workspace_id = $1 AND cache_key <> $2",
+		      DB_ARGS(DB_S(ctx->workspace_id), DB_S(key)), &r, err))
+		return false;
+	*n = db_int(&r, 0, 0) + 1 - w->conf->decisions.cache_entries;
+	return true;
+}
+
 CO_FN bool decision_cache_put(struct worker *w, const struct context *ctx, const struct decision_entry *e, bool *stored,
 			      struct error *err)
 {
 	struct db_batch *b = db_batch_new(w->db);
 	struct arena *a = arena_new(0);
-	int64_t now = clock_wall_ms();
+	int64_t now = clock_wall_ms(), surplus = 0;
 
+	*stored = false;
+	if (!cache_surplus(w, a, ctx, e->key, &surplus, err)) {
+		db_batch_free(b);
+		arena_free(a);
+		return false;
+	}
 	db_batch_add(b,
 		     "INSERT INTO decision_cache_state (org_id, generation, policy_version, changed_at)"
 		     " VALUES ($1, 0, '" CACHE_FIRST_POLICY "', $2) ON CONFLICT (org_id) DO NOTHING",
@@ -152,6 +157,8 @@ CO_FN bool decision_cache_put(struct worker *w, const struct context *ctx, const
 	    " decision_cache WHERE workspace_id = $1 ORDER BY created_at DESC, cache_key LIMIT 1000 OFFSET $2)",
 	    DB_ARGS(DB_S(ctx->workspace_id), DB_I(w->conf->decisions.cache_entries)), DB_ANY);
 	*stored = db_commit(w->db, b, err);
+	if (*stored && surplus > 0)
+		metric_add(M_DECISION_EVICTIONS, surplus, NULL);
 	arena_free(a);
 	return *stored || err->code == ERR_FENCED;
 }
@@ -180,6 +187,8 @@ static const struct {
     [DECISION_POLICY] = {"policy", {NULL, NULL}},
     [DECISION_AGENT] = {"agent", CACHE_OF("REPLACE(agents, $2, '') <> agents")},
     [DECISION_TAG] = {"tag", CACHE_OF("REPLACE(tags, $2, '') <> tags")},
+    [DECISION_OUTCOME] = {"outcome", CACHE_OF("cache_key IN (SELECT d.cache_key FROM decisions d WHERE"
+					      " d.debate_id = $2 AND d.org_id = $1)")},
     [DECISION_ALL] = {"workspace", CACHE_OF("$2 = $2")},
 };
 
@@ -198,74 +207,53 @@ static void cache_policy(struct db_batch *b, const struct context *ctx, struct s
 		     DB_ARGS(DB_S(ctx->org_id), DB_S(version)), 1);
 }
 
+CO_FN bool decision_cache_forget(struct worker *w, struct db_batch *b, struct str org_id, enum decision_cause cause,
+				 struct str name, struct str version, int64_t *n, struct error *err)
+{
+	struct arena *a = arena_new(0);
+	const struct db_val named = DB_S(cache_named(a, cause, name, version));
+	struct db_rows r;
+	bool ok;
+
+	ok = db_query(w->db, a, cache_causes[cause].sql.count, DB_ARGS(DB_S(org_id), named), &r, err);
+	*n = ok ? db_int(&r, 0, 0) : 0;
+	cache_raise(b, org_id);
+	db_batch_add(b, cache_causes[cause].sql.remove, DB_ARGS(DB_S(org_id), named), DB_ANY);
+	arena_free(a);
+	return ok;
+}
+
+void decision_cache_forgotten(enum decision_cause cause, int64_t n)
+{
+	if (n > 0)
+		metric_add(M_DECISION_INVALIDATIONS, n, cache_causes[cause].metric, NULL);
+	log_info("decisions", "cached decisions invalidated", KV_S("by", cache_causes[cause].metric), KV_I("count", n));
+}
+
 CO_FN bool decision_cache_invalidate(struct worker *w, const struct context *ctx, enum decision_cause cause,
 				     struct str name, struct str version, int64_t *n, struct error *err)
 {
-	struct arena *a = arena_new(0);
-	struct db_val named = DB_S(cache_named(a, cause, name, version));
 	struct db_batch *b = db_batch_new(w->db);
-	struct db_rows r;
 	bool ok = true;
 
 	*n = 0;
-	if (cause != DECISION_POLICY) {
-		ok = db_query(w->db, a, cache_causes[cause].sql.count, DB_ARGS(DB_S(ctx->org_id), named), &r, err);
-		*n = ok ? db_int(&r, 0, 0) : 0;
-	}
-	cache_raise(b, ctx->org_id);
-	if (cause == DECISION_POLICY)
+	if (cause == DECISION_POLICY) {
+		cache_raise(b, ctx->org_id);
 		cache_policy(b, ctx, name);
-	else
-		db_batch_add(b, cache_causes[cause].sql.remove, DB_ARGS(DB_S(ctx->org_id), named), DB_ANY);
-	if (ok) {
-		ok = db_commit(w->db, b, err);
 	} else {
+		ok = decision_cache_forget(w, b, ctx->org_id, cause, name, version, n, err);
+	}
+	if (!ok) {
 		db_batch_free(b);
-	}
-	arena_free(a);
-	if (!ok)
 		return false;
-	if (*n > 0)
-		metric_add(M_DECISION_INVALIDATIONS, *n, cache_causes[cause].metric, NULL);
-	log_info("decisions", "cached decisions invalidated", KV_S("by", cache_causes[cause].metric),
-		 KV_I("count", *n));
+	}
+	if (!db_commit(w->db, b, err))
+		return false;
+	decision_cache_forgotten(cause, *n);
 	return true;
 }
 
-void decision_workspace_changed(struct db_batch *b, struct str org_id, struct str workspace_id)
-{
-	cache_raise(b, org_id);
-	db_batch_add(b, cache_causes[DECISION_WORKSPACE].sql.remove, DB_ARGS(DB_S(org_id), DB_S(workspace_id)), DB_ANY);
-}
-
-/* ---- figures ---- */
-
-CO_FN bool decision_cache_stats(struct worker *w, struct arena *a, const struct context *ctx,
-				struct decision_stats *out, struct error *err)
-{
-	struct decision_state state;
-	struct db_rows r;
-	size_t i;
-
-	*out = (struct decision_stats){.by_workspace = json_own(a, json_object())};
-	if (!decision_state_read(w, a, ctx, &state, err) ||
-	    !db_query(w->db, a,
-		      SQL_WITHIN_ORG("figures of the whole organization") "SELECT workspace_id, COUNT(*) FROM"
-									  " decision_cache WHERE org_id = $1 AND "
-									  "created_at > $2 GROUP BY workspace_id",
-		      DB_ARGS(DB_S(ctx->org_id), DB_I(clock_wall_ms() - w->conf->decisions.cache_ttl / MS_US)), &r,
-		      err))
-		return false;
-	for (i = 0; i < r.count; i++) {
-		json_put_int(out->by_workspace, arena_str(a, db_str(&r, i, 0)).p, db_int(&r, i, 1));
-		out->entries += db_int(&r, i, 1);
-	}
-	out->policy_version = state.policy_version;
-	out->hits = (int64_t)metric_total(M_DECISION_HITS);
-	out->misses = (int64_t)metric_total(M_DECISION_MISSES);
-	out->invalidations = (int64_t)metric_total(M_DECISION_INVALIDATIONS);
-	return true;
-}
+/* ---- the job ---- */
 
 CO_FN bool decision_cache_sweep(struct worker *w, int64_t *removed, struct error *err)
 {
@@ -280,6 +268,8 @@ CO_FN bool decision_cache_sweep(struct worker *w, int64_t *removed, struct error
 		      DB_ARGS(DB_I(before)), &r, err);
 	db_batch_add(b, SQL_ANYBODY("removes by age") "DELETE FROM decision_cache WHERE created_at <= $1",
 		     DB_ARGS(DB_I(before)), DB_ANY);
+	db_batch_add(b, "DELETE FROM decision_cache_nodes WHERE node_id NOT IN (SELECT node_id FROM processes)",
+		     DB_NO_ARGS, DB_ANY);
 	if (ok) {
 		*removed += db_int(&r, 0, 0);
 		ok = db_commit(w->db, b, err);

@@ -25,17 +25,17 @@ struct worker;
 /* What holds for an organization at this moment. */
 struct decision_state {
 	int64_t generation;
-	struct str policy_version; /* "1" before the first policy was named */
+	struct str policy_version; /* as an admin named it last; "1" before the first */
 };
 CO_FN bool decision_state_read(struct worker *w, struct arena *a, const struct context *ctx, struct decision_state *out,
 			       struct error *err) MUST_CHECK;
 
 /*
  * The result under the key in the workspace of ctx, in the arena; NULL: none that is younger than decisions.cache_ttl
- * and of the current policy version. Counts a hit or miss; what an older policy left is dropped here and counted.
+ * and of this policy. Counts a hit or miss; what another policy left is dropped here and counted.
  */
 CO_FN bool decision_cache_get(struct worker *w, struct arena *a, const struct context *ctx, struct str key,
-			      json_t **result, struct error *err) MUST_CHECK;
+			      struct str policy, json_t **result, struct error *err) MUST_CHECK;
 
 struct decision_entry {
 	struct str key, policy_version;
@@ -51,25 +51,49 @@ struct decision_entry {
 CO_FN bool decision_cache_put(struct worker *w, const struct context *ctx, const struct decision_entry *e, bool *stored,
 			      struct error *err) MUST_CHECK;
 
-enum decision_cause { DECISION_WORKSPACE, DECISION_POLICY, DECISION_AGENT, DECISION_TAG, DECISION_ALL };
+enum decision_cause {
+	DECISION_WORKSPACE,
+	DECISION_POLICY,
+	DECISION_AGENT,
+	DECISION_TAG,
+	DECISION_OUTCOME, /* a debate whose answer turned out wrong */
+	DECISION_ALL
+};
 /*
  * Removes from the whole organization of ctx what rests on the named: a workspace's id, an agent's name with its
- * version (empty: any), a tag, everything. For a policy `name` is its new version, and entries fall at their next
- * lookup. *n: how many went. When this has returned true, no later lookup anywhere finds them.
+ * version (empty: any), a tag, a debate's id, everything. For a policy `name` is its new version, and entries fall at
+ * their next lookup. *n: how many went. When this has returned true, no later lookup anywhere finds them.
  */
 CO_FN bool decision_cache_invalidate(struct worker *w, const struct context *ctx, enum decision_cause cause,
 				     struct str name, struct str version, int64_t *n, struct error *err) MUST_CHECK;
-/* The same for a workspace within the batch that changes it: its members, its settings. */
-void decision_workspace_changed(struct db_batch *b, struct str org_id, struct str workspace_id);
+/*
+ * The same within a batch, for what changes there: members of a workspace, the outcome of a debate. Not for a policy.
+ * Once that batch is committed, decision_cache_forgotten counts and logs.
+ */
+CO_FN bool decision_cache_forget(struct worker *w, struct db_batch *b, struct str org_id, enum decision_cause cause,
+				 struct str name, struct str version, int64_t *n, struct error *err) MUST_CHECK;
+void decision_cache_forgotten(enum decision_cause cause, int64_t n);
+
+/* ---- figures.c ---- */
+
+/* Since the start of the node, as its metrics count them. */
+struct decision_counts {
+	int64_t hits, misses, invalidations, evictions;
+};
 
 struct decision_stats {
-	int64_t entries, hits, misses, invalidations; /* all but the first: of this node since its start */
+	int64_t entries;              /* of the organization */
+	int64_t all_entries;          /* of everybody, as the gauge shows it */
+	int64_t nodes;                /* that are alive and have counted, this one among them */
+	struct decision_counts node;  /* this one */
+	struct decision_counts total; /* all nodes; of the others what they wrote within the last second or two */
 	struct str policy_version;
 	json_t *by_workspace; /* {id: entries}; of the arena */
 };
 CO_FN bool decision_cache_stats(struct worker *w, struct arena *a, const struct context *ctx,
 				struct decision_stats *out, struct error *err) MUST_CHECK;
-/* Shows how many entries there are, of everybody; by the clerk, once a second. */
+/* Shows how many entries there are, of everybody, and writes what this node has counted; by the clerk, once a second.
+ */
 CO_FN void decision_cache_gauge(struct worker *w);
 /* Removes what is too old. */
 CO_FN bool decision_cache_sweep(struct worker *w, int64_t *removed, struct error *err) MUST_CHECK;

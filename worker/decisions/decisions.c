@@ -277,7 +277,6 @@ static void decision_begin(struct arena *a, const struct context *ctx, const str
 			       .debate_id = STR(""),
 			       .status = STR("running"),
 			       .key = q->key,
-			       .policy_version = arena_str(a, state->policy_version),
 			       .tags = json_text(a, q->tags),
 			       .result = STR(""),
 			       .reason = STR(""),
@@ -294,6 +293,24 @@ static struct str decision_key(struct arena *a, struct str key, const json_t *pl
 		return key;
 	crypto_sha256_hex(json_text(a, json_get_arr(plan, "agents")), hex);
 	return arena_printf(a, "%.*s:%.16s", STR_ARG(key), hex);
+}
+
+/*
+ * The policy by which a question is decided: the version that an admin has named, and all that configuration, engine
+ * and request make of the debate's plan besides the question itself and the agents, who are in the key. An answer that
+ * was given under another one is dropped by the lookup that finds it; nodes that are configured alike agree.
+ */
+static struct str decision_policy(struct arena *a, struct str version, const json_t *plan)
+{
+	static const char *const own[] = {"task", "domain", "context", "documents", "taint", "seed", "agents"};
+	json_t *rules = json_own(a, json_copy((json_t *)(uintptr_t)plan));
+	char hex[SHA256_HEX];
+	size_t i;
+
+	for (i = 0; i < countof(own); i++)
+		json_object_del(rules, own[i]);
+	crypto_sha256_hex(json_python(a, rules), hex);
+	return arena_printf(a, "%.*s+%.12s", STR_ARG(version), hex);
 }
 
 /* A hit is a decision too: it has an id, and can be read again. */
@@ -354,7 +371,7 @@ CO_FN static bool decision_known(struct decision_birth *n, bool *done, struct er
 		*n->d = same;
 		return true;
 	}
-	if (!decision_cache_get(n->w, n->a, n->ctx, n->d->key, &hit, err))
+	if (!decision_cache_get(n->w, n->a, n->ctx, n->d->key, n->d->policy_version, &hit, err))
 		return false;
 	*done = hit != NULL;
 	return hit == NULL || decision_from_cache(n, hit, err);
@@ -380,6 +397,7 @@ CO_FN bool decisions_submit(struct worker *w, struct arena *a, const struct cont
 		return false;
 	decision_begin(a, ctx, q, &state, out);
 	out->key = decision_key(a, q->key, plan);
+	out->policy_version = decision_policy(a, state.policy_version, plan);
 	if (!decision_known(&n, &done, err))
 		return false;
 	if (done)

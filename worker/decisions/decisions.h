@@ -13,6 +13,7 @@
 #include "common/db.h"
 #include "worker/decisions/cache.h"
 
+struct http_request;
 struct job;
 struct route_table;
 struct worker;
@@ -52,6 +53,12 @@ CO_FN bool decisions_wait(struct worker *w, struct arena *a, const struct contex
 bool decisions_open(const struct decision *d);
 CO_FN bool decisions_cancel(struct worker *w, const struct context *ctx, const struct decision *d, struct str reason,
 			    struct error *err) MUST_CHECK;
+
+/*
+ * Below /api/decisions the id of the path, parameter 0, becomes that of the decision's debate; elsewhere it is one.
+ * False: answered.
+ */
+CO_FN bool decisions_debate(struct http_request *req) MUST_CHECK;
 
 extern const struct job decisions_job;
 extern const struct route_table decision_routes;

@@ -152,31 +152,13 @@ CO_FN static json_t *explain_make(struct http_request *req, const struct debate_
 	return out;
 }
 
-/* A decision is explained by its debate: below /api/decisions the id becomes the debate's. False: answered. */
-CO_FN static bool explain_of_decision(struct http_request *req)
-{
-	struct error err = ERROR_INIT;
-	struct decision d;
-
-	if (!str_starts(str_of(req->route->path), STR("/api/decisions/")))
-		return true;
-	if (!decisions_read(request_worker(req), req->arena, &req->ctx, req->params[0], &d, &err) ||
-	    (d.debate_id.n == 0 &&
-	     !error_set(&err, ERR_CONFLICT, "the decision has no debate that could be explained"))) {
-		http_reply_error(req, &err);
-		return false;
-	}
-	req->params[0] = d.debate_id;
-	return true;
-}
-
 /* The explanation of a debate that has a result; NULL after having replied. */
 CO_FN static json_t *explain_load(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 	struct debate_row row;
 
-	if (!explain_of_decision(req) || !request_debate(req, &row))
+	if (!decisions_debate(req) || !request_debate(req, &row))
 		return NULL;
 	if (row.result.p == NULL || row.result.n == 0) {
 		error_set(&err, ERR_CONFLICT, "the debate has no result yet that could be explained");

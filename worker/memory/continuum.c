@@ -88,6 +88,30 @@ void continuum_remove(struct db_batch *b, const struct context *ctx, struct str 
 	metric_add(M_MEMORY_REMOVED, 1, reason, NULL);
 }
 
+void continuum_judged(struct db_batch *b, const struct context *ctx, struct str debate_id, bool right,
+		      int64_t error_ppm, int64_t now_ms)
+{
+	struct arena *a = arena_new(0);
+
+	continuum_outcome(b, ctx, arena_printf(a, CONTINUUM_OUTCOME "%.*s", STR_ARG(debate_id)), right, error_ppm,
+			  now_ms);
+	arena_free(a);
+}
+
+/* One count changes sides; how much it had surprised stays. */
+void continuum_rejudged(struct db_batch *b, const struct context *ctx, struct str debate_id, bool right, int64_t now_ms)
+{
+	struct arena *a = arena_new(0);
+	struct str id = arena_printf(a, CONTINUUM_OUTCOME "%.*s", STR_ARG(debate_id));
+
+	db_batch_add(b,
+		     "UPDATE continuum_memory SET successes = successes + $3, failures = failures - $3, updated_at = $4"
+		     " WHERE workspace_id = $1 AND id = $2 AND archived_at = 0 AND successes + $3 >= 0"
+		     " AND failures - $3 >= 0",
+		     DB_ARGS(DB_S(ctx->workspace_id), DB_S(id), DB_I(right ? 1 : -1), DB_I(now_ms)), DB_ANY);
+	arena_free(a);
+}
+
 void continuum_forget(struct db_batch *b, const struct context *ctx, struct str debate_id)
 {
 	struct arena *a = arena_new(0);

@@ -49,6 +49,11 @@ void continuum_remove(struct db_batch *b, const struct context *ctx, struct str 
 		      bool force, int64_t now_ms);
 /* The effects of a finished debate: its outcome, and what it says of those that it cited. Pure but for the batch. */
 void continuum_ended(struct db_batch *b, const struct context *ctx, const json_t *result, int64_t at_ms);
+/* Somebody says whether the answer of a debate was right: an outcome of what was kept of it, and a later word on it. */
+void continuum_judged(struct db_batch *b, const struct context *ctx, struct str debate_id, bool right,
+		      int64_t error_ppm, int64_t now_ms);
+void continuum_rejudged(struct db_batch *b, const struct context *ctx, struct str debate_id, bool right,
+			int64_t now_ms);
 /* What a deleted debate left here. */
 void continuum_forget(struct db_batch *b, const struct context *ctx, struct str debate_id);
 

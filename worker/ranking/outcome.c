@@ -2,7 +2,8 @@
 /*
  * /api/debates/{id}/outcome: somebody who knows it from elsewhere says whether a debate's answer was right. Its votes
  * become predictions of which it is known whether they came true; where the answer was verified, the winner's rating
- * moves too. Called by the router. A later outcome of the same debate takes the place of the former.
+ * moves too; what memory keeps of the debate learns of it, and a wrong answer leaves the cache of decisions. Called by
+ * the router. A later outcome of the same debate takes the place of the former.
  */
 #include "worker/ranking/calibration.h"
 
@@ -11,7 +12,9 @@
 #include "common/metrics.h"
 #include "worker/audit/audit.h"
 #include "worker/debate/request.h"
+#include "worker/decisions/decisions.h"
 #include "worker/engine/domain.h"
+#include "worker/memory/continuum.h"
 #include "worker/middleware/response_cache.h"
 #include "worker/ranking/ranking_math.h"
 #include "worker/stream/stream.h"
@@ -30,7 +33,7 @@ struct outcome {
 	json_t *right; /* agents whose position was right; NULL: not known */
 	int64_t now_ms;
 	/* What was recorded before. */
-	bool known;
+	bool known, former_correct;
 	int64_t former_at, former_milli; /* the rating change that it brought */
 	int64_t change_milli;            /* that of this one */
 	int64_t elo_milli;               /* of the winner now */
@@ -130,6 +133,7 @@ CO_FN static bool outcome_load(struct outcome *o, struct error *err)
 		      DB_ARGS(workspace, DB_S(o->winner)), &rating, err))
 		return false;
 	o->known = former.count > 0;
+	o->former_correct = o->known && db_int(&former, 0, 0) != 0;
 	o->former_at = o->known ? db_int(&former, 0, 6) : 0;
 	o->former_milli = change.count > 0 ? db_int(&change, 0, 0) : 0;
 	o->elo_milli = (rating.count > 0 ? db_int(&rating, 0, 0) : RANKING_START) - o->former_milli;
@@ -240,24 +244,47 @@ static void outcome_add_rating(struct db_batch *b, const struct outcome *o)
 		     1);
 }
 
+/* An outcome is counted once, whatever is said of it how often; of two that differ the later one counts. */
+static void outcome_add_memory(struct db_batch *b, const struct outcome *o)
+{
+	int64_t sure = json_get_int(json_get_obj(o->result, "consensus"), "confidence_ppm", 0);
+
+	if (!o->known)
+		continuum_judged(b, &o->req->ctx, o->row->id, o->correct, o->correct ? CONTINUUM_ONE - sure : sure,
+				 o->now_ms);
+	else if (o->former_correct != o->correct)
+		continuum_rejudged(b, &o->req->ctx, o->row->id, o->correct, o->now_ms);
+}
+
 CO_FN static bool outcome_store(struct outcome *o, size_t *predictions, struct error *err)
 {
 	struct worker *w = request_worker(o->req);
 	struct db_batch *b = db_batch_new(w->db);
+	int64_t forgotten = 0;
 	json_t *details = json_own(o->req->arena, json_pack("{s:b, s:b, s:s%}", "correct", (int)o->correct, "verified",
 							    (int)o->verified, "source", o->source.p, o->source.n));
 
 	outcome_add_row(b, o);
 	*predictions = outcome_add_predictions(b, o);
 	outcome_add_rating(b, o);
+	outcome_add_memory(b, o);
 	audit_add(b, o->req,
 		  &(struct audit_event){.category = "debate",
 					.action = "debate.outcome_recorded",
 					.resource_type = STR("debate"),
 					.resource_id = o->row->id,
 					.details = details});
-	if (db_commit(w->db, b, err))
+	/* An answer that was wrong is given to nobody else. */
+	if (!o->correct &&
+	    !decision_cache_forget(w, b, o->req->ctx.org_id, DECISION_OUTCOME, o->row->id, STR(""), &forgotten, err)) {
+		db_batch_free(b);
+		return false;
+	}
+	if (db_commit(w->db, b, err)) {
+		if (!o->correct)
+			decision_cache_forgotten(DECISION_OUTCOME, forgotten);
 		return true;
+	}
 	if (err->code == ERR_FENCED || err->code == ERR_DUPLICATE)
 		error_set(err, ERR_CONFLICT, "somebody else has just recorded an outcome of this debate");
 	return false;
@@ -347,7 +374,7 @@ CO_FN static void outcome_post(struct http_request *req)
 	size_t predictions;
 	json_t *v;
 
-	if (body == NULL || !request_debate(req, &row))
+	if (body == NULL || !decisions_debate(req) || !request_debate(req, &row))
 		return;
 	if (!outcome_open(req, &row, &o, &err)) {
 		http_reply_error(req, &err);
@@ -375,12 +402,20 @@ CO_FN static void outcome_get(struct http_request *req)
 	struct debate_row row;
 	struct db_rows r;
 	struct outcome o = {.req = req, .row = &row};
+	bool list = str_ends(str_of(req->route->path), STR("/outcomes"));
 
-	if (!request_debate(req, &row))
+	if (!decisions_debate(req) || !request_debate(req, &row))
 		return;
 	if (!db_query(request_worker(req)->db, req->arena, outcome_sql,
-		      DB_ARGS(DB_S(row.id), DB_S(req->ctx.workspace_id)), &r, &err) ||
-	    (r.count == 0 && !error_field(&err, ERR_NOT_FOUND, "id", "no outcome of this debate was recorded")) ||
+		      DB_ARGS(DB_S(row.id), DB_S(req->ctx.workspace_id)), &r, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	if (list && r.count == 0) {
+		http_reply_json(req, 200, json_pack("{s:[], s:i}", "outcomes", "count", 0));
+		return;
+	}
+	if ((r.count == 0 && !error_field(&err, ERR_NOT_FOUND, "id", "no outcome of this debate was recorded")) ||
 	    !outcome_open(req, &row, &o, &err) || !outcome_load(&o, &err)) {
 		http_reply_error(req, &err);
 		return;
@@ -392,7 +427,8 @@ CO_FN static void outcome_get(struct http_request *req)
 	o.note = db_str(&r, 0, 4);
 	o.now_ms = db_int(&r, 0, 6);
 	o.change_milli = o.former_milli;
-	http_reply_json(req, 200, outcome_view(&o));
+	http_reply_json(req, 200,
+			list ? json_pack("{s:[o], s:i}", "outcomes", outcome_view(&o), "count", 1) : outcome_view(&o));
 }
 
 static const struct route outcome_rows[] = {
@@ -403,5 +439,11 @@ static const struct route outcome_rows[] = {
 	     "OutcomeRecord", "DebateOutcome"),
     ROUTE(GET, "/api/debates/{id}/outcome", outcome_get, "debates:read", READ,
 	  "Whether a debate's answer turned out right, if somebody said so", .response = "DebateOutcome"),
+    ROUTE_IO(POST, "/api/decisions/{id}/outcome", outcome_post, "decisions:update", WRITE,
+	     "Say whether a decision turned out right: the outcome of its debate", "OutcomeRecord", "DebateOutcome"),
+    ROUTE(GET, "/api/decisions/{id}/outcome", outcome_get, "decisions:read", READ,
+	  "Whether a decision turned out right, if somebody said so", .response = "DebateOutcome"),
+    ROUTE(GET, "/api/decisions/{id}/outcomes", outcome_get, "decisions:read", READ,
+	  "The same as a list of at most one"),
 };
 const struct route_table outcome_routes = {outcome_rows, countof(outcome_rows)};

@@ -88,6 +88,9 @@ static bool member_role_exists(struct str role, struct error *err)
 	return error_field(err, ERR_INVALID_VALUE, "role", "there is no such role");
 }
 
+/* Who may decide in an organization is a matter of all of its workspaces. */
+static const struct str members_everywhere = STR_NONE;
+
 /*
  * Commits the change of a membership together with the end of what hung on it. Behind the statements of the change: who
  * may not be changed loses nothing.
@@ -141,6 +144,7 @@ CO_FN static void member_change_role(struct http_request *req)
 			  &(struct tenancy_act){
 			      .category = "admin",
 			      .action = "user.role_change",
+			      .decided_in = &members_everywhere,
 			      .type = "user",
 			      .id = id,
 			      .user_id = id,
@@ -176,6 +180,7 @@ CO_FN static void member_remove(struct http_request *req)
 	if (member_commit(req, b, true,
 			  &(struct tenancy_act){.category = "admin",
 						.action = "user.remove",
+						.decided_in = &members_everywhere,
 						.type = "user",
 						.id = id,
 						.user_id = id,

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "worker/audit/audit.h"
+#include "worker/decisions/cache.h"
 #include "worker/identity/changes.h"
 
 /* ---- rows ---- */
@@ -105,14 +106,29 @@ CO_FN bool tenancy_workspace(struct http_request *req, struct str id, struct db_
 
 /* ---- acts ---- */
 
+CO_FN static bool tenancy_forget(struct worker *w, struct db_batch *b, const struct tenancy_act *act, struct str org_id,
+				 int64_t *n, struct error *err)
+{
+	if (act->decided_in == NULL)
+		return true;
+	return decision_cache_forget(w, b, org_id, act->decided_in->n > 0 ? DECISION_WORKSPACE : DECISION_ALL,
+				     *act->decided_in, STR(""), n, err);
+}
+
 CO_FN bool tenancy_commit(struct http_request *req, struct db_batch *b, const struct tenancy_act *act)
 {
 	struct worker *w = req->user;
 	struct error err = ERROR_INIT;
+	int64_t forgotten = 0;
 	size_t i;
 	bool ok;
 
 	json_own(req->arena, act->details);
+	if (!tenancy_forget(w, b, act, req->ctx.org_id, &forgotten, &err)) {
+		db_batch_free(b);
+		http_reply_error(req, &err);
+		return false;
+	}
 	audit_add(b, req,
 		  &(struct audit_event){.category = act->category,
 					.action = act->action,
@@ -129,6 +145,8 @@ CO_FN bool tenancy_commit(struct http_request *req, struct db_batch *b, const st
 		tenancy_fail(req, &err, act->fenced, act->duplicate);
 		return false;
 	}
+	if (act->decided_in != NULL)
+		decision_cache_forgotten(DECISION_WORKSPACE, forgotten);
 	if (act->user_id.n > 0)
 		identity_changed(w, IDENTITY_CHANGE_USER, act->user_id);
 	for (i = 0; i < act->touched_count; i++)

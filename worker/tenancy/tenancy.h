@@ -53,6 +53,8 @@ struct tenancy_act {
 	const char *fenced, *duplicate;
 	const struct str *touched; /* whom else it concerns, by user id */
 	size_t touched_count;
+	/* A workspace whose cached decisions rest on what changes, "" for all of the organization; NULL: none do. */
+	const struct str *decided_in;
 };
 CO_FN bool tenancy_commit(struct http_request *req, struct db_batch *b, const struct tenancy_act *act) MUST_CHECK;
 

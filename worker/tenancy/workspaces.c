@@ -7,7 +7,6 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/tenant.h"
-#include "worker/decisions/cache.h"
 #include "worker/identity/body.h"
 #include "worker/identity/user.h"
 #include "worker/permission/permission.h"
@@ -154,6 +153,7 @@ CO_FN static void workspace_delete(struct http_request *req)
 	if (tenancy_commit(req, b,
 			   &(struct tenancy_act){.category = "admin",
 						 .action = "workspace.delete",
+						 .decided_in = &req->params[0],
 						 .type = "workspace",
 						 .id = req->params[0],
 						 .fenced = "Workspace"}))
@@ -220,11 +220,11 @@ CO_FN static void workspace_put_member(struct http_request *req)
 	    " SELECT $1, m.user_id, m.org_id, $4, $5 FROM members m WHERE m.org_id = $2 AND m.user_id = $3"
 	    " ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role",
 	    DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id), DB_S(user), DB_S(role), DB_I(clock_wall_ms())), 1);
-	decision_workspace_changed(b, req->ctx.org_id, req->params[0]);
 	if (tenancy_commit(req, b,
 			   &(struct tenancy_act){
 			       .category = "admin",
 			       .action = "workspace.add_member",
+			       .decided_in = &req->params[0],
 			       .type = "workspace",
 			       .id = req->params[0],
 			       .user_id = user,
@@ -246,10 +246,10 @@ CO_FN static void workspace_remove_member(struct http_request *req)
 	b = db_batch_new(w->db);
 	db_batch_add(b, "DELETE FROM workspace_members WHERE workspace_id = $1 AND org_id = $2 AND user_id = $3",
 		     DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id), DB_S(req->params[1])), 1);
-	decision_workspace_changed(b, req->ctx.org_id, req->params[0]);
 	if (tenancy_commit(req, b,
 			   &(struct tenancy_act){.category = "admin",
 						 .action = "workspace.remove_member",
+						 .decided_in = &req->params[0],
 						 .type = "workspace",
 						 .id = req->params[0],
 						 .user_id = req->params[1],
