@@ -4,22 +4,12 @@
  * so that mutations reach what is behind the frame header; a type from 128 on makes the payload raw bytes. It goes in
  * whole and in pieces. Handlers answer, stream, hold the request back; every one must end with the connection.
  */
-#include <errno.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "common/co.h"
-#include "common/conf.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_http.h"
 #include "worker/http/h2.h"
 
-#define FUZZ_TURNS 8
 #define FUZZ_HELD 64
 
 static struct fuzz_world {
-	struct loop *loop;
-	struct http_server *server;
 	struct http_request *held[FUZZ_HELD];
 	unsigned held_count;
 	unsigned begun, finished, streams;
@@ -75,22 +65,6 @@ static void fuzz_finished(struct http_request *req)
 
 static const struct http_hooks fuzz_hooks = {.dispatch = fuzz_dispatch, .match = fuzz_match, .finished = fuzz_finished};
 
-static void fuzz_world_open(void)
-{
-	static const struct conf_override overrides[] = {{"limits.head_bytes", "4096"},
-							 {"log.level", "error"},
-							 {"server.http2.max_streams", "8"},
-							 {"server.http2.buffer", "65536"}};
-	struct buf report = BUF_INIT;
-	struct conf *conf = conf_load(NULL, false, overrides, countof(overrides), &report);
-	struct shm *shm = mmap(NULL, sizeof(struct shm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	BUG_ON(conf == NULL || shm == MAP_FAILED);
-	world.loop = loop_new();
-	co_init(world.loop, 0, 16);
-	world.server = http_server_new(world.loop, conf, shm->slots, 0, &fuzz_hooks, NULL);
-}
-
 /* The bytes that the input stands for. */
 static void fuzz_frames(struct str in, struct buf *out)
 {
@@ -109,22 +83,6 @@ static void fuzz_frames(struct str in, struct buf *out)
 	}
 }
 
-/* Turns the loop and reads what comes; true when the server has ended the connection. */
-static bool fuzz_turn(int fd, unsigned turns)
-{
-	char p[16384];
-	ssize_t n = -1;
-
-	while (turns-- > 0) {
-		loop_turn(world.loop, false);
-		while ((n = recv(fd, p, sizeof(p), MSG_DONTWAIT)) > 0)
-			;
-		if (n == 0 || errno != EAGAIN)
-			return true;
-	}
-	return false;
-}
-
 static void fuzz_release(unsigned keep)
 {
 	while (world.held_count > keep) {
@@ -137,38 +95,31 @@ static void fuzz_release(unsigned keep)
 
 static void fuzz_run(struct str bytes, uint32_t seed)
 {
-	bool ended = false;
-	struct str piece;
-	int fd[2];
+	bool ended;
+	int fd = fuzz_http_send(bytes, seed, &ended);
 
-	BUG_ON(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) == -1);
-	http_server_adopt(world.server, fd[1]);
-	while (!ended && bytes.n > 0) {
-		piece = fuzz_piece(&bytes, &seed);
-		ended = send(fd[0], piece.p, piece.n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)piece.n;
-		ended = fuzz_turn(fd[0], 1) || ended;
-	}
-	ended = fuzz_turn(fd[0], FUZZ_TURNS) || ended;
 	/* Some answers come before the end of the connection, the others after it. */
 	fuzz_release(world.held_count / 2);
-	(void)fuzz_turn(fd[0], FUZZ_TURNS);
-	close(fd[0]);
-	while (http_server_connections(world.server) > 0)
-		loop_turn(world.loop, false);
+	(void)fuzz_http_turn(fd, FUZZ_TURNS);
+	fuzz_http_close(fd);
 	fuzz_release(0);
-	loop_turn(world.loop, false);
-	BUG_ON(world.streams != 0 || world.finished < world.begun || world.server->h2_streams != 0 ||
-	       world.server->h2_conns != 0 || world.server->calls.next != &world.server->calls);
+	loop_turn(fuzz_http.loop, false);
+	BUG_ON(world.streams != 0 || world.finished < world.begun || fuzz_http.server->h2_streams != 0 ||
+	       fuzz_http.server->h2_conns != 0 || fuzz_http.server->calls.next != &fuzz_http.server->calls);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct conf_override overrides[] = {{"limits.head_bytes", "4096"},
+							 {"log.level", "error"},
+							 {"server.http2.max_streams", "8"},
+							 {"server.http2.buffer", "65536"}};
 	struct buf bytes = BUF_INIT;
 
 	if (size < 1 || size > 8192)
 		return 0;
-	if (world.loop == NULL)
-		fuzz_world_open();
+	if (fuzz_http.loop == NULL)
+		fuzz_http_open(overrides, countof(overrides), &fuzz_hooks);
 	fuzz_frames((struct str){(const char *)data + 1, size - 1}, &bytes);
 	fuzz_run(buf_str(&bytes), 0);
 	fuzz_run(buf_str(&bytes), data[0] + 1U);

@@ -4,23 +4,12 @@
  * a socket, once whole and once in pieces, and handlers must see the same requests and messages, and the connection end
  * or not, both times. Byte 0 seeds the cuts.
  */
-#include <errno.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "common/co.h"
-#include "common/conf.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_http.h"
 #include "worker/http/http_conn.h"
 #include "worker/http/route.h"
 #include "worker/ws/ws.h"
 
-#define FUZZ_TURNS 8
-
 static struct fuzz_world {
-	struct loop *loop;
-	struct http_server *server;
 	struct router *router;
 	struct buf *seen;
 } world;
@@ -102,54 +91,20 @@ static void fuzz_world_open(void)
 							 {"limits.head_bytes", "4096"},
 							 {"server.http2.enabled", "false"},
 							 {"log.level", "error"}};
-	struct buf report = BUF_INIT;
-	struct conf *conf = conf_load(NULL, false, overrides, countof(overrides), &report);
-	struct shm *shm = mmap(NULL, sizeof(struct shm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct error err = ERROR_INIT;
 
-	BUG_ON(conf == NULL || shm == MAP_FAILED);
-	world.loop = loop_new();
-	co_init(world.loop, 0, 16);
-	world.router = router_new(&fuzz_table, 1, NULL, 0, conf, &err);
+	fuzz_http_open(overrides, countof(overrides), &fuzz_hooks);
+	world.router = router_new(&fuzz_table, 1, NULL, 0, fuzz_http.conf, &err);
 	BUG_ON(world.router == NULL);
-	world.server = http_server_new(world.loop, conf, shm->slots, 0, &fuzz_hooks, NULL);
-}
-
-/* Turns the loop and reads what comes; true when the server has ended the connection. */
-static bool fuzz_turn(int fd, unsigned turns)
-{
-	char p[16384];
-	ssize_t n = -1;
-
-	while (turns-- > 0) {
-		loop_turn(world.loop, false);
-		while ((n = recv(fd, p, sizeof(p), MSG_DONTWAIT)) > 0)
-			;
-		if (n == 0 || errno != EAGAIN)
-			return true;
-	}
-	return false;
 }
 
 /* True when the server ended the connection. */
 static bool fuzz_run(struct str bytes, uint32_t seed, struct buf *seen)
 {
-	bool ended = false;
-	struct str piece;
-	int fd[2];
+	bool ended;
 
 	world.seen = seen;
-	BUG_ON(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) == -1);
-	http_server_adopt(world.server, fd[1]);
-	while (!ended && bytes.n > 0) {
-		piece = fuzz_piece(&bytes, &seed);
-		ended = send(fd[0], piece.p, piece.n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)piece.n;
-		ended = fuzz_turn(fd[0], 1) || ended;
-	}
-	ended = fuzz_turn(fd[0], FUZZ_TURNS) || ended;
-	close(fd[0]);
-	while (http_server_connections(world.server) > 0)
-		loop_turn(world.loop, false);
+	fuzz_http_close(fuzz_http_send(bytes, seed, &ended));
 	return ended;
 }
 
@@ -161,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 1 || size > 8192)
 		return 0;
-	if (world.loop == NULL)
+	if (fuzz_http.loop == NULL)
 		fuzz_world_open();
 	bytes = (struct str){(const char *)data + 1, size - 1};
 	a = fuzz_run(bytes, 0, &whole);

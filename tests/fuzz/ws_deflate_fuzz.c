@@ -5,22 +5,12 @@
  * fails or does not. Byte 0: bit 0 compression, bit 1 the rest is one compressed text to be framed here, bit 2 its
  * window; byte 1 seeds the cuts.
  */
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "common/co.h"
-#include "common/conf.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_http.h"
 #include "worker/ws/ws_conn.h"
 
 #define FUZZ_MESSAGE_MAX 4096
 
-static struct fuzz_world {
-	struct loop *loop;
-	struct http_server *server;
-	int fd;
-} world;
+static int fuzz_fd; /* copied for each connection: nothing comes over it */
 
 static void fuzz_message(void *arg, struct str text, bool binary)
 {
@@ -42,17 +32,11 @@ static const struct http_hooks fuzz_hooks;
 static void fuzz_world_open(void)
 {
 	static const struct conf_override overrides[] = {{"websocket.max_message", "4096"}, {"log.level", "error"}};
-	struct buf report = BUF_INIT;
-	struct conf *conf = conf_load(NULL, false, overrides, countof(overrides), &report);
-	void *slots = mmap(NULL, sizeof(struct shm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int fd[2];
 
-	BUG_ON(conf == NULL || slots == MAP_FAILED);
+	fuzz_http_open(overrides, countof(overrides), &fuzz_hooks);
 	BUG_ON(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) == -1);
-	world.loop = loop_new();
-	co_init(world.loop, 0, 16);
-	world.server = http_server_new(world.loop, conf, ((struct shm *)slots)->slots, 0, &fuzz_hooks, NULL);
-	world.fd = fd[0];
+	fuzz_fd = fd[0];
 }
 
 /* Feeds what the connection would: new bytes behind those that were left. False once the socket reads no more. */
@@ -72,7 +56,7 @@ static bool fuzz_feed(struct http_conn *c, struct buf *in, struct str piece)
 /* Returns whether the socket is still well; *seen is what was received. */
 static bool fuzz_run(struct str bytes, uint32_t seed, const struct ws_deflate *d, struct buf *seen)
 {
-	struct http_conn *c = conn_new(world.server, dup(world.fd), NULL);
+	struct http_conn *c = conn_new(fuzz_http.server, dup(fuzz_fd), NULL);
 	struct buf in = BUF_INIT;
 	bool well = true;
 	size_t queued;
@@ -83,7 +67,7 @@ static bool fuzz_run(struct str bytes, uint32_t seed, const struct ws_deflate *d
 	queued = c->out.bytes;
 	BUG_ON(!well && queued < 2); /* whoever fails is told why */
 	conn_close(c);
-	loop_turn(world.loop, false);
+	loop_turn(fuzz_http.loop, false);
 	buf_free(&in);
 	return well;
 }
@@ -112,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 2 || size > UINT16_MAX)
 		return 0;
-	if (world.loop == NULL)
+	if (fuzz_http.loop == NULL)
 		fuzz_world_open();
 	rest = (struct str){(const char *)data + 2, size - 2};
 	d.on = (data[0] & 3) != 0;
