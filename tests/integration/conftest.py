@@ -336,12 +336,12 @@ def postgres():
     return pgkit.shared()
 
 
-@pytest.fixture
-def make_server(tmp_path):
+def making(kind, tmp_path):
+    """For fixtures: makes servers of this kind and ends them all; the test fails with every problem of that."""
     made = []
 
     def make(config=None, env=None, args=(), start=True, folder=None):
-        s = Server(folder or tmp_path / ("node%d" % len(made)), config, env, args)
+        s = kind(folder or tmp_path / ("node%d" % len(made)), config, env, args)
         made.append(s)
         return s.start() if start else s
 
@@ -353,6 +353,26 @@ def make_server(tmp_path):
         except (AssertionError, pytest.fail.Exception) as e:
             problems.append(str(e))
     assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def make_server(tmp_path):
+    yield from making(Server, tmp_path)
+
+
+@pytest.fixture
+def make_node(tmp_path):
+    """Servers whose FAULT points can be armed while they run."""
+    import crash
+    yield from making(crash.Node, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def provider():
+    """What stands for the providers of models; crash.pace sets how fast it answers."""
+    import provider
+    with provider.ProviderServer() as p:
+        yield p
 
 
 @pytest.fixture

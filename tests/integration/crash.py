@@ -302,6 +302,11 @@ def asked(provider, debate_id):
     return found
 
 
+def called(provider, debate_id):
+    """How many calls of a debate the provider has got."""
+    return sum(len(calls) for calls in asked(provider, debate_id).values())
+
+
 def check_events(node, debate_id, followers=()):
     log = node.events(debate_id)
     types = [e["type"] for e in log]

@@ -5,6 +5,7 @@
         ...
     assert not load.failures and load.answers > 1000
 
+With a TLS context the clients speak TLS to "localhost", and load.seen holds the serial numbers of the certificates shown.
 A kept connection is opened again when the server has said `Connection: close`, and only then: any other end counts.
 """
 import asyncio
@@ -12,10 +13,10 @@ import threading
 
 
 class Load:
-    def __init__(self, port, kept=8, fresh=4, path="/api/health", pause=0.0):
-        self.port, self.path, self.pause = port, path, pause
+    def __init__(self, port, kept=8, fresh=4, path="/api/health", pause=0.0, context=None):
+        self.port, self.path, self.pause, self.context = port, path, pause, context
         self.kept, self.fresh = kept, fresh
-        self.failures, self.answers, self.told_to_close = [], 0, 0
+        self.failures, self.answers, self.told_to_close, self.seen = [], 0, 0, set()
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=lambda: asyncio.run(self.run()), daemon=True)
 
@@ -46,11 +47,18 @@ class Load:
         self.answers += 1
         return b"connection: close" not in lower
 
+    async def connect(self):
+        if self.context is None:
+            return await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self.context, server_hostname="localhost")
+        self.seen.add(writer.get_extra_info("peercert")["serialNumber"])
+        return reader, writer
+
     async def client(self, kept):
         while not self.stopped.is_set():
             writer = None
             try:
-                reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.port), 20)
+                reader, writer = await asyncio.wait_for(self.connect(), 20)
                 while await asyncio.wait_for(self.ask(reader, writer, kept), 20) and not self.stopped.is_set():
                     await asyncio.sleep(self.pause)
                 self.told_to_close += kept and not self.stopped.is_set()

@@ -4,15 +4,8 @@ restarts, and never at the price of a call."""
 import pytest
 
 from conftest import wait_until
-from crash import Node, asked, check_books, check_calls, check_events, node_config, pace
-from provider import ProviderServer
+from crash import Node, asked, called, check_books, check_calls, check_events, node_config, pace
 from talk import run, socket
-
-
-@pytest.fixture(scope="module")
-def provider():
-    with ProviderServer() as p:
-        yield p
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +44,6 @@ def check_debate(node, provider, debate):
     check_calls(node, provider, debate)
     check_books(node, provider, debate)
     return ended
-
-
-def called(provider, debate):
-    return sum(len(calls) for calls in asked(provider, debate).values())
 
 
 def status(node, debate):

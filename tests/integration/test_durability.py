@@ -9,8 +9,7 @@ from signal import SIGHUP, SIGSTOP
 import pytest
 
 from conftest import REPORT, wait_until
-from crash import AGENTS, CALLS, Node, asked, check_debate, check_events, fault_points, follow, gone, living, node_config, pace
-from provider import ProviderServer
+from crash import AGENTS, CALLS, Node, called, check_debate, check_events, fault_points, follow, gone, living, node_config, pace
 
 # Points that an undisturbed debate does not pass; what brings a worker there.
 PROVOKED = {
@@ -32,12 +31,6 @@ fired = set()
 
 
 @pytest.fixture(scope="module")
-def provider():
-    with ProviderServer() as p:
-        yield p
-
-
-@pytest.fixture(scope="module")
 def shared(tmp_path_factory, provider):
     """One node for all points: dying again and again is part of the test."""
     node = Node(tmp_path_factory.mktemp("durability") / "node", node_config(provider))
@@ -52,10 +45,6 @@ def node(shared, provider):
     pace(provider, 0.04)
     yield shared
     assert not (m := REPORT.search(shared.run_log())), shared.run_log()[m.start():m.start() + 4000]
-
-
-def called(provider, debate_id):
-    return sum(len(calls) for calls in asked(provider, debate_id).values())
 
 
 def test_points_are_found():
@@ -348,17 +337,3 @@ def test_max_concurrent_over_all_workers(make_node, provider):
     assert killed == 2 and most == 3
     for d in debates:
         check_debate(node, provider, d)
-
-
-@pytest.fixture
-def make_node(tmp_path):
-    made = []
-
-    def make(config, **kw):
-        node = Node(tmp_path / ("node%d" % len(made)), config, **kw)
-        made.append(node)
-        return node.start()
-
-    yield make
-    for node in made:
-        node.close()

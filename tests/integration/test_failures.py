@@ -12,37 +12,16 @@ from signal import SIGHUP
 import pytest
 
 from conftest import REPORT, Server, binary, wait_until
-from crash import Node, asked, check_debate, follow, node_config, pace
+from crash import asked, check_debate, follow, node_config, pace
 from pgkit import Cluster
-from provider import ProviderServer
 
 DATABASE = "aragora.db"
 OWN_FILE = {"backend": "sqlite"}  # whatever store the other tests run on
 NOBODY = 65534
 
 
-@pytest.fixture(scope="module")
-def provider():
-    with ProviderServer() as p:
-        yield p
-
-
 def file_config(provider, storage=None, **sections):
     return node_config(provider, storage={**OWN_FILE, **(storage or {})}, **sections)
-
-
-@pytest.fixture
-def make_node(tmp_path):
-    made = []
-
-    def make(config, start=True, **kw):
-        node = Node(tmp_path / ("node%d" % len(made)), config, **kw)
-        made.append(node)
-        return node.start() if start else node
-
-    yield make
-    for node in made:
-        node.close()
 
 
 class Disk:

@@ -7,17 +7,10 @@ import pytest
 
 from conftest import wait_until
 from crash import AGENTS, Node, asked, check_books, check_calls, check_events, node_config, pace
-from provider import ProviderServer
 
 TASK = "Should the office move to the river next year?"
 SCENARIOS = [{"name": "as it is", "is_baseline": True}, {"name": "rents fall", "parameters": {"rent": "-20 %", "staff": 40}},
              {"name": "rents rise", "parameters": {"rent": "+20 %"}, "constraints": ["No more than 10000 a month."]}]
-
-
-@pytest.fixture(scope="module")
-def provider():
-    with ProviderServer() as p:
-        yield p
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
 """The Knowledge Mound through the API: nodes, search, relations, upkeep, sharing, export and import, facts, adapters."""
-import time
 
 import pytest
 

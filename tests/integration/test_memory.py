@@ -3,7 +3,6 @@
 else's."""
 import re
 
-import pytest
 
 from conftest import wait_until
 from provider import ProviderServer, materials_of, provider  # noqa: F401  (a fixture)

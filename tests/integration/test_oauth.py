@@ -16,7 +16,7 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from test_auth import AUTH, PASSWORD, bearer, login, me, refused_everywhere, register
+from test_auth import AUTH, bearer, login, me, refused_everywhere, register
 from test_credentials import call, enable, forget_step, totp, verify
 
 BACK = "http://localhost:3000/auth/callback"

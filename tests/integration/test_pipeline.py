@@ -3,7 +3,6 @@
 time limits, objectives."""
 import re
 import socket
-import time
 
 import pytest
 

@@ -16,9 +16,8 @@ import pytest
 import requests
 
 from conftest import ROOT, binary, wait_until
-from crash import Node, check_debate, follow, gone, node_config, pace
+from crash import check_debate, follow, gone, node_config, pace
 from load import Load
-from provider import ProviderServer
 from storm import storm
 
 
@@ -74,26 +73,6 @@ def test_successor_that_dies_leaves_the_old_one_serving(make_server, tmp_path):
 
 
 # ---- reloads ----
-
-@pytest.fixture(scope="module")
-def provider():
-    with ProviderServer() as p:
-        yield p
-
-
-@pytest.fixture
-def make_node(tmp_path):
-    made = []
-
-    def make(config, **kw):
-        node = Node(tmp_path / ("node%d" % len(made)), config, **kw)
-        made.append(node)
-        return node.start()
-
-    yield make
-    for node in made:
-        node.close()
-
 
 def test_reload_every_second(make_node, provider):
     """Ten seconds of it (make chaos: a minute, more sockets): no failed request, no socket error, no lost event."""

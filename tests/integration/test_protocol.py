@@ -4,19 +4,12 @@ what is told of it afterwards. The test build re-runs every finished debate from
 import pytest
 
 from conftest import wait_until
-from provider import ProviderServer
 from talk import log
 from test_agents import TASK, TEAM, debate
 
 MODELS = ["gpt-4o", "claude-opus-4-6", "llama3.2"]
 ALL = {"role_rotation": True, "asymmetric_stances": True, "position_shuffling": True, "vote_weights": True,
        "adaptive_consensus": True, "verbosity_penalty": True, "stability_detection": True, "agreement_intensity": 9}
-
-
-@pytest.fixture(scope="module")
-def provider():
-    with ProviderServer() as p:
-        yield p
 
 
 @pytest.fixture(scope="module")

@@ -4,22 +4,15 @@ import pytest
 
 from conftest import Server, wait_until
 from crash import AGENTS, node_config, pace
-from provider import ProviderServer
 from test_tenancy import AUTH, account, debate, ended
 
 DEMO = ["demo", "demo"]
 
 
 @pytest.fixture(scope="module")
-def provider():
-    with ProviderServer() as p:
-        pace(p)
-        yield p
-
-
-@pytest.fixture(scope="module")
 def town(tmp_path_factory, provider):
     """One place for a debate, and three who want it."""
+    pace(provider)
     s = Server(tmp_path_factory.mktemp("queue"), node_config(provider, server={"workers": 1}, auth=AUTH,
                                                              debates={"max_concurrent": 1, "max_queued": 40}))
     s.start()

@@ -4,12 +4,9 @@
 Rooms of /ws/echo/{room} take the way of every broadcast, so they show the bus without a database that both share.
 """
 import asyncio
-import json
 import re
-import time
 
 import pytest
-import requests
 import websockets
 
 from conftest import free_port, wait_until

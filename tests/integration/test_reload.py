@@ -2,7 +2,6 @@
 """Reload drops nothing (DESIGN 1, promise 1): HUP, TTIN, TTOU under load, and the ways to stop (DESIGN 2)."""
 import os
 import socket
-import threading
 import time
 from signal import SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU
 
@@ -10,65 +9,13 @@ import pytest
 import requests
 
 from conftest import wait_until
-from crash import CALLS, Node, asked, check_debate, follow, gone, node_config, pace
-from provider import ProviderServer
+from crash import CALLS, called, check_debate, follow, gone, node_config, pace
+from load import Load
 
 
-@pytest.fixture(scope="module")
-def provider():
-    with ProviderServer() as p:
-        yield p
-
-
-@pytest.fixture
-def make_node(tmp_path):
-    made = []
-
-    def make(config, **kw):
-        node = Node(tmp_path / ("node%d" % len(made)), config, **kw)
-        made.append(node)
-        return node.start()
-
-    yield make
-    for node in made:
-        node.close()
-
-
-class Hammer:
-    """Clients that ask without pause, some over kept connections, some over a new one each time."""
-
-    def __init__(self, node, kept=3, fresh=2):
-        self.node, self.failures, self.answers = node, [], 0
-        self.stopped = threading.Event()
-        self.threads = [threading.Thread(target=self.ask, args=(i < kept,)) for i in range(kept + fresh)]
-
-    def ask(self, kept):
-        session = requests.Session()
-        # Only what was refused before it was sent may be sent again; urllib3 does that by itself for nothing.
-        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=0))
-        while not self.stopped.is_set():
-            try:
-                r = (session if kept else requests).get(self.node.url + "/api/debates?limit=5", timeout=20)
-                if r.status_code != 200:
-                    self.failures.append("%d %s" % (r.status_code, r.text[:200]))
-                r.json()
-                self.answers += 1
-            except (requests.RequestException, ValueError) as e:
-                self.failures.append(repr(e))
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.stopped.set()
-        for t in self.threads:
-            t.join()
-
-
-def called(provider, debate_id):
-    return sum(len(calls) for calls in asked(provider, debate_id).values())
+def load(node, kept=3, fresh=2):
+    """Clients whose requests read the store."""
+    return Load(node.port, kept, fresh, "/api/debates?limit=5")
 
 
 def reload(node):
@@ -81,7 +28,7 @@ def test_signals_under_load(make_node, provider):
     """Reloads, more and fewer workers, with clients, streams and debates under way: nothing fails, nothing is paid twice."""
     pace(provider, 0.15)
     node = make_node(node_config(provider))
-    with Hammer(node) as hammer:
+    with load(node) as hammer:
         debates = [node.create("Question %d" % i) for i in range(4)]
         followers = {d: follow(node, d) for d in debates}
         first = {w["pid"] for w in node.workers()}
@@ -106,7 +53,7 @@ def test_workers_that_have_served_their_share_are_replaced(make_node, provider):
     pace(provider, 0.1)
     node = make_node(node_config(provider, server={"workers": 2, "max_requests": 60, "max_requests_jitter": 20}))
     first = {w["pid"] for w in node.workers()}
-    with Hammer(node, 2, 2) as hammer:
+    with load(node, 2, 2) as hammer:
         debates = [node.create("Question %d" % i) for i in range(3)]
         followers = {d: follow(node, d) for d in debates}
         gone(first)
@@ -141,7 +88,7 @@ def test_invalid_configuration_changes_nothing(make_node, provider):
     before = node.status()
     debate = node.create()
     followers = follow(node, debate)
-    with Hammer(node, 2, 1) as hammer:
+    with load(node, 2, 1) as hammer:
         node.conf_path.write_text(good + "\ntypo:\n  workers: 3\n")
         node.signal(SIGHUP)
         line = good.count("\n") + 2
@@ -166,7 +113,7 @@ def test_reload_whose_last_worker_fails_late(make_node, provider):
     node = make_node(node_config(provider))
     before = node.status()
     old = {w["pid"] for w in before["workers"]}
-    with Hammer(node) as hammer:
+    with load(node) as hammer:
         node.arm("worker.boot", stop=True)
         node.signal(SIGHUP)
         wait_until(lambda: len(node.workers()) == 5, what="two of three new workers")

@@ -7,7 +7,6 @@ import re
 import socket
 import ssl
 import subprocess
-import threading
 import time
 from signal import SIGHUP, SIGWINCH
 
@@ -15,6 +14,7 @@ import pytest
 import websockets
 
 from conftest import free_port, wait_until
+from load import Load
 from test_process import end, owners, upgrade
 from tls_kit import HOST, Authority, answer, ask, connect, names_of, openssl
 
@@ -279,73 +279,33 @@ def test_websocket(tls_server, ca):
     assert "type" in asyncio.run(talk())
 
 
-class Askers:
-    """Clients on kept connections and on new ones; a kept one is given up when the server says close."""
-
-    def __init__(self, port, context, kept=3, fresh=2):
-        self.port, self.context = port, context
-        self.failures, self.seen, self.answers = [], set(), 0
-        self.stopped = threading.Event()
-        self.threads = [threading.Thread(target=self.run, args=(i < kept,)) for i in range(kept + fresh)]
-
-    def run(self, kept):
-        c = None
-        while not self.stopped.is_set():
-            try:
-                if c is None:
-                    c = connect(self.port, self.context)
-                    self.seen.add(c.getpeercert()["serialNumber"])
-                status, fields, _ = ask(c, "/api/health")
-                if status != 200:
-                    self.failures.append(status)
-                self.answers += 1
-                if not kept or fields.get("connection") == "close":
-                    c.close()
-                    c = None
-            except OSError as e:
-                self.failures.append(repr(e))
-                c = None
-        if c is not None:
-            c.close()
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.stopped.set()
-        for t in self.threads:
-            t.join()
-
-
 def test_reload_brings_a_new_certificate_without_a_failed_request(tls_server, ca):
     s = tls_server({"certificates": [ca.issue("reloaded", "localhost")]})
-    with Askers(s.tls_port, ca.context()) as askers:
+    with Load(s.tls_port, 3, 2, context=ca.context()) as load:
         for i in range(4):
             ca.issue("reloaded", "localhost")  # the same files, another key
             s.signal(SIGHUP)
             wait_until(lambda i=i: s.status()["generation"] >= i + 2, timeout=60, what="reload")
-            before = askers.answers
-            wait_until(lambda before=before: askers.answers > before + 20, what="answers")
-    assert askers.failures == []
-    assert len(askers.seen) == 5
+            before = load.answers
+            wait_until(lambda before=before: load.answers > before + 20, what="answers")
+    assert load.failures == []
+    assert len(load.seen) == 5
 
 
 def test_binary_upgrade_brings_a_new_certificate_without_a_failed_request(tls_server, ca):
     s = tls_server({"certificates": [ca.issue("upgraded", "localhost")]})
     old = s.process.pid
-    with Askers(s.tls_port, ca.context()) as askers:
+    with Load(s.tls_port, 3, 2, context=ca.context()) as load:
         ca.issue("upgraded", "localhost")
         new = upgrade(s, old)
         os.kill(old, SIGWINCH)
         wait_until(lambda: owners(s) == {new}, what="the old workers are gone", timeout=60)
         end(old)
         s.process.poll()
-        before = askers.answers
-        wait_until(lambda: askers.answers > before + 20, what="answers")
-    assert askers.failures == []
-    assert len(askers.seen) == 2
+        before = load.answers
+        wait_until(lambda: load.answers > before + 20, what="answers")
+    assert load.failures == []
+    assert len(load.seen) == 2
     end(new)
 
 
