@@ -83,21 +83,13 @@ void crypto_hex(char *out, const uint8_t *p, size_t n)
 	out[2 * n] = '\0';
 }
 
-static int crypto_hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool crypto_unhex(struct str hex, uint8_t *out, size_t n)
 {
 	if (hex.n % 2 != 0 || hex.n / 2 != n)
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		int high = crypto_hex_digit(hex.p[2 * i]);
-		int low = crypto_hex_digit(hex.p[2 * i + 1]);
+		int high = str_hex_digit(hex.p[2 * i]);
+		int low = str_hex_digit(hex.p[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;

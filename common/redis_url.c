@@ -27,14 +27,6 @@ static bool redis_url_fail(struct error *err, const char *why)
 	return error_set(err, ERR_INVALID_VALUE, "%s", why);
 }
 
-static int redis_url_hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* With %XX decoded; false when it does not fit, holds a NUL or a broken escape. */
 static bool redis_url_decode(struct str s, char *out, size_t room)
 {
@@ -45,8 +37,8 @@ static bool redis_url_decode(struct str s, char *out, size_t room)
 		char c = s.p[i];
 
 		if (c == '%') {
-			high = i + 2 < s.n ? redis_url_hex(s.p[i + 1]) : -1;
-			low = high >= 0 ? redis_url_hex(s.p[i + 2]) : -1;
+			high = i + 2 < s.n ? str_hex_digit(s.p[i + 1]) : -1;
+			low = high >= 0 ? str_hex_digit(s.p[i + 2]) : -1;
 			if (low < 0)
 				return false;
 			c = (char)(high * 16 + low);

@@ -101,6 +101,15 @@ bool str_split(struct str *rest, char separator, struct str *token)
 	return true;
 }
 
+int str_hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 bool str_to_u64(struct str s, uint64_t max, uint64_t *out)
 {
 	uint64_t value = 0;

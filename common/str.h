@@ -72,6 +72,8 @@ static inline struct str str_sub(struct str s, size_t from, size_t to)
 
 /* Takes what stands before the next separator off *rest; false when *rest is exhausted (p == NULL). */
 bool str_split(struct str *rest, char separator, struct str *token);
+/* The value of a hexadecimal digit of either case; -1 for any other byte. */
+int str_hex_digit(char c);
 /* Digits only, no sign, no blanks, value <= max. */
 bool str_to_u64(struct str s, uint64_t max, uint64_t *out) MUST_CHECK;
 /* Optional leading '-', digits only, min <= value <= max. */

@@ -50,11 +50,6 @@ struct fixture {
 	struct buf bytes;
 };
 
-static int fixture_hex(char c)
-{
-	return c >= 'a' ? c - 'a' + 10 : c >= 'A' ? c - 'A' + 10 : c - '0';
-}
-
 static void fixture_line(struct fixture *f, struct str s)
 {
 	for (size_t i = 0; i < s.n; i++) {
@@ -76,7 +71,7 @@ static void fixture_line(struct fixture *f, struct str s)
 			buf_addc(&f->bytes, '\t');
 			break;
 		case 'x':
-			buf_addc(&f->bytes, (char)(fixture_hex(s.p[i + 1]) << 4 | fixture_hex(s.p[i + 2])));
+			buf_addc(&f->bytes, (char)(str_hex_digit(s.p[i + 1]) << 4 | str_hex_digit(s.p[i + 2])));
 			i += 2;
 			break;
 		case '{':

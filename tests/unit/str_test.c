@@ -216,12 +216,29 @@ static void test_error(void **state)
 	}
 }
 
+static void test_hex_digits(void **state)
+{
+	static const char digits[] = "0123456789abcdef", upper[] = "0123456789ABCDEF";
+	const char *at;
+	int c;
+
+	(void)state;
+	for (c = 1; c < 256; c++) {
+		at = strchr(digits, c);
+		assert_int_equal(str_hex_digit((char)c), at != NULL                 ? at - digits
+							 : strchr(upper, c) != NULL ? strchr(upper, c) - upper
+										    : -1);
+	}
+	assert_int_equal(str_hex_digit('\0'), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_compare), cmocka_unit_test(test_search),    cmocka_unit_test(test_slices),
-	    cmocka_unit_test(test_numbers), cmocka_unit_test(test_utf8),      cmocka_unit_test(test_distance),
-	    cmocka_unit_test(test_buf),     cmocka_unit_test(test_buf_limit), cmocka_unit_test(test_error),
+	    cmocka_unit_test(test_hex_digits), cmocka_unit_test(test_compare), cmocka_unit_test(test_search),
+	    cmocka_unit_test(test_slices),     cmocka_unit_test(test_numbers), cmocka_unit_test(test_utf8),
+	    cmocka_unit_test(test_distance),   cmocka_unit_test(test_buf),     cmocka_unit_test(test_buf_limit),
+	    cmocka_unit_test(test_error),
 	};
 
 	return cmocka_run_group_tests_name("str", tests, NULL, NULL);

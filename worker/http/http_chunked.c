@@ -8,17 +8,6 @@
 #define CHUNK_EXT_MAX 256
 #define CHUNK_TRAILER_MAX 8192
 
-static int chunk_hex(unsigned char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static bool chunk_text(unsigned char c)
 {
 	return c == '\t' || (c >= 0x20 && c != 0x7f);
@@ -31,7 +20,7 @@ static bool chunk_size_byte(struct http_chunked *d, unsigned char c)
 
 	switch ((int)d->state) {
 	case CHUNK_SIZE:
-		v = chunk_hex(c);
+		v = str_hex_digit((char)c);
 		if (v >= 0) {
 			d->left = d->left << 4 | (unsigned)v;
 			return ++d->digits <= 16;

@@ -5,17 +5,6 @@
  */
 #include "worker/http/route.h"
 
-static int path_hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Value of "%XX" at p, or -1. */
 static int path_escape(struct str s, size_t i)
 {
@@ -23,8 +12,8 @@ static int path_escape(struct str s, size_t i)
 
 	if (i + 2 >= s.n)
 		return -1;
-	high = path_hex(s.p[i + 1]);
-	low = path_hex(s.p[i + 2]);
+	high = str_hex_digit(s.p[i + 1]);
+	low = str_hex_digit(s.p[i + 2]);
 	return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
