@@ -657,13 +657,18 @@ static int h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const
 	return 0;
 }
 
+/* Whose head or data the frame is; NULL for any other, and for a stream that is gone. */
+static struct h2_stream *h2_stream_of_frame(struct h2_conn *h2, const nghttp2_frame *frame)
+{
+	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
+		return NULL;
+	return h2_stream_of(h2, frame->hd.stream_id);
+}
+
 void h2_stream_frame(struct h2_conn *h2, const nghttp2_frame *frame)
 {
-	struct h2_stream *s;
+	struct h2_stream *s = h2_stream_of_frame(h2, frame);
 
-	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
-		return;
-	s = h2_stream_of(h2, frame->hd.stream_id);
 	if (s == NULL)
 		return;
 	if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
@@ -674,11 +679,8 @@ void h2_stream_frame(struct h2_conn *h2, const nghttp2_frame *frame)
 
 void h2_stream_sent(struct h2_conn *h2, const nghttp2_frame *frame)
 {
-	struct h2_stream *s;
+	struct h2_stream *s = h2_stream_of_frame(h2, frame);
 
-	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
-		return;
-	s = h2_stream_of(h2, frame->hd.stream_id);
 	if (s == NULL)
 		return;
 	if (frame->hd.type == NGHTTP2_DATA) {
