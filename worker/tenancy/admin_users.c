@@ -135,19 +135,8 @@ CO_FN static void admin_unused(struct http_request *req)
 /* The account, if the caller may see it; NULL after having answered. */
 CO_FN static json_t *admin_load(struct http_request *req, struct str id)
 {
-	const struct worker *w = req->user;
-	struct error err = ERROR_INIT;
-	struct db_rows r;
-
-	if (!db_query(w->db, req->arena, "SELECT " ADMIN_USER_COLUMNS ADMIN_USERS_FROM " AND u.id = $2",
-		      DB_ARGS(DB_S(admin_scope(req)), DB_S(id)), &r, &err)) {
-		http_reply_error(req, &err);
-		return NULL;
-	}
-	if (r.count == 1)
-		return tenancy_row(req->arena, &r, 0, admin_user_columns, countof(admin_user_columns));
-	tenancy_missing(req, "User");
-	return NULL;
+	return tenancy_one(req, "User", "SELECT " ADMIN_USER_COLUMNS ADMIN_USERS_FROM " AND u.id = $2",
+			   DB_ARGS(DB_S(admin_scope(req)), DB_S(id)), admin_user_columns, countof(admin_user_columns));
 }
 
 CO_FN static void admin_user(struct http_request *req)

@@ -55,21 +55,10 @@ CO_FN static void member_list(struct http_request *req)
 /* The member and its role; NULL after having answered. */
 CO_FN static json_t *member_load(struct http_request *req, struct str id)
 {
-	const struct worker *w = req->user;
-	struct error err = ERROR_INIT;
-	struct db_rows r;
-
-	if (!db_query(w->db, req->arena,
-		      "SELECT " MEMBER_COLUMNS " FROM members m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1"
-		      " AND m.user_id = $2",
-		      DB_ARGS(DB_S(req->ctx.org_id), DB_S(id)), &r, &err)) {
-		http_reply_error(req, &err);
-		return NULL;
-	}
-	if (r.count == 1)
-		return tenancy_row(req->arena, &r, 0, member_columns, countof(member_columns));
-	tenancy_missing(req, "User");
-	return NULL;
+	return tenancy_one(req, "User",
+			   "SELECT " MEMBER_COLUMNS
+			   " FROM members m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 AND m.user_id = $2",
+			   DB_ARGS(DB_S(req->ctx.org_id), DB_S(id)), member_columns, countof(member_columns));
 }
 
 CO_FN static void member_get(struct http_request *req)

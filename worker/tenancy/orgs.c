@@ -21,25 +21,17 @@ static const struct tenancy_column org_columns[] = {
 /* Answers with {organization} and its members at the top level too. */
 CO_FN static void org_reply(struct http_request *req, int status, struct str id)
 {
-	const struct worker *w = req->user;
-	struct error err = ERROR_INIT;
-	struct db_rows r;
+	json_t *row = tenancy_one(
+	    req, "Organization",
+	    "SELECT o.id, o.name, o.slug, o.tier, o.owner_id, o.is_active, o.settings, o.created_at, o.updated_at,"
+	    " (SELECT COUNT(*) FROM members m WHERE m.org_id = $1),"
+	    " (SELECT COUNT(*) FROM workspaces s WHERE s.org_id = $1) FROM organizations o WHERE o.id = $1",
+	    DB_ARGS(DB_S(id)), org_columns, countof(org_columns));
 	json_t *o;
 
-	if (!db_query(
-		w->db, req->arena,
-		"SELECT o.id, o.name, o.slug, o.tier, o.owner_id, o.is_active, o.settings, o.created_at, o.updated_at,"
-		" (SELECT COUNT(*) FROM members m WHERE m.org_id = $1),"
-		" (SELECT COUNT(*) FROM workspaces s WHERE s.org_id = $1) FROM organizations o WHERE o.id = $1",
-		DB_ARGS(DB_S(id)), &r, &err)) {
-		http_reply_error(req, &err);
+	if (row == NULL)
 		return;
-	}
-	if (r.count == 0) {
-		tenancy_missing(req, "Organization");
-		return;
-	}
-	o = json_copy(tenancy_row(req->arena, &r, 0, org_columns, countof(org_columns)));
+	o = json_copy(row);
 	json_object_set_new(o, "organization", json_copy(o));
 	http_reply_json(req, status, o);
 }

@@ -74,6 +74,23 @@ void tenancy_missing(struct http_request *req, const char *kind)
 	http_reply_error(req, &err);
 }
 
+CO_FN json_t *tenancy_one(struct http_request *req, const char *kind, const char *sql, const struct db_val *args,
+			  size_t n, const struct tenancy_column *columns, size_t column_count)
+{
+	const struct worker *w = req->user;
+	struct error err = ERROR_INIT;
+	struct db_rows r;
+
+	if (!db_query(w->db, req->arena, sql, args, n, &r, &err)) {
+		http_reply_error(req, &err);
+		return NULL;
+	}
+	if (r.count == 1)
+		return tenancy_row(req->arena, &r, 0, columns, column_count);
+	tenancy_missing(req, kind);
+	return NULL;
+}
+
 bool tenancy_own_org(struct http_request *req)
 {
 	if (str_eq(req->params[0], req->ctx.org_id))

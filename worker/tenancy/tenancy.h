@@ -37,6 +37,9 @@ json_t *tenancy_rows(struct arena *a, const struct db_rows *rows, const struct t
 void tenancy_fail(struct http_request *req, struct error *err, const char *fenced, const char *duplicate);
 /* 404 for a thing of that kind, the same for foreign and for unknown ids. */
 void tenancy_missing(struct http_request *req, const char *kind);
+/* The one row that the statement finds; NULL after having answered, with 404 for none. Waits. */
+CO_FN json_t *tenancy_one(struct http_request *req, const char *kind, const char *sql, const struct db_val *args,
+			  size_t n, const struct tenancy_column *columns, size_t column_count) MUST_CHECK;
 /* Is {id}, parameter 0, the organization of the request? If not, it has been answered with 404. */
 bool tenancy_own_org(struct http_request *req) MUST_CHECK;
 /* Is it a workspace that the request may use? If not, it has been answered. Waits. */
@@ -60,7 +63,5 @@ CO_FN bool tenancy_commit(struct http_request *req, struct db_batch *b, const st
 
 /* Adds the statements that put a user into an organization, or do nothing if it is there already. */
 void tenancy_add_member(struct db_batch *b, struct str org_id, struct str user_id, struct str role);
-
-/* A route of these tables: method and rate without their prefixes, path, handler, permission, summary. */
 
 #endif
