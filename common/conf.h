@@ -233,7 +233,7 @@ struct conf {
 	struct {
 		int64_t max_concurrent, timeout, agent_timeout, default_rounds, max_rounds, max_age, lease;
 		int64_t max_queued; /* further creations get 503; 1000 */
-		int openrouter_fallback, local_fallback;
+		int openrouter_fallback, local_fallback, share_links;
 		int64_t budget_cents; /* of one debate, US cents; 0: no limit */
 		int64_t max_agents;   /* 10 */
 		struct conf_list default_agents;

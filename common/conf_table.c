@@ -539,6 +539,8 @@ const struct conf_key conf_table[] = {
 	 .help = "Most that one debate may cost, in US cents; 0: no limit but its budget_limit_usd."},
 	{"debates.max_queued", INT(0, MANY), .flags = CONF_RELOAD, AT(debates.max_queued), .dflt = "1000", .env = "",
 	 .help = "Waiting debates beyond which new ones are refused with 503; batches fill the half of it at most."},
+	{"debates.share_links", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(debates.share_links), .dflt = "true", .env = "",
+	 .help = "Links with which anybody may read a debate until they expire; false: none is made, none is answered."},
 	{"debates.max_agents", INT(2, 32), .flags = CONF_RELOAD, AT(debates.max_agents), .dflt = "10",
 	 .env = "ARAGORA_MAX_AGENTS_PER_DEBATE", .help = "Most agents of one debate."},
 	{"debates.default_agents", .type = CONF_LIST, .flags = CONF_RELOAD, AT(debates.default_agents), .dflt = "",

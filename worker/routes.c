@@ -52,6 +52,7 @@ static const struct route_table *const routes_tables[] = {
     &template_routes,
     &shelf_routes,
     &figure_routes,
+    &debate_share_routes,
     &fork_routes,
     &queue_routes,
     &batch_routes,

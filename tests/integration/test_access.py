@@ -140,7 +140,8 @@ def test_every_route_for_every_role(team):
 OPEN = re.compile(r"/$|/\{path\.\.\.\}$|/(healthz|livez|health|ready|readyz|metrics)(/|$)|/api/(health|readiness|metrics|openapi\.json|docs)"
                   r"|/api/auth/(register|login|refresh|setup|health|verify-email|resend-verification|forgot-password|reset-password"
                   r"|password/(forgot|reset)|check-invite|accept-invite|mfa/verify|oauth|sso|signup|callback|providers|csrf)|/api/csp|/api/csrf|/ws/echo"
-                  r"|/api/(invites|invitations)/|/\.well-known/|/api/status$|/api/version$|/api/receipts/keys$|/api/receipts/share/")
+                  r"|/api/(invites|invitations)/|/\.well-known/|/api/status$|/api/version$|/api/receipts/keys$|/api/receipts/share/"
+                  r"|/api/debates/(public/|\{id\}/spectate/public$)")
 
 
 def test_public_routes_are_few(team):

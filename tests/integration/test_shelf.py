@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import requests
 
 from conftest import Server, wait_until
 from talk import create, debate, run, wait_end
@@ -176,3 +177,83 @@ def test_estimate(make_server, provider, tmp_path):
     assert all(r["estimated_cost_usd"] > 0 for r in mixed["breakdown_by_model"])
     assert ask(num_rounds=3)["total_estimated_cost_usd"] > ask(num_rounds=1)["total_estimated_cost_usd"] > 0
     assert (ask()["num_agents"], ask(num_agents=99)["num_agents"], ask(num_rounds=0)["num_rounds"]) == (3, 8, 1)
+
+
+# ---- links for others ----
+
+def stranger(s, path, **kw):
+    """Without an account, and without what the test's own session carries."""
+    return requests.get(s.url + path, timeout=30, **kw)
+
+
+def test_links(make_server):
+    s = make_server({"auth": AUTH, "server": {"workers": 1}, "providers": {"demo": {"delay_ms": 0}}})
+    a = account(s, "ann@example.org", "Ann's")
+    i = a.good("POST", "/api/debates", {"task": "What may <strangers> see?", "rounds": 1, "context": "inner matters",
+                                        "metadata": {"ticket": "inner matters"}})["id"]
+    done = wait_until(lambda: (d := a.good("GET", "/api/debates/" + i))["completed_at"] and d, what="the end")
+    probe = "/api/debates/%s/spectate/public" % i
+    for query in ("", "?token=", "?token=" + "0" * 64):
+        r = stranger(s, probe + query)
+        assert r.status_code == 403 and r.json()["code"] == "not_shared", query
+        assert stranger(s, "/api/debates/nope/spectate/public" + query).json()["error"] == r.json()["error"]
+    assert stranger(s, "/api/debates/" + i).status_code == 401
+    made = a.good("POST", "/api/debates/%s/share" % i, {"expires_in_hours": 2, "max_viewers": 3})
+    assert made["public_spectate"] is True and made["full_url"] == s.url + made["share_url"] and made["max_viewers"] == 3
+    assert s.sql("SELECT COUNT(*) FROM debate_shares WHERE token_hash = '%s'" % made["token"]) == [(0,)], "only its hash is kept"
+    seen = stranger(s, made["share_url"])
+    assert seen.headers["Cache-Control"] == "no-store" and seen.json()["final_answer"] == done["final_answer"]
+    assert len(seen.json()["messages"]) == len(done["messages"]) and seen.json()["shared"] is True
+    spectate = stranger(s, made["spectate_url"]).json()
+    assert spectate == {"spectate_available": True, "public": True, "debate_id": i, "active_viewers": 0, "max_viewers": 3,
+                        "sse_url": made["sse_url"], "expires_at": made["expires_at"]}
+    preview = stranger(s, made["share_url"] + "/og")
+    assert preview.headers["Content-Type"].startswith("text/html") and "What may &lt;strangers&gt; see?" in preview.text
+    assert '<meta property="og:description"' in preview.text and "<strangers>" not in preview.text
+    events = stranger(s, made["sse_url"], params={"limit": 500}).json()["events"]
+    types = {e["type"] for e in events}
+    assert {"debate_start", "agent_message", "vote", "debate_end"} <= types and not types & {"receipt_generated", "memory_recall", "error"}
+    for text in (seen.text, preview.text, str(events)):
+        assert "inner matters" not in text and a.user not in text and a.org not in text
+    # A link is for one debate, and for reading it.
+    assert stranger(s, "/api/debates/nope/spectate/public?token=" + made["token"]).status_code == 403
+    assert requests.delete(s.url + made["share_url"], timeout=30).status_code == 405
+    shares = a.good("GET", "/api/debates/%s/share" % i)
+    assert shares["public_spectate"] and shares["shares"][0]["access_count"] == 1 and "token" not in shares["shares"][0]
+    # Others may not make one, and ended is ended.
+    b = account(s, "bob@example.com", "Bob's")
+    assert b.ask("POST", "/api/debates/%s/share" % i, {}).status_code == 404
+    viewer = invite(a, "vic@example.org", "viewer")
+    assert viewer.ask("POST", "/api/debates/%s/share" % i, {}).status_code == 403
+    for bad in ({"expires_in_hours": 0}, {"expires_in_hours": 721}, {"max_viewers": "many"}):
+        assert a.ask("POST", "/api/debates/%s/share" % i, bad).json()["field"] == list(bad)[0]
+    second = a.good("POST", "/api/debates/%s/share" % i, {})
+    s.sql("UPDATE debate_shares SET expires_at = 1000000000000 WHERE max_viewers = 3")
+    assert stranger(s, made["share_url"]).status_code == stranger(s, made["sse_url"]).status_code == 410
+    assert stranger(s, made["spectate_url"]).status_code == 403 and stranger(s, second["share_url"]).status_code == 200
+    assert a.good("POST", "/api/debates/%s/share/revoke" % i)["public_spectate"] is False
+    assert stranger(s, second["share_url"]).status_code == 404 and stranger(s, second["spectate_url"]).status_code == 403
+    assert a.good("GET", "/api/debates/%s/share" % i) == {"debate_id": i, "public_spectate": False, "shares": [], "count": 0}
+
+
+@pytest.mark.server({"server": {"workers": 1}, "providers": {"demo": {"delay_ms": 150}}})
+def test_spectators_follow_a_debate(server):
+    """The stream begins with what was, goes on with what comes, and has room for as many as the link says."""
+    i = create(server, rounds=1)
+    made = server.post("/api/debates/%s/share" % i, {"max_viewers": 1}).json()
+    with requests.get(server.url + made["sse_url"], headers={"Accept": "text/event-stream"}, stream=True, timeout=30) as r:
+        assert r.status_code == 200
+        full = stranger(server, made["sse_url"], headers={"Accept": "text/event-stream"}, stream=True)
+        assert full.status_code == 429 and full.json()["code"] == "spectator_limit" and int(full.headers["Retry-After"]) > 0
+        types = [line.split(": ")[1] for line in r.iter_lines(decode_unicode=True) if line.startswith("event: ")]
+    assert types[0] == "debate_start" and types[-1] == "debate_end" and "receipt_generated" not in types
+    logged = [e["type"] for e in server.get("/api/debates/%s/events" % i, params={"limit": 500}).json()["events"]]
+    assert [t for t in types if not t.startswith("token_")] == [t for t in logged if t in set(types)]
+
+
+@pytest.mark.server({"server": {"workers": 1}, "debates": {"share_links": False}})
+def test_links_can_be_switched_off(server):
+    i = create(server)
+    r = server.post("/api/debates/%s/share" % i, {})
+    assert r.status_code == 403 and "debates.share_links" in r.json()["error"]
+    wait_end(server, i)

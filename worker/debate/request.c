@@ -5,6 +5,7 @@
 #include "worker/debate/request.h"
 
 #include "common/json.h"
+#include "worker/identity/body.h"
 #include "worker/worker.h"
 
 #define REQUEST_TAGS_MAX 20
@@ -12,19 +13,7 @@
 
 json_t *request_object(struct http_request *req)
 {
-	struct error err = ERROR_INIT;
-	json_t *body;
-
-	if (str_trim(req->body).n == 0)
-		return json_own(req->arena, json_object());
-	body = json_parse(req->arena, req->body, &err);
-	if (body != NULL && !json_is_object(body)) {
-		error_set(&err, ERR_INVALID_JSON, "the body must be a JSON object");
-		body = NULL;
-	}
-	if (body == NULL)
-		http_reply_error(req, &err);
-	return body;
+	return (json_t *)(uintptr_t)body_object(req); /* of the request's arena; who asks here may add to it */
 }
 
 bool request_problem(struct http_request *req, const char *field, const char *text)

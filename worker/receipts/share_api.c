@@ -6,60 +6,20 @@
 #include "worker/receipts/api.h"
 
 #include "common/clock.h"
-#include "common/ids.h"
 #include "common/json.h"
 #include "common/tenant.h"
+#include "worker/access/share_link.h"
 #include "worker/audit/audit.h"
+#include "worker/identity/body.h"
 #include "worker/worker.h"
 
-#define SHARE_TOKEN 32 /* random bytes */
-#define SHARE_HOURS 24
-#define SHARE_HOURS_MAX 720 /* rest-wide 4.1 */
 #define SHARE_ACCESSES_MAX 1000000
-#define SHARE_HOUR_MS INT64_C(3600000)
-#define SHARE_GRACE_MS (30 * 24 * SHARE_HOUR_MS) /* how long an expired link is told from an unknown one */
 #define SHARE_LIST_MAX 100
 #define HOLD_TEXT_MAX 1000
 
 static struct worker *share_worker(const struct http_request *req)
 {
 	return req->user;
-}
-
-static struct str share_hash(struct arena *a, struct str token)
-{
-	char hex[SHA256_HEX];
-
-	crypto_sha256_hex(token, hex);
-	return arena_str(a, str_of(hex));
-}
-
-/* The body as an object; NULL after having replied. */
-static const json_t *share_body(struct http_request *req)
-{
-	struct error err = ERROR_INIT;
-	const json_t *body = json_parse(req->arena, req->body.n > 0 ? req->body : STR("{}"), &err);
-
-	if (json_is_object(body))
-		return body;
-	if (body != NULL)
-		error_set(&err, ERR_INVALID_JSON, "the body must be a JSON object");
-	http_reply_error(req, &err);
-	return NULL;
-}
-
-/* A whole number of the body within bounds; dflt where it is absent or null. False with err. */
-static bool share_number(const json_t *body, const char *field, int64_t dflt, int64_t max, int64_t *out,
-			 struct error *err)
-{
-	const json_t *v = json_object_get(body, field);
-
-	*out = dflt;
-	if (v == NULL || json_is_null(v))
-		return true;
-	*out = json_is_integer(v) ? json_integer_value(v) : 0;
-	return (*out >= 1 && *out <= max) ||
-	       error_field(err, ERR_INVALID_VALUE, field, "must be a whole number from 1 to %lld", (long long)max);
 }
 
 /* Who lets others read a receipt, or keeps it from deletion, is on record: committed with the act. */
@@ -78,9 +38,9 @@ static void share_audit(struct db_batch *b, struct http_request *req, const stru
 
 CO_FN static void share_create(struct http_request *req)
 {
-	const json_t *body = share_body(req);
+	const json_t *body = body_object(req);
 	int64_t hours, accesses, now = clock_wall_ms();
-	char token[2 * SHARE_TOKEN + 1];
+	struct str token = share_link_token(req->arena);
 	struct error err = ERROR_INIT;
 	struct receipt_row row = {.created_at = 0};
 	struct db_batch *b;
@@ -88,32 +48,32 @@ CO_FN static void share_create(struct http_request *req)
 
 	if (body == NULL)
 		return;
-	if (!share_number(body, "expires_in_hours", SHARE_HOURS, SHARE_HOURS_MAX, &hours, &err) ||
-	    !share_number(body, "max_accesses", 0, SHARE_ACCESSES_MAX, &accesses, &err) ||
+	if (!share_link_number(body, "expires_in_hours", SHARE_LINK_HOURS, SHARE_LINK_HOURS_MAX, &hours, &err) ||
+	    !share_link_number(body, "max_accesses", 0, SHARE_ACCESSES_MAX, &accesses, &err) ||
 	    !receipt_row_load(req, req->params[0], &row, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
-	ids_hex(token, SHARE_TOKEN);
 	b = db_batch_new(share_worker(req)->db);
 	db_batch_add(b, "DELETE FROM receipt_shares WHERE workspace_id = $1 AND org_id = $2 AND expires_at < $3",
-		     DB_ARGS(DB_S(req->ctx.workspace_id), DB_S(req->ctx.org_id), DB_I(now - SHARE_GRACE_MS)), DB_ANY);
+		     DB_ARGS(DB_S(req->ctx.workspace_id), DB_S(req->ctx.org_id), DB_I(now - SHARE_LINK_GRACE_MS)),
+		     DB_ANY);
 	db_batch_add(b,
 		     "INSERT INTO receipt_shares (token_hash, receipt_id, debate_id, org_id, workspace_id, created_at, "
 		     "expires_at, max_accesses, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-		     DB_ARGS(DB_S(share_hash(req->arena, str_of(token))), DB_S(row.id), DB_S(row.debate_id),
+		     DB_ARGS(DB_S(share_link_hash(req->arena, token)), DB_S(row.id), DB_S(row.debate_id),
 			     DB_S(req->ctx.org_id), DB_S(req->ctx.workspace_id), DB_I(now),
-			     DB_I(now + hours * SHARE_HOUR_MS), DB_I(accesses), DB_S(req->ctx.principal)),
+			     DB_I(now + hours * SHARE_LINK_HOUR_MS), DB_I(accesses), DB_S(req->ctx.principal)),
 		     1);
 	share_audit(b, req, &row, "receipt.share", STR(""));
 	if (!db_commit(share_worker(req)->db, b, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
-	o = json_pack("{s:b, s:s%, s:s, s:o}", "success", 1, "receipt_id", row.id.p, row.id.n, "token", token,
-		      "max_accesses", accesses > 0 ? json_integer(accesses) : json_null());
-	json_put_str(o, "share_url", arena_printf(req->arena, "/api/receipts/share/%s", token));
-	json_put_time(o, "expires_at", now + hours * SHARE_HOUR_MS);
+	o = json_pack("{s:b, s:s%, s:s%, s:o}", "success", 1, "receipt_id", row.id.p, row.id.n, "token", token.p,
+		      token.n, "max_accesses", accesses > 0 ? json_integer(accesses) : json_null());
+	json_put_str(o, "share_url", arena_printf(req->arena, "/api/receipts/share/%.*s", STR_ARG(token)));
+	json_put_time(o, "expires_at", now + hours * SHARE_LINK_HOUR_MS);
 	http_reply_json(req, 200, o);
 }
 
@@ -175,15 +135,6 @@ CO_FN static void share_revoke(struct http_request *req)
 		http_reply_error(req, &err);
 }
 
-/* 410, which no error of ours has: the link was there. */
-static void share_gone(struct http_request *req, const char *why)
-{
-	json_t *o = json_pack("{s:s, s:s}", "error", why, "code", "GONE");
-
-	json_put_str(o, "trace_id", req->request_id);
-	http_reply_json(req, 410, o);
-}
-
 static void share_refuse(struct http_request *req, const struct db_rows *r)
 {
 	struct error err = ERROR_INIT;
@@ -192,9 +143,9 @@ static void share_refuse(struct http_request *req, const struct db_rows *r)
 		error_set(&err, ERR_NOT_FOUND, "Share link not found");
 		http_reply_error(req, &err);
 	} else if (db_int(r, 0, 0) <= clock_wall_ms()) {
-		share_gone(req, "Share link has expired");
+		share_link_gone(req, "Share link has expired");
 	} else {
-		share_gone(req, "Share link access limit reached");
+		share_link_gone(req, "Share link access limit reached");
 	}
 }
 
@@ -249,8 +200,7 @@ CO_FN static void share_follow(struct http_request *req)
 	const json_t *doc = NULL;
 	bool taken = false;
 
-	if (f == NULL ||
-	    !share_take(req, share_hash(req->arena, str_sub(req->params[0], 0, 4 * SHARE_TOKEN)), &r, &taken, &err)) {
+	if (f == NULL || !share_take(req, share_link_hash(req->arena, req->params[0]), &r, &taken, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
@@ -301,7 +251,7 @@ CO_FN static void hold_show(struct http_request *req)
 /* A hold that is there already gets the new reason: who placed it first is in the audit log. */
 CO_FN static void hold_place(struct http_request *req)
 {
-	const json_t *body = share_body(req);
+	const json_t *body = body_object(req);
 	struct str reason = str_trim(json_get_str(body, "reason", STR(""))),
 		   matter = str_trim(json_get_str(body, "matter_id", STR("")));
 	struct error err = ERROR_INIT;

@@ -19,6 +19,7 @@
 #define SSE_PAGE_DEFAULT 100
 #define SSE_PAGE_MAX 500
 #define SSE_KEEPALIVE_US (15 * SEC_US) /* a comment line, so that proxies and clients see life */
+#define SSE_SPECTATE_US (45 * SEC_US)  /* then a spectator's stream ends at its next sign of life */
 
 struct sse {
 	struct worker *w;
@@ -26,6 +27,7 @@ struct sse {
 	struct follower *follower;
 	struct identity_watch *watch;
 	struct loop_timer alive;
+	int64_t until_us; /* of a spectator; 0: everybody else */
 	bool ended;
 };
 
@@ -69,6 +71,8 @@ static bool sse_send(void *arg, const struct frame *f)
 
 	if (e->ended)
 		return false;
+	if (e->until_us != 0 && !f->open)
+		return true;
 	more = http_stream_write(e->out, rbuf_ref(f->sse));
 	if (f->last) { /* nothing follows; the end is said outside of the delivery */
 		e->ended = true;
@@ -141,6 +145,11 @@ static void sse_alive(void *arg)
 {
 	struct sse *e = arg;
 
+	if (e->until_us != 0 && clock_mono_us() >= e->until_us && !e->ended) {
+		e->ended = true;
+		http_stream_end(e->out);
+		return;
+	}
 	(void)http_stream_write(e->out, rbuf_of(STR(": alive\n\n"))); /* a full queue shows at the next event */
 	loop_timer_set(&e->alive, SSE_KEEPALIVE_US);
 }
@@ -159,20 +168,25 @@ static void sse_lost(void *arg, const char *why)
 	http_stream_end(e->out);
 }
 
-static void sse_begin(struct http_request *req, const struct debate_row *row, int64_t after)
+/* spectator: whoever holds a link; nobody whose credentials could be watched. */
+static void sse_begin(struct http_request *req, const struct context *ctx, const struct debate_row *row, int64_t after,
+		      bool spectator)
 {
 	struct worker *w = req->user;
 	struct sse *e = xcalloc(1, sizeof(*e));
 
 	e->w = w;
+	e->until_us = spectator ? clock_mono_us() + SSE_SPECTATE_US : 0;
 	http_reply_field(req, "Cache-Control", "no-cache");
 	http_reply_field(req, "X-Accel-Buffering", "no"); /* nginx passes events on as they come */
 	e->out = http_stream_begin(req, SSE_TYPE, &sse_stream_ops, e);
 	loop_timer_init(w->loop, &e->alive, sse_alive, e);
 	loop_timer_set(&e->alive, SSE_KEEPALIVE_US);
 	(void)http_stream_write(e->out, rbuf_of(STR("retry: 1000\n\n")));
-	e->follower = follower_new(w->stream, &req->ctx, row->id, after < row->last_seq ? after : row->last_seq,
-				   &sse_follower_ops, e);
+	e->follower =
+	    follower_new(w->stream, ctx, row->id, after < row->last_seq ? after : row->last_seq, &sse_follower_ops, e);
+	if (spectator)
+		return;
 	/* Whoever gets in as owner of the debate, or by a grant, has no such permission to lose. */
 	e->watch = identity_watch_new(
 	    w, req->ctx.who, req->start_us,
@@ -181,30 +195,50 @@ static void sse_begin(struct http_request *req, const struct debate_row *row, in
 
 /* ---- the page ---- */
 
-static void sse_page(struct http_request *req, const struct debate_row *row, int64_t after)
+static void sse_page(struct http_request *req, const struct context *ctx, const struct debate_row *row, int64_t after,
+		     bool spectator)
 {
 	struct worker *w = req->user;
 	int limit = (int)http_query_int(req, "limit", 1, SSE_PAGE_MAX, SSE_PAGE_DEFAULT);
 	struct error err = ERROR_INIT;
 	struct stream_event *events;
 	struct buf b = BUF_INIT;
-	size_t i, n;
+	size_t i, n, shown = 0;
 
-	if (!stream_read_log(w->db, req->arena, &req->ctx, row->id, after, limit, &events, &n, &err)) {
+	if (!stream_read_log(w->db, req->arena, ctx, row->id, after, limit, &events, &n, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
 	buf_addz(&b, "{\"events\":[");
 	for (i = 0; i < n; i++) {
-		if (i > 0)
+		if (spectator && !frame_is_open(events[i].type))
+			continue;
+		if (shown++ > 0)
 			buf_addc(&b, ',');
 		buf_add(&b, events[i].envelope);
 	}
 	buf_printf(&b, "],\"next_seq\":%lld,\"count\":%zu,\"last_seq\":%lld,\"has_more\":%s}",
-		   (long long)(n > 0 ? events[n - 1].seq : after), n, (long long)row->last_seq,
+		   (long long)(n > 0 ? events[n - 1].seq : after), shown, (long long)row->last_seq,
 		   n > 0 && events[n - 1].seq < row->last_seq ? "true" : "false");
 	http_reply(req, 200, "application/json", buf_str(&b));
 	buf_free(&b);
+}
+
+CO_FN static void sse_answer(struct http_request *req, const struct context *ctx, const struct debate_row *row,
+			     bool spectator)
+{
+	struct worker *w = req->user;
+
+	if (sse_wanted(req) && row->completed_at != 0 &&
+	    (sse_after(req) >= row->last_seq || stream_log_gone(w->db, req->arena, row, sse_after(req))))
+		http_reply(req, 204, NULL, STR_NONE); /* nothing will come: tells an EventSource to stay away */
+	else if (sse_wanted(req) && req->method == HTTP_HEAD)
+		http_reply(req, 200, SSE_TYPE,
+			   STR_NONE); /* a stream without a body would keep the client waiting for nothing */
+	else if (sse_wanted(req))
+		sse_begin(req, ctx, row, sse_after(req), spectator);
+	else
+		sse_page(req, ctx, row, sse_after(req), spectator);
 }
 
 CO_FN void stream_events(struct http_request *req)
@@ -213,16 +247,13 @@ CO_FN void stream_events(struct http_request *req)
 	struct error err = ERROR_INIT;
 	struct debate_row row;
 
-	if (!debate_get(w->db, req->arena, &req->ctx, req->params[0], &row, &err))
-		http_reply_error(req, &err);
-	else if (sse_wanted(req) && row.completed_at != 0 &&
-		 (sse_after(req) >= row.last_seq || stream_log_gone(w->db, req->arena, &row, sse_after(req))))
-		http_reply(req, 204, NULL, STR_NONE); /* nothing will come: tells an EventSource to stay away */
-	else if (sse_wanted(req) && req->method == HTTP_HEAD)
-		http_reply(req, 200, SSE_TYPE,
-			   STR_NONE); /* a stream without a body would keep the client waiting for nothing */
-	else if (sse_wanted(req))
-		sse_begin(req, &row, sse_after(req));
+	if (debate_get(w->db, req->arena, &req->ctx, req->params[0], &row, &err))
+		sse_answer(req, &req->ctx, &row, false);
 	else
-		sse_page(req, &row, sse_after(req));
+		http_reply_error(req, &err);
+}
+
+CO_FN void stream_spectate(struct http_request *req, const struct context *ctx, const struct debate_row *row)
+{
+	sse_answer(req, ctx, row, true);
 }

@@ -18,6 +18,34 @@
 
 /* ---- frames ---- */
 
+bool frame_is_open(struct str type)
+{
+	static const char *const types[] = {"debate_start",
+					    "round_start",
+					    "round_end",
+					    "phase_progress",
+					    "agent_message",
+					    "critique",
+					    "vote",
+					    "flip_detected",
+					    "role_rotation",
+					    "hollow_consensus",
+					    "synthesis",
+					    "debate_end",
+					    "consensus_reached",
+					    "token_start",
+					    "trickster_intervention",
+					    "token_delta",
+					    "token_end",
+					    "debate_early_terminated"};
+	size_t i;
+
+	for (i = 0; i < countof(types); i++)
+		if (str_eqz(type, types[i]))
+			return true;
+	return false;
+}
+
 void frame_render(struct frame *f, const char *debate, int64_t seq, struct str type, struct str envelope)
 {
 	struct buf b = BUF_INIT;
@@ -25,6 +53,7 @@ void frame_render(struct frame *f, const char *debate, int64_t seq, struct str t
 	f->debate = debate;
 	f->seq = seq;
 	f->last = str_eqz(type, "debate_end");
+	f->open = frame_is_open(type);
 	f->ws = ws_message_text(envelope);
 	BUG_ON(f->ws == NULL);
 	if (seq > 0)

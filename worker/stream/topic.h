@@ -16,8 +16,9 @@ struct topic;
 
 /* One event, rendered once for all sockets of each kind. */
 struct frame {
-	int64_t seq;        /* 0: ephemeral */
-	bool last;          /* debate_end */
+	int64_t seq; /* 0: ephemeral */
+	bool last;   /* debate_end */
+	bool open;   /* for spectators too: says what was said and decided, nothing of people, money or failures */
 	const char *debate; /* whose it is; "" of none */
 	struct ws_message *ws;
 	struct rbuf *sse; /* complete event block */
@@ -69,6 +70,8 @@ struct stream_sockets **stream_sockets(struct stream *s);
 /* Renders an envelope; debate: whose it is, "" of none, and has to outlive the frame. */
 void frame_render(struct frame *f, const char *debate, int64_t seq, struct str type, struct str envelope);
 void frame_clear(struct frame *f);
+/* Is an event of this type for spectators too? */
+bool frame_is_open(struct str type);
 
 /* ws_stats.c */
 void stream_stats(struct http_request *req);
