@@ -130,6 +130,19 @@ def test_its_place_is_free(make_node, provider):
     check_books(node, provider, second)
 
 
+def test_standing_still_does_not_age(make_node, provider):
+    """Paused for longer than debates.max_age it goes on all the same."""
+    node = make_node()
+    debate = held(node, provider)
+    control(node, debate, "pause")
+    provider.release()
+    wait_paused(node, debate)
+    assert node.sql("UPDATE debates SET created_at = created_at - 90000000, paused_at = paused_at - 89990000 WHERE id = ?",
+                    debate) == 1  # 25 hours
+    assert control(node, debate, "resume")["pause_duration_seconds"] > 89990
+    check_debate(node, provider, debate)
+
+
 def test_resume_before_it_stands_still(make_node, provider):
     node = make_node()
     debate = held(node, provider)

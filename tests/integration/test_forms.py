@@ -108,6 +108,15 @@ def test_graph(node, provider, strategy):
     assert sum(e["type"] == "branches_into" for e in g["graph"]["edges"]) == branches
     assert show(node, "graph", ident, "/nodes")["nodes"] == g["graph"]["nodes"]
     assert show(node, "graph", ident, "/branches")["branches"] == g["branches"]
+    if strategy != "synthesis" and branches > 1:
+        # Taken is the branch whose debate is surest of its answer, or the one with the best evidence.
+        own = [b["debate_id"] for b in g["branches"] if b["type"] == "branch"]
+        for best in own:
+            for d in own:
+                node.sql("UPDATE debates SET confidence_ppm = ?, final_answer = ? WHERE id = ?", 900000 if d == best else 100000,
+                         "According to [1], costs fell by 30 % in 2026 because rents did, for example by $ 900 a month." if d == best
+                         else "It may somehow be fine, perhaps.", d)
+            assert show(node, "graph", ident)["merge_results"][0]["debate_id"] == best
 
 
 def test_agreement_does_not_branch(node, provider):

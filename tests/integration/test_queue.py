@@ -74,6 +74,22 @@ def test_who_comes_later_does_not_wait_for_all(town, provider):
     assert order(s)[before + 1:before + 3].count(anna.org) == 1
 
 
+def test_who_has_none_running_goes_first(make_server, provider):
+    """Two places, both taken; the one that becomes free goes to whom the other does not serve already, not to who came first."""
+    s = make_server(node_config(provider, server={"workers": 1}, auth=AUTH, debates={"max_concurrent": 2}))
+    anna, bert, cora = [account(s, "%s@%s.example.org" % (name, name), name.title()) for name in ("anna", "bert", "cora")]
+    provider.hold(1)
+    debate(anna, "Does hers take long?", agents=AGENTS)
+    given_up = debate(cora, "And hers?", agents=AGENTS)
+    wait_until(lambda: len(order(s)) == 2, what="both places taken")
+    debate(anna, "Who came first?", agents=AGENTS)
+    debate(bert, "Who has nothing yet?", agents=AGENTS)
+    cora.good("POST", "/api/debates/%s/cancel" % given_up)
+    wait_until(lambda: len(order(s)) == 3, what="the next one")
+    assert order(s)[2] == bert.org
+    provider.release()
+
+
 def test_a_thousand_in_line_cost_no_more(town):
     """The claim looks at the first in line, however many wait: by the index, in order, and no further than 64."""
     s, (anna, _, _) = town

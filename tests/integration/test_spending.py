@@ -88,6 +88,48 @@ def test_whom_a_budget_is_about(node, provider, scope, stops):  # noqa: F811
     assert len(errors) == 2 and all(e["error_type"] == "budget" for e in errors)
 
 
+SPENT = {"debate_id": "d", "step_key": "k", "org_id": "default", "workspace_id": "default", "user_id": None, "agent": "a",
+         "provider": "openai", "model": "m", "tokens_in": 10 ** 6, "tokens_out": 10 ** 6, "cost_micro": 10 ** 9}
+
+
+@pytest.mark.parametrize("scope,row,stops", [
+    ({"user_id": "*"}, {"user_id": "somebody else"}, False), ({"user_id": "*"}, {}, True),
+    ({"workspace_id": "default"}, {"workspace_id": "elsewhere"}, False), ({"workspace_id": "default"}, {}, True),
+    ({}, {"org_id": "another"}, False), ({}, {"created_at": -40 * 86400000}, False)])
+def test_what_counts_is_of_the_same_scope_and_period(node, provider, scope, row, stops):  # noqa: F811
+    """Recently or some time ago: sums of what is settled are remembered, the rest is added at each call."""
+    s = node()
+    debate(s, agents=TEAM, use_memory=False)
+    me, now = s.sql("SELECT user_id, MAX(created_at) FROM usage_ledger GROUP BY user_id")[0]
+    for age in (0, 600000):
+        spent_by = {**SPENT, "user_id": me, "step_key": "k%d" % age, **row, "created_at": now - age + row.get("created_at", 0)}
+        s.sql("INSERT INTO usage_ledger (%s) VALUES (%s)" % (", ".join(spent_by), ", ".join("?" * len(spent_by))),
+              *spent_by.values())
+    made = budget(s, 900, period="monthly", **scope)
+    if stops:
+        refused = s.post("/api/debates", {"task": "Tea or coffee?", "agents": TEAM})
+        assert refused.status_code == 402 and refused.json()["budget_id"] == made["id"] and refused.json()["spent_usd"] > 2000
+    else:
+        assert debate(s, agents=TEAM, use_memory=False)["status"] == "completed"
+        assert s.get("/api/budgets/" + made["id"]).json()["spent_usd"] < 1
+
+
+def test_calls_in_flight_are_reserved(node, provider):  # noqa: F811
+    """Eight at once: what they may cost together is never more than the debate has."""
+    s = node()
+    limit = 0.2
+    provider.hold(1)
+    ident = s.post("/api/debates", {"task": "Tea or coffee?", "agents": ["gpt-4o"] * 8, "rounds": 1, "use_memory": False,
+                                    "budget_limit_usd": limit}).json()["id"]
+    failed = lambda: len(events(s, ident, "agent_error"))
+    wait_until(lambda: len(provider.requests()) + failed() == 8 and failed() < 6, 30, "all calls")
+    most = [(len(r["system"]) + len(r["prompt"])) / 3 * 2.5e-6 + r["parameters"]["max_tokens"] * 1e-5 for r in provider.requests()]
+    assert len(most) > 4 and sum(most) <= limit + 1e-4, most
+    assert sum(most) > limit / 2 and most == sorted(most, reverse=True), "a share of what is left for each"
+    s.post("/api/debates/%s/cancel" % ident)
+    provider.release()
+
+
 def test_a_budget_names_what_there_is(node):
     s = node()
     bad = s.post("/api/budgets", {"name": "x", "amount_usd": 1, "amount_tokens": -1})
