@@ -102,8 +102,8 @@ CO_FN static void stats_debates(struct http_request *req)
 	struct db *db = request_worker(req)->db;
 	struct error err = ERROR_INIT;
 	struct db_rows r, methods;
-	const char *period;
-	int64_t since;
+	const char *period = "";
+	int64_t since = 0;
 	json_t *o;
 
 	if (!stats_period(req, &period, &since))
