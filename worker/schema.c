@@ -822,6 +822,19 @@ static const char up_decision_figures[] =
     "CREATE INDEX decisions_debate ON decisions(debate_id);";
 static const char down_decision_figures[] = "DROP INDEX decisions_debate; DROP TABLE decision_cache_nodes;";
 
+/* Whom a budget does not stop; who has taken note of its marks. */
+static const char up_overrides[] =
+    "CREATE TABLE budget_overrides ("
+    " budget_id TEXT NOT NULL, user_id TEXT NOT NULL, org_id TEXT NOT NULL, granted_by TEXT NOT NULL,"
+    " created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, PRIMARY KEY (budget_id, user_id)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX budget_overrides_org ON budget_overrides(org_id, expires_at);"
+    "CREATE TABLE budget_acknowledgements ("
+    " budget_id TEXT NOT NULL, period_start INTEGER NOT NULL, percent INTEGER NOT NULL, org_id TEXT NOT NULL,"
+    " user_id TEXT NOT NULL, created_at INTEGER NOT NULL, PRIMARY KEY (budget_id, period_start, percent)"
+    ") STRICT, WITHOUT ROWID;";
+static const char down_overrides[] = "DROP TABLE budget_acknowledgements; DROP TABLE budget_overrides;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -848,5 +861,6 @@ const struct migration schema_migrations[] = {
     {23, "vectors of continuum memory", up_continuum_vectors, down_continuum_vectors},
     {24, "notes on debates, links to them, figures of them", up_shelf, down_shelf},
     {25, "figures of the decision cache by node", up_decision_figures, down_decision_figures},
+    {26, "overrides of budgets, marks noted", up_overrides, down_overrides},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

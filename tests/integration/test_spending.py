@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Budgets of organizations, workspaces and users before each paid call, in money and in tokens; what a debate may use; and
 the figures of /api/billing/usage. The local provider answers; nothing here waits for a clock."""
+import csv
+import io
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import pytest
 
@@ -137,6 +140,59 @@ def test_a_budget_names_what_there_is(node):
     for field in ("workspace_id", "user_id"):
         answer = s.post("/api/budgets", {"name": "x", "amount_usd": 1, field: "nobody"})
         assert answer.status_code == 400 and answer.json()["field"] == field
+
+
+def test_overrides_and_marks(node, provider):  # noqa: F811
+    s = node()
+    doc = budget(s, 1000, amount_tokens=300)
+    at, me = "/api/budgets/" + doc["id"], {"user_id": "anonymous"}
+    assert debate(s, agents=TEAM)["status"] == "failed" and not provider.requests()
+    assert s.get(at + "/alerts").json()["count"] == 0
+    assert s.post(at + "/alerts/%s-50/acknowledge" % doc["id"]).status_code == 404, "it was not passed"
+    # Whom it does not stop is not stopped, before calls and at the door; what is spent counts.
+    for bad, field in (({}, "user_id"), ({"user_id": "nobody"}, "user_id"), ({**me, "duration_hours": -1}, "duration_hours")):
+        assert (r := s.post(at + "/override", bad)).status_code == 400 and r.json()["field"] == field, r.text
+    assert s.post("/api/budgets/none/override", me).status_code == 404
+    answer = s.post(at + "/override", {**me, "duration_hours": 2})
+    assert answer.status_code == 200 and answer.json() == {
+        "override_added": True, "budget_id": doc["id"], "user_id": "anonymous", "duration_hours": 2}
+    assert debate(s, agents=TEAM)["status"] in ("completed", "consensus_reached") and provider.requests()
+    shown = s.get(at).json()
+    assert shown["overrides"] == ["anonymous"] and shown["spent_tokens"] > 300 and shown["is_exceeded"]
+    assert debate(s, agents=TEAM)["status"] in ("completed", "consensus_reached"), "exceeded as it is"
+    s.sql("UPDATE budget_overrides SET expires_at = 1")
+    s.post(at + "/override", {"user_id": "anonymous", "duration_hours": 0.5})  # what has run out makes way
+    assert s.sql("SELECT COUNT(*) FROM budget_overrides")[0][0] == 1
+    assert s.delete(at + "/override/anonymous").json()["override_removed"] and s.delete(at + "/override/anonymous").status_code == 404
+    assert s.post("/api/debates", {"task": "One more?", "agents": TEAM}).status_code == 402
+    # Marks.
+    marks = s.get(at + "/alerts").json()["alerts"]
+    assert [m["threshold"] for m in marks] == [0.5, 0.75, 0.9, 1.0] and not any(m["acknowledged"] for m in marks)
+    for _ in range(2):
+        assert s.post(at + "/alerts/%s/acknowledge" % marks[1]["alert_id"]).json() == {
+            "acknowledged": True, "alert_id": marks[1]["alert_id"]}
+    noted = s.get(at + "/alerts").json()["alerts"]
+    assert [m["acknowledged"] for m in noted] == [False, True, False, False] and noted[1]["acknowledged_by"] == "anonymous"
+    s.delete(at)
+    assert s.sql("SELECT COUNT(*) FROM budget_acknowledgements")[0][0] == 0
+
+
+def test_forecast_and_calls(node, provider):  # noqa: F811
+    s = node()
+    empty = s.get("/api/billing/usage/forecast").json()
+    assert empty["projected_monthly_cost"] == 0 and empty["forecast"]["current_usage"] == {"cost_usd": 0, "debates": 0, "tokens": 0}
+    doc = debate(s, agents=TEAM)
+    f = s.get("/api/billing/usage/forecast").json()
+    used, days = s.get("/api/billing/usage").json(), f["forecast"]["days_remaining"]
+    assert f["forecast"]["method"] == "linear" and f["forecast"]["current_usage"]["tokens"] == used["tokens_used"] > 0
+    length = (datetime.fromisoformat(f["period_end"]) - datetime.fromisoformat(f["period_start"])).days
+    assert f["projected_tokens"] == pytest.approx(used["tokens_used"] / (length - days) * length, rel=1e-6)
+    assert f["projected_debates"] >= 1 and f["recommended_tier"] is None and f["days_until_limit"] is None
+    rows = list(csv.DictReader(io.StringIO(s.get("/api/billing/usage/export?detail=calls").text)))
+    assert {r["debate_id"] for r in rows} == {doc["id"]} and {r["model"] for r in rows} == set(TEAM)
+    assert sum(int(r["tokens_in"]) + int(r["tokens_out"]) for r in rows) == used["tokens_used"]
+    assert sum(float(r["cost_usd"]) for r in rows) == pytest.approx(used["cost_usd"], abs=1e-5)
+    assert len(s.get("/api/billing/usage/export?detail=calls&limit=2&offset=1").text.splitlines()) == 3
 
 
 def test_tokens_of_one_debate(node, provider):  # noqa: F811

@@ -141,7 +141,7 @@ CO_FN bool budget_rows(struct worker *w, struct arena *a, const struct context *
 			b->period = &budget_periods[0];
 		budget_span(b, clock_wall_ms());
 	}
-	return true;
+	return budget_overrides(w, a, ctx, *out, *n, err);
 }
 
 /* Budgets of the organization with what is spent: the one with the id, or all of them (''). */
@@ -182,12 +182,12 @@ CO_FN bool budget_worst(struct worker *w, struct arena *a, const struct context 
 	for (i = 0; i < n; i++) {
 		const struct budget *b = &v[i];
 		bool more = (double)b->spent * (double)out->amount_micro > (double)out->spent_micro * (double)b->amount;
-		bool exceeds = b->auto_suspend && budget_exceeded(b);
+		bool stops = budget_stops(b, ctx), exceeds = stops && budget_exceeded(b);
 		bool exceeded = out->suspends && out->spent_micro >= out->amount_micro;
 
 		if (b->active && budget_is_about(b, ctx, &workspace, &user) &&
 		    (out->amount_micro == 0 || (exceeds && !exceeded) || (more && exceeds == exceeded)))
-			*out = (struct budget_state){b->id, b->name, b->amount, budget_as_money(b), b->auto_suspend};
+			*out = (struct budget_state){b->id, b->name, b->amount, budget_as_money(b), stops};
 	}
 	return true;
 }
@@ -242,6 +242,7 @@ static json_t *budget_json(const struct context *ctx, const struct budget *b)
 		     : i == 0 && b->auto_suspend ? STR("suspended")
 						 : str_of(budget_thresholds[i].status));
 	json_put_str(o, "current_action", str_of(budget_thresholds[i].action));
+	json_object_set_new(o, "overrides", budget_overridden(b));
 	json_object_set_new(o, "auto_suspend", json_boolean(b->auto_suspend));
 	json_object_set_new(o, "is_exceeded", json_boolean(i == 0));
 	for (i = countof(budget_thresholds) - 1; i-- > 0;)
@@ -393,6 +394,19 @@ static bool budget_read_body(struct http_request *req, const json_t *body, bool 
 	return !body_refused(req, &p);
 }
 
+CO_FN bool budget_member(struct worker *w, struct arena *a, const struct context *ctx, struct str user,
+			 struct error *err)
+{
+	struct db_rows r;
+
+	if (str_eq(user, ctx->principal))
+		return true;
+	if (!db_query(w->db, a, "SELECT 1 FROM members WHERE org_id = $1 AND user_id = $2",
+		      DB_ARGS(DB_S(ctx->org_id), DB_S(user)), &r, err))
+		return false;
+	return r.count > 0 || error_field(err, ERR_INVALID_VALUE, "user_id", "the organization has no such member");
+}
+
 /* Is there such a workspace and such a user in the organization? If not, it has been answered. */
 CO_FN static bool budget_known(struct http_request *req, const struct budget_body *in)
 {
@@ -408,12 +422,8 @@ CO_FN static bool budget_known(struct http_request *req, const struct budget_bod
 		DB_ARGS(DB_S(in->for_workspace), DB_S(req->ctx.org_id)), &r, &err) &&
 	    r.count == 0 && !str_eq(in->for_workspace, req->ctx.workspace_id))
 		error_field(&err, ERR_INVALID_VALUE, "workspace_id", "the organization has no such workspace");
-	if (err.code == ERR_OK && in->for_user.n > 0 && !str_eqz(in->for_user, BUDGET_EACH) &&
-	    db_query(w->db, req->arena, "SELECT 1 FROM members WHERE org_id = $1 AND user_id = $2",
-		     DB_ARGS(DB_S(req->ctx.org_id), DB_S(in->for_user)), &r, &err) &&
-	    r.count == 0 && !str_eq(in->for_user, req->ctx.principal))
-		error_field(&err, ERR_INVALID_VALUE, "user_id", "the organization has no such member");
-	if (err.code == ERR_OK)
+	if (err.code == ERR_OK && (in->for_user.n == 0 || str_eqz(in->for_user, BUDGET_EACH) ||
+				   budget_member(w, req->arena, &req->ctx, in->for_user, &err)))
 		return true;
 	http_reply_error(req, &err);
 	return false;
@@ -519,6 +529,10 @@ CO_FN static void budget_delete(struct http_request *req)
 
 	db_batch_add(b, "DELETE FROM budgets WHERE id = $1 AND org_id = $2",
 		     DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id)), 1);
+	db_batch_add(b, "DELETE FROM budget_overrides WHERE budget_id = $1 AND org_id = $2",
+		     DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id)), DB_ANY);
+	db_batch_add(b, "DELETE FROM budget_acknowledgements WHERE budget_id = $1 AND org_id = $2",
+		     DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id)), DB_ANY);
 	if (budget_commit(req, b,
 			  &(struct tenancy_act){.category = "billing",
 						.action = "budget.delete",

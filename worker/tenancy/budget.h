@@ -5,6 +5,8 @@
 #ifndef WORKER_TENANCY_BUDGET_H
 #define WORKER_TENANCY_BUDGET_H
 
+#include <jansson.h>
+
 #include "common/context.h"
 #include "common/db.h"
 
@@ -28,6 +30,7 @@ struct budget {
 	int64_t reset_at, start, end, created_at, updated_at;
 	int64_t alerted, alerted_start; /* percent that was told of, in the period that began then */
 	bool auto_suspend, active;
+	struct str overridden; /* "\nuser\nuser\n": whom it does not stop now; "" nobody */
 };
 
 /* Budgets of the organization, the one with the id or all of them (""); what is spent is not read. */
@@ -41,5 +44,19 @@ bool budget_is_about(const struct budget *b, const struct context *ctx, struct s
 CO_FN bool budget_sum(struct worker *w, struct arena *a, const struct context *ctx, struct str workspace,
 		      struct str user, int64_t since_ms, int64_t until_ms, int64_t *cost_micro, int64_t *tokens,
 		      struct error *err) MUST_CHECK;
+
+/* ERR_INVALID_VALUE for user_id: the organization has no such member. */
+CO_FN bool budget_member(struct worker *w, struct arena *a, const struct context *ctx, struct str user,
+			 struct error *err) MUST_CHECK;
+
+/* ---- budget_overrides.c ---- */
+
+/* Fills in whom each of the budgets does not stop at this moment. */
+CO_FN bool budget_overrides(struct worker *w, struct arena *a, const struct context *ctx, struct budget *v, size_t n,
+			    struct error *err) MUST_CHECK;
+/* Does it refuse what the tenant's user cannot pay from it? */
+bool budget_stops(const struct budget *b, const struct context *ctx);
+/* The same as a list of ids, new. */
+json_t *budget_overridden(const struct budget *b);
 
 #endif

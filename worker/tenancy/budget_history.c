@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What went through a budget (rest-core 7): its transactions, days or weeks of spending, and the marks that it passed
- * in this period. Called by the router; reads the ledger and changes nothing. Which debate something was spent on is
- * told only of the workspace that is asked from.
+ * in this period. Called by the router; reads the ledger, and keeps who has taken note of a mark. Which debate
+ * something was spent on is told only of the workspace that is asked from.
  */
 #include "common/clock.h"
 #include "common/json.h"
@@ -170,18 +170,55 @@ CO_FN static void history_show_trends(struct http_request *req)
 
 /* ---- alerts ---- */
 
-/* The marks of rest-core 7 that were passed in this period, by the ledger. */
+/* The marks of rest-core 7. */
+static const struct history_mark {
+	int64_t percent;
+	const char *action, *severity;
+} history_marks[] = {
+    {50, "notify", "info"}, {75, "warn", "warning"}, {90, "soft_limit", "critical"}, {100, "hard_limit", "exceeded"}};
+
+static bool history_passed(const struct budget *b, int64_t percent, int64_t cost, int64_t tokens)
+{
+	double share = (double)percent / 100, of = (double)b->amount_tokens;
+
+	return (double)cost >= share * (double)b->amount || (of > 0 && (double)tokens >= share * of);
+}
+
+static struct str history_alert_id(struct arena *a, const struct budget *b, int64_t percent)
+{
+	return arena_printf(a, "%.*s-%lld", STR_ARG(b->id), (long long)percent);
+}
+
+/* Who has taken note of the mark in this period. */
+static void history_noted(json_t *o, const struct db_rows *r, int64_t percent)
+{
+	size_t i;
+
+	for (i = 0; i < r->count && db_int(r, i, 0) != percent; i++)
+		;
+	json_object_set_new(o, "acknowledged", json_boolean(i < r->count));
+	if (i == r->count)
+		return;
+	json_put_str(o, "acknowledged_by", db_str(r, i, 1));
+	json_put_time(o, "acknowledged_at", db_int(r, i, 2));
+}
+
+CO_FN static bool history_notes(struct http_request *req, const struct history *h, struct db_rows *r, struct error *err)
+{
+	struct worker *w = req->user;
+
+	return db_query(w->db, req->arena,
+			"SELECT percent, user_id, created_at FROM budget_acknowledgements WHERE budget_id = $1"
+			" AND org_id = $2 AND period_start = $3",
+			DB_ARGS(DB_S(h->budget->id), DB_S(req->ctx.org_id), DB_I(h->since)), r, err);
+}
+
+/* Those that were passed in this period, by the ledger. */
 CO_FN static void history_alerts(struct http_request *req)
 {
-	static const struct {
-		int64_t percent;
-		const char *action, *severity;
-	} marks[] = {{50, "notify", "info"},
-		     {75, "warn", "warning"},
-		     {90, "soft_limit", "critical"},
-		     {100, "hard_limit", "exceeded"}};
 	struct error err = ERROR_INIT;
 	int64_t cost, tokens;
+	struct db_rows notes;
 	struct history h;
 	json_t *list;
 	size_t i;
@@ -189,30 +226,73 @@ CO_FN static void history_alerts(struct http_request *req)
 	if (!history_load(req, &h))
 		return;
 	if (!budget_sum(req->user, req->arena, &req->ctx, h.workspace, h.user, h.since, INT64_MAX, &cost, &tokens,
-			&err)) {
+			&err) ||
+	    !history_notes(req, &h, &notes, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
 	list = json_array();
-	for (i = 0; i < countof(marks); i++) {
-		double share = (double)marks[i].percent / 100, of = (double)h.budget->amount_tokens;
+	for (i = 0; i < countof(history_marks); i++) {
+		const struct history_mark *m = &history_marks[i];
 		json_t *o;
 
-		if ((double)cost < share * (double)h.budget->amount && (of <= 0 || (double)tokens < share * of))
+		if (!history_passed(h.budget, m->percent, cost, tokens))
 			continue;
-		o = json_pack("{s:f, s:s, s:s}", "threshold", share, "action", marks[i].action, "severity",
-			      marks[i].severity);
-		json_put_str(o, "alert_id",
-			     arena_printf(req->arena, "%.*s-%lld", STR_ARG(h.budget->id), (long long)marks[i].percent));
+		o = json_pack("{s:f, s:s, s:s}", "threshold", (double)m->percent / 100, "action", m->action, "severity",
+			      m->severity);
+		json_put_str(o, "alert_id", history_alert_id(req->arena, h.budget, m->percent));
 		json_put_str(o, "budget_id", h.budget->id);
 		history_cost(o, "spent_usd", cost);
 		history_cost(o, "amount_usd", h.budget->amount);
 		json_put_time(o, "period_start", h.budget->start);
+		history_noted(o, &notes, m->percent);
 		json_array_append_new(list, o);
 	}
 	http_reply_json(req, 200,
 			json_pack("{s:o, s:I, s:s%}", "alerts", list, "count", (json_int_t)json_array_size(list),
 				  "budget_id", h.budget->id.p, h.budget->id.n));
+}
+
+/* The mark that the path names, if it was passed; the first who takes note is kept. */
+CO_FN static void history_acknowledge(struct http_request *req)
+{
+	struct worker *w = req->user;
+	struct error err = ERROR_INIT;
+	int64_t cost, tokens;
+	struct db_batch *b;
+	struct history h;
+	size_t i;
+
+	if (!history_load(req, &h))
+		return;
+	if (!budget_sum(w, req->arena, &req->ctx, h.workspace, h.user, h.since, INT64_MAX, &cost, &tokens, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	for (i = 0; i < countof(history_marks) &&
+		    !(str_eq(history_alert_id(req->arena, h.budget, history_marks[i].percent), req->params[1]) &&
+		      history_passed(h.budget, history_marks[i].percent, cost, tokens));
+	     i++)
+		;
+	if (i == countof(history_marks)) {
+		tenancy_missing(req, "Alert");
+		return;
+	}
+	b = db_batch_new(w->db);
+	db_batch_add(b,
+		     "INSERT INTO budget_acknowledgements (budget_id, period_start, percent, org_id, user_id,"
+		     " created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (budget_id, period_start, percent) DO"
+		     " NOTHING",
+		     DB_ARGS(DB_S(h.budget->id), DB_I(h.since), DB_I(history_marks[i].percent), DB_S(req->ctx.org_id),
+			     DB_S(req->ctx.principal), DB_I(clock_wall_ms())),
+		     DB_ANY);
+	if (tenancy_commit(
+		req, b,
+		&(struct tenancy_act){
+		    .category = "billing", .action = "budget.alert_acknowledge", .type = "budget", .id = h.budget->id}))
+		http_reply_json(
+		    req, 200,
+		    json_pack("{s:b, s:s%}", "acknowledged", 1, "alert_id", req->params[1].p, req->params[1].n));
 }
 
 /* ---- how the plan stands ---- */
@@ -259,6 +339,8 @@ static const struct route history_rows[] = {
 	  "What was spent under a budget, by day or week"),
     ROUTE(GET, "/api/budgets/{id}/alerts", history_alerts, "budget.read", READ,
 	  "The marks that a budget has passed in its period"),
+    ROUTE(POST, "/api/budgets/{id}/alerts/{alert}/acknowledge", history_acknowledge, "budget.write", WRITE,
+	  "Take note of a mark that a budget has passed"),
     ROUTE(GET, "/api/billing/limits", history_limits, "organization.read", READ,
 	  "What the tier of the organization allows, and what is used"),
 };

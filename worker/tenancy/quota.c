@@ -38,6 +38,15 @@ static int64_t quota_tier_limit(struct str tier, enum quota_resource r)
 	return quota_tiers[i < countof(quota_tiers) ? i : 0].limits[r];
 }
 
+struct str quota_tier_for(double debates)
+{
+	size_t i;
+
+	for (i = 0; i + 1 < countof(quota_tiers) && debates > (double)quota_tiers[i].limits[QUOTA_DEBATES]; i++)
+		;
+	return str_of(quota_tiers[i].tier);
+}
+
 /* "2026-11", UTC. */
 static void quota_month(char out[QUOTA_MONTH], int64_t now_ms)
 {
@@ -221,6 +230,8 @@ CO_FN static void quota_set(struct http_request *req)
 
 static const struct route quota_rows[] = {
     ROUTE(GET, "/api/quotas", quota_list, "organization.read", READ, "What the organization has used of its tier"),
+    ROUTE(GET, "/api/billing/quotas", quota_list, "organization.read", READ,
+	  "What the organization has used of its tier"),
     ROUTE(PUT, "/api/admin/organizations/{id}/quotas", quota_set, "admin.system", WRITE,
 	  "Set the tier of an organization, or limits of its own"),
 };

@@ -13,10 +13,12 @@
 struct conf;
 struct worker;
 
-extern const struct route_table quota_routes;          /* quota.c */
-extern const struct route_table budget_routes;         /* budget.c */
-extern const struct route_table usage_routes;          /* usage.c */
-extern const struct route_table budget_history_routes; /* budget_history.c */
+extern const struct route_table quota_routes;           /* quota.c */
+extern const struct route_table budget_routes;          /* budget.c */
+extern const struct route_table usage_routes;           /* usage.c */
+extern const struct route_table forecast_routes;        /* forecast.c */
+extern const struct route_table budget_history_routes;  /* budget_history.c */
+extern const struct route_table budget_override_routes; /* budget_overrides.c */
 
 enum quota_resource { QUOTA_DEBATES, QUOTA_USERS, QUOTA_RESOURCES };
 
@@ -32,6 +34,8 @@ struct quota {
  */
 CO_FN bool quota_read(struct worker *w, struct arena *a, const struct context *ctx, enum quota_resource resource,
 		      struct quota *out, struct error *err) MUST_CHECK;
+/* The smallest tier that allows so many debates in a month. */
+struct str quota_tier_for(double debates);
 /* 402 with {error, code, message, resource, limit, used, remaining, tier, upgrade_url}. */
 void quota_reply(struct http_request *req, const struct quota *q);
 /*

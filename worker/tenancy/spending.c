@@ -138,6 +138,8 @@ CO_FN static bool spending_budgets(struct worker *w, struct arena *a, const stru
 		b->name = arena_str(a, b->name);
 		b->for_workspace = arena_str(a, b->for_workspace);
 		b->for_user = arena_str(a, b->for_user);
+		b->auto_suspend = budget_stops(b, ctx); /* of these copies, which are for one tenant */
+		b->overridden = STR("");
 	}
 	return true;
 }

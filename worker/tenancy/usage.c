@@ -13,8 +13,10 @@
 #include "worker/agents/agent.h"
 #include "worker/tenancy/quota.h"
 #include "worker/tenancy/tenancy.h"
+#include "worker/tenancy/usage.h"
 
 #define USAGE_DAY_MS INT64_C(86400000)
+#define USAGE_CALLS_MAX 10000 /* lines of one answer */
 #define USAGE_ORG SQL_WITHIN_ORG("what is used is the organization's")
 #define USAGE_SUMS                                                                                           \
 	"CAST(SUM(tokens_in) AS BIGINT), CAST(SUM(tokens_out) AS BIGINT), CAST(SUM(cost_micro) AS BIGINT), " \
@@ -110,6 +112,24 @@ static double usage_input(struct str provider, struct str model, const struct us
 	input = (double)s->tokens_in * (double)in;
 	output = (double)s->tokens_out * (double)out;
 	return input + output > 0 ? (double)s->cost * input / (input + output) : 0;
+}
+
+CO_FN bool usage_this_month(struct worker *w, struct arena *a, const struct context *ctx, int64_t now_ms,
+			    struct usage_so_far *out, struct error *err)
+{
+	struct db_rows r;
+
+	*out = (struct usage_so_far){.start = usage_month(now_ms, 0), .end = usage_month(now_ms, 1)};
+	if (!db_query(w->db, a,
+		      USAGE_ORG "SELECT CAST(COALESCE(SUM(cost_micro), 0) AS BIGINT),"
+				" CAST(COALESCE(SUM(tokens_in + tokens_out), 0) AS BIGINT), COUNT(DISTINCT debate_id)"
+				" FROM usage_ledger WHERE org_id = $1 AND created_at >= $2 AND created_at < $3",
+		      DB_ARGS(DB_S(ctx->org_id), DB_I(out->start), DB_I(out->end)), &r, err))
+		return false;
+	out->cost_micro = db_int(&r, 0, 0);
+	out->tokens = db_int(&r, 0, 1);
+	out->debates = db_int(&r, 0, 2);
+	return true;
 }
 
 struct usage {
@@ -317,7 +337,51 @@ CO_FN static void usage_breakdown(struct http_request *req)
 					  clock_iso(end, u.span.end)));
 }
 
-/* One line for each day. */
+static void usage_send(struct http_request *req, struct buf *b)
+{
+	http_reply_field(req, "Content-Disposition", "attachment; filename=\"usage.csv\"");
+	http_reply(req, 200, "text/csv; charset=utf-8", arena_str(req->arena, buf_str(b)));
+	buf_free(b);
+}
+
+/* One line for each paid call of the workspace, as the ledger has them, the oldest first. */
+CO_FN static void usage_export_calls(struct http_request *req)
+{
+	static const char *const columns[] = {"created_at", "debate_id", "step",      "user_id",    "agent",
+					      "provider",   "model",     "tokens_in", "tokens_out", "cost_usd"};
+	int64_t limit = http_query_int(req, "limit", 1, USAGE_CALLS_MAX, USAGE_CALLS_MAX),
+		offset = http_query_int(req, "offset", 0, INT32_MAX, 0);
+	struct worker *w = req->user;
+	struct error err = ERROR_INIT;
+	struct buf b = BUF_INIT;
+	struct usage_span span;
+	char iso[CLOCK_ISO_MAX];
+	struct db_rows r;
+	size_t i, k;
+
+	if (!usage_read_span(req, &span, &err) ||
+	    !db_query(w->db, req->arena,
+		      "SELECT created_at, debate_id, step_key, user_id, agent, provider, model, tokens_in, tokens_out,"
+		      " cost_micro FROM usage_ledger WHERE workspace_id = $1 AND created_at >= $2 AND created_at < $3"
+		      " ORDER BY created_at, debate_id, step_key LIMIT $4 OFFSET $5",
+		      DB_ARGS(DB_S(req->ctx.workspace_id), DB_I(span.start), DB_I(span.end), DB_I(limit), DB_I(offset)),
+		      &r, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	for (k = 0; k < countof(columns); k++)
+		csv_cell(&b, str_of(columns[k]), k + 1 == countof(columns));
+	for (i = 0; i < r.count; i++) {
+		csv_cell(&b, str_of(clock_iso(iso, db_int(&r, i, 0))), false);
+		for (k = 1; k < 7; k++)
+			csv_cell(&b, db_str(&r, i, k), false);
+		buf_printf(&b, "%lld,%lld,%.6f\r\n", (long long)db_int(&r, i, 7), (long long)db_int(&r, i, 8),
+			   usage_usd(db_int(&r, i, 9)));
+	}
+	usage_send(req, &b);
+}
+
+/* One line for each day; ?detail=calls: for each call. */
 CO_FN static void usage_export(struct http_request *req)
 {
 	static const char *const columns[] = {"date", "debates", "calls", "tokens_in", "tokens_out", "cost_usd"};
@@ -326,21 +390,24 @@ CO_FN static void usage_export(struct http_request *req)
 	const json_t *day;
 	size_t i, k;
 
+	if (str_eqz(http_query(req, "detail"), "calls")) {
+		usage_export_calls(req);
+		return;
+	}
 	if (!usage_load(req, &u))
 		return;
 	for (k = 0; k < countof(columns); k++)
 		csv_cell(&b, str_of(columns[k]), k + 1 == countof(columns));
 	json_array_foreach(u.days, i, day) for (k = 0; k < countof(columns); k++)
 	    csv_json(&b, json_object_get(day, columns[k]), k + 1 == countof(columns));
-	http_reply_field(req, "Content-Disposition", "attachment; filename=\"usage.csv\"");
-	http_reply(req, 200, "text/csv; charset=utf-8", arena_str(req->arena, buf_str(&b)));
-	buf_free(&b);
+	usage_send(req, &b);
 }
 
 static const struct route usage_rows[] = {
     ROUTE(GET, "/api/billing/usage", usage_show, "analytics.read", READ,
 	  "Tokens and costs of a period, by provider, model, day, agent and debate"),
     ROUTE(GET, "/api/billing/usage/breakdown", usage_breakdown, "analytics.read", READ, "The same without quotas"),
-    ROUTE(GET, "/api/billing/usage/export", usage_export, "analytics.read", EXPORT, "Days of a period as CSV"),
+    ROUTE(GET, "/api/billing/usage/export", usage_export, "analytics.read", EXPORT,
+	  "Days of a period as CSV; detail=calls: the paid calls of the workspace"),
 };
 const struct route_table usage_routes = {usage_rows, countof(usage_rows)};
