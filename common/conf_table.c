@@ -136,7 +136,8 @@ const struct conf_key conf_table[] = {
 	 .dflt = "10", .production = "30", .env = "",
 	 .help = "How long running requests and debates may go on after TERM."},
 	{"server.strict_startup", .type = CONF_BOOL, AT(server.strict_startup), .dflt = "false", .env = "ARAGORA_STRICT_STARTUP",
-	 .help = "Refuse to start when a backend that is configured cannot be reached; else serve without it and say so."},
+	 .help = "Refuse to start when a backend that is configured cannot be reached; else start without it and say so: "
+		 "without the database, only probes are answered until it is there."},
 	{"server.boot_timeout", DURATION(100 * MS, DAY), .flags = CONF_RELOAD, AT(server.boot_timeout), .dflt = "30",
 	 .env = "", .help = "A worker that does not serve by then has failed to start."},
 	{"server.keepalive", DURATION(0, DAY), .flags = CONF_RELOAD, AT(server.keepalive), .dflt = "5", .env = "",

@@ -116,8 +116,11 @@ bool db_migrate(const struct conf *c, const struct migration *m, size_t n, struc
 /*
  * Checks before the start: data_dir exists or can be made (0700), is writable, has free space; the sub-folders keys,
  * run, memory, backups exist. SQLite: it is not on NFS or CIFS, and the database file is a healthy one. PostgreSQL: the
- * server can be reached within storage.pool_timeout, is not too old and can be written.
+ * server can be reached within storage.pool_timeout, is not too old and can be written. ERR_UNAVAILABLE: the server is
+ * away, or not the primary yet, and may come; anything else stays as it is until somebody mends it.
  */
 bool db_check_storage(const struct conf *c, struct error *err) MUST_CHECK;
+/* The part of it that asks no server. */
+bool db_check_folders(const struct conf *c, struct error *err) MUST_CHECK;
 
 #endif

@@ -161,6 +161,11 @@ static bool check_folders_of(const struct conf *c, bool database, struct error *
 	return ok;
 }
 
+bool db_check_folders(const struct conf *c, struct error *err)
+{
+	return check_folders_of(c, c->storage.backend == STORE_SQLITE, err);
+}
+
 bool db_sqlite_check(const struct conf *c, struct error *err)
 {
 	char *path = db_path(c->storage.data_dir, DB_FILE);
@@ -183,9 +188,10 @@ static bool check_server(PGconn *pg, struct error *err)
 		return error_field(err, ERR_STORAGE, "storage.dsn",
 				   "the server is PostgreSQL %d; at least 12 is needed", PQserverVersion(pg) / 10000);
 	r = db_pg_run(pg, "SHOW transaction_read_only", DB_NO_ARGS, err);
+	/* A standby that is being promoted says so too: it is not there yet. */
 	ok =
 	    r != NULL && (strcmp(PQgetvalue(r, 0, 0), "off") == 0 ||
-			  error_field(err, ERR_STORAGE, "storage.dsn",
+			  error_field(err, ERR_UNAVAILABLE, "storage.dsn",
 				      "the server can only be read (a standby?); target_session_attrs=read-write finds "
 				      "the primary among several hosts"));
 	PQclear(r);

@@ -118,9 +118,11 @@ PGconn *db_pg_connect_patiently(const struct conf *c, struct error *err)
 	PGconn *pg;
 
 	while ((pg = db_pg_connect(c, &why)) == NULL) {
+		bool hopeless = connect_hopeless(why.msg);
+
 		now = clock_mono_us();
-		if (connect_hopeless(why.msg) || now - begun >= c->storage.pool_timeout) {
-			error_field(err, ERR_STORAGE, "storage.dsn",
+		if (hopeless || now - begun >= c->storage.pool_timeout) {
+			error_field(err, hopeless ? ERR_STORAGE : ERR_UNAVAILABLE, "storage.dsn",
 				    "the database of storage.dsn cannot be used: %.200s", why.msg);
 			return NULL;
 		}

@@ -124,8 +124,8 @@ static const char *const metric_audit_outcomes[] = {"success", "failure", "denie
 static const char *const metric_approvals[] = {"requested", "approved", "rejected", "used", "refused", NULL};
 static const char *const metric_results[] = {"allowed", "denied", NULL};
 static const char *const metric_stages[] = {"receive", "chain", "handler", NULL};
-static const char *const metric_steps[] = {"security",   "host",        "method_override", "csrf",
-					   "validation", "idempotency", "maintenance",     NULL};
+static const char *const metric_steps[] = {"security",    "host",        "method_override", "csrf", "validation",
+					   "idempotency", "maintenance", "readiness",       NULL};
 static const char *const metric_classes[] = {"probe", "read", "write", "create", "export", NULL};
 static const char *const metric_slo[] = {"good", "slow", "failed", NULL};
 static const char *const metric_causes[] = {"workspace", "policy", "agent", "tag", "outcome", NULL};

@@ -72,11 +72,12 @@ struct shm_slot {
 
 /* One phase of the start; see startup.h. */
 #define SHM_PHASES 8
+#define SHM_PHASE_DETAIL 160
 struct shm_phase {
 	_Atomic uint32_t state;
-	_Atomic int64_t us;        /* in the master */
-	_Atomic int64_t worker_us; /* in the slowest worker */
-	char detail[160];          /* racy text, NUL at the end */
+	_Atomic int64_t us;            /* in the master */
+	_Atomic int64_t worker_us;     /* in the slowest worker */
+	char detail[SHM_PHASE_DETAIL]; /* racy text, NUL at the end */
 };
 struct shm_startup {
 	struct shm_phase phases[SHM_PHASES];
@@ -92,6 +93,7 @@ struct shm {
 	_Atomic uint64_t deaths;     /* bumped by the master at every reap: all compare heads then */
 	_Atomic uint64_t reloads;
 	_Atomic uint32_t draining;      /* the whole node is stopping (readiness fails) */
+	_Atomic uint32_t store_pending; /* the start waits for the database: workers do nothing that needs it */
 	_Atomic int stop_told;          /* the audit log knows that the service ends */
 	_Atomic int64_t maintenance_ms; /* wall clock of its beginning, 0: off; as the node last saw it */
 	char node_id[40];               /* UUID of this node's data_dir, made at first start */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The master's files: logs, lock, pid file, node id, and the child that checks and migrates the store. Called at start,
- * by reloads and by USR1. Opens no database in the master itself.
+ * The master's files: logs, the lock of the data folder, the pid file. Called at start, by reloads and by USR1.
  */
 #include "master/files.h"
 
@@ -10,20 +9,10 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/db.h"
-#include "common/db_history.h"
-#include "common/ids.h"
 #include "common/log.h"
-#include "common/redis.h"
-#include "master/signals.h"
-#include "worker/audit/audit.h"
-#include "worker/identity/identity.h"
-#include "worker/schema.h"
-#include "worker/secrets.h"
 
 #define FILES_PATH 2048
 
@@ -247,164 +236,4 @@ void pidfile_remove(const char *path)
 {
 	if (pidfile_read(path) == getpid())
 		unlink(path);
-}
-
-/* ---- the store ---- */
-
-/* What the child says through its pipe. */
-struct storage_answer {
-	bool ok;
-	char node_id[40];
-	struct storage_report report;
-	struct error err;
-};
-
-static void node_host(char host[256])
-{
-	if (gethostname(host, 256) == -1)
-		host[0] = '\0';
-	host[255] = '\0';
-}
-
-/* The id, and below it the host that it was made on. */
-static bool node_id_read(const char *path, char id[40])
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char text[UUID_LEN + 260], host[256];
-	ssize_t n;
-
-	if (fd == -1)
-		return false;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n < UUID_LEN || strspn(text, "0123456789abcdef-") < UUID_LEN)
-		return false;
-	text[n] = '\0';
-	memcpy(id, text, UUID_LEN);
-	id[UUID_LEN] = '\0';
-	node_host(host);
-	return str_eqz(str_trim(str_of(text + UUID_LEN)), host);
-}
-
-/*
- * Made at the first start in this folder, and again when the folder has come to another host: a copied one must not
- * make two nodes that take each other for one, and each other's live processes for dead.
- */
-static bool node_id_get(const struct conf *c, char id[40], struct error *err)
-{
-	char path[FILES_PATH], host[256];
-	struct buf temporary = BUF_INIT;
-	bool ok = false;
-	int fd;
-
-	node_host(host);
-	snprintf(path, sizeof(path), "%s/node_id", c->storage.data_dir);
-	if (node_id_read(path, id))
-		return true;
-	ids_uuid7(id);
-	buf_printf(&temporary, "%s.new", path);
-	fd = open(temporary.p, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd != -1) {
-		ok = dprintf(fd, "%s\n%s\n", id, host) > 0 && fsync(fd) == 0 && rename(temporary.p, path) == 0;
-		if (!ok)
-			error_set(err, ERR_STORAGE, "cannot write %s: %s", path, strerror(errno));
-		close(fd);
-	} else {
-		error_set(err, ERR_STORAGE, "cannot write %s: %s", temporary.p, strerror(errno));
-	}
-	buf_free(&temporary);
-	return ok;
-}
-
-/* The audit log begins each life of the service with its version and configuration file. */
-static bool storage_tell_start(const struct conf *c, struct error *err)
-{
-	json_t *details = json_pack("{s:s, s:s}", "version", ARAGORA_VERSION, "env",
-				    c->server.env == CONF_PRODUCTION ? "production" : "development");
-	bool ok = audit_service(
-	    c,
-	    &(struct audit_event){
-		.category = "system", .action = "system.startup", .resource_type = STR("service"), .details = details},
-	    err);
-
-	json_decref(details);
-	return ok;
-}
-
-static bool storage_migrate(const struct conf *c, struct error *err)
-{
-	return (c->storage.auto_migrate || history_demand(c, schema_migrations, schema_migrations_count, err)) &&
-	       db_migrate(c, schema_migrations, schema_migrations_count, err) && secrets_note_keys(c, err) &&
-	       identity_prepare(c, err) && storage_tell_start(c, err);
-}
-
-/* The node serves without Redis too; whether it may start so is the master's affair. */
-static void storage_try_redis(const struct conf *c, struct storage_report *r)
-{
-	struct redis_options o;
-	struct error err = ERROR_INIT;
-
-	if (redis_options_from(c, &o) && !redis_check(&o, &err))
-		(void)snprintf(r->redis, sizeof(r->redis), "%.*s", (int)sizeof(r->redis) - 1, err.msg);
-}
-
-/* The phases of the start that concern what lies outside of the process, timed. */
-static bool storage_phases(const struct conf *c, struct storage_answer *a)
-{
-	int64_t began = clock_mono_us();
-
-	if (!db_check_storage(c, &a->err))
-		return false;
-	storage_try_redis(c, &a->report);
-	a->report.backends_us = clock_mono_us() - began;
-	began = clock_mono_us();
-	if (!storage_migrate(c, &a->err))
-		return false;
-	a->report.schema_us = clock_mono_us() - began;
-	return true;
-}
-
-static NORETURN void storage_child(const struct conf *c, const struct privileges *p, int fd)
-{
-	struct storage_answer a = {.err = ERROR_INIT};
-	ssize_t n;
-
-	signals_restore();
-	a.ok = privileges_drop(p, &a.err) && storage_phases(c, &a) && node_id_get(c, a.node_id, &a.err);
-	n = write(fd, &a, sizeof(a));
-	log_flush();
-	_exit(n == (ssize_t)sizeof(a) ? 0 : 1);
-}
-
-bool storage_prepare(const struct conf *c, const struct privileges *p, char node_id[40], struct storage_report *report,
-		     struct error *err)
-{
-	struct storage_answer a;
-	ssize_t n;
-	pid_t pid;
-	int ends[2], status = 0;
-
-	if (pipe2(ends, O_CLOEXEC) == -1)
-		return error_set(err, ERR_UNAVAILABLE, "pipe: %s", strerror(errno));
-	log_flush();
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0)
-		storage_child(c, p, ends[1]);
-	close(ends[1]);
-	n = pid != -1 ? read(ends[0], &a, sizeof(a)) : -1;
-	close(ends[0]);
-	if (pid == -1)
-		return error_set(err, ERR_UNAVAILABLE, "fork: %s", strerror(errno));
-	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
-		continue;
-	if (n != (ssize_t)sizeof(a))
-		return error_set(err, ERR_STORAGE, "the process that prepares the store died (status %d)", status);
-	if (!a.ok) {
-		*err = a.err;
-		return false;
-	}
-	memcpy(node_id, a.node_id, sizeof(a.node_id));
-	*report = a.report;
-	return true;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the master keeps on disk: log files, the lock of the data folder, the pid file; and the child that prepares the
- * store before the first worker.
+ * What the master keeps on disk: log files, the lock of the data folder, the pid file.
  */
 #ifndef MASTER_FILES_H
 #define MASTER_FILES_H
@@ -41,18 +40,5 @@ int64_t pidfile_read(const char *path);
 void pidfile_promote(char **path, const char *final);
 /* Removes it if it is still ours. */
 void pidfile_remove(const char *path);
-
-/* How long the phases of a start took, and what is not as configured. */
-struct storage_report {
-	int64_t backends_us, schema_us;
-	char redis[160]; /* why Redis cannot be used; "" when it can, or is not configured */
-};
-
-/*
- * In a child process (it ends before any worker starts, with its threads and locks): checks the store, tries Redis,
- * migrates the store, reads or makes the node's id.
- */
-bool storage_prepare(const struct conf *c, const struct privileges *p, char node_id[40], struct storage_report *report,
-		     struct error *err) MUST_CHECK;
 
 #endif

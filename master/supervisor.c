@@ -226,27 +226,6 @@ static bool start_listeners(struct master *m, struct error *err)
 	return true;
 }
 
-static bool start_storage(struct master *m, struct error *err)
-{
-	const struct conf *c = m->current->conf;
-	struct storage_report r = {0};
-	char detail[sizeof(m->boot.phases[0].detail)];
-
-	if (!storage_prepare(c, &m->privileges, m->node_id, &r, err))
-		return false;
-	if (r.redis[0] != '\0' && c->server.strict_startup)
-		return error_field(err, ERR_UNAVAILABLE, "redis.url", "redis.url: %s (server.strict_startup)", r.redis);
-	(void)snprintf(detail, sizeof(detail), "%s; %.120s", c->storage.backend == 0 ? "sqlite" : "postgres",
-		       r.redis[0] != '\0'        ? r.redis
-		       : c->redis.url[0] != '\0' ? "redis connected"
-						 : "redis not configured");
-	startup_note(m->startup, STARTUP_BACKENDS, false, r.backends_us,
-		     r.redis[0] != '\0' ? STARTUP_DEGRADED : STARTUP_OK, detail);
-	(void)snprintf(detail, sizeof(detail), "version %d", schema_migrations[schema_migrations_count - 1].number);
-	startup_note(m->startup, STARTUP_SCHEMA, false, r.schema_us, STARTUP_OK, detail);
-	return true;
-}
-
 static bool start_pidfile(struct master *m, struct error *err)
 {
 	const char *path = m->current->conf->server.pidfile;
@@ -285,6 +264,8 @@ static bool start_shared(struct master *m, struct error *err)
 		atomic_store(&m->shm->started_ms, clock_wall_ms());
 		memcpy(&m->shm->startup, &m->boot, sizeof(m->boot));
 	}
+	/* Of an inherited segment too: its former master may have waited for what is there now. */
+	atomic_store(&m->shm->store_pending, m->storage.pending);
 	m->startup = &m->shm->startup;
 	startup_note(m->startup, STARTUP_OBSERVABILITY, false, 0, STARTUP_OK,
 		     m->current->conf->metrics.enabled ? "Prometheus at /metrics; OpenTelemetry not configured"
@@ -337,7 +318,7 @@ static const struct {
     {start_lock, STARTUP_CONFIGURATION},
     {start_tls, STARTUP_SECURITY},
     {start_listeners, STARTUP_CONFIGURATION},
-    {start_storage, -1},
+    {storage_start, -1},
     {start_pidfile, STARTUP_CONFIGURATION},
     {start_shared, STARTUP_OBSERVABILITY},
     {start_loop, STARTUP_KNOWLEDGE}, /* the control socket */
@@ -385,6 +366,7 @@ static void master_close(struct master *m)
 			m->slots[i].pid = 0;
 		}
 	}
+	storage_close(m);
 	control_close(m->control);
 	listeners_close(&m->listeners);
 	/* A new master renames its own over this one. */
@@ -425,7 +407,7 @@ int master_run(const struct master_options *o)
 	int code;
 
 	m->options = o;
-	m->lock_fd = m->shm_fd = m->tls_keys_fd = m->signal_fd = m->pipe[0] = m->pipe[1] = -1;
+	m->lock_fd = m->shm_fd = m->tls_keys_fd = m->signal_fd = m->pipe[0] = m->pipe[1] = m->storage.fd = -1;
 	m->started_us = clock_mono_us();
 	slots_init(m);
 	if (master_start(m))
@@ -536,15 +518,31 @@ void supervisor_add_workers(struct master *m, int n)
 	supervisor_balance(m);
 }
 
-/* The first workers all serve: the start is over. */
+/* The first workers all serve, and the store is there: the start is over. */
 static void supervisor_started(struct master *m)
 {
-	int64_t now = clock_mono_us();
+	if (m->starting || m->storage.pending)
+		return;
+	startup_over(m->startup, clock_mono_us() - m->started_us);
+	log_info("master", "serving", KV_I("workers", m->wanted), KV_S("version", ARAGORA_VERSION),
+		 KV_S("data_dir", m->current->conf->storage.data_dir));
+}
+
+static void supervisor_note_workers(struct master *m)
+{
 	char detail[32];
 
 	(void)snprintf(detail, sizeof(detail), "%u serve", m->wanted);
-	startup_note(m->startup, STARTUP_WORKERS, false, now - m->forking_us, STARTUP_OK, detail);
-	startup_over(m->startup, now - m->started_us);
+	startup_note(m->startup, STARTUP_WORKERS, false, clock_mono_us() - m->forking_us, STARTUP_OK, detail);
+}
+
+void supervisor_on_store(struct master *m)
+{
+	atomic_store(&m->shm->store_pending, 0);
+	log_info("master", "the database is there");
+	supervisor_started(m);
+	if (!m->starting)
+		notify_ready(m, "Serving");
 }
 
 void supervisor_on_ready(struct master *m, struct slot *s)
@@ -553,11 +551,10 @@ void supervisor_on_ready(struct master *m, struct slot *s)
 		 KV_I("generation", s->gen->number));
 	if (m->starting && slots_count(m, m->current, true) == m->wanted) {
 		m->starting = false;
+		supervisor_note_workers(m);
 		supervisor_started(m);
-		log_info("master", "serving", KV_I("workers", m->wanted), KV_S("version", ARAGORA_VERSION),
-			 KV_S("data_dir", m->current->conf->storage.data_dir));
 		upgrade_on_serving(m);
-		notify_ready(m, "Serving");
+		notify_ready(m, m->storage.pending ? "Waiting for the database" : "Serving");
 		if (m->reload_pending)
 			reload_request(m);
 		return;
@@ -578,6 +575,12 @@ static void supervisor_abort_start(struct master *m, int code)
 {
 	m->exit_code = code;
 	supervisor_stop(m, STOP_QUICK);
+}
+
+void supervisor_on_no_store(struct master *m, const struct error *err)
+{
+	supervisor_complain(m, "%s", err->msg);
+	supervisor_abort_start(m, EXIT_FAILED);
 }
 
 void supervisor_on_exit(struct master *m, const struct slot *s, const struct generation *g, bool was_ready,
@@ -637,6 +640,7 @@ static void master_tick(void *arg)
 		slots_reclaim(m);
 	supervisor_watch(m);
 	supervisor_balance(m);
+	storage_tick(m);
 	notify_tick(m);
 	upgrade_tick(m);
 	supervisor_check_deadline(m);

@@ -17,6 +17,7 @@
 #include "master/master.h"
 #include "master/privileges.h"
 #include "master/slots.h"
+#include "master/storage.h"
 #include "master/upgrade.h"
 
 struct control;
@@ -55,6 +56,7 @@ struct master {
 	int tls_keys_fd;           /* of their memory, for a master that is to succeed this one */
 	struct control *control;
 	struct event signal_event;
+	struct storage storage;
 	char node_id[40];
 	int signal_fd;
 	int lock_fd;
@@ -96,6 +98,10 @@ void supervisor_reopen_logs(struct master *m);
 void supervisor_on_ready(struct master *m, struct slot *s);
 void supervisor_on_exit(struct master *m, const struct slot *s, const struct generation *g, bool was_ready,
 			const char *reason);
+
+/* Called by storage.c: the database that the start waited for is there, or can never be used. */
+void supervisor_on_store(struct master *m);
+void supervisor_on_no_store(struct master *m, const struct error *err);
 
 /* New generation from a checked configuration, which it takes over. Listeners are filled in by the caller. */
 struct generation *generation_new(struct master *m, struct conf *c);

@@ -68,6 +68,7 @@ struct worker_process {
 	struct event *signals[4];
 	struct event *master;
 	enum worker_end end;
+	bool begun; /* worker_begin has done its work */
 	bool debates_left;
 	uint64_t requests_max; /* 0: no limit */
 	unsigned ticks;
@@ -131,6 +132,33 @@ static void worker_tell_if_used_up(struct worker_process *p)
 		atomic_store(&p->slot->used_up, 1);
 }
 
+/* What reads and writes the store by itself, from when the store is there. */
+static void worker_begin(struct worker_process *p)
+{
+	struct worker *w = &p->w;
+
+	w->waiting = atomic_load(&w->shm->store_pending) != 0;
+	if (w->waiting || p->begun || p->end != END_NONE)
+		return;
+	p->begun = true;
+	maintenance_start(w->maintenance);
+	limits_start(w->limits);
+	audit_start(w->audit);
+	identity_changes_start(w->identity_changes);
+	if (w->conf->server.role == ROLE_WEB)
+		return;
+	runner_start(w->runner);
+	deliveries_start(w->deliveries);
+	batches_start(w->batches);
+}
+
+bool worker_waits(struct worker *w)
+{
+	if (w->waiting)
+		worker_begin((struct worker_process *)(void *)w); /* its first member */
+	return w->waiting;
+}
+
 static void worker_tick(void *arg)
 {
 	struct worker_process *p = arg;
@@ -141,6 +169,8 @@ static void worker_tick(void *arg)
 		worker_measure(p);
 	metric_set(M_CO_COUNT, co_count(), NULL);
 	http_server_tick(p->w.http);
+	if (!p->begun)
+		worker_begin(p);
 	worker_tell_if_used_up(p);
 	worker_exit_if_done(p);
 	loop_timer_set(&p->tick, WORKER_TICK_US);
@@ -290,8 +320,9 @@ static void worker_open_redis(struct worker *w)
 static void worker_lap(const struct worker *w, int64_t *since, enum startup_phase phase, const char *detail)
 {
 	int64_t now = clock_mono_us();
+	bool pending = w->waiting && phase == STARTUP_BACKENDS;
 
-	startup_note(&w->shm->startup, phase, true, now - *since, STARTUP_OK, detail);
+	startup_note(&w->shm->startup, phase, true, now - *since, pending ? STARTUP_PENDING : STARTUP_OK, detail);
 	*since = now;
 }
 
@@ -498,6 +529,7 @@ int worker_main(const struct worker_start *start)
 	p->w.shm = start->shm;
 	p->w.slot = start->slot;
 	p->w.generation = start->generation;
+	p->w.waiting = atomic_load(&start->shm->store_pending) != 0;
 	p->w.started_us = clock_mono_us();
 	p->requests_max = worker_requests_max(start->conf);
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -516,15 +548,7 @@ int worker_main(const struct worker_start *start)
 	atomic_store(&p->slot->state, SLOT_SERVING);
 	worker_show_title(p, "serving");
 	worker_say(start->ready_fd, "1");
-	maintenance_start(p->w.maintenance);
-	limits_start(p->w.limits);
-	audit_start(p->w.audit);
-	identity_changes_start(p->w.identity_changes);
-	if (start->conf->server.role != ROLE_WEB) {
-		runner_start(p->w.runner);
-		deliveries_start(p->w.deliveries);
-		batches_start(p->w.batches);
-	}
+	worker_begin(p);
 	log_info("worker", "serving", KV_I("generation", start->generation), KV_S("incarnation", p->w.incarnation));
 	loop_run(p->w.loop);
 	code = worker_leave(p);

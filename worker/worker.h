@@ -78,6 +78,7 @@ struct worker {
 	struct files *files; /* of the web application */
 	struct router *router;
 	struct http_server *http;
+	bool waiting; /* for the store that the start has not found yet: see worker_waits */
 	bool draining;
 	int64_t started_us;
 };
@@ -114,6 +115,9 @@ static inline bool worker_is_clerk(const struct worker *w)
 {
 	return shm_slot_leads(w->shm, w->slot);
 }
+
+/* Is the store still waited for? When it has come meanwhile, the worker begins its work before the answer. */
+bool worker_waits(struct worker *w);
 
 /* Runs a worker until it ends; the return value is the exit code of the process. */
 int worker_main(const struct worker_start *start);

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from signal import SIGHUP
 
 import pytest
 import requests
@@ -134,22 +135,69 @@ def test_a_start_that_cannot_work_says_why(postgres, make_server, wrong, says):
         "name": postgres.dsn("x").replace("127.0.0.1", "no.such.host.invalid"),
         "tls": postgres.dsn("postgres", sslmode="require"),
     }[wrong]
-    s = make_server({"storage": {"dsn": dsn, "pool_timeout": "1s"}}, start=False)
+    # A server that cannot be reached may come yet: that ends a strict start only.
+    away = {"server": {"strict_startup": True}} if wrong in ("host", "name") else {}
+    s = make_server({"storage": {"dsn": dsn, "pool_timeout": "1s"}, **away}, start=False)
     code, log = s.spawn().expect_exit(60)
     assert code != 0
     assert says in log and "storage.dsn" in log
     assert "wrongsecret" not in log and PASSWORD_URI not in log
 
 
+def probe(s, path):
+    """The answer in a list, which is true whatever its status; [] while nobody listens."""
+    try:
+        return [s.get(path, timeout=5)]
+    except requests.RequestException:
+        return []
+
+
 def test_a_start_waits_for_a_database_that_comes_later(cluster, make_server):
+    """A rolling restart during a failover: probes answer at once, the API says 503, and all works when it is there."""
     dsn = cluster.database()
     cluster.stop()
-    s = make_server({"storage": {"dsn": dsn}}, start=False)
-    s.spawn()
+    s = make_server({"storage": {"dsn": dsn}}, start=False).spawn()
+    assert wait_until(lambda: probe(s, "/healthz"), what="probes answer")[0].status_code == 200
     s.wait_log("waiting for the database")
+    wait_until(lambda: "Connection refused" in s.get("/readyz").text, what="the reason")
+    for path in ("/readyz", "/readyz/dependencies", "/api/health/ready"):
+        r = s.get(path)
+        assert r.status_code == 503 and r.json()["reason"] == "database" and r.headers["Retry-After"], path
+        assert "Connection refused" in r.json()["detail"] and PASSWORD_URI not in r.text
+    assert s.get("/api/health").status_code == 503 and s.get("/api/health/db").status_code == 503
+    start = s.get("/api/health/startup").json()
+    assert start["status"] == "in_progress" and start["phases"][1]["status"] == "pending"
+    for r in (s.get("/api/debates"), s.post("/api/debates", {"task": TASK}), s.post("/api/auth/login", {}),
+              s.get("/ws", headers={"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+                                    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="})):
+        assert r.status_code == 503 and r.json()["code"] == "SERVICE_UNAVAILABLE" and int(r.headers["Retry-After"]) > 0
+    wait_until(lambda: len(s.workers()) == 2, what="both workers")
+    old = {w["pid"] for w in s.workers()}
+    s.signal(SIGHUP)  # a reload while it waits
+    wait_until(lambda: len(s.workers()) == 2 and old.isdisjoint(w["pid"] for w in s.workers(None)), 60, "new workers")
+    assert s.get("/readyz").status_code == 503
     cluster.start()
     s.wait_ready()
+    assert wait_until(lambda: [r for r in probe(s, "/readyz") if r.status_code == 200], what="it is ready")
+    assert s.get("/api/health/startup").json()["phases"][1]["status"] == "ok"
     wait_end(s, ask(s))
+
+
+def test_a_start_that_waits_ends_when_told(cluster, make_server):
+    dsn = cluster.database()
+    cluster.stop()
+    s = make_server({"storage": {"dsn": dsn}}, start=False).spawn()
+    wait_until(lambda: probe(s, "/healthz"), what="probes answer")
+    assert s.stop() == 0 and not s.family()
+
+
+def test_a_database_that_comes_and_says_no_ends_the_start(cluster, make_server):
+    cluster.stop()
+    s = make_server({"storage": {"dsn": cluster.dsn("nowhere")}}, start=False).spawn()
+    wait_until(lambda: probe(s, "/healthz"), what="probes answer")
+    cluster.start()
+    code, log = s.expect_exit()
+    assert code == 1 and 'database "nowhere" does not exist' in log
 
 
 # ---- a server that goes away ----

@@ -17,6 +17,8 @@ const struct middleware *const pipeline_chain[] = {
     /* security */
     &middleware_security, &middleware_host, &middleware_method_override, &middleware_security_headers,
     &middleware_xss_protection, &middleware_cors, &middleware_csrf,
+    /* is there a store to ask? */
+    &middleware_readiness,
     /* who asks, and may they? */
     &middleware_rate_limit_address, &middleware_rate_limit_cluster, &middleware_authentication,
     &middleware_service_headers, &middleware_impersonation, &middleware_tenancy, &middleware_tenant_isolation,

@@ -45,6 +45,7 @@ extern const struct middleware middleware_response_cache;
 extern const struct middleware middleware_error_handler;
 extern const struct middleware middleware_slo_tracking;
 extern const struct middleware middleware_maintenance;
+extern const struct middleware middleware_readiness;
 extern const struct middleware middleware_idempotency;
 extern const struct middleware middleware_deprecation;
 extern const struct middleware middleware_versioning;

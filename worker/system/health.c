@@ -49,6 +49,17 @@ static bool health_redis_ok(const struct worker *w, struct error *err)
 	return w->redis == NULL || redis_healthy(w->redis, err);
 }
 
+/* What the start waits for is away even if no connection has noticed. */
+static bool health_db_ok(const struct worker *w, struct error *err)
+{
+	if (atomic_load(&w->shm->store_pending) == 0)
+		return db_healthy(w->db, err);
+	if (err != NULL)
+		error_set(err, ERR_UNAVAILABLE, "%.*s", SHM_PHASE_DETAIL - 1,
+			  w->shm->startup.phases[STARTUP_BACKENDS].detail);
+	return false;
+}
+
 /* ---- probes ---- */
 
 /* The process answers: that is all a liveness probe may ask. */
@@ -66,19 +77,19 @@ static const char *health_not_ready(const struct worker *w, struct error *err)
 {
 	if (health_draining(w))
 		return "shutting_down";
+	if (!health_db_ok(w, err))
+		return "database";
 	if (!startup_is_over(&w->shm->startup)) {
 		error_set(err, ERR_UNAVAILABLE, "the first workers do not all serve yet (/api/health/startup)");
 		return "startup in progress";
 	}
-	if (!db_healthy(w->db, err))
-		return "database";
 	return NULL;
 }
 
 /* The document of readiness; *reason is NULL when ready. */
 static json_t *health_readiness_document(const struct worker *w, const char *reason, const struct error *err)
 {
-	bool db = db_healthy(w->db, NULL);
+	bool db = health_db_ok(w, NULL);
 	json_t *o = json_pack("{s:s, s:{s:b, s:b, s:b, s:b, s:b}, s:f, s:b, s:s}", "status",
 			      reason == NULL ? "ready" : "not_ready", "checks", "startup_complete",
 			      (int)startup_is_over(&w->shm->startup), "handlers_initialized", 1, "storage_initialized",
@@ -146,7 +157,8 @@ CO_FN static void health_dependencies(struct http_request *req)
 	const struct worker *w = health_worker(req);
 	bool postgres = w->conf->storage.backend == STORE_POSTGRES;
 	struct error err = ERROR_INIT, asked = ERROR_INIT;
-	bool db = health_ask_db(w, req->arena, &asked);
+	bool pending = atomic_load(&w->shm->store_pending) != 0;
+	bool db = pending ? health_db_ok(w, &asked) : health_ask_db(w, req->arena, &asked);
 	json_t *redis = health_ask_redis(w, req->arena), *o, *checks, *server, *providers = json_array();
 	const char *reason = health_not_ready(w, &err);
 	int i, n = 0;
@@ -185,7 +197,7 @@ static const char *health_db_mode(const struct worker *w)
 static json_t *health_check_db(const struct worker *w)
 {
 	struct error err = ERROR_INIT;
-	bool ok = db_healthy(w->db, &err);
+	bool ok = health_db_ok(w, &err);
 	json_t *o = json_pack("{s:b, s:s, s:f}", "healthy", (int)ok, "backend", health_db_mode(w), "latency_ms",
 			      (double)db_latency_us(w->db) / 1000.0);
 
@@ -257,7 +269,7 @@ static json_t *health_document(struct http_request *req, bool *healthy)
 	json_t *checks = health_checks(w), *o;
 	bool redis = health_redis_ok(w, &err);
 
-	*healthy = db_healthy(w->db, &err);
+	*healthy = health_db_ok(w, &err);
 	o = json_pack("{s:s, s:s, s:I, s:f, s:s, s:s, s:i, s:b, s:s, s:f, s:O, s:o}", "status",
 		      *healthy && redis ? "healthy" : "degraded", "version", ARAGORA_VERSION, "uptime",
 		      (json_int_t)uptime, "uptime_seconds", uptime, "database", *healthy ? "connected" : "disconnected",
@@ -288,7 +300,7 @@ static bool health_changed(const struct worker *w)
 	if (health_kept.turn == turn)
 		return false;
 	health_kept.turn = turn;
-	return health_kept.healthy != db_healthy(w->db, NULL) || health_kept.redis != health_redis_ok(w, NULL);
+	return health_kept.healthy != health_db_ok(w, NULL) || health_kept.redis != health_redis_ok(w, NULL);
 }
 
 static void health_keep(struct http_request *req)
@@ -335,7 +347,7 @@ static void health_db(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 
-	if (db_healthy(health_worker(req)->db, &err))
+	if (health_db_ok(health_worker(req), &err))
 		http_reply_json(req, 200, json_pack("{s:s, s:s}", "database", "connected", "status", "healthy"));
 	else
 		http_reply_json(
@@ -395,7 +407,7 @@ static void health_readiness(struct http_request *req)
 	struct worker *w = health_worker(req);
 	json_t *check = health_check_providers(w), *o;
 
-	o = json_pack("{s:b, s:b, s:O, s:[], s:o}", "ready_to_debate", (int)db_healthy(w->db, NULL), "demo_mode",
+	o = json_pack("{s:b, s:b, s:O, s:[], s:o}", "ready_to_debate", (int)health_db_ok(w, NULL), "demo_mode",
 		      (int)conf_demo_active(w->conf), "providers", json_object_get(check, "providers"),
 		      "missing_required", "storage", health_check_db(w));
 	json_object_set_new(o, "timestamp", health_now());
