@@ -116,6 +116,12 @@ integration: ## only the end-to-end tests (ARGS="-k name" selects)
 	@$(MAKE) --no-print-directory -j$$(nproc) MODE=asan build/asan/aragorad
 	$(PYTHON) -m pytest -q tests/integration $(ARGS)
 
+# Of the release build but for the points at which tests may kill it, for under sanitizers the filter is a weaker one.
+.PHONY: sandbox
+sandbox: ## end-to-end tests on a build like the release, under the filter that kills (ARGS="tests/integration/test_x.py" selects)
+	@$(MAKE) --no-print-directory -j$$(nproc) MODE=release BUILD=build/sandbox CFLAGS=-DFAULT_POINTS build/sandbox/aragorad
+	ARAGORAD=$(CURDIR)/build/sandbox/aragorad ARAGORA_TEST_SECCOMP=kill $(PYTHON) -m pytest -q $(or $(ARGS),-n 2 --dist loadfile tests/integration)
+
 .PHONY: lint
 lint: ## static checks, the analyzer too: lengths, headers, clang-tidy, shellcheck, mandoc, engine interface
 	@bash tests/lint.sh

@@ -10,8 +10,9 @@
     def test_z(make_server):                   # several servers, or one that is not to start
         s = make_server({"server": {"workers": 1}}, start=False)
 
-The binary is $ARAGORAD or build/asan/aragorad. Every server is stopped at the end, and the test fails if a sanitizer
-or a broken assertion reported anything in its log (server.reports_allowed = True where a crash is wanted).
+The binary is $ARAGORAD or build/asan/aragorad. Every server is stopped at the end, and the test fails if a sanitizer,
+a broken assertion or the system call filter reported anything in its log (server.reports_allowed = True where a crash
+is wanted). $ARAGORA_TEST_SECCOMP is the filter's mode where a test does not say otherwise.
 """
 import copy
 import json
@@ -34,13 +35,15 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error: |SUMMARY: \w+Sanitizer|^BUG: ", re.M)
+REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error: |SUMMARY: \w+Sanitizer|^BUG: |killed by SIGSYS", re.M)
 DEFAULTS = {
     "server": {"workers": 2, "graceful_timeout": "5s", "boot_timeout": "60s"},
     "log": {"level": "debug", "format": "json", "error": "-"},
     "providers": {"demo": {"delay_ms": 0}},
     "rate_limit": {"enabled": False},
 }
+if os.environ.get("ARAGORA_TEST_SECCOMP"):
+    DEFAULTS["server"]["seccomp"] = os.environ["ARAGORA_TEST_SECCOMP"]
 # Variables of the person who runs the tests must not reach the server.
 FOREIGN = re.compile(r"^(ARAGORA_|OPENAI_|ANTHROPIC_|OPENROUTER_|GEMINI_|GOOGLE_|MISTRAL_|XAI_|GROK_|OLLAMA_|REDIS_|DATABASE_|"
                      r"SMTP_|SUPABASE_|OAUTH_|OIDC_)")
