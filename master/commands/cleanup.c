@@ -289,9 +289,10 @@ const struct command command_cleanup = {
     .name = "cleanup",
     .synopsis = "[--dry-run|--analyze-only|--yes] [OPTION...]",
     .summary = "remove what has served its time",
-    .about = "Shows what gathers in the data folder and how long it is kept, asks, and removes what is older. Nothing "
-	     "that a "
-	     "running debate or an open delivery needs is touched, nor any database, key, result or receipt.",
+    .about =
+	"Shows what gathers in the data folder and how long it is kept, asks, and removes what is older. Nothing "
+	"that a running debate or an open delivery needs is touched, nor any database, key, result, receipt or the "
+	"audit log: the server removes the beginning of that one by retention.audit_days.",
     .args = cleanup_args,
     .run = cleanup_run,
 };
