@@ -256,6 +256,8 @@ def test_views(server):
     assert one["rank"] == 1 and one["total_games"] == 6 and one["recent_results"][0] == "loss" and one["streak"] == 1
     assert one["consistency"] == 0.5 and one["consistency_class"] == "low" and one["critique_acceptance_rate"] == 0.4
     assert abs(one["reputation"] - (0.6 * 0.5 + 0.4 * 0.4)) < 1e-9 and one["calibration"]["prediction_count"] == 24
+    drawn = server.get("/api/agent/bravo/performance").json()
+    assert drawn["recent_results"] == ["draw"] * 5 and drawn["streak"] == 0 and drawn["streak_type"] == "none"
     h = server.get("/api/agent/alpha/history?limit=2").json()["matches"]
     assert [(m["elo_before"], m["elo_after"]) for m in h] == [(1548, 1560), (1536, 1548)]
     assert server.get("/api/agent/alpha/domains").json()["domains"][0]["relative"] == -120
@@ -326,6 +328,10 @@ def test_briefing_and_the_board_at_a_glance(server):
     assert b["historical_summary"] == "Of 6 rated debates of both, charlie did better in 1 and alpha in 5."
     assert b["briefing"].startswith(b["historical_summary"]) and all(i in b["briefing"] for i in b["key_insights"])
     assert "api" in b["recommended_strategy"] and b["confidence"] == 0.6 and b["head_to_head"]["losses"] == 5
+    insert(server, "rating_changes", "debate_id org_id workspace_id agent kind domain outcome side score_milli change_milli created_at",
+           [("d%d" % i, "default", "default", "delta", "match", "api", "loss", int(i > 0), 0, 0, i) for i in range(4)])
+    # With charlie it never agreed, with delta once in four debates.
+    assert [r["agent"] for r in server.get("/api/agent/alpha/rivals").json()["rivals"]] == ["charlie", "delta"]
     told = " ".join(b["key_insights"])
     assert "120 points below" in told and "off by 45 %" in told and "50 % of its debates" in told and "4 of its 10" in told
     assert "have not met" not in told and server.get("/api/agent/a/opponent-briefing/x%20y").json()["field"] == "opponent"
@@ -334,7 +340,8 @@ def test_briefing_and_the_board_at_a_glance(server):
     assert data["stats"] == server.get("/api/ranking/stats").json()
     assert [r["agent"] for r in data["reputation"]] == ["alpha", "bravo"] == list(data["introspection"]["agents"])
     assert data["introspection"]["agents"]["alpha"]["confidence_level"] == "low"
-    assert data["teams"] == [{"agents": ["alpha", "bravo"], "debates": 5, "prevailed": 5, "win_rate": 1.0}]
+    assert data["teams"] == [{"agents": ["alpha", "bravo"], "debates": 5, "prevailed": 5, "win_rate": 1.0},
+                             {"agents": ["charlie", "delta"], "debates": 3, "prevailed": 0, "win_rate": 0.0}]
     assert [m["debate_id"] for m in data["matches"]] == ["d5", "d4"]
 
 
@@ -349,6 +356,7 @@ def test_snapshots(server):
     alpha = ratings["ratings"]["default"]["alpha"]
     assert alpha["elo"] == 1560 and alpha["matches"] == 6 and alpha["domains"] == {"api": 1440}
     assert set(ratings["ratings"]["default"]) == {"alpha", "bravo", "charlie"} and ratings["updated_at"]
+    assert ratings["ratings"]["default"]["charlie"]["domains"] == {"api": 1600}, "the last of a page too"
     board = json.loads((server.data_dir / "elo_snapshot.json").read_text())
     assert [r["agent_name"] for r in board["leaderboard"]] == ["alpha", "bravo", "charlie"] and board["recent_matches"] == []
     assert board["leaderboard"][0]["games_played"] == 6 and abs(board["leaderboard"][0]["win_rate"] - 1 / 6) < 1e-9

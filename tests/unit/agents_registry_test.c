@@ -187,6 +187,43 @@ static void test_default_teams(void **state)
 	refused(KEYS " debates.default_agents=gpt,claude,nobody", NULL, "nobody");
 }
 
+/* One key is enough, whosever it is: three who look at the question in different ways. */
+static void test_each_provider_alone(void **state)
+{
+	char settings[120];
+	struct team t;
+	int id;
+	size_t i, k;
+
+	(void)state;
+	for (id = 0; id < PROVIDER_MAX; id++) {
+		const char *name = conf_provider_name((enum conf_provider_id)id);
+		bool keyed = id != PROVIDER_OLLAMA && id != PROVIDER_LM_STUDIO && id != PROVIDER_COMPATIBLE;
+
+		if (id == PROVIDER_DEMO)
+			continue;
+		(void)snprintf(settings, sizeof(settings),
+			       keyed ? "providers.%s.api_key=sk-x" : "providers.%s.base_url=http://x.example", name);
+		if (!resolve(&t, settings, NULL) || t.n != 3)
+			fail_msg("%s: %zu, %s", name, t.n, t.err.msg);
+		for (i = 0; i < t.n; i++) {
+			assert_string_equal(arena_str(t.a, t.v[i].provider).p, name);
+			for (k = 0; k < i; k++)
+				assert_false(str_eq(t.v[i].persona, t.v[k].persona));
+		}
+		end(&t);
+		/* With a second one both are in. */
+		(void)snprintf(settings + strlen(settings), sizeof(settings) - strlen(settings),
+			       " providers.%s.api_key=sk-y", id == PROVIDER_ANTHROPIC ? "openai" : "anthropic");
+		assert_true(resolve(&t, settings, NULL));
+		for (i = 0; i < t.n && !str_eqz(t.v[i].provider, name); i++)
+			;
+		if (i == t.n)
+			fail_msg("%s is left out of the team", name);
+		end(&t);
+	}
+}
+
 static void test_demo(void **state)
 {
 	struct team t;
@@ -262,6 +299,7 @@ int main(void)
 	    cmocka_unit_test(test_objects_and_unique_names),
 	    cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_default_teams),
+	    cmocka_unit_test(test_each_provider_alone),
 	    cmocka_unit_test(test_demo),
 	    cmocka_unit_test(test_openrouter_stands_in),
 	    cmocka_unit_test(test_tables),

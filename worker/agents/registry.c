@@ -24,9 +24,11 @@ static const struct {
 	enum conf_provider_id id;
 	const char *name;
 } registry_team[] = {
-    {PROVIDER_ANTHROPIC, "anthropic-api"}, {PROVIDER_OPENAI, "openai-api"},   {PROVIDER_XAI, "grok"},
-    {PROVIDER_MISTRAL, "mistral"},         {PROVIDER_OPENROUTER, "deepseek"}, {PROVIDER_COMPATIBLE, "compatible"},
-    {PROVIDER_OLLAMA, "ollama"},           {PROVIDER_LM_STUDIO, "lm-studio"},
+    {PROVIDER_ANTHROPIC, "anthropic-api"}, {PROVIDER_OPENAI, "openai-api"},
+    {PROVIDER_GEMINI, "gemini"},           {PROVIDER_XAI, "grok"},
+    {PROVIDER_MISTRAL, "mistral"},         {PROVIDER_OPENROUTER, "deepseek"},
+    {PROVIDER_COMPATIBLE, "compatible"},   {PROVIDER_OLLAMA, "ollama"},
+    {PROVIDER_LM_STUDIO, "lm-studio"},
 };
 
 struct registry_spec {
