@@ -271,7 +271,7 @@ struct conf {
 	struct {
 		int64_t receipt_days, receipt_interval_hours, interval;
 		int64_t audit_days, event_days, journal_days, usage_days, idempotency_days, delivery_days,
-		    dead_letter_days; /* 0: ever */
+		    dead_letter_days, batch_days, share_days; /* 0: ever */
 	} retention;
 	struct {
 		int enabled;

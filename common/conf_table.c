@@ -663,6 +663,10 @@ const struct conf_key conf_table[] = {
 	 .help = "Deliveries that arrived."},
 	{"retention.dead_letter_days", INT(0, MANY), .flags = CONF_RELOAD, AT(retention.dead_letter_days), .dflt = "30", .env = "",
 	 .help = "Deliveries that were given up."},
+	{"retention.batch_days", INT(0, MANY), .flags = CONF_RELOAD, AT(retention.batch_days), .dflt = "0", .env = "",
+	 .help = "Batches, graphs and matrices that have ended, with what was asked in them; their debates stay."},
+	{"retention.share_days", INT(0, MANY), .flags = CONF_RELOAD, AT(retention.share_days), .dflt = "30", .env = "",
+	 .help = "Links to receipts and debates, counted from their end; they open nothing since then."},
 
 	{"receipts.signing_key", .type = CONF_TEXT, .flags = CONF_RELOAD | CONF_SECRET, AT(receipts.signing_key), .dflt = "",
 	 .env = "ARAGORA_RECEIPT_SIGNING_KEY",

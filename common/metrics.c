@@ -108,8 +108,9 @@ static const char *const metric_cipher[] = {"encrypt", "decrypt", NULL};
 static const char *const metric_stores[] = {"deliveries", "backup", "mfa", NULL};
 static const char *const metric_deliveries[] = {"delivered", "retrying", "dead", "uncertain", NULL};
 static const char *const metric_events[] = {"debate_end", NULL};
-static const char *const metric_rules[] = {"receipts",   "events",       "journals",  "usage", "idempotency_keys",
-					   "deliveries", "dead_letters", "endpoints", "audit", NULL};
+static const char *const metric_rules[] = {"receipts",      "events",       "journals",  "usage",   "idempotency_keys",
+					   "deliveries",    "dead_letters", "endpoints", "batches", "receipt_shares",
+					   "debate_shares", "audit",        NULL};
 static const char *const metric_formats[] = {"webhook", NULL};
 static const char *const metric_cipher_errors[] = {"key_not_found", "tampered", "damaged", "cipher",
 						   "size",          "storage",  NULL};

@@ -835,6 +835,11 @@ static const char up_overrides[] =
     ") STRICT, WITHOUT ROWID;";
 static const char down_overrides[] = "DROP TABLE budget_acknowledgements; DROP TABLE budget_overrides;";
 
+/* For worker/retention. */
+static const char up_retention_ends[] = "CREATE INDEX batches_end ON batches(completed_at, id) WHERE open = 0;"
+					"CREATE INDEX receipt_shares_end ON receipt_shares(expires_at, token_hash);";
+static const char down_retention_ends[] = "DROP INDEX receipt_shares_end; DROP INDEX batches_end;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -862,5 +867,6 @@ const struct migration schema_migrations[] = {
     {24, "notes on debates, links to them, figures of them", up_shelf, down_shelf},
     {25, "figures of the decision cache by node", up_decision_figures, down_decision_figures},
     {26, "overrides of budgets, marks noted", up_overrides, down_overrides},
+    {27, "ends of batches and links", up_retention_ends, down_retention_ends},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -53,6 +53,10 @@ def test_receipts(server):
     run(server, "UPDATE receipts SET created_at = %d WHERE debate_id = '%s'" % (now - 2556 * DAY, ids[0]),
         "UPDATE receipts SET created_at = %d WHERE debate_id = '%s'" % (now - 2554 * DAY, ids[1]))
     receipt = server.get("/api/debates/%s/receipt" % ids[0]).json()
+    for debate_id in ids[:2]:
+        number = server.get("/api/debates/%s/receipt" % debate_id).json()["receipt_id"]
+        assert server.post("/api/receipts/%s/share" % number).status_code in (200, 201)
+        run(server, "INSERT INTO receipt_stamps VALUES ('%s', '%s', 'default', 'default', 'x', 'tsa', 1)" % (number, debate_id))
     assert status(server)["due_now"] == {"receipts": 1}
     assert server.post((CLEANUP % "receipt-retention") + "?dry_run=true").json() == {"dry_run": True, "due_now": {"receipts": 1}}
     assert rows(server, "receipts") == 3
@@ -62,6 +66,8 @@ def test_receipts(server):
     assert r.json()["started_at"] <= r.json()["completed_at"] and r.json()["duration_seconds"] >= 0
     assert server.get("/api/debates/%s/receipt" % ids[0]).status_code == 404
     assert [server.get("/api/debates/%s/receipt" % d).status_code for d in ids[1:]] == [200, 200]
+    for table in ("receipt_stamps", "receipt_shares"):
+        assert server.sql("SELECT debate_id FROM " + table) == [(ids[1],)], "they go with their receipt"
     assert server.get("/api/debates/" + ids[0]).status_code == 200
     assert server.sql("SELECT receipt_id, debate_id, content_hash, reason FROM receipt_deletions") == [
         (receipt["receipt_id"], ids[0], receipt["content_hash"], "retention_expired")]
@@ -81,7 +87,9 @@ def test_for_ever(server):
     assert server.get("/api/debates/%s/receipt" % d).status_code == 200
 
 
-ALL = {"retention": {"event_days": 30, "journal_days": 30, "usage_days": 30}, "debates": {"max_concurrent": 10},
+BATCH = ("INSERT INTO batches (id, org_id, workspace_id, user_id, kind, status, total, max_parallel, open, created_at, completed_at,"
+         " updated_at) VALUES (%s, 'default', 'default', 'a', 'batch', '%s', 1, 1, %d, 1, %s, 1)")
+ALL = {"retention": {"event_days": 30, "journal_days": 30, "usage_days": 30, "batch_days": 30}, "debates": {"max_concurrent": 10},
        "deliveries": {"allow_private": ["127.0.0.0/8"], "retry_base": "1h", "retry_cap": "1h"}}
 
 
@@ -108,10 +116,20 @@ def test_the_rest(server):
         "INSERT INTO debate_steps (debate_id, key, state, started_at) VALUES ('waiting', 'r0', 'done', 1000)",
         "INSERT INTO usage_ledger VALUES ('waiting', 's', 'default', 'default', 'a', 'x', 'p', 'm', 1, 1, 1, 1000)",
         "INSERT INTO usage_ledger VALUES ('%s', 's', 'default', 'default', 'a', 'x', 'p', 'm', 1, 1, 1, 1000)" % old,
-        "INSERT INTO delivery_endpoints VALUES ('webhook:gone', 1, 0, 1000)")
+        "INSERT INTO delivery_endpoints VALUES ('webhook:gone', 1, 0, 1000)",
+        *(BATCH % ("'%s'" % name, state, opened, ended) for name, state, opened, ended in (
+            ("ended", "completed", 0, "1000"), ("recent", "completed", 0, "%d" % (time.time() * 1000)), ("under-way", "processing", 1, "1000"))),
+        *("INSERT INTO batch_items (batch_id, n, org_id, workspace_id, body, state, created_at) VALUES ('%s', 0, 'default', 'default',"
+          " '{}', 'done', 1)" % name for name in ("ended", "recent")),
+        *("INSERT INTO %s_shares (token_hash, %s created_at, expires_at, %s, created_by) VALUES ('%s', %s 1, %d, 0, 'a')" % (
+            kind, "receipt_id, debate_id, org_id, workspace_id," if kind == "receipt" else "debate_id, org_id, workspace_id,",
+            "max_accesses" if kind == "receipt" else "max_viewers", name,
+            "'r', 'd', 'default', 'default'," if kind == "receipt" else "'d', 'default', 'default',", expires)
+          for kind in ("receipt", "debate") for name, expires in (("out", 1000), ("lately", time.time() * 1000 - 1000))))
     before = {d: rows(server, "debate_events", "debate_id = '%s'" % d) for d in (undelivered, fresh)}
     due = status(server, "retention")["due_now"]
-    assert due == {"events": 2, "journals": 2, "usage": 1, "idempotency_keys": 1, "deliveries": 1, "dead_letters": 0, "endpoints": 1, "audit": 0}
+    assert due == {"events": 2, "journals": 2, "usage": 1, "idempotency_keys": 1, "deliveries": 1, "dead_letters": 0, "endpoints": 1,
+                   "batches": 1, "receipt_shares": 1, "debate_shares": 1, "audit": 0}
     r = server.post(CLEANUP % "retention").json()
     assert r["success"] is True and {k: r[k] for k in due} == due
     for d in (old, delivered):
@@ -122,6 +140,10 @@ def test_the_rest(server):
     assert rows(server, "deliveries") == 1 and rows(server, "delivery_attempts") == 1
     assert rows(server, "debate_steps", "debate_id = 'waiting'") == 1 and rows(server, "usage_ledger", "debate_id = 'waiting'") == 1
     assert {k for k, in server.sql("SELECT key FROM idempotency_keys")} == {"open", "new"}
+    assert {k for k, in server.sql("SELECT id FROM batches")} == {"recent", "under-way"}
+    assert {k for k, in server.sql("SELECT batch_id FROM batch_items")} == {"recent"}
+    for kind in ("receipt", "debate"):
+        assert server.sql("SELECT token_hash FROM %s_shares" % kind) == [("lately",)]
     assert set(status(server, "retention")["due_now"].values()) == {0}
     assert server.get("/metrics").text.count('aragora_retention_deleted_total{rule="events"} 2') == 1
 

@@ -13,7 +13,7 @@
 #include "worker/worker.h"
 
 #define RULE_DAY_MS INT64_C(86400000)
-#define RULE_STATEMENTS 2
+#define RULE_STATEMENTS 4
 
 /*
  * `page` selects what goes next: $1 the time before which it may go, $2 how many. The statements remove what is in
@@ -31,13 +31,13 @@ struct retention_rule {
 	bool (*step)(struct worker *w, int64_t before_ms, int64_t *n, struct error *err);
 };
 
-#define RULE(word, of, field, rows, page, first, second)                                                             \
+#define RULE(word, of, field, rows, page, ...)                                                                       \
 	{                                                                                                            \
 		.name = (word), .job = (of), .days = offsetof(struct conf, retention.field), .page_rows = (rows),    \
 		.count =                                                                                             \
 		    SQL_ANYBODY("retention is the operator's; only a number is shown") "SELECT COUNT(*) FROM (" page \
 										       ") p",                        \
-		.remove = {first, second},                                                                           \
+		.remove = {__VA_ARGS__},                                                                             \
 	}
 
 #define PAGE_RECEIPTS                                                                                        \
@@ -59,6 +59,9 @@ struct retention_rule {
 #define PAGE_USAGE                                                                                 \
 	"SELECT debate_id, step_key FROM usage_ledger WHERE created_at < $1 AND debate_id NOT IN " \
 	"(" RETENTION_OPEN_DEBATES ") ORDER BY created_at, debate_id, step_key LIMIT $2"
+#define PAGE_BATCHES "SELECT id FROM batches WHERE open = 0 AND completed_at < $1 ORDER BY completed_at, id LIMIT $2"
+#define PAGE_SHARES(table) \
+	"SELECT token_hash FROM " table " WHERE expires_at < $1 ORDER BY expires_at, token_hash LIMIT $2"
 #define ATTEMPTS(page) "DELETE FROM delivery_attempts WHERE delivery_id IN (" page ")"
 
 static const struct retention_rule rules[] = {
@@ -67,21 +70,30 @@ static const struct retention_rule rules[] = {
 	 "INSERT INTO receipt_deletions (receipt_id, org_id, workspace_id, debate_id, content_hash, reason, deleted_at)"
 	 " SELECT id, org_id, workspace_id, debate_id, content_hash, 'retention_expired', $3 FROM receipts"
 	 " WHERE id IN (" PAGE_RECEIPTS ")",
+	 "DELETE FROM receipt_stamps WHERE receipt_id IN (" PAGE_RECEIPTS ")",
+	 "DELETE FROM receipt_shares WHERE receipt_id IN (" PAGE_RECEIPTS ")",
 	 "DELETE FROM receipts WHERE id IN (" PAGE_RECEIPTS ")"),
-    RULE("events", &retention_job, event_days, 20, PAGE_DEBATES("debate_events"), NULL,
+    RULE("events", &retention_job, event_days, 20, PAGE_DEBATES("debate_events"),
 	 "DELETE FROM debate_events WHERE debate_id IN (" PAGE_DEBATES("debate_events") ")"),
-    RULE("journals", &retention_job, journal_days, 20, PAGE_DEBATES("debate_steps"), NULL,
+    RULE("journals", &retention_job, journal_days, 20, PAGE_DEBATES("debate_steps"),
 	 "DELETE FROM debate_steps WHERE debate_id IN (" PAGE_DEBATES("debate_steps") ")"),
-    RULE("usage", &retention_job, usage_days, 200, PAGE_USAGE, NULL,
+    RULE("usage", &retention_job, usage_days, 200, PAGE_USAGE,
 	 "DELETE FROM usage_ledger WHERE (debate_id, step_key) IN (" PAGE_USAGE ")"),
-    RULE("idempotency_keys", &retention_job, idempotency_days, 200, PAGE_KEYS, NULL,
+    RULE("idempotency_keys", &retention_job, idempotency_days, 200, PAGE_KEYS,
 	 "DELETE FROM idempotency_keys WHERE (org_id, principal, route, key) IN (" PAGE_KEYS ")"),
     RULE("deliveries", &retention_job, delivery_days, 200, PAGE_DELIVERED, ATTEMPTS(PAGE_DELIVERED),
 	 "DELETE FROM deliveries WHERE id IN (" PAGE_DELIVERED ")"),
     RULE("dead_letters", &retention_job, dead_letter_days, 200, PAGE_DEAD, ATTEMPTS(PAGE_DEAD),
 	 "DELETE FROM deliveries WHERE id IN (" PAGE_DEAD ")"),
-    RULE("endpoints", &retention_job, delivery_days, 200, PAGE_ENDPOINTS, NULL,
+    RULE("endpoints", &retention_job, delivery_days, 200, PAGE_ENDPOINTS,
 	 "DELETE FROM delivery_endpoints WHERE endpoint IN (" PAGE_ENDPOINTS ")"),
+    RULE("batches", &retention_job, batch_days, 50, PAGE_BATCHES,
+	 "DELETE FROM batch_items WHERE batch_id IN (" PAGE_BATCHES ")",
+	 "DELETE FROM batches WHERE id IN (" PAGE_BATCHES ")"),
+    RULE("receipt_shares", &retention_job, share_days, 200, PAGE_SHARES("receipt_shares"),
+	 "DELETE FROM receipt_shares WHERE token_hash IN (" PAGE_SHARES("receipt_shares") ")"),
+    RULE("debate_shares", &retention_job, share_days, 200, PAGE_SHARES("debate_shares"),
+	 "DELETE FROM debate_shares WHERE token_hash IN (" PAGE_SHARES("debate_shares") ")"),
     {.name = "audit",
      .job = &retention_job,
      .days = offsetof(struct conf, retention.audit_days),

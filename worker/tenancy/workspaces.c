@@ -148,6 +148,10 @@ CO_FN static void workspace_delete(struct http_request *req)
 	b = db_batch_new(w->db);
 	db_batch_add(b, "DELETE FROM workspace_members WHERE workspace_id = $1 AND org_id = $2",
 		     DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id)), DB_ANY);
+	db_batch_add(b,
+		     SQL_WITHIN_ORG("another workspace of it is meant") "DELETE FROM debate_templates WHERE"
+									" workspace_id = $1 AND org_id = $2",
+		     DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id)), DB_ANY);
 	db_batch_add(b, "DELETE FROM workspaces WHERE id = $1 AND org_id = $2",
 		     DB_ARGS(DB_S(req->params[0]), DB_S(req->ctx.org_id)), 1);
 	if (tenancy_commit(req, b,
