@@ -9,8 +9,8 @@
 #include "worker/access/access.h"
 #include "worker/access/effective.h"
 #include "worker/audit/audit.h"
+#include "worker/http/body.h"
 #include "worker/http/route.h"
-#include "worker/identity/body.h"
 #include "worker/identity/changes.h"
 #include "worker/identity/identity.h"
 

@@ -7,6 +7,7 @@
 #include "worker/batch/room.h"
 #include "worker/debate/request.h"
 #include "worker/delivery/delivery.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define BATCH_PRIORITY_MAX 1000
@@ -185,7 +186,7 @@ CO_FN static void batch_submitted(struct http_request *req, struct str id, const
 
 CO_FN static void batch_submit(struct http_request *req)
 {
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 	struct batch_reading r = {req, json_own(req->arena, json_array()), ERROR_INIT};
 	json_t *items = json_own(req->arena, json_array());
 	struct batch_new n = {.kind = "batch", .task = STR(""), .items = items};
@@ -201,7 +202,7 @@ CO_FN static void batch_submit(struct http_request *req)
 	n.webhook = &webhook;
 	batch_key(req, &n);
 	if (json_array_size(r.problems) > 0)
-		request_invalid(req, &r.first, r.problems);
+		body_reject_all(req, &r.first, r.problems);
 	else if (!batch_create(request_worker(req), req->arena, &req->ctx, &n, &id, &err))
 		http_reply_error(req, &err);
 	else

@@ -7,6 +7,7 @@
 #include "worker/batch/forms.h"
 #include "worker/debate/request.h"
 #include "worker/delivery/delivery.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define FORMS_PARALLEL 3 /* debate.md 1.1: MAX_CONCURRENT_BRANCHES */
@@ -95,7 +96,7 @@ CO_FN void forms_submit(struct http_request *req, const json_t *given, const cha
 	/* The children differ in their contexts alone: what is wrong with one is wrong with all. */
 	if (!plan_resolve(w->conf, req->arena, json_get_obj(json_array_get(items, 0), "body"), &plan, &problems,
 			  &err)) {
-		request_invalid(req, &err, problems);
+		body_reject_all(req, &err, problems);
 		return;
 	}
 	n.task = json_get_str(plan, "task", STR(""));

@@ -13,6 +13,7 @@
 #include "worker/debate/request.h"
 #include "worker/engine/consensus.h"
 #include "worker/engine/evidence.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define GRAPH_ROUNDS 5
@@ -307,20 +308,20 @@ static json_t *graph_policy(struct http_request *req, const json_t *given)
 	for (i = 0; i < countof(strategies) && !str_eqz(how, strategies[i]); i++)
 		;
 	if (p != NULL && !json_is_object(p)) {
-		(void)request_problem(req, "branch_policy", "must be an object");
+		(void)body_reject(req, "branch_policy", "must be an object");
 		return NULL;
 	}
 	if ((v != NULL && !json_is_number(v)) || apart < 0 || apart > 1) {
-		(void)request_problem(req, "branch_policy.min_disagreement", "must be a number from 0 to 1");
+		(void)body_reject(req, "branch_policy.min_disagreement", "must be a number from 0 to 1");
 		return NULL;
 	}
 	if (most != NULL &&
 	    (!json_is_integer(most) || json_integer_value(most) < 1 || json_integer_value(most) > GRAPH_BRANCHES_MAX)) {
-		(void)request_problem(req, "branch_policy.max_branches", "must be a whole number from 1 to 10");
+		(void)body_reject(req, "branch_policy.max_branches", "must be a whole number from 1 to 10");
 		return NULL;
 	}
 	if (i == countof(strategies)) {
-		(void)request_problem(req, "branch_policy.merge_strategy", "must be synthesis, vote or best_evidence");
+		(void)body_reject(req, "branch_policy.merge_strategy", "must be synthesis, vote or best_evidence");
 		return NULL;
 	}
 	o = json_own(req->arena,
@@ -332,7 +333,7 @@ static json_t *graph_policy(struct http_request *req, const json_t *given)
 
 CO_FN void graph_submit(struct http_request *req)
 {
-	const json_t *given = request_object(req);
+	const json_t *given = body_object(req);
 	struct str task;
 	json_t *policy, *settings, *items, *body;
 
@@ -340,7 +341,7 @@ CO_FN void graph_submit(struct http_request *req)
 		return;
 	task = str_trim(json_get_str(given, "task", STR("")));
 	if (task.n < GRAPH_TASK_MIN || task.n > GRAPH_TASK_MAX) {
-		(void)request_problem(req, "task", "must have 10 to 5000 bytes");
+		(void)body_reject(req, "task", "must have 10 to 5000 bytes");
 		return;
 	}
 	policy = graph_policy(req, given);

@@ -9,6 +9,7 @@
 #include "worker/batch/room.h"
 #include "worker/debate/request.h"
 #include "worker/engine/consensus.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define MATRIX_SCENARIOS_MAX 50
@@ -191,21 +192,21 @@ static bool matrix_scenario(struct http_request *req, const json_t *scenario, si
 	size_t k;
 
 	if (!json_is_object(scenario) || name.n == 0 || name.n > 200)
-		return request_problem(req, field.p, "must be an object with a name of at most 200 bytes");
+		return body_reject(req, field.p, "must be an object with a name of at most 200 bytes");
 	for (k = 0; k < i; k++)
 		if (str_eq(str_trim(json_get_str(json_array_get(before, k), "name", STR(""))), name))
-			return request_problem(req, field.p, "has the name of another scenario");
+			return body_reject(req, field.p, "has the name of another scenario");
 	if (json_object_get(scenario, "parameters") != NULL && !json_is_object(json_object_get(scenario, "parameters")))
-		return request_problem(req, field.p, "parameters must be an object");
+		return body_reject(req, field.p, "parameters must be an object");
 	if (json_object_get(scenario, "constraints") != NULL &&
 	    !json_is_array(json_object_get(scenario, "constraints")))
-		return request_problem(req, field.p, "constraints must be a list of sentences");
+		return body_reject(req, field.p, "constraints must be a list of sentences");
 	return true;
 }
 
 CO_FN void matrix_submit(struct http_request *req)
 {
-	const json_t *given = request_object(req), *scenarios;
+	const json_t *given = body_object(req), *scenarios;
 	json_t *settings, *items = json_own(req->arena, json_array()), *body;
 	size_t i;
 
@@ -213,7 +214,7 @@ CO_FN void matrix_submit(struct http_request *req)
 		return;
 	scenarios = json_get_arr(given, "scenarios");
 	if (json_array_size(scenarios) < 1 || json_array_size(scenarios) > MATRIX_SCENARIOS_MAX) {
-		(void)request_problem(req, "scenarios", "is required: a list of 1 to 50 scenarios");
+		(void)body_reject(req, "scenarios", "is required: a list of 1 to 50 scenarios");
 		return;
 	}
 	for (i = 0; i < json_array_size(scenarios); i++) {

@@ -13,6 +13,7 @@
 #include "worker/debate/request.h"
 #include "worker/debate/view.h"
 #include "worker/delivery/delivery.h"
+#include "worker/http/body.h"
 #include "worker/http/route.h"
 #include "worker/runner/queue.h"
 #include "worker/stream/stream.h"
@@ -27,7 +28,7 @@
 
 CO_FN static void api_create(struct http_request *req)
 {
-	json_t *body = request_object(req);
+	json_t *body = body_object(req);
 
 	if (body != NULL)
 		request_create(req, body, NULL);
@@ -131,7 +132,7 @@ static bool api_period(struct http_request *req, const json_t *body, struct deba
 		struct str s = json_get_str(body, bounds[i].name, http_query(req, bounds[i].name));
 
 		if (s.n > 0 && !clock_parse(s, bounds[i].ms))
-			return request_problem(req, bounds[i].name, "must be a time such as 2026-01-04T12:00:00Z");
+			return body_reject(req, bounds[i].name, "must be a time such as 2026-01-04T12:00:00Z");
 	}
 	return true;
 }
@@ -140,7 +141,7 @@ CO_FN static void api_search(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 	struct debate_filter f;
-	const json_t *body = req->method == HTTP_POST ? request_object(req) : NULL;
+	const json_t *body = req->method == HTTP_POST ? body_object(req) : NULL;
 
 	api_filter(req, &f, 20, 100);
 	if ((req->method == HTTP_POST && body == NULL) || !api_period(req, body, &f))
@@ -276,26 +277,26 @@ static bool api_patch(struct http_request *req, const json_t *body, struct debat
 	if ((v = json_object_get(body, "title")) != NULL) {
 		*title = json_is_string(v) ? str_of(json_string_value(v)) : STR_NONE;
 		if (title->p == NULL || title->n > 500)
-			return request_problem(req, "title", "must be a string of at most 500 characters");
+			return body_reject(req, "title", "must be a string of at most 500 characters");
 		p->title = title;
 	}
 	if ((p->tags = json_object_get(body, "tags")) != NULL && !request_tags(req, p->tags))
 		return false;
 	if ((p->metadata = json_object_get(body, "metadata")) != NULL && !json_is_object(p->metadata))
-		return request_problem(req, "metadata", "must be an object");
+		return body_reject(req, "metadata", "must be an object");
 	if (p->metadata != NULL && json_text(req->arena, p->metadata).n > API_METADATA_MAX)
-		return request_problem(req, "metadata", "must be at most 65536 bytes of JSON");
+		return body_reject(req, "metadata", "must be at most 65536 bytes of JSON");
 	if (json_object_get(body, "status") != NULL) {
 		status = json_get_str(body, "status", STR(""));
 		for (i = 0; i < countof(open) && !str_eqz(status, open[i]); i++)
 			;
 		*archived = str_eqz(status, "archived");
 		if (i == countof(open) && !*archived)
-			return request_problem(req, "status", "must be one of active, paused, concluded, archived");
+			return body_reject(req, "status", "must be one of active, paused, concluded, archived");
 		p->archived = archived;
 	}
 	if (p->title == NULL && p->tags == NULL && p->metadata == NULL && p->archived == NULL)
-		return request_problem(req, "body", "nothing to change: give title, tags, metadata or status");
+		return body_reject(req, "body", "nothing to change: give title, tags, metadata or status");
 	return true;
 }
 
@@ -321,7 +322,7 @@ CO_FN static void api_update(struct http_request *req)
 	struct debate_row row;
 	struct str title = STR_NONE;
 	bool archived = false;
-	json_t *body = request_object(req);
+	json_t *body = body_object(req);
 
 	if (body == NULL || !api_patch(req, body, &p, &title, &archived) || !request_debate(req, &row))
 		return;
@@ -353,13 +354,13 @@ CO_FN static void api_cancel(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
 	struct debate_row row;
-	json_t *body = request_object(req), *given = json_object_get(body, "reason");
+	json_t *body = body_object(req), *given = json_object_get(body, "reason");
 	struct str reason = json_get_str(body, "reason", STR("user_requested"));
 
 	if (body == NULL)
 		return;
 	if ((given != NULL && !json_is_string(given)) || reason.n > API_REASON_MAX) {
-		(void)request_problem(req, "reason", "must be a string of at most 500 bytes");
+		(void)body_reject(req, "reason", "must be a string of at most 500 bytes");
 		return;
 	}
 	if (!request_debate(req, &row))
@@ -482,7 +483,7 @@ CO_FN static void api_export_all(struct http_request *req)
 	char iso[CLOCK_ISO_MAX];
 
 	if (format.n > 0 && !csv && !str_eqz(format, "json")) {
-		(void)request_problem(req, "format", "must be json or csv");
+		(void)body_reject(req, "format", "must be json or csv");
 		return;
 	}
 	api_filter(req, &f, API_EXPORT_PAGE, API_EXPORT_MAX);

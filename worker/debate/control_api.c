@@ -9,6 +9,7 @@
 #include "worker/debate/inbox.h"
 #include "worker/debate/request.h"
 #include "worker/debate/view.h"
+#include "worker/http/body.h"
 #include "worker/http/route.h"
 #include "worker/worker.h"
 
@@ -57,14 +58,15 @@ static json_t *control_resumed(const struct http_request *req, struct str id, st
 CO_FN static void control_pause_or_resume(struct http_request *req, bool resume)
 {
 	struct worker *w = request_worker(req);
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 	struct error err = ERROR_INIT;
 	struct pause_outcome out;
 	struct debate_row row;
 	struct str why;
 	bool ok;
 
-	if (body == NULL || !request_text(req, body, "reason", CONTROL_REASON_MAX, &why) || !request_debate(req, &row))
+	if (body == NULL || !body_text_or_reject(req, body, "reason", CONTROL_REASON_MAX, &why) ||
+	    !request_debate(req, &row))
 		return;
 	ok = resume ? debate_resume(w, &req->ctx, row.id, why, &out, &err)
 		    : debate_pause(w, &req->ctx, row.id, why, &out, &err);
@@ -153,7 +155,7 @@ CO_FN static void control_put(struct http_request *req, const char *kind, const 
 
 CO_FN static void control_vote(struct http_request *req)
 {
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 	struct error err = ERROR_INIT;
 	json_t *payload;
 
@@ -167,7 +169,7 @@ CO_FN static void control_vote(struct http_request *req)
 
 CO_FN static void control_suggest(struct http_request *req)
 {
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 	struct error err = ERROR_INIT;
 	json_t *payload;
 
@@ -193,7 +195,7 @@ CO_FN static void control_intervene_as(struct http_request *req, const json_t *b
 /* nudge, challenge, inject-evidence */
 CO_FN static void control_named(struct http_request *req)
 {
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 
 	if (body != NULL)
 		control_intervene_as(req, body, control_path_type(req), 200);
@@ -201,7 +203,7 @@ CO_FN static void control_named(struct http_request *req)
 
 CO_FN static void control_evidence(struct http_request *req)
 {
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 
 	if (body != NULL)
 		control_intervene_as(req, body, STR("inject_evidence"), 201);
@@ -209,7 +211,7 @@ CO_FN static void control_evidence(struct http_request *req)
 
 CO_FN static void control_inject(struct http_request *req)
 {
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 
 	if (body != NULL)
 		control_intervene_as(req, body, json_get_str(body, "type", STR("argument")), 200);
@@ -217,12 +219,12 @@ CO_FN static void control_inject(struct http_request *req)
 
 CO_FN static void control_intervene(struct http_request *req)
 {
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 
 	if (body == NULL)
 		return;
 	if (json_get_str(body, "type", STR("")).n == 0)
-		(void)request_problem(req, "type", "must be one of redirect, constraint, challenge, evidence_request");
+		(void)body_reject(req, "type", "must be one of redirect, constraint, challenge, evidence_request");
 	else
 		control_intervene_as(req, body, json_get_str(body, "type", STR("")), 201);
 }

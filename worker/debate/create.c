@@ -9,6 +9,7 @@
 #include "worker/agents/select.h"
 #include "worker/debate/request.h"
 #include "worker/delivery/delivery.h"
+#include "worker/http/body.h"
 #include "worker/tenancy/quota.h"
 #include "worker/worker.h"
 
@@ -68,7 +69,7 @@ CO_FN static bool create_resolve(struct http_request *req, const json_t *body, j
 		ok = false;
 	}
 	if (!ok)
-		request_invalid(req, &err, problems);
+		body_reject_all(req, &err, problems);
 	return ok;
 }
 

@@ -10,6 +10,7 @@
 #include "worker/debate/fork.h"
 #include "worker/debate/request.h"
 #include "worker/debate/view.h"
+#include "worker/http/body.h"
 #include "worker/http/route.h"
 #include "worker/worker.h"
 
@@ -135,22 +136,22 @@ static bool fork_point(struct http_request *req, const json_t *body, const struc
 
 	v = v != NULL ? v : json_object_get(body, "round");
 	if (v == NULL)
-		return request_problem(req, "branch_point", "is required: the round after which the fork begins");
+		return body_reject(req, "branch_point", "is required: the round after which the fork begins");
 	if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > 100)
-		return request_problem(req, "branch_point", "must be a whole number from 0 to 100");
+		return body_reject(req, "branch_point", "must be a whole number from 0 to 100");
 	*round = json_integer_value(v);
-	return *round <= last || request_problem(req, "branch_point", "lies behind what was said so far");
+	return *round <= last || body_reject(req, "branch_point", "lies behind what was said so far");
 }
 
 CO_FN static void fork_fork(struct http_request *req)
 {
-	const json_t *given = request_object(req), *plan, *messages;
+	const json_t *given = body_object(req), *plan, *messages;
 	struct fork_link l = {.kind = "fork", .status = "created", .message = "the fork goes on from that round"};
 	struct debate_row row;
 	struct str history;
 	json_t *body;
 
-	if (given == NULL || !request_text(req, given, "modified_context", FORK_CONTEXT_MAX, &l.context) ||
+	if (given == NULL || !body_text_or_reject(req, given, "modified_context", FORK_CONTEXT_MAX, &l.context) ||
 	    !request_debate(req, &row) || !fork_point(req, given, &row, &l.branch_point))
 		return;
 	messages = fork_messages(req, &row);
@@ -161,7 +162,7 @@ CO_FN static void fork_fork(struct http_request *req)
 	fork_override(body, given);
 	history = fork_history(req->arena, messages, l.branch_point, &l.inherited);
 	if (json_array_size(messages) == 0) {
-		(void)request_problem(req, "branch_point", "nothing has been said yet");
+		(void)body_reject(req, "branch_point", "nothing has been said yet");
 		return;
 	}
 	json_put_str(
@@ -178,7 +179,7 @@ CO_FN static void fork_fork(struct http_request *req)
 
 CO_FN static void fork_clone(struct http_request *req)
 {
-	const json_t *given = request_object(req), *plan;
+	const json_t *given = body_object(req), *plan;
 	struct fork_link l = {.kind = "clone", .status = "created", .message = "the same debate once more"};
 	struct debate_row row;
 	json_t *body;
@@ -207,13 +208,13 @@ static const json_t *fork_suggestion(const json_t *list, struct str id)
 
 CO_FN static void fork_follow(struct http_request *req)
 {
-	const json_t *given = request_object(req), *plan, *result, *crux = NULL;
+	const json_t *given = body_object(req), *plan, *result, *crux = NULL;
 	struct fork_link l = {.kind = "followup", .status = "pending", .message = "the follow-up waits for its turn"};
 	struct str id, task, context, more;
 	struct debate_row row;
 	json_t *body;
 
-	if (given == NULL || !request_text(req, given, "context", FORK_CONTEXT_MAX, &more) ||
+	if (given == NULL || !body_text_or_reject(req, given, "context", FORK_CONTEXT_MAX, &more) ||
 	    !request_debate(req, &row))
 		return;
 	id = json_get_str(given, "crux_id", json_get_str(given, "cruxId", STR("")));
@@ -222,9 +223,9 @@ CO_FN static void fork_follow(struct http_request *req)
 	if (id.n > 0)
 		crux = fork_suggestion(fork_suggestions(req->arena, result), id);
 	if ((id.n > 0 && crux == NULL) || (id.n == 0 && task.n == 0)) {
-		(void)request_problem(req, id.n > 0 ? "crux_id" : "task",
-				      id.n > 0 ? "is none of the debate's open questions"
-					       : "is required, or crux_id of an open question");
+		(void)body_reject(req, id.n > 0 ? "crux_id" : "task",
+				  id.n > 0 ? "is none of the debate's open questions"
+					   : "is required, or crux_id of an open question");
 		return;
 	}
 	plan = fork_parsed(req->arena, row.plan);
@@ -365,14 +366,14 @@ static void fork_spectate(struct http_request *req, json_t *o, struct str id, vo
 /* A question and nothing else: team and rounds follow from it. */
 CO_FN static void fork_debate_this(struct http_request *req)
 {
-	json_t *given = request_object(req), *body;
+	json_t *given = body_object(req), *body;
 	struct str question, source;
 
-	if (given == NULL || !request_text(req, given, "source", FORK_CONTEXT_MAX, &source))
+	if (given == NULL || !body_text_or_reject(req, given, "source", FORK_CONTEXT_MAX, &source))
 		return;
 	question = str_trim(json_get_str(given, "question", json_get_str(given, "task", STR(""))));
 	if (question.n == 0) {
-		(void)request_problem(req, "question", "is required");
+		(void)body_reject(req, "question", "is required");
 		return;
 	}
 	body = json_own(req->arena, json_object());

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the handlers of debates share: the body as an object, the debate of the path, the answer to bad fields.
+ * What the handlers of debates share: the debate of the path, its creation, refusals.
  */
 #ifndef WORKER_DEBATE_REQUEST_H
 #define WORKER_DEBATE_REQUEST_H
@@ -13,17 +13,8 @@ static inline struct worker *request_worker(const struct http_request *req)
 	return req->user;
 }
 
-/* The body as an object, in the request's arena; an empty one is {}. NULL after having replied. */
-json_t *request_object(struct http_request *req);
-/* 400 for one field. Always false. */
-bool request_problem(struct http_request *req, const char *field, const char *text);
-/* 400 with every bad field ([{field, code, message}]): the envelope names the first, `errors` lists all. */
-void request_invalid(struct http_request *req, const struct error *err, json_t *problems);
 /* The debate that parameter 0 of the path names. False: answered. */
 CO_FN bool request_debate(struct http_request *req, struct debate_row *row) MUST_CHECK;
-/* A text of the body of at most `max` bytes, cut of blanks at its ends; STR("") if absent. False: answered. */
-bool request_text(struct http_request *req, const json_t *body, const char *field, size_t max,
-		  struct str *out) MUST_CHECK;
 /* Are these tags: at most 20 strings of at most 100 bytes? False: answered. */
 bool request_tags(struct http_request *req, const json_t *tags) MUST_CHECK;
 /* Where a debate comes from that is not asked for by a body alone. All members may be NULL. */

@@ -9,6 +9,7 @@
 #include "worker/debate/inbox.h"
 #include "worker/debate/request.h"
 #include "worker/engine/consensus.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define SETTINGS_WEIGHT_MAX 2.0 /* rest-core 4.5 */
@@ -74,9 +75,9 @@ static bool settings_is_agent(const struct settings *s, const char *name)
 static bool settings_weigh(struct http_request *req, struct settings *s, const char *agent, const json_t *v)
 {
 	if (!settings_is_agent(s, agent))
-		return request_problem(req, "agent", "takes no part in this debate");
+		return body_reject(req, "agent", "takes no part in this debate");
 	if (!json_is_number(v) || json_number_value(v) < 0 || json_number_value(v) > SETTINGS_WEIGHT_MAX)
-		return request_problem(req, "weight", "must be a number from 0 to 2");
+		return body_reject(req, "weight", "must be a number from 0 to 2");
 	json_put_int(s->weights, agent, (int64_t)(json_number_value(v) * CONSENSUS_ONE + 0.5));
 	return true;
 }
@@ -108,7 +109,7 @@ static double settings_weight(const json_t *weights, const char *agent)
 /* {agent, weight} or {weights: {agent: weight}} */
 CO_FN static void settings_weights(struct http_request *req)
 {
-	const json_t *body = request_object(req), *many;
+	const json_t *body = body_object(req), *many;
 	struct settings s;
 	json_t *before, *o, *v;
 	const char *agent;
@@ -136,7 +137,7 @@ CO_FN static void settings_weights(struct http_request *req)
 
 CO_FN static void settings_threshold(struct http_request *req)
 {
-	const json_t *body = request_object(req), *v;
+	const json_t *body = body_object(req), *v;
 	struct settings s;
 	int64_t ppm;
 
@@ -144,7 +145,7 @@ CO_FN static void settings_threshold(struct http_request *req)
 		return;
 	v = json_object_get(body, "threshold");
 	if (!json_is_number(v) || json_number_value(v) < 0.5 || json_number_value(v) > 1) {
-		(void)request_problem(req, "threshold", "must be a number from 0.5 to 1");
+		(void)body_reject(req, "threshold", "must be a number from 0.5 to 1");
 		return;
 	}
 	if (!settings_read(req, &s))

@@ -13,6 +13,7 @@
 #include "worker/debate/control.h"
 #include "worker/debate/request.h"
 #include "worker/debate/view.h"
+#include "worker/http/body.h"
 #include "worker/stream/sse.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
@@ -67,7 +68,7 @@ CO_FN static void share_create(struct http_request *req)
 {
 	int64_t hours, viewers, now = clock_wall_ms();
 	struct str token = share_link_token(req->arena);
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 	struct error err = ERROR_INIT;
 	struct debate_row row;
 	struct db_batch *b;

@@ -11,6 +11,7 @@
 #include "worker/debate/control.h"
 #include "worker/debate/request.h"
 #include "worker/debate/view.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define SHELF_NOTE_MAX 10000 /* bytes */
@@ -54,7 +55,7 @@ CO_FN static void shelf_archive(struct http_request *req)
 /* tags, or one tag, of the body or the path; NULL: answered. */
 static const json_t *shelf_given_tags(struct http_request *req)
 {
-	const json_t *body = request_object(req), *one, *tags;
+	const json_t *body = body_object(req), *one, *tags;
 
 	if (body == NULL)
 		return NULL;
@@ -203,7 +204,7 @@ CO_FN static bool shelf_load(struct http_request *req, struct debate_row *row, s
 static bool shelf_content(struct http_request *req, struct str *out)
 {
 	static const char *const names[] = {"content", "note", "text"};
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 	size_t i = 0;
 
 	if (body == NULL)
@@ -212,8 +213,8 @@ static bool shelf_content(struct http_request *req, struct str *out)
 		i++;
 	if (json_object_get(body, names[i]) == NULL)
 		i = 0;
-	return request_text(req, body, names[i], SHELF_NOTE_MAX, out) &&
-	       (out->n > 0 || request_problem(req, names[i], "is required"));
+	return body_text_or_reject(req, body, names[i], SHELF_NOTE_MAX, out) &&
+	       (out->n > 0 || body_reject(req, names[i], "is required"));
 }
 
 CO_FN static void shelf_note_list(struct http_request *req)

@@ -8,6 +8,7 @@
 #include "worker/debate/control.h"
 #include "worker/debate/estimate.h"
 #include "worker/debate/request.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define STATS_DAY_MS INT64_C(86400000)
@@ -31,7 +32,7 @@ static bool stats_period(struct http_request *req, const char **name, int64_t *s
 			*since = stats_periods[i].days > 0 ? clock_wall_ms() - stats_periods[i].days * STATS_DAY_MS : 0;
 			return true;
 		}
-	return request_problem(req, "period", "must be one of all, day, week, month");
+	return body_reject(req, "period", "must be one of all, day, week, month");
 }
 
 static void stats_ratio(json_t *o, const char *key, int64_t part, int64_t of)

@@ -8,6 +8,7 @@
 #include "common/json.h"
 #include "worker/debate/control.h"
 #include "worker/debate/request.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define TEMPLATE_NAME_MAX 200
@@ -172,20 +173,20 @@ static bool template_read(struct http_request *req, const json_t *body, struct t
 	const json_t *template = json_get_obj(body, "template");
 
 	template = template != NULL ? template : json_get_obj(body, "body");
-	if (!request_text(req, body, "name", TEMPLATE_NAME_MAX, &g->name) ||
-	    !request_text(req, body, "category", TEMPLATE_NAME_MAX, &g->category) ||
-	    !request_text(req, body, "description", TEMPLATE_TEXT_MAX, &g->description))
+	if (!body_text_or_reject(req, body, "name", TEMPLATE_NAME_MAX, &g->name) ||
+	    !body_text_or_reject(req, body, "category", TEMPLATE_NAME_MAX, &g->category) ||
+	    !body_text_or_reject(req, body, "description", TEMPLATE_TEXT_MAX, &g->description))
 		return false;
 	if (g->name.n == 0)
-		return request_problem(req, "name", "is required");
+		return body_reject(req, "name", "is required");
 	if (template == NULL || json_get_str(template, "task", STR("")).n == 0)
-		return request_problem(req, "template", "is required: a body as of a debate, with task");
+		return body_reject(req, "template", "is required: a body as of a debate, with task");
 	/* Whoever may read debates may read templates. */
 	if (json_object_get(template, "callback_secret") != NULL)
-		return request_problem(req, "template.callback_secret",
-				       "is not kept in a template: give it when the template is used");
+		return body_reject(req, "template.callback_secret",
+				   "is not kept in a template: give it when the template is used");
 	g->text = json_text(req->arena, template);
-	return g->text.n <= TEMPLATE_BODY_MAX || request_problem(req, "template", "must be at most 65536 bytes");
+	return g->text.n <= TEMPLATE_BODY_MAX || body_reject(req, "template", "must be at most 65536 bytes");
 }
 
 CO_FN static void template_changed(struct http_request *req, struct db_batch *b, struct str id, int status,
@@ -210,7 +211,7 @@ CO_FN static void template_changed(struct http_request *req, struct db_batch *b,
 
 CO_FN static void template_make(struct http_request *req)
 {
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 	struct db_batch *b;
 	struct template_given g;
 	char id[UUID_LEN + 1];
@@ -231,7 +232,7 @@ CO_FN static void template_make(struct http_request *req)
 
 CO_FN static void template_change(struct http_request *req)
 {
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 	struct db_batch *b;
 	struct template_given g;
 
@@ -319,7 +320,7 @@ static void template_told(struct http_request *req, json_t *o, struct str id, vo
 CO_FN static void template_use(struct http_request *req)
 {
 	static const char *const texts[] = {"task", "context"};
-	const json_t *given = request_object(req), *v;
+	const json_t *given = body_object(req), *v;
 	struct str missing = STR_NONE;
 	struct error err = ERROR_INIT;
 	struct template t;

@@ -8,8 +8,8 @@
 #include "common/json.h"
 #include "worker/debate/request.h"
 #include "worker/decisions/decisions.h"
+#include "worker/http/body.h"
 #include "worker/http/route.h"
-#include "worker/identity/body.h"
 #include "worker/worker.h"
 
 #define API_CONTENT_MAX 10000
@@ -290,7 +290,7 @@ CO_FN static void api_submit_as(struct http_request *req, const json_t *body,
 	if (decisions_submit(req->user, req->arena, &req->ctx, &q, &d, &problems, &err))
 		api_answer(req, &q, &d, shape);
 	else if (json_array_size(problems) > 0)
-		request_invalid(req, &err, problems);
+		body_reject_all(req, &err, problems);
 	else
 		http_reply_error(req, &err);
 }

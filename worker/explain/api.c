@@ -12,7 +12,7 @@
 #include "worker/debate/view.h"
 #include "worker/decisions/decisions.h"
 #include "worker/explain/views.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/receipts/api.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
@@ -178,7 +178,7 @@ CO_FN static void explain_show(struct http_request *req)
 	json_t *o;
 
 	if (format.n > 0 && !json && !md && !html) {
-		(void)request_problem(req, "format", "must be one of json, md, html");
+		(void)body_reject(req, "format", "must be one of json, md, html");
 		return;
 	}
 	if (format.n == 0) {
@@ -293,7 +293,7 @@ static const json_t *explain_ids(struct http_request *req)
 	json_array_foreach(ids, i, v) if (!json_is_string(v)) ids = NULL;
 	if (json_array_size(ids) >= 1 && json_array_size(ids) <= EXPLAIN_MANY)
 		return ids;
-	(void)request_problem(req, "debate_ids", "must be a list of 1 to 20 ids of debates");
+	(void)body_reject(req, "debate_ids", "must be a list of 1 to 20 ids of debates");
 	return NULL;
 }
 

@@ -12,7 +12,7 @@
 #include "common/metrics.h"
 #include "common/tenant.h"
 #include "worker/audit/audit.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/identity/credential.h"
 #include "worker/identity/lockout.h"
 #include "worker/identity/mfa.h"

@@ -5,7 +5,7 @@
 #ifndef WORKER_IDENTITY_OWN_H
 #define WORKER_IDENTITY_OWN_H
 
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/identity/changes.h"
 #include "worker/identity/identity.h"
 #include "worker/identity/lockout.h"

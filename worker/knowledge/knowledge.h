@@ -15,9 +15,9 @@
 
 #include "common/context.h"
 #include "common/db.h"
+#include "worker/http/body.h"
 #include "worker/http/http.h"
 #include "worker/http/route.h"
-#include "worker/identity/body.h"
 
 struct worker;
 

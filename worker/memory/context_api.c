@@ -7,7 +7,7 @@
 #include "common/json.h"
 #include "worker/debate/request.h"
 #include "worker/debate/view.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/memory/memory_api.h"
 #include "worker/runner/background.h"
 
@@ -25,11 +25,11 @@ bool memory_question(struct http_request *req, const json_t **body, struct str *
 	for (i = 0; i < countof(names) && out->n == 0; i++)
 		*out = str_trim(http_query(req, names[i]));
 	for (i = 0; *body != NULL && i < countof(names) && out->n == 0; i++)
-		if (!request_text(req, *body, names[i], CONTEXT_QUESTION_MAX, out))
+		if (!body_text_or_reject(req, *body, names[i], CONTEXT_QUESTION_MAX, out))
 			return false;
 	if (out->n > 0 && out->n <= CONTEXT_QUESTION_MAX)
 		return true;
-	(void)request_problem(req, "query", "is required: a question of at most 10000 bytes");
+	(void)body_reject(req, "query", "is required: a question of at most 10000 bytes");
 	return false;
 }
 

@@ -10,7 +10,7 @@
 #include "common/clock.h"
 #include "common/ids.h"
 #include "common/json.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define API_BRIEF 500 /* bytes of a content in lists of hits */

@@ -8,6 +8,7 @@
 #include "worker/access/access.h"
 #include "worker/agents/embed.h"
 #include "worker/debate/request.h"
+#include "worker/http/body.h"
 #include "worker/knowledge/knowledge.h"
 #include "worker/memory/consensus_memory.h"
 #include "worker/memory/memory_api.h"
@@ -250,7 +251,7 @@ static bool search_which(struct search *s, unsigned *bits)
 		for (i = 0; i < countof(search_sources) && !str_eqz(name, search_sources[i].name); i++)
 			;
 		if (i == countof(search_sources) && name.n > 0)
-			return request_problem(s->req, "sources", "must be of memory, consensus and knowledge");
+			return body_reject(s->req, "sources", "must be of memory, consensus and knowledge");
 		*bits |= name.n > 0 ? 1U << i : 0;
 	}
 	if (*bits == 0)

@@ -7,7 +7,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define TIERS_HOUR_MS INT64_C(3600000)

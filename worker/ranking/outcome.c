@@ -14,6 +14,7 @@
 #include "worker/debate/request.h"
 #include "worker/decisions/decisions.h"
 #include "worker/engine/domain.h"
+#include "worker/http/body.h"
 #include "worker/memory/continuum.h"
 #include "worker/middleware/response_cache.h"
 #include "worker/ranking/ranking_math.h"
@@ -76,9 +77,8 @@ static bool outcome_read_right(struct outcome *o, const json_t *body)
 		return true;
 	/* Each vote is compared with each of them. */
 	if (!json_is_array(v) || json_array_size(v) > json_array_size(json_get_arr(o->result, "participants")))
-		return request_problem(o->req, "right_agents",
-				       "must be a list of names, each participant at most once");
-	json_array_foreach(v, i, e) if (!outcome_participant(o, json_string_value(e))) return request_problem(
+		return body_reject(o->req, "right_agents", "must be a list of names, each participant at most once");
+	json_array_foreach(v, i, e) if (!outcome_participant(o, json_string_value(e))) return body_reject(
 	    o->req, "right_agents", "must name participants of the debate");
 	o->right = json_get_arr(body, "right_agents");
 	return true;
@@ -89,15 +89,15 @@ static bool outcome_read_correct(struct outcome *o, const json_t *body)
 	const json_t *v = json_object_get(body, "correct");
 
 	if (v != NULL && !json_is_boolean(v) && !json_is_null(v))
-		return request_problem(o->req, "correct", "must be true or false");
+		return body_reject(o->req, "correct", "must be true or false");
 	if (json_is_boolean(v))
 		o->correct = json_is_true(v);
 	else if (o->right == NULL)
-		return request_problem(o->req, "correct", "is required: was the debate's answer right?");
+		return body_reject(o->req, "correct", "is required: was the debate's answer right?");
 	if (o->right == NULL)
 		return true;
 	if (json_is_boolean(v) && o->winner.n > 0 && outcome_right(o, o->winner) != o->correct)
-		return request_problem(o->req, "right_agents", "contradicts what `correct` says of the winner");
+		return body_reject(o->req, "right_agents", "contradicts what `correct` says of the winner");
 	if (!json_is_boolean(v))
 		o->correct = o->winner.n > 0 && outcome_right(o, o->winner) == 1;
 	return true;
@@ -108,11 +108,11 @@ static bool outcome_read(struct outcome *o, const json_t *body)
 	const json_t *verified = json_object_get(body, "verified");
 
 	if (verified != NULL && !json_is_boolean(verified) && !json_is_null(verified))
-		return request_problem(o->req, "verified", "must be true or false");
+		return body_reject(o->req, "verified", "must be true or false");
 	o->verified = json_is_true(verified);
 	return outcome_read_right(o, body) && outcome_read_correct(o, body) &&
-	       request_text(o->req, body, "source", OUTCOME_SOURCE_MAX, &o->source) &&
-	       request_text(o->req, body, "note", OUTCOME_NOTE_MAX, &o->note);
+	       body_text_or_reject(o->req, body, "source", OUTCOME_SOURCE_MAX, &o->source) &&
+	       body_text_or_reject(o->req, body, "note", OUTCOME_NOTE_MAX, &o->note);
 }
 
 /* ---- recording ---- */
@@ -370,7 +370,7 @@ CO_FN static void outcome_post(struct http_request *req)
 	struct error err = ERROR_INIT;
 	struct debate_row row;
 	struct outcome o;
-	const json_t *body = request_object(req);
+	const json_t *body = body_object(req);
 	size_t predictions;
 	json_t *v;
 

@@ -10,7 +10,7 @@
 #include "common/tenant.h"
 #include "worker/access/share_link.h"
 #include "worker/audit/audit.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/worker.h"
 
 #define SHARE_ACCESSES_MAX 1000000

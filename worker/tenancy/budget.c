@@ -12,7 +12,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/tenant.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/tenancy/quota.h"
 #include "worker/tenancy/spending.h"
 #include "worker/tenancy/tenancy.h"

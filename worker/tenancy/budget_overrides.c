@@ -5,7 +5,7 @@
  */
 #include "common/clock.h"
 #include "common/json.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/tenancy/budget.h"
 #include "worker/tenancy/spending.h"
 #include "worker/tenancy/tenancy.h"

@@ -12,7 +12,7 @@
 #include "common/log.h"
 #include "common/tenant.h"
 #include "worker/audit/audit.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/identity/changes.h"
 #include "worker/identity/password.h"
 #include "worker/identity/recovery.h"

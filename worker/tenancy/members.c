@@ -6,7 +6,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "worker/access/effective.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/permission/permission.h"
 #include "worker/tenancy/tenancy.h"
 

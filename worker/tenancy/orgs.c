@@ -7,7 +7,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "worker/audit/audit.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/identity/changes.h"
 #include "worker/identity/user.h"
 #include "worker/tenancy/tenancy.h"

@@ -13,7 +13,7 @@
 #include "common/json.h"
 #include "common/metrics.h"
 #include "common/tenant.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/tenancy/tenancy.h"
 
 #define QUOTA_MONTH 8

@@ -7,7 +7,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/tenant.h"
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 #include "worker/identity/user.h"
 #include "worker/permission/permission.h"
 #include "worker/tenancy/tenancy.h"

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads members of a body and collects what is wrong with them, for one answer that names every bad field. Called by
- * the endpoints of worker/identity. Values are never repeated in an error: they may be passwords.
+ * Reads members of a body, and answers for what is wrong with them: at once, or with one answer that names every bad
+ * field. Called by handlers. Values are never repeated in an error: they may be passwords.
  */
-#include "worker/identity/body.h"
+#include "worker/http/body.h"
 
-const json_t *body_object(struct http_request *req)
+json_t *body_object(struct http_request *req)
 {
 	struct error err = ERROR_INIT;
-	const json_t *o;
+	json_t *o;
 
 	if (str_trim(req->body).n == 0)
 		return json_own(req->arena, json_object());
@@ -19,6 +19,44 @@ const json_t *body_object(struct http_request *req)
 		error_set(&err, ERR_INVALID_JSON, "the body must be a JSON object");
 	http_reply_error(req, &err);
 	return NULL;
+}
+
+bool body_reject(struct http_request *req, const char *field, const char *text)
+{
+	struct error err = ERROR_INIT;
+
+	error_field(&err, ERR_INVALID_VALUE, field, "%s", text);
+	http_reply_error(req, &err);
+	return false;
+}
+
+void body_reject_all(struct http_request *req, const struct error *err, json_t *problems)
+{
+	json_t *o = json_pack("{s:s, s:s, s:O}", "error", http_error_sentence(req->arena, err), "code",
+			      err_wire(err->code), "errors", problems);
+
+	json_put_str(o, "trace_id", req->request_id);
+	if (err->field[0] != '\0')
+		json_put_str(o, "field", str_of(err->field));
+	http_reply_json(req, err_status(err->code), o);
+}
+
+bool body_text_or_reject(struct http_request *req, const json_t *body, const char *field, size_t max, struct str *out)
+{
+	const json_t *v = json_object_get(body, field);
+	struct error err = ERROR_INIT;
+
+	*out = STR("");
+	if (v == NULL || json_is_null(v))
+		return true;
+	if (!json_is_string(v))
+		return body_reject(req, field, "must be a string");
+	*out = str_trim((struct str){json_string_value(v), json_string_length(v)});
+	if (out->n <= max)
+		return true;
+	error_field(&err, ERR_INVALID_VALUE, field, "must be at most %zu bytes", max);
+	http_reply_error(req, &err);
+	return false;
 }
 
 void body_problems_begin(struct http_request *req, struct body_problems *p)
