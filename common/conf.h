@@ -279,7 +279,7 @@ struct conf {
 		int64_t vector_nodes; /* that one search by meaning compares */
 		int64_t max_nodes;    /* of a workspace; 0: any number */
 		int64_t prune_interval, prune_days, archived_days;
-		int cost_adapter;
+		int pgvector, cost_adapter;
 	} knowledge;
 	struct {
 		char *signing_key; /* secret; a list, "" = data_dir/keys */

@@ -631,6 +631,9 @@ const struct conf_key conf_table[] = {
 	 .help = "How often confidence is lowered by age."},
 	{"knowledge.vector_nodes", INT(0, 10000), .flags = CONF_RELOAD, AT(knowledge.vector_nodes), .dflt = "2000", .env = "",
 	 .help = "Newest nodes, and newest entries of memory, of a workspace that a search by meaning compares; 0: words only."},
+	{"knowledge.pgvector", .type = CONF_BOOL, .flags = CONF_RELOAD, AT(knowledge.pgvector), .dflt = "true", .env = "",
+	 .help = "Where the extension vector is installed in the PostgreSQL database, it searches all vectors of a workspace, "
+		 "and knowledge.vector_nodes does not count. Looked for while the server runs."},
 	{"knowledge.max_nodes", INT(0, 10 * MANY), .flags = CONF_RELOAD, AT(knowledge.max_nodes), .dflt = "100000", .env = "",
 	 .help = "Nodes that a workspace may have, archived ones not counted; 0: any number. A full one refuses new ones with 409; "
 		 "what debates find is left out, counted and logged."},

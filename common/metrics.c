@@ -62,6 +62,7 @@ enum metric_set {
 	SET_KM_DIRECTIONS,
 	SET_KM_STATUSES,
 	SET_KM_PRUNED,
+	SET_KM_VECTORS,
 	SET_KM_REFUSED,
 	SET_KM_TASKS,
 	SET_TRUTH,
@@ -143,6 +144,7 @@ static const char *const metric_km_adapters[] = {"continuum", "consensus",     "
 						 "culture",   "control_plane", "mound",    NULL};
 static const char *const metric_km_directions[] = {"forward", "reverse", NULL};
 static const char *const metric_km_statuses[] = {"success", "error", "not_configured", NULL};
+static const char *const metric_km_vectors[] = {"current", "missing", NULL};
 static const char *const metric_km_pruned[] = {"archived", "removed", NULL};
 static const char *const metric_km_refused[] = {"api", "adapter", NULL};
 static const char *const metric_km_tasks[] = {"debate", "analysis", "review", NULL};
@@ -338,6 +340,8 @@ static const struct metric_desc metric_table[] = {
 	[M_KM_SHARES] = {"aragora_km_cp_cross_workspace_shares_total", METRIC_COUNTER, FOLD_SUM, .help = "Insights shared with other workspaces."},
 	[M_KM_CACHE_HITS] = {"aragora_km_cache_hits_total", METRIC_COUNTER, FOLD_SUM, .help = "Searches by meaning whose question this worker had a vector of."},
 	[M_KM_CACHE_MISSES] = {"aragora_km_cache_misses_total", METRIC_COUNTER, FOLD_SUM, .help = "Searches by meaning for which a vector was asked for."},
+	[M_KM_VECTORS] = {"aragora_km_vectors", METRIC_GAUGE, FOLD_LAST, {{"adapter", SET_KM_ADAPTERS}, {"state", SET_KM_VECTORS}},
+		.help = "Texts with a vector of the model of now, and texts that wait for one, as of the last run of the job on this node."},
 	[M_KM_PRUNED] = {"aragora_km_nodes_pruned_total", METRIC_COUNTER, FOLD_SUM, {{"action", SET_KM_PRUNED}},
 		.help = "Nodes that were archived by age and worth, and archived ones that were removed."},
 	[M_KM_REFUSED] = {"aragora_km_nodes_refused_total", METRIC_COUNTER, FOLD_SUM, {{"source", SET_KM_REFUSED}},
@@ -418,6 +422,7 @@ static struct {
 	    [SET_KM_OPERATIONS] = {metric_km_operations, countof(metric_km_operations) - 1},
 	    [SET_KM_ADAPTERS] = {metric_km_adapters, countof(metric_km_adapters) - 1},
 	    [SET_KM_DIRECTIONS] = {metric_km_directions, countof(metric_km_directions) - 1},
+	    [SET_KM_VECTORS] = {metric_km_vectors, countof(metric_km_vectors) - 1},
 	    [SET_KM_PRUNED] = {metric_km_pruned, countof(metric_km_pruned) - 1},
 	    [SET_KM_REFUSED] = {metric_km_refused, countof(metric_km_refused) - 1},
 	    [SET_KM_STATUSES] = {metric_km_statuses, countof(metric_km_statuses) - 1},

@@ -133,6 +133,7 @@ enum metric_id {
 	M_KM_SHARES,                /* aragora_km_cp_cross_workspace_shares_total */
 	M_KM_CACHE_HITS,            /* aragora_km_cache_hits_total */
 	M_KM_CACHE_MISSES,          /* aragora_km_cache_misses_total */
+	M_KM_VECTORS,               /* aragora_km_vectors{adapter,state} current missing, FOLD_LAST */
 	M_KM_PRUNED,                /* aragora_km_nodes_pruned_total{action} archived removed */
 	M_KM_REFUSED,               /* aragora_km_nodes_refused_total{source} api adapter */
 	M_KM_DEAD,                  /* aragora_km_dead_letters_total */

@@ -812,6 +812,12 @@ static const char up_shelf[] =
 static const char down_shelf[] =
     "ALTER TABLE debates DROP COLUMN vote_count; ALTER TABLE debates DROP COLUMN agent_count;"
     " ALTER TABLE debates DROP COLUMN method; DROP TABLE debate_shares; DROP TABLE debate_notes;";
+/* Which vectors are of another model than the one of now. The copies that pgvector searches refer to both tables. */
+static const char up_vector_models[] = "CREATE INDEX knowledge_vectors_model ON knowledge_vectors(model, dim);"
+				       "CREATE INDEX continuum_vectors_model ON continuum_vectors(model, dim);";
+static const char down_vector_models[] =
+    "DROP INDEX continuum_vectors_model; DROP INDEX knowledge_vectors_model;" DB_ONLY_PG
+    "DROP TABLE IF EXISTS _continuum_vectors; DROP TABLE IF EXISTS _knowledge_vectors;" DB_ONLY_CLOSE;
 
 /* What each node has counted since its start; decisions by debate, for its outcome. */
 static const char up_decision_figures[] =
@@ -868,5 +874,6 @@ const struct migration schema_migrations[] = {
     {25, "figures of the decision cache by node", up_decision_figures, down_decision_figures},
     {26, "overrides of budgets, marks noted", up_overrides, down_overrides},
     {27, "ends of batches and links", up_retention_ends, down_retention_ends},
+    {28, "index of vectors by model", up_vector_models, down_vector_models},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The Knowledge Mound through the API: nodes, search, relations, upkeep, sharing, export and import, facts, adapters."""
+import signal
 
 import pytest
 
@@ -780,10 +781,97 @@ def test_nodes_are_found_by_meaning(make_server):
         assert metric(s, 'aragora_km_semantic_search_total{adapter="mound",status="error"}') >= 1
 
 
+def embedding_server(provider, **more):
+    return {"embeddings": {"url": provider.openai_url, "model": "embed-1", "api_key": "k"}, "knowledge": {"retry_interval": "300ms"}, **more}
+
+
+def vectors(s):
+    """(model, dim) of all vectors."""
+    return s.sql("SELECT model, dim FROM knowledge_vectors ORDER BY node_id")
+
+
+def mound_vectors(s):
+    return good(s.get("/api/health/knowledge-mound"))["vectors"]
+
+
+def test_another_model_makes_all_vectors_anew(make_server):
+    with ProviderServer() as p:
+        s = make_server(embedding_server(p))
+        n = node(s, "photosynthesis")["id"]
+        node(s, "carburettor")
+        wait_until(lambda: mound_vectors(s) == {"status": "ready", "progress": 1, "search": "exact"} and len(vectors(s)) == 2, 30, "vectors")
+        first = vectors(s)
+        s.sql("UPDATE search_documents SET scope = 'elsewhere', kind = 'elsewhere'")  # words find nothing
+        asked = {"query": "photosynthesis"}
+        assert [x["id"] for x in good(s.post(M + "/query", asked))["nodes"]] == [n]
+        # The new model does not read the nodes yet: nothing is compared with what the old one made of them.
+        p.script(mode="500", wire="embeddings", contains="carburettor")
+        s.write_config(embeddings={"model": "embed-2"})
+        s.signal(signal.SIGHUP)
+        wait_until(lambda: mound_vectors(s)["status"] == "building", 30, "the change")
+        assert mound_vectors(s)["progress"] == 0 and vectors(s) == []
+        assert metric(s, 'aragora_km_vectors{adapter="mound",state="missing"}') == 2
+        assert good(s.post(M + "/query", asked))["nodes"] == []
+        s.wait_log("vectors of another model are made anew")
+        p.reset()
+        wait_until(lambda: vectors(s) == [("embed-2", first[0][1])] * 2, 60, "vectors of the new model")
+        wait_until(lambda: mound_vectors(s)["status"] == "ready", 30, "the end of it")
+        assert metric(s, 'aragora_km_vectors{adapter="mound",state="current"}') == 2
+        assert [x["id"] for x in good(s.post(M + "/query", asked))["nodes"]] == [n]
+        # Another length of the same model.
+        s.write_config(embeddings={"dimensions": 32})
+        s.signal(signal.SIGHUP)
+        wait_until(lambda: vectors(s) == [("embed-2", 32)] * 2, 30, "vectors of the new length")
+        assert [x["id"] for x in good(s.post(M + "/query", asked))["nodes"]] == [n]
+
+
+# What the tests can have of pgvector: a type of that name, whose distance of cosines is computed in SQL.
+STAND_IN = """
+CREATE DOMAIN vector AS text;
+CREATE FUNCTION stand_in_distance(vector, vector) RETURNS float8 LANGUAGE sql IMMUTABLE AS $$
+SELECT 1 - sum(a * b) / sqrt(sum(a * a) * sum(b * b)) FROM unnest(translate($1::text, '[]', '{}')::float8[],
+translate($2::text, '[]', '{}')::float8[]) AS t(a, b) $$;
+CREATE OPERATOR <=> (LEFTARG = vector, RIGHTARG = vector, FUNCTION = stand_in_distance);
+"""
+
+
+def test_the_store_searches_vectors_where_it_can(make_server, postgres):
+    """Found while the server runs, given up again when it goes; the extension itself is not among the packages of Debian 12."""
+    database = postgres.create()
+    with ProviderServer() as p:
+        s = make_server(embedding_server(p, storage={"dsn": postgres.dsn(database)}))
+        n = node(s, "photosynthesis")["id"]
+        wait_until(lambda: mound_vectors(s) == {"status": "ready", "progress": 1, "search": "exact"}, 30, "a vector")
+        postgres.query(database, STAND_IN)
+        wait_until(lambda: mound_vectors(s)["search"] == "pgvector", 30, "pgvector")
+        gone = node(s, "carburettor")["id"]
+        copied = "SELECT id FROM _knowledge_vectors ORDER BY v <=> (SELECT v FROM _knowledge_vectors WHERE id = %s)"
+        wait_until(lambda: [r[0] for r in postgres.query(database, copied, n)] == [n, gone], 30, "both vectors in the copy")
+        s.sql("DELETE FROM search_documents")
+        s.sql("UPDATE knowledge_vectors SET vector = 'none'")  # only the copy can tell
+        found = good(s.post(M + "/query", {"query": "photosynthesis"}))["nodes"]
+        assert [(x["id"], x["match"]) for x in found] == [(n, "semantic")] and found[0]["score"] > 0.99
+        good(s.delete(M + "/nodes/" + gone))
+        assert postgres.query(database, "SELECT id FROM _knowledge_vectors") == [(n,)], "what is archived leaves the copy"
+        s.write_config(knowledge={"pgvector": False})
+        s.signal(signal.SIGHUP)
+        wait_until(lambda: mound_vectors(s)["search"] == "exact", 30, "no pgvector")
+        assert good(s.post(M + "/query", {"query": "photosynthesis"}))["nodes"] == []
+        s.write_config(knowledge={"pgvector": True})
+        s.signal(signal.SIGHUP)
+        wait_until(lambda: mound_vectors(s)["search"] == "pgvector", 30, "pgvector again")
+        postgres.query(database, "DROP TYPE vector CASCADE")
+        node(s, "heron")
+        wait_until(lambda: mound_vectors(s)["search"] == "exact", 30, "life without it")
+        assert s.post(M + "/query", {"query": "heron"}).status_code == 200
+        postgres.query(database, STAND_IN)
+        wait_until(lambda: mound_vectors(s)["search"] == "pgvector", 30, "pgvector once more")
+
+
 def test_a_text_that_is_refused_is_in_nobodys_way(make_server):
     """Neither does it keep other nodes from their vectors, nor does it close the server of embeddings to others."""
     with ProviderServer() as p:
-        s = make_server({"embeddings": {"url": p.openai_url, "model": "embed-1", "api_key": "k"}, "knowledge": {"retry_interval": "300ms"}})
+        s = make_server(embedding_server(p))
         p.script(mode="bad", wire="embeddings", contains="unspeakable")
         bad = node(s, "unspeakable")["id"]
         for i in range(6):  # more than the failures that open the breaker

@@ -36,7 +36,8 @@ ALLOWED = [
     ("worker/retention/rules.c", "usage_ledger", "once a day; another index would cost every step"),
 ]
 # Of tools that work on tables of their own, which no server has.
-ELSEWHERE = re.compile(r"\b_(backup_info|backup_tables|export)\b|\bpg_|\bpragma_|\bsqlite_schema\b|information_schema")
+# _knowledge_vectors and the other copy: there is none without pgvector.
+ELSEWHERE = re.compile(r"\b_(backup_info|backup_tables|export|knowledge_vectors|continuum_vectors)\b|\bpg_|\bpragma_|\bsqlite_schema\b|information_schema")
 # Statements that are asked often and must not read what is over: by which index.
 BY_INDEX = [("worker/batch/store.c", "'graph') AND open = 1", "batches_under_way")]
 LITERALS = re.compile(r'(?:"(?:[^"\\\n]|\\.)*"\s*)+')

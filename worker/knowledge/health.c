@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How the Knowledge Mound of this server stands, for probes and people (seed 002, Health Monitoring; rest-wide 5.1):
- * eleven components, always all of them. Public, so that it says nothing of anybody's knowledge. Does not wait.
+ * eleven components, always all of them, and how far the vectors of nodes are. Public, so that it says nothing of
+ * anybody's knowledge.
  */
 #include "common/clock.h"
 #include "common/json.h"
+#include "worker/agents/embed.h"
 #include "worker/knowledge/adapters.h"
+#include "worker/search/vectors.h"
 #include "worker/worker.h"
 
 enum health_state { HEALTH_ACTIVE, HEALTH_OPTIONAL, HEALTH_FAILED };
@@ -53,7 +56,33 @@ static json_t *health_component(enum health_state state, const char *what)
 			 what);
 }
 
-static void health_mound(struct http_request *req)
+/*
+ * Searching by meaning: not_configured, building while nodes wait for their vectors, ready; and the share of nodes that
+ * have theirs, as the last run of the job left it, wherever in the cluster that was. New reference.
+ */
+CO_FN static json_t *health_vectors(struct http_request *req, bool storage)
+{
+	struct worker *w = req->user;
+	struct error ignored = ERROR_INIT;
+	const json_t *result = NULL;
+	struct job_state job;
+	int64_t made, missing;
+
+	if (!embed_configured(w->conf) || w->conf->knowledge.vector_nodes == 0)
+		return json_pack("{s:s, s:n}", "status", "not_configured", "progress");
+	if (storage && jobs_state(w, req->arena, VECTORS_JOB, &job, &ignored) && job.last_result.n > 0)
+		result = json_parse(req->arena, job.last_result, &ignored);
+	if (result == NULL)
+		return json_pack("{s:s, s:n}", "status", "unknown", "progress");
+	made = json_get_int(json_get_obj(result, "mound"), "current", 0);
+	missing = json_get_int(json_get_obj(result, "mound"), "missing", 0);
+	return json_pack("{s:s, s:f, s:s%}", "status", missing > 0 ? "building" : "ready", "progress",
+			 made + missing > 0 ? (double)made / (double)(made + missing) : 1.0, "search",
+			 json_get_str(result, "search", STR("exact")).p,
+			 json_get_str(result, "search", STR("exact")).n);
+}
+
+CO_FN static void health_mound(struct http_request *req)
 {
 	const struct worker *w = req->user;
 	json_t *components = json_object(), *warnings = json_array(), *o;
@@ -78,11 +107,12 @@ static void health_mound(struct http_request *req)
 		      "summary", "total_components", total, "healthy", healthy, "active", active, "components",
 		      components, "warnings", warnings, "response_time_ms",
 		      (double)(clock_mono_us() - req->start_us) / 1e3, "timestamp", clock_iso(iso, clock_wall_ms()));
+	json_object_set_new(o, "vectors", health_vectors(req, healthy == total));
 	http_reply_json(req, healthy == total ? 200 : 503, o);
 }
 
 static const struct route health_rows[] = {
     ROUTE(GET, "/api/health/knowledge-mound", health_mound, NULL, NONE,
-	  "How the Knowledge Mound stands: eleven components", .flags = ROUTE_PUBLIC | ROUTE_INLINE),
+	  "How the Knowledge Mound stands: eleven components, and the vectors", .flags = ROUTE_PUBLIC),
 };
 const struct route_table knowledge_health_routes = {health_rows, countof(health_rows)};

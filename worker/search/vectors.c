@@ -1,36 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Vectors of texts: made by a job, compared one by one within a workspace. Called by the searches of knowledge and
- * memory and by the scheduler. Builds no index: a few thousand comparisons take milliseconds, and are exact.
+ * Vectors of texts, compared one by one within a workspace, or by the store (vector_copy.c). Called by the searches of
+ * knowledge and memory. They are made elsewhere (vectors_job.c). Vectors of two models never meet.
  */
 #include "worker/search/vectors.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#include "common/clock.h"
 #include "common/crypto.h"
-#include "common/json.h"
-#include "common/log.h"
 #include "common/metrics.h"
 #include "common/tenant.h"
 #include "worker/agents/embed.h"
+#include "worker/search/vector_copy.h"
 #include "worker/worker.h"
 
-#define VECTORS_PAGE 16 /* texts of one call */
 #define VECTORS_ONE 1000000
 #define VECTORS_SCALE 32767.0
 
 /* clang-format off */
-static const struct {
-	const char *label;   /* in metrics and the log */
-	const char *near;    /* id and vector of the newest: workspace, model, length, how many */
-	const char *missing; /* id, organization, workspace, text of those without: how many */
-	const char *done;    /* id, workspace, now: nothing more is to be made for it */
-	const char *store;   /* id, workspace, model, length, vector, now: if the text is still there */
-	const char *remove;  /* id, workspace */
-	const char *renew;   /* workspace */
-} vectors_kinds[] = {
+const struct vectors_kind_sql vectors_kinds[VECTORS_KINDS] = {
 	[VECTORS_KNOWLEDGE] = {
 		"mound",
 		"SELECT node_id, vector FROM knowledge_vectors WHERE workspace_id = $1 AND model = $2 AND dim = $3"
@@ -45,6 +34,16 @@ static const struct {
 		" vector = excluded.vector",
 		"DELETE FROM knowledge_vectors WHERE node_id = $1 AND workspace_id = $2",
 		"UPDATE knowledge_nodes SET embedded_at = 0 WHERE workspace_id = $1 AND archived_at = 0",
+		SQL_ANYBODY("a job for all workspaces")
+		"SELECT node_id, workspace_id FROM knowledge_vectors WHERE model < $1 UNION ALL"
+		" SELECT node_id, workspace_id FROM knowledge_vectors WHERE model > $1 LIMIT $2",
+		SQL_ANYBODY("a job for all workspaces")
+		"SELECT node_id, workspace_id FROM knowledge_vectors WHERE model = $1 AND (dim < $3 OR dim > $3) LIMIT $2",
+		"UPDATE knowledge_nodes SET embedded_at = 0 WHERE id = $1 AND workspace_id = $2",
+		SQL_ANYBODY("a job for all workspaces")
+		"SELECT (SELECT COUNT(*) FROM knowledge_vectors WHERE model = $1), (SELECT COUNT(*) FROM knowledge_nodes WHERE"
+		" archived_at = 0 AND embedded_at = 0)",
+		VECTORS_COPY("knowledge_vectors", "node_id", "(id) REFERENCES knowledge_vectors (node_id)"),
 	},
 	[VECTORS_CONTINUUM] = {
 		"continuum",
@@ -60,10 +59,19 @@ static const struct {
 		" dim = excluded.dim, vector = excluded.vector",
 		"DELETE FROM continuum_vectors WHERE id = $1 AND workspace_id = $2",
 		"UPDATE continuum_memory SET embedded_at = 0 WHERE workspace_id = $1 AND archived_at = 0",
+		SQL_ANYBODY("a job for all workspaces")
+		"SELECT id, workspace_id FROM continuum_vectors WHERE model < $1 UNION ALL"
+		" SELECT id, workspace_id FROM continuum_vectors WHERE model > $1 LIMIT $2",
+		SQL_ANYBODY("a job for all workspaces")
+		"SELECT id, workspace_id FROM continuum_vectors WHERE model = $1 AND (dim < $3 OR dim > $3) LIMIT $2",
+		"UPDATE continuum_memory SET embedded_at = 0 WHERE id = $1 AND workspace_id = $2",
+		SQL_ANYBODY("a job for all workspaces")
+		"SELECT (SELECT COUNT(*) FROM continuum_vectors WHERE model = $1), (SELECT COUNT(*) FROM continuum_memory WHERE"
+		" archived_at = 0 AND embedded_at = 0)",
+		VECTORS_COPY("continuum_vectors", "id", "(workspace_id, id) REFERENCES continuum_vectors (workspace_id, id)"),
 	},
 };
 /* clang-format on */
-_Static_assert(countof(vectors_kinds) == VECTORS_KINDS, "one row per kind");
 
 struct str vectors_pack(struct arena *a, const float *x, size_t dim)
 {
@@ -122,20 +130,19 @@ CO_FN static bool vectors_question(struct worker *w, struct arena *a, const stru
 	return true;
 }
 
-CO_FN bool vectors_find(struct worker *w, struct arena *a, const struct context *ctx, enum vectors_kind kind,
-			struct str query, size_t limit, struct vectors_hit **hits, size_t *n, bool *asked,
-			struct error *err)
+int64_t vectors_score(int64_t ppm)
 {
-	float *vector, *other;
-	struct db_rows r;
-	size_t dim, i;
+	return ppm < VECTORS_ONE ? ppm : VECTORS_ONE;
+}
 
-	*n = 0;
-	*hits = NULL;
-	if (!vectors_question(w, a, ctx, kind, query, &vector, &dim, asked, err))
-		return false;
-	if (!*asked)
-		return true;
+/* One by one, here: the newest of the workspace. */
+CO_FN static bool vectors_compare(struct worker *w, struct arena *a, const struct context *ctx, enum vectors_kind kind,
+				  const float *x, size_t dim, struct vectors_hit **hits, size_t *n, struct error *err)
+{
+	struct db_rows r;
+	float *other;
+	size_t i;
+
 	if (!db_query(w->db, a, vectors_kinds[kind].near,
 		      DB_ARGS(DB_S(ctx->workspace_id), DB_Z(w->conf->embeddings.model), DB_I(dim),
 			      DB_I(w->conf->knowledge.vector_nodes)),
@@ -147,14 +154,35 @@ CO_FN bool vectors_find(struct worker *w, struct arena *a, const struct context 
 
 		if (!vectors_unpack(a, db_str(&r, i, 1), dim, &other))
 			continue;
-		ppm = (int64_t)(embed_cosine(vector, other, dim) * VECTORS_ONE);
+		ppm = (int64_t)(embed_cosine(x, other, dim) * VECTORS_ONE);
 		if (ppm >= VECTORS_LEAST_PPM)
-			(*hits)[(*n)++] = (struct vectors_hit){db_str(&r, i, 0), ppm < VECTORS_ONE ? ppm : VECTORS_ONE};
+			(*hits)[(*n)++] = (struct vectors_hit){db_str(&r, i, 0), vectors_score(ppm)};
 		if (i % 256 == 255 && co_yield () == CO_ENDED)
 			return error_set(err, ERR_CANCELLED, "cancelled");
 	}
 	if (*n > 0)
 		qsort(*hits, *n, sizeof(**hits), vectors_order);
+	return true;
+}
+
+CO_FN bool vectors_find(struct worker *w, struct arena *a, const struct context *ctx, enum vectors_kind kind,
+			struct str query, size_t limit, struct vectors_hit **hits, size_t *n, bool *asked,
+			struct error *err)
+{
+	float *vector;
+	bool copied;
+	size_t dim;
+
+	*n = 0;
+	*hits = NULL;
+	if (!vectors_question(w, a, ctx, kind, query, &vector, &dim, asked, err))
+		return false;
+	if (!*asked)
+		return true;
+	if (!vector_copy_there(w, kind, &copied, err) ||
+	    !(copied ? vector_copy_find(w, a, ctx, kind, vector, dim, limit, hits, n, err)
+		     : vectors_compare(w, a, ctx, kind, vector, dim, hits, n, err)))
+		return false;
 	*n = *n < limit ? *n : limit;
 	metric_add(M_KM_SEMANTIC, 1, vectors_kinds[kind].label, "success", NULL);
 	return true;
@@ -169,92 +197,3 @@ void vectors_renew(struct db_batch *b, const struct context *ctx, enum vectors_k
 {
 	db_batch_add(b, vectors_kinds[kind].renew, DB_ARGS(DB_S(ctx->workspace_id)), DB_ANY);
 }
-
-/* ---- making ---- */
-
-/* Row i of a page gets its vector; x NULL: it has none, and nothing more is to be made for it. */
-static void vectors_store(struct db_batch *b, struct arena *a, const struct worker *w, enum vectors_kind kind,
-			  const struct db_rows *r, size_t i, const float *x, size_t dim)
-{
-	const struct db_val id = DB_S(db_str(r, i, 0)), workspace = DB_S(db_str(r, i, 2)), now = DB_I(clock_wall_ms());
-
-	if (x != NULL)
-		db_batch_add(b, vectors_kinds[kind].store,
-			     DB_ARGS(id, workspace, DB_Z(w->conf->embeddings.model), DB_I(dim),
-				     DB_S(vectors_pack(a, x, dim)), now),
-			     DB_ANY);
-	db_batch_add(b, vectors_kinds[kind].done, DB_ARGS(id, workspace, now), DB_ANY);
-}
-
-/* Rows [from, from + count) of a page. What the server does not take one by one counts as done, without a vector. */
-CO_FN static bool vectors_make(struct worker *w, struct arena *a, enum vectors_kind kind, const struct db_rows *r,
-			       size_t from, size_t count, struct error *err)
-{
-	struct str *texts = arena_alloc(a, count * sizeof(*texts));
-	struct db_batch *b;
-	float *vectors;
-	size_t i, dim;
-	bool taken;
-
-	for (i = 0; i < count; i++)
-		texts[i] = db_str(r, from + i, 3);
-	taken = embed_texts(w, a, STR(""), texts, count, &vectors, &dim, err);
-	if (!taken && (err->code != ERR_INVALID_VALUE || count > 1))
-		return false;
-	b = db_batch_new(w->db);
-	for (i = 0; i < count; i++)
-		vectors_store(b, a, w, kind, r, from + i, taken ? vectors + i * dim : NULL, taken ? dim : 0);
-	if (!taken) {
-		log_info("search", "the embedding server refuses a text", KV_S("kind", vectors_kinds[kind].label),
-			 KV_STR("id", db_str(r, from, 0)));
-		*err = ERROR_INIT;
-	}
-	return db_commit(w->db, b, err);
-}
-
-CO_FN static bool vectors_step(struct worker *w, enum vectors_kind kind, size_t *n, struct error *err)
-{
-	struct arena *a = arena_new(0);
-	struct db_rows r;
-	size_t i;
-	bool ok;
-
-	*n = 0;
-	ok = db_query(w->db, a, vectors_kinds[kind].missing, DB_ARGS(DB_I(VECTORS_PAGE)), &r, err);
-	if (ok && r.count > 0) {
-		ok = vectors_make(w, a, kind, &r, 0, r.count, err);
-		/* One text of one tenant must not keep all others from their vectors. */
-		if (!ok && err->code == ERR_INVALID_VALUE) {
-			*err = ERROR_INIT;
-			for (i = 0, ok = true; ok && i < r.count; i++)
-				ok = vectors_make(w, a, kind, &r, i, 1, err);
-		}
-		*n = ok ? r.count : 0;
-	}
-	arena_free(a);
-	return ok;
-}
-
-CO_FN static bool vectors_run(struct worker *w, json_t *result, int64_t *count, struct error *err)
-{
-	enum vectors_kind kind;
-	size_t n;
-
-	(void)result;
-	for (kind = 0; kind < VECTORS_KINDS; kind++)
-		for (n = VECTORS_PAGE; embed_configured(w->conf) && n == VECTORS_PAGE && !jobs_stopping(w->jobs);) {
-			if (!vectors_step(w, kind, &n, err))
-				return false;
-			*count += (int64_t)n;
-		}
-	return true;
-}
-
-/* Without a server to ask there is nothing to look for. */
-static int64_t vectors_interval(const struct conf *c)
-{
-	return embed_configured(c) ? c->knowledge.retry_interval / MS_US : INT64_C(3600000);
-}
-
-const struct job vectors_job = {
-    .name = "knowledge-vectors", .first_ms = 1000, .interval_ms = vectors_interval, .run = vectors_run};

@@ -37,7 +37,11 @@ void vectors_renew(struct db_batch *b, const struct context *ctx, enum vectors_k
 struct str vectors_pack(struct arena *a, const float *x, size_t dim);
 bool vectors_unpack(struct arena *a, struct str text, size_t dim, float **x) MUST_CHECK;
 
-/* Makes the vectors that are missing. */
+#define VECTORS_JOB "knowledge-vectors"
+/*
+ * Makes the vectors that are missing, and anew those of another model or length, some thousand in one run. Its result
+ * tells how far it is: {mound: {current, missing}, continuum: the same, made, outdated, search: "exact" or "pgvector"}.
+ */
 extern const struct job vectors_job;
 
 #endif
