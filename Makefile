@@ -158,7 +158,7 @@ $(BUILD)/tests/eval/eval: $(wildcard tests/eval/*.c tests/eval/*.h) $(BUILD)/lib
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(EVAL_WRAPS:%=-Wl,--wrap=%) -o $@ $(filter %.c,$^) $(BUILD)/libaragora.a $(LIBS)
 
 .PHONY: eval
-eval: $(BUILD)/tests/eval/eval ## simulated agents through the real engine: checks, planted defects, tables (ARGS=quick: no tables)
+eval: $(BUILD)/tests/eval/eval ## simulated agents through the real engine: checks, planted defects, tables (ARGS=quick: no tables; ARGS=tables: nothing else)
 	@$< $(ARGS)
 
 .PHONY: growth

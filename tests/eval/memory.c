@@ -140,6 +140,11 @@ static void memory_plan(struct arena *a, const struct sim_world *w, const struct
 	plan->rounds = s->rounds;
 	if (s->no_gate)
 		plan->early_agree_ppm = INT64_MAX;
+	if (s->gate_ppm > 0)
+		plan->early_agree_ppm = s->gate_ppm;
+	if (s->version > 0)
+		plan->version = s->version;
+	plan->protocol.vote_early_stop = s->spare;
 	if (s->threshold_ppm > 0)
 		plan->threshold_ppm = s->threshold_ppm;
 }

@@ -16,6 +16,9 @@ struct setup {
 	const char *consensus; /* NULL: the shipping default */
 	const char *topology;  /* NULL: the shipping default */
 	bool no_gate;          /* do not skip the debate where the drafts agree */
+	int64_t gate_ppm;      /* how sure they must be for that; 0: the shipping default */
+	int version;           /* the rules of that engine; 0: of today's */
+	bool spare;            /* do not ask for votes that cannot change the decision */
 	int64_t threshold_ppm; /* 0: the shipping default */
 };
 

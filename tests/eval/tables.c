@@ -130,6 +130,8 @@ static void tables_arms(const struct population *p, size_t n)
 					  {"debate, 1 round", {.rounds = 1}},
 					  {"debate, 2 rounds", {.rounds = 2}},
 					  {"debate, 3 rounds", {.rounds = 3}},
+					  {"2 rounds, no gate", {.rounds = 2, .no_gate = true}},
+					  {"2 rounds, engine 3", {.rounds = 2, .version = 3}},
 					  {"judge, 2 rounds", {.rounds = 2, .consensus = "judge"}}};
 	struct sim_world w = tables_world(p);
 	struct rows r = {.n = n};
@@ -152,7 +154,9 @@ static void tables_defaults(size_t n)
 	static const struct arm arms[] = {
 	    {"defaults, 2 rounds", {.rounds = 2}},
 	    {"no agreement gate", {.rounds = 2, .no_gate = true}},
-	    {"majority", {.rounds = 2, .consensus = "majority"}},
+	    {"gate from 0.6", {.rounds = 2, .gate_ppm = 600000}},
+	    {"gate from 0.9", {.rounds = 2, .gate_ppm = 900000}},
+	    {"votes in two waves", {.rounds = 2, .spare = true}},
 	    {"semantic", {.rounds = 2, .consensus = "semantic"}},
 	    {"supermajority", {.rounds = 2, .consensus = "supermajority"}},
 	    {"unanimous", {.rounds = 2, .consensus = "unanimous"}},

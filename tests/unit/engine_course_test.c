@@ -341,9 +341,180 @@ static void test_everything_dies_everywhere(void **state)
 	}
 }
 
+/* ---- engine 4 ---- */
+
+static struct debate *fake_new4(size_t n, const char *consensus, script_fn *script)
+{
+	struct debate *d = fake_new3(n, consensus, script);
+
+	d->plan.version = 4;
+	d->plan.by_position = true;
+	d->plan.early_agree_ppm = 800000;
+	return d;
+}
+
+static const char *sure = "0.9";
+
+/* One answer in three wordings, and prose that has little in common. */
+static const char *script_one_answer(const struct step_call *c, int attempt)
+{
+	static const char *const positions[] = {"Use Redis for the cache.", "Redis should be the cache.",
+						"The cache should use Redis."};
+
+	if (strcmp(c->phase, "propose") == 0)
+		return say("POSITION: %s\n%s\nCONFIDENCE: %s", positions[c->agent->name.p[0] % 3],
+			   draft_of(c->agent->name), sure);
+	return script_plain(c, attempt);
+}
+
+/* Sure authors of one answer need no debate, whatever their prose; unsure ones do. */
+static void test_gate_by_answer(void **state)
+{
+	struct debate *d = fake_new4(3, "majority", script_one_answer);
+
+	(void)state;
+	assert_true(fake_run(d));
+	assert_int_equal(json_get_int(fake_result(d), "rounds_used", -1), 0);
+	assert_true(
+	    str_eqz(json_get_str(json_get_obj(fake_result(d), "early_stop"), "source", STR("")), "round0_agreement"));
+	fake_free(d);
+	sure = "0.7";
+	d = fake_new4(3, "majority", script_one_answer);
+	assert_true(fake_run(d));
+	assert_true(json_get_int(fake_result(d), "rounds_used", -1) > 0);
+	fake_free(d);
+	sure = "0.9";
+	d = fake_new4(3, "majority", script_plain); /* three answers */
+	assert_true(fake_run(d));
+	assert_true(json_get_int(fake_result(d), "rounds_used", -1) > 0);
+	fake_free(d);
+}
+
+static const char *script_own(const struct step_call *c, int attempt)
+{
+	if (strcmp(c->phase, "vote") == 0)
+		return say("CHOICE: %s\nCONFIDENCE: 0.8\nREASONING: mine.",
+			   json_string_value(json_object_get(c->facts, "own")));
+	return script_one_answer(c, attempt);
+}
+
+static const char *script_own_alone(const struct step_call *c, int attempt)
+{
+	return strcmp(c->phase, "propose") == 0 ? script_plain(c, attempt) : script_own(c, attempt);
+}
+
+static int64_t vote_weight(const struct debate *d, size_t i)
+{
+	return json_get_int(json_array_get(json_get_arr(fake_result(d), "votes"), i), "weight_ppm", -1);
+}
+
+/* Which of equal texts one takes says nothing; a vote for an answer that nobody else holds is no evidence. */
+static void test_own_votes(void **state)
+{
+	struct debate *d = fake_new4(3, "majority", script_own);
+
+	(void)state;
+	assert_true(fake_run(d));
+	assert_int_equal(vote_weight(d, 0), 1000000);
+	assert_int_equal(vote_weight(d, 2), 1000000);
+	fake_free(d);
+	d = fake_new4(3, "majority", script_own_alone);
+	assert_true(fake_run(d));
+	assert_int_equal(vote_weight(d, 0), 500000);
+	fake_free(d);
+}
+
+static size_t votes_asked(const struct debate *d)
+{
+	const char *key;
+	json_t *v;
+	size_t n = 0;
+
+	json_object_foreach(d->prompts, key, v) n += strstr(key, ".vote.") != NULL;
+	return n;
+}
+
+/* Two of three sure ones decide 0.6 of the weight: the third is not asked, and the decision says so. */
+static void test_spared_votes(void **state)
+{
+	struct debate *d = fake_new4(3, "majority", script_plain);
+	const json_t *spared;
+
+	(void)state;
+	d->plan.protocol.vote_early_stop = true;
+	assert_true(fake_run(d));
+	assert_int_equal(votes_asked(d), 2);
+	assert_int_equal(json_array_size(json_get_arr(fake_result(d), "votes")), 2);
+	spared = json_get_arr(json_get_obj(fake_result(d), "consensus"), "not_asked");
+	assert_int_equal(json_array_size(spared), 1);
+	assert_int_equal(fake_consensus(d, "reached"), 1);
+	assert_int_equal(
+	    json_array_size(json_get_arr(json_get_obj(fake_event(d, "consensus"), "consensus"), "not_asked")), 1);
+	fake_free(d);
+	/* 0.4 each are not enough against one who might be sure: all are asked */
+	d = fake_new4(3, "majority", script_split);
+	d->plan.protocol.vote_early_stop = true;
+	assert_true(fake_run(d));
+	assert_int_equal(votes_asked(d), 3);
+	assert_null(json_get_arr(json_get_obj(fake_result(d), "consensus"), "not_asked"));
+	fake_free(d);
+	/* nobody is spared where all must agree, or where nobody said so */
+	d = fake_new4(3, "unanimous", script_plain);
+	d->plan.protocol.vote_early_stop = true;
+	assert_true(fake_run(d));
+	assert_int_equal(votes_asked(d), 3);
+	fake_free(d);
+	d = fake_new4(3, "majority", script_plain);
+	assert_true(fake_run(d));
+	assert_int_equal(votes_asked(d), 3);
+	fake_free(d);
+}
+
+/* People who have voted otherwise keep the vote open. */
+static void test_spared_votes_and_people(void **state)
+{
+	struct debate *d = fake_new4(3, "majority", script_plain);
+
+	(void)state;
+	d->plan.protocol.vote_early_stop = true;
+	json_object_set_new(d->inbox, "vote.inbox",
+			    json_pack("[{s:s, s:s, s:s, s:{s:s, s:i}}]", "id", "1", "kind", "user_vote", "user_id", "u",
+				      "payload", "choice", "charlie", "intensity", 10));
+	assert_true(fake_run(d));
+	assert_int_equal(votes_asked(d), 3);
+	assert_int_equal(
+	    json_get_int(json_get_obj(json_get_obj(fake_result(d), "consensus"), "audience"), "counted", -1), 1);
+	fake_free(d);
+}
+
+/* It dies after every commit of a vote in two waves, and ends the same. */
+static void test_spared_votes_survive(void **state)
+{
+	struct debate *d = fake_new4(5, "majority", script_plain), *once = fake_new4(5, "majority", script_plain);
+	size_t lives;
+
+	(void)state;
+	d->plan.protocol.vote_early_stop = once->plan.protocol.vote_early_stop = true;
+	assert_true(fake_run(once));
+	d->die_at = 1;
+	for (lives = 0; lives < 200 && !fake_run(d); lives++)
+		d->reverse = lives % 2 != 0;
+	assert_true(lives > 10);
+	assert_non_null(d->result);
+	assert_int_equal(votes_asked(d), votes_asked(once));
+	assert_int_equal(fake_consensus(d, "weighted_share_ppm"), fake_consensus(once, "weighted_share_ppm"));
+	fake_free(d);
+	fake_free(once);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_gate_by_answer),
+	    cmocka_unit_test(test_own_votes),
+	    cmocka_unit_test(test_spared_votes),
+	    cmocka_unit_test(test_spared_votes_and_people),
+	    cmocka_unit_test(test_spared_votes_survive),
 	    cmocka_unit_test(test_ready),
 	    cmocka_unit_test(test_rounds_have_goals),
 	    cmocka_unit_test(test_twins),

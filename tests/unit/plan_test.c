@@ -381,7 +381,7 @@ static void test_protocol_round_trip(void **state)
 					    .audience_ppm = 2,
 					    .judge = JUDGE_LAST};
 	struct protocol before = protocol_before(), again;
-	json_t *stored = protocol_json(&odd);
+	json_t *stored = protocol_json(&odd, ENGINE_VERSION);
 
 	(void)state;
 	again = protocol_decode(stored);

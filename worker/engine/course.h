@@ -17,7 +17,17 @@ CO_FN bool round_agreement_gate(struct engine *e, bool *settled) MUST_CHECK;
 /* Round 1 and later; *settled: no further one is needed. */
 CO_FN bool round_run(struct engine *e, int round, bool *settled) MUST_CHECK;
 
+/* ---- voting.c ---- */
+
+/* Asks all seats that are in for their votes; by `mode` some may be spared where the plan allows it (NULL: never). */
+CO_FN bool voting_run(struct engine *e, const struct mode *mode) MUST_CHECK;
+/* The document of a vote or ruling for that proposal of the ballot. New reference. */
+json_t *voting_choice(const struct ask_call *c, size_t choice, int64_t sure, struct str reasoning);
+
 /* ---- deciding.c ---- */
+
+/* What the votes that are in are counted from now, people's votes and settings up to here among them. */
+CO_FN bool deciding_so_far(struct engine *e, const struct mode *mode, struct decision_matter *m) MUST_CHECK;
 
 /* Votes, or a judge rules, as the plan's mode has it; the decision and the answer are in the engine then. */
 CO_FN bool deciding_run(struct engine *e) MUST_CHECK;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a debate comes to its decision: the votes, the judge, and the step that settles it by the mode of the plan.
- * Called by the engine after the last round. The rules by which votes are counted are in decision.c and consensus.c.
+ * How a debate comes to its decision: what the votes are counted from, the judge, and the step that settles it by the
+ * mode of the plan. Called by the engine after the last round. How votes are asked for is in voting.c, the rules by
+ * which they are counted in decision.c and consensus.c.
  */
 #include "common/json.h"
 #include "worker/engine/course.h"
@@ -9,199 +10,6 @@
 #include "worker/engine/parse.h"
 #include "worker/engine/topology.h"
 #include "worker/engine/weight.h"
-
-#define DECIDING_ORDERS 3       /* ballots of each voter where positions are shuffled */
-#define DECIDING_INBOX_PAGES 10 /* of people's votes, at the end */
-
-/* ---- votes ---- */
-
-/* Before engine 3 a vote for oneself counted half, and where ratings weigh, the rating. */
-static int64_t deciding_weight_before(const struct ask_call *c, const struct seat *chosen)
-{
-	int64_t weight = chosen == c->seat ? CONSENSUS_SELF_PPM : CONSENSUS_ONE;
-	const json_t *elo = json_object_get(c->e->ratings, c->seat->name);
-
-	if (!c->e->plan->mode->by_rating || elo == NULL)
-		return weight;
-	return weight * mode_rating_weight(json_integer_value(elo)) / CONSENSUS_ONE;
-}
-
-static int64_t deciding_weight(const struct ask_call *c, const struct seat *chosen, json_t *value)
-{
-	const struct debate_plan *plan = c->e->plan;
-	json_t *factors;
-	int64_t weight;
-
-	if (plan->version < 3)
-		return deciding_weight_before(c, chosen);
-	factors = json_object();
-	weight = weight_of(&plan->protocol,
-			   &(struct weight_vote){.self = chosen == c->seat,
-						 .length = str_utf8_length(chosen->text),
-						 .known = plan->protocol.vote_weights || plan->mode->by_rating,
-						 .standing = ask_standing(c->e, c->seat)},
-			   factors);
-	json_object_set_new(value, "factors", factors);
-	return weight;
-}
-
-/* What the voter said, and what his record makes of it. */
-static int64_t deciding_sure(const struct ask_call *c, int64_t stated, json_t *value)
-{
-	int64_t sure = stated;
-
-	if (c->e->plan->protocol.calibration)
-		sure = weight_confidence(ask_standing(c->e, c->seat), stated);
-	if (sure != stated)
-		json_put_int(value, "stated_ppm", stated);
-	return sure;
-}
-
-static json_t *deciding_choice(const struct ask_call *c, size_t choice, int64_t sure, struct str reasoning)
-{
-	const struct seat *chosen = c->ballot[choice];
-	json_t *value = json_object();
-
-	json_put_str(value, "choice", str_of(chosen->name));
-	json_put_int(value, "confidence_ppm", deciding_sure(c, sure, value));
-	json_put_int(value, "weight_ppm", deciding_weight(c, chosen, value));
-	json_put_str(value, "reasoning", ask_revealed(c, reasoning));
-	return value;
-}
-
-/* No readable choice: the step asks once more, then the vote is an abstention. It never goes to somebody by default. */
-static json_t *deciding_read_vote(struct step *s, void *arg, struct str text)
-{
-	const struct ask_call *c = arg;
-	struct event_at at = ask_at(c->e, s, c->seat->name);
-	struct parse_vote vote;
-	json_t *value;
-
-	if (!parse_vote(c->e->a, text, c->ballot_n, &vote))
-		return NULL;
-	value = deciding_choice(c, vote.choice, vote.confidence_ppm, vote.reasoning);
-	json_object_set_new(value, "continue_debate", json_boolean(vote.continue_debate));
-	json_put_int(value, "at_ms", step_now_ms(s));
-	if (!c->e->plan->protocol.position_shuffling) /* else the vote is what the ballots come to */
-		event_vote(&at, value);
-	return value;
-}
-
-static void deciding_cast(struct engine *e, const struct ask_call *c)
-{
-	c->seat->vote = ask_value(c);
-	result_vote(&e->result, str_of(c->seat->name), c->seat->vote);
-}
-
-static void deciding_collect(struct engine *e, const struct ask_call *c)
-{
-	(void)e;
-	json_array_append(c->seat->ballots, json_get_obj(c->result, "value"));
-}
-
-static void deciding_ask_vote(struct engine *e, struct ask_phase *ph, struct seat *seat, int order)
-{
-	static const char *const purposes[DECIDING_ORDERS] = {"vote", "vote 2", "vote 3"};
-	struct prompt_turn turn = {.agent = seat->agent, .notes = e->notes};
-	struct ask_ballot b;
-	struct ask_call *c;
-	struct prompt p;
-
-	ask_ballot(e, seat, purposes[order], &b);
-	prompt_vote(e->a, e->plan, &turn, b.items, b.n, &p);
-	c = ask_add(ph, seat, NULL, &p, b.facts);
-	c->ballot = b.seats;
-	c->ballot_n = b.n;
-	if (order > 0) {
-		c->key = arena_printf(e->a, "%.*s.%d", STR_ARG(c->key), order + 1);
-		c->step.target = arena_printf(e->a, "order%d", order + 1).p;
-	}
-}
-
-/* ---- several ballots of one voter (debate.md 3.5, position shuffling) ---- */
-
-/*
- * The choice of most ballots, then of the surest, then of the first; it is as sure as all ballots together make it: who
- * wavers with the order of the texts is not sure.
- */
-static json_t *deciding_merge(const json_t *ballots)
-{
-	int64_t most = 0, sum, best_sum = 0;
-	size_t i, k, best = 0;
-	json_t *vote;
-
-	for (i = 0; i < json_array_size(ballots); i++) {
-		struct str choice = json_get_str(json_array_get(ballots, i), "choice", STR(""));
-		int64_t heads = 0;
-
-		for (sum = 0, k = 0; k < json_array_size(ballots); k++)
-			if (str_eq(choice, json_get_str(json_array_get(ballots, k), "choice", STR("")))) {
-				heads++;
-				sum += json_get_int(json_array_get(ballots, k), "confidence_ppm", 0);
-			}
-		if (heads > most || (heads == most && sum > best_sum)) {
-			most = heads;
-			best_sum = sum;
-			best = i;
-		}
-	}
-	vote = json_copy(json_array_get(ballots, best));
-	json_put_int(vote, "confidence_ppm", best_sum / (int64_t)json_array_size(ballots));
-	json_put_int(vote, "ballots", (int64_t)json_array_size(ballots));
-	json_put_int(vote, "ballots_agreeing", most);
-	return vote;
-}
-
-static json_t *deciding_merge_step(struct step *s, void *arg)
-{
-	struct engine *e = arg;
-	json_t *votes = json_object();
-	size_t i;
-
-	for (i = 0; i < e->n; i++) {
-		struct event_at at = ask_at(e, s, e->seats[i].name);
-		json_t *vote;
-
-		if (json_array_size(e->seats[i].ballots) == 0)
-			continue;
-		vote = deciding_merge(e->seats[i].ballots);
-		event_vote(&at, vote);
-		json_object_set_new(votes, e->seats[i].name, vote);
-	}
-	return votes;
-}
-
-CO_FN static bool deciding_merge_all(struct engine *e)
-{
-	const json_t *votes;
-	size_t i;
-
-	if (!step_run(e->d, "vote.merge", deciding_merge_step, e, &votes))
-		return false;
-	for (i = 0; i < e->n; i++) {
-		e->seats[i].vote = json_get_obj(votes, e->seats[i].name);
-		if (e->seats[i].vote != NULL)
-			result_vote(&e->result, str_of(e->seats[i].name), e->seats[i].vote);
-	}
-	return true;
-}
-
-CO_FN static bool deciding_votes(struct engine *e)
-{
-	static const struct ask_kind kind = {"vote", 1024, 200000, false, deciding_read_vote};
-	int order, orders = e->plan->protocol.position_shuffling ? DECIDING_ORDERS : 1;
-	struct ask_phase ph = ask_open(e, &kind, e->n * (size_t)orders);
-	size_t i;
-
-	for (i = 0; i < e->n; i++) {
-		e->seats[i].ballots = json_own(e->a, json_array());
-		for (order = 0; e->seats[i].in && order < orders; order++)
-			deciding_ask_vote(e, &ph, &e->seats[i], order);
-	}
-	if (orders == 1)
-		return ask_run(&ph, "vote.close", deciding_cast);
-	return ask_run(&ph, "vote.close", deciding_collect) && deciding_merge_all(e);
-}
 
 /* ---- settling ---- */
 
@@ -270,13 +78,13 @@ CO_FN static bool deciding_settle(struct engine *e, struct deciding *g)
 	return true;
 }
 
-/* What people want of the decision that nobody has taken yet, together with what earlier rounds took. */
-CO_FN static bool deciding_hear(struct engine *e)
+/* What people want of the decision that nobody has taken yet, together with what earlier steps took. */
+CO_FN static bool deciding_hear(struct engine *e, const char *key)
 {
 	const json_t *items;
 	size_t i;
 
-	if (!step_inbox(e->d, INBOX_LAST_STEP, &items))
+	if (!step_inbox(e->d, key, &items))
 		return false;
 	for (i = 0; i < json_array_size(items); i++)
 		json_array_append(e->people, json_array_get(items, i));
@@ -340,6 +148,24 @@ CO_FN static bool deciding_compare(struct engine *e, const struct mode *mode, co
 	return true;
 }
 
+/* What people have made of the votes so far. */
+static void deciding_wishes(struct engine *e, const struct mode *mode, struct decision_matter *m)
+{
+	m->ratings = e->ratings;
+	m->threshold_ppm = deciding_threshold(e, mode);
+	m->weights = deciding_setting(e, "weights");
+	m->audience = json_own(e->a, weight_audience(e->plan, e->people, deciding_seats(e)));
+}
+
+CO_FN bool deciding_so_far(struct engine *e, const struct mode *mode, struct decision_matter *m)
+{
+	*m = (struct decision_matter){.plan = e->plan, .seats = e->seats, .n = e->n, .memo = e->memo};
+	if (!deciding_hear(e, "vote.inbox"))
+		return false;
+	deciding_wishes(e, mode, m);
+	return true;
+}
+
 /* What the votes are counted from. Made once, since hybrid counts before it knows whether a judge is needed. */
 CO_FN static bool deciding_matter(struct engine *e, const struct mode *mode, struct decision_matter *m)
 {
@@ -347,12 +173,10 @@ CO_FN static bool deciding_matter(struct engine *e, const struct mode *mode, str
 	    .plan = e->plan, .seats = e->seats, .n = e->n, .threshold_ppm = e->plan->threshold_ppm, .memo = e->memo};
 	if (e->plan->version < 3)
 		return true;
-	if (!deciding_hear(e) || !deciding_compare(e, mode, &m->alike))
+	if (!deciding_hear(e, INBOX_LAST_STEP) || !deciding_compare(e, mode, &m->alike))
 		return false;
-	m->ratings = e->ratings;
-	m->threshold_ppm = deciding_threshold(e, mode);
-	m->weights = deciding_setting(e, "weights");
-	m->audience = json_own(e->a, weight_audience(e->plan, e->people, deciding_seats(e)));
+	deciding_wishes(e, mode, m);
+	m->spared = e->spared;
 	return true;
 }
 
@@ -448,7 +272,7 @@ static json_t *deciding_read_ruling(struct step *s, void *arg, struct str text)
 
 	if (!parse_judge(c->e->a, text, c->ballot_n, &ruling))
 		return NULL;
-	value = deciding_choice(c, ruling.winner, ruling.confidence_ppm, ruling.reasoning);
+	value = voting_choice(c, ruling.winner, ruling.confidence_ppm, ruling.reasoning);
 	json_put_int(value, "weight_ppm", CONSENSUS_ONE);
 	json_object_set_new(value, "continue_debate", json_false());
 	json_put_str(value, "unresolved", ask_revealed(c, ruling.unresolved));
@@ -505,7 +329,7 @@ CO_FN static bool deciding_by_judge(struct engine *e)
 	bool ruled;
 
 	return deciding_rule(e, &ruled) &&
-	       (ruled || (deciding_votes(e) && deciding_count(e, mode_find(STR("majority")))));
+	       (ruled || (voting_run(e, NULL) && deciding_count(e, mode_find(STR("majority")))));
 }
 
 static json_t *deciding_count_step(struct step *s, void *arg)
@@ -540,7 +364,7 @@ CO_FN static bool deciding_hybrid(struct engine *e)
 	struct deciding g = {.mode = e->plan->mode};
 	bool reached = false, ruled = false;
 
-	if (!deciding_votes(e) || !deciding_matter(e, g.mode, &g.matter) || !deciding_reached(e, &g, &reached) ||
+	if (!voting_run(e, g.mode) || !deciding_matter(e, g.mode, &g.matter) || !deciding_reached(e, &g, &reached) ||
 	    (!reached && !deciding_rule(e, &ruled)))
 		return false;
 	return ruled || deciding_settle(e, &g);
@@ -550,7 +374,7 @@ CO_FN bool deciding_run(struct engine *e)
 {
 	switch (e->plan->mode->way) {
 	case MODE_VOTE:
-		return deciding_votes(e) && deciding_count(e, e->plan->mode);
+		return voting_run(e, e->plan->mode) && deciding_count(e, e->plan->mode);
 	case MODE_JUDGE:
 		return deciding_by_judge(e);
 	case MODE_HYBRID:

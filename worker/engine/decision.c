@@ -81,6 +81,17 @@ static struct decision_alike decision_compare(const struct decision_texts *t, en
 	return out;
 }
 
+/* How sure the authors say they are, on average; who says nothing is taken for undecided. */
+static int64_t decision_sure(const struct decision_texts *t)
+{
+	int64_t sum = 0;
+	size_t i;
+
+	for (i = 0; i < t->n; i++)
+		sum += t->seats[i]->sure_ppm >= 0 ? t->seats[i]->sure_ppm : SIMILARITY_ONE / 2;
+	return t->n > 0 ? sum / (int64_t)t->n : 0;
+}
+
 json_t *decision_agreement(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *seats,
 			   size_t n)
 {
@@ -88,15 +99,17 @@ json_t *decision_agreement(const struct debate_plan *plan, struct similarity_mem
 	struct decision_texts texts;
 	struct decision_alike alike;
 	json_t *o = json_object();
-	bool agreed;
+	bool by_answer = plan->version >= 4 && plan->by_position, agreed;
 
 	decision_texts(a, plan, memo, seats, n, false, &texts);
 	alike = decision_compare(&texts, decision_measure(plan), memo);
-	agreed = alike.least >= plan->early_agree_ppm && !alike.apart;
+	agreed = (by_answer ? decision_sure(&texts) : alike.least) >= plan->early_agree_ppm && !alike.apart;
 	arena_free(a);
 	json_put_str(o, "status", agreed ? STR("converged") : STR("refining"));
 	json_put_int(o, "similarity_ppm", alike.least);
 	json_put_int(o, "agreement_ppm", alike.mean);
+	if (by_answer)
+		json_put_int(o, "sure_ppm", decision_sure(&texts));
 	json_object_set_new(o, "agreed", json_boolean(agreed));
 	return o;
 }
@@ -265,6 +278,11 @@ static int64_t decision_weight(const struct decision_matter *m, const char *agen
 	return given < 0 ? 0 : given > DECISION_GIVEN_MAX ? DECISION_GIVEN_MAX : given;
 }
 
+int64_t decision_given_weight(const struct decision_matter *m, const char *agent, int64_t weight_ppm)
+{
+	return weight_ppm * decision_weight(m, agent) / CONSENSUS_ONE;
+}
+
 static json_t *decision_given(const struct decision_matter *m)
 {
 	json_t *o = json_object();
@@ -283,12 +301,12 @@ static void decision_add_vote(struct decision_table *t, const struct decision_ma
 
 	if (choice >= t->n)
 		return;
-	t->votes[i] = (struct consensus_vote){.valid = true,
-					      .choice = choice,
-					      .confidence_ppm = json_get_int(v, "confidence_ppm", 0),
-					      .weight_ppm = json_get_int(v, "weight_ppm", CONSENSUS_ONE) *
-							    decision_weight(m, t->seats[i]->name) / CONSENSUS_ONE,
-					      .elo_milli = json_get_int(m->ratings, t->seats[i]->name, 0)};
+	t->votes[i] = (struct consensus_vote){
+	    .valid = true,
+	    .choice = choice,
+	    .confidence_ppm = json_get_int(v, "confidence_ppm", 0),
+	    .weight_ppm = decision_given_weight(m, t->seats[i]->name, json_get_int(v, "weight_ppm", CONSENSUS_ONE)),
+	    .elo_milli = json_get_int(m->ratings, t->seats[i]->name, 0)};
 }
 
 static void decision_add_audience(struct decision_table *t, const struct decision_matter *m)
@@ -500,6 +518,8 @@ static json_t *decision_consensus(const struct decision_matter *m, const struct 
 		json_object_set_new(o, "audience", decision_audience(t));
 	if (m->weights != NULL)
 		json_object_set_new(o, "weights", decision_given(m));
+	if (m->spared != NULL)
+		json_object_set(o, "not_asked", (json_t *)(uintptr_t)m->spared);
 	if (m->alike != NULL)
 		json_put_str(o, "similarity", json_get_str(m->alike, "source", STR("")));
 	return o;
@@ -578,6 +598,23 @@ json_t *decision_by_vote(const struct decision_matter *m, const struct mode *mod
 	o = decision_document(m, t, &out, &tally);
 	arena_free(a);
 	return o;
+}
+
+bool decision_is_settled(const struct decision_matter *m, const struct mode *mode, int64_t open_ppm)
+{
+	struct arena *a = arena_new(0);
+	struct decision_table *t = decision_table_make(a, m);
+	struct consensus_rule rule = mode_rule(mode, m->plan, m->threshold_ppm);
+	struct consensus_tally tally;
+	int64_t all = open_ppm, leads;
+	size_t i;
+
+	consensus_count(t->proposals, t->n, t->votes, t->voters, &rule, &tally);
+	for (i = 0; i < t->n; i++)
+		all += tally.weight_ppm[i];
+	leads = tally.weight_ppm[tally.group];
+	arena_free(a);
+	return tally.reached && 2 * leads > all && leads * CONSENSUS_ONE >= all * rule.threshold_ppm;
 }
 
 json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *seats, size_t n, struct str judge,

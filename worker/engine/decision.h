@@ -36,12 +36,16 @@ struct decision_matter {
 	const json_t *audience;       /* [{choice, weight_ppm}] of people, by names of agents; or NULL */
 	const json_t *alike;          /* step_alike()'s of the positions of all seats, or NULL */
 	struct similarity_memo *memo; /* of their texts, or NULL */
+	const json_t *spared;         /* names of those who were not asked for their votes, or NULL */
 };
 
 /* How the words of this debate's texts are weighed. */
 enum similarity_measure decision_measure(const struct debate_plan *plan);
 
-/* {status, similarity_ppm, agreement_ppm, agreed}: do independent drafts say the same already? */
+/*
+ * {status, similarity_ppm, agreement_ppm, sure_ppm, agreed}: do independent drafts say the same already? By their
+ * positions and how sure the authors are (debate.md 10.3); before engine 4, and among demo agents, by their texts.
+ */
 json_t *decision_agreement(const struct debate_plan *plan, struct similarity_memo *memo, const struct seat *seats,
 			   size_t n);
 /*
@@ -68,6 +72,13 @@ void decision_twins(const struct debate_plan *plan, struct similarity_memo *memo
  * Decisions: {winner, status, reason, verdict, consensus {…}, dissents [], minority []}, the inner ones as in result.h.
  */
 json_t *decision_by_vote(const struct decision_matter *m, const struct mode *mode);
+/*
+ * Is it decided by the votes that are in, whatever others of at most this weight together would say: the leading
+ * position has the share that the mode asks for, and more than one half, even if all of them went to one other?
+ */
+bool decision_is_settled(const struct decision_matter *m, const struct mode *mode, int64_t open_ppm);
+/* A vote's weight with what a person has made of it. */
+int64_t decision_given_weight(const struct decision_matter *m, const char *agent, int64_t weight_ppm);
 /* value: {choice, confidence_ppm, …} of the judge. */
 json_t *decision_by_judge(const struct debate_plan *plan, const struct seat *seats, size_t n, struct str judge,
 			  const json_t *value);

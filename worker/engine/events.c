@@ -296,6 +296,8 @@ static json_t *event_consensus_object(const json_t *decision, struct str answer)
 	json_put_str(o, "method", json_get_str(c, "method", STR("")));
 	json_put_str(o, "strength", json_get_str(c, "strength", STR("")));
 	json_put_str(o, "winner", json_get_str(decision, "winner", STR("")));
+	if (json_get_arr(c, "not_asked") != NULL)
+		json_object_set(o, "not_asked", json_get_arr(c, "not_asked"));
 	json_object_set(o, "supporting_agents", json_get_arr(c, "supporting_agents"));
 	json_object_set(o, "dissenting_agents", json_get_arr(c, "dissenting_agents"));
 	return o;

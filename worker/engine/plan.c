@@ -144,11 +144,12 @@ static enum topology plan_topology(struct plan_problems *p, const json_t *body)
 struct plan_format {
 	const char *name;
 	int64_t rounds, timeout_ms; /* timeout: at most */
-	int64_t early_agree_ppm;
+	int64_t early_agree_ppm;    /* likeness of demo agents' drafts that skips the debate */
+	int64_t early_sure_ppm;     /* of others, who give one answer: how sure they must be (debate.md 10.3) */
 };
 
 static const struct plan_format plan_formats[] = {
-    {"default", 0, 0, 850000}, {"light", 1, 300 * 1000, 700000}, {"full", 0, 0, 950000}};
+    {"default", 0, 0, 850000, 800000}, {"light", 1, 300 * 1000, 700000, 700000}, {"full", 0, 0, 950000, 900000}};
 
 static const struct plan_format *plan_format(struct plan_problems *p, const json_t *body)
 {
@@ -345,8 +346,11 @@ bool plan_resolve(const struct conf *c, struct arena *a, const json_t *body, jso
 	json_put_str(doc, "topology", str_of(topology_name(topology)));
 	json_put_str(doc, "format", str_of(format->name));
 	/* Who wants no early stop gets none after the drafts either. */
-	json_put_int(doc, "early_agree_ppm", protocol.early_stopping ? format->early_agree_ppm : CONSENSUS_ONE + 1);
-	json_object_set_new(doc, "protocol", protocol_json(&protocol));
+	json_put_int(doc, "early_agree_ppm",
+		     !protocol.early_stopping ? CONSENSUS_ONE + 1
+		     : demo                   ? format->early_agree_ppm
+					      : format->early_sure_ppm);
+	json_object_set_new(doc, "protocol", protocol_json(&protocol, ENGINE_VERSION));
 	if (format->timeout_ms > 0 && format->timeout_ms < timeout_ms)
 		timeout_ms = format->timeout_ms;
 	json_put_int(doc, "budget_micro", budget);

@@ -31,7 +31,7 @@ struct debate_plan {
 	const struct mode *mode; /* how it decides */
 	enum topology topology;  /* who criticises whom */
 	int64_t threshold_ppm;   /* of the weighted share; 600000 */
-	int64_t early_agree_ppm; /* round-0 agreement that skips the debate: 850000 */
+	int64_t early_agree_ppm; /* what agreement of the drafts skips the debate, see decision_agreement() */
 	int64_t budget_micro;    /* micro-dollars; 0: no limit */
 	int64_t budget_tokens;   /* in and out together; 0: no limit */
 	bool shared_budgets;     /* budgets of its tenant could stop it when it was made */

@@ -18,34 +18,36 @@ static const struct protocol_field {
 	enum protocol_type type;
 	size_t at;
 	int64_t min, max; /* of shares in ppm */
+	int since;        /* ENGINE_VERSION that brought it */
 } protocol_fields[] = {
 #define AT(member) offsetof(struct protocol, member)
-    {"structured_rounds", PROTOCOL_BOOL, AT(structured_rounds), 0, 1},
-    {"role_rotation", PROTOCOL_BOOL, AT(role_rotation), 0, 1},
-    {"asymmetric_stances", PROTOCOL_BOOL, AT(asymmetric_stances), 0, 1},
-    {"rotate_stances", PROTOCOL_BOOL, AT(rotate_stances), 0, 1},
-    {"drop_duplicates", PROTOCOL_BOOL, AT(distinct), 0, 1},
-    {"agreement_intensity", PROTOCOL_INT, AT(intensity), 0, 10},
-    {"topology_sparsity", PROTOCOL_SHARE, AT(sparsity_ppm), 0, PROTOCOL_ONE},
-    {"early_stopping", PROTOCOL_BOOL, AT(early_stopping), 0, 1},
-    {"convergence_detection", PROTOCOL_BOOL, AT(convergence), 0, 1},
-    {"stability_detection", PROTOCOL_BOOL, AT(stability), 0, 1},
-    {"early_stop_threshold", PROTOCOL_SHARE, AT(ready_ppm), PROTOCOL_ONE / 2, PROTOCOL_ONE},
-    {"min_rounds_before_early_stop", PROTOCOL_INT, AT(rounds_min), 1, 100},
-    {"convergence_threshold", PROTOCOL_SHARE, AT(converge_ppm), PROTOCOL_ONE / 2, PROTOCOL_ONE},
-    {"enable_trickster", PROTOCOL_BOOL, AT(trickster), 0, 1},
-    {"novelty_threshold", PROTOCOL_SHARE, AT(novelty_ppm), 0, PROTOCOL_ONE},
-    {"vote_weights", PROTOCOL_BOOL, AT(vote_weights), 0, 1},
-    {"enable_calibration", PROTOCOL_BOOL, AT(calibration), 0, 1},
-    {"adaptive_consensus", PROTOCOL_BOOL, AT(adaptive_consensus), 0, 1},
-    {"verbosity_penalty", PROTOCOL_BOOL, AT(verbosity_penalty), 0, 1},
-    {"position_shuffling", PROTOCOL_BOOL, AT(position_shuffling), 0, 1},
-    {"self_vote_weight", PROTOCOL_SHARE, AT(self_ppm), 0, PROTOCOL_ONE},
-    {"user_vote_weight", PROTOCOL_SHARE, AT(audience_ppm), 0, PROTOCOL_ONE},
-    {"vote_grouping_threshold", PROTOCOL_SHARE, AT(group_ppm), PROTOCOL_ONE / 2, PROTOCOL_ONE},
-    {"min_participation_ratio", PROTOCOL_SHARE, AT(quorum_ppm), 0, PROTOCOL_ONE},
-    {"min_participation_count", PROTOCOL_INT, AT(quorum_count), 1, 32},
-    {"judge_selection", PROTOCOL_JUDGE, AT(judge), 0, JUDGE_KINDS - 1},
+    {"structured_rounds", PROTOCOL_BOOL, AT(structured_rounds), 0, 1, 3},
+    {"role_rotation", PROTOCOL_BOOL, AT(role_rotation), 0, 1, 3},
+    {"asymmetric_stances", PROTOCOL_BOOL, AT(asymmetric_stances), 0, 1, 3},
+    {"rotate_stances", PROTOCOL_BOOL, AT(rotate_stances), 0, 1, 3},
+    {"drop_duplicates", PROTOCOL_BOOL, AT(distinct), 0, 1, 3},
+    {"agreement_intensity", PROTOCOL_INT, AT(intensity), 0, 10, 3},
+    {"topology_sparsity", PROTOCOL_SHARE, AT(sparsity_ppm), 0, PROTOCOL_ONE, 3},
+    {"early_stopping", PROTOCOL_BOOL, AT(early_stopping), 0, 1, 3},
+    {"convergence_detection", PROTOCOL_BOOL, AT(convergence), 0, 1, 3},
+    {"stability_detection", PROTOCOL_BOOL, AT(stability), 0, 1, 3},
+    {"early_stop_threshold", PROTOCOL_SHARE, AT(ready_ppm), PROTOCOL_ONE / 2, PROTOCOL_ONE, 3},
+    {"min_rounds_before_early_stop", PROTOCOL_INT, AT(rounds_min), 1, 100, 3},
+    {"convergence_threshold", PROTOCOL_SHARE, AT(converge_ppm), PROTOCOL_ONE / 2, PROTOCOL_ONE, 3},
+    {"enable_trickster", PROTOCOL_BOOL, AT(trickster), 0, 1, 3},
+    {"novelty_threshold", PROTOCOL_SHARE, AT(novelty_ppm), 0, PROTOCOL_ONE, 3},
+    {"vote_weights", PROTOCOL_BOOL, AT(vote_weights), 0, 1, 3},
+    {"enable_calibration", PROTOCOL_BOOL, AT(calibration), 0, 1, 3},
+    {"adaptive_consensus", PROTOCOL_BOOL, AT(adaptive_consensus), 0, 1, 3},
+    {"verbosity_penalty", PROTOCOL_BOOL, AT(verbosity_penalty), 0, 1, 3},
+    {"position_shuffling", PROTOCOL_BOOL, AT(position_shuffling), 0, 1, 3},
+    {"vote_early_stop", PROTOCOL_BOOL, AT(vote_early_stop), 0, 1, 4},
+    {"self_vote_weight", PROTOCOL_SHARE, AT(self_ppm), 0, PROTOCOL_ONE, 3},
+    {"user_vote_weight", PROTOCOL_SHARE, AT(audience_ppm), 0, PROTOCOL_ONE, 3},
+    {"vote_grouping_threshold", PROTOCOL_SHARE, AT(group_ppm), PROTOCOL_ONE / 2, PROTOCOL_ONE, 3},
+    {"min_participation_ratio", PROTOCOL_SHARE, AT(quorum_ppm), 0, PROTOCOL_ONE, 3},
+    {"min_participation_count", PROTOCOL_INT, AT(quorum_count), 1, 32, 3},
+    {"judge_selection", PROTOCOL_JUDGE, AT(judge), 0, JUDGE_KINDS - 1, 3},
 #undef AT
 };
 
@@ -282,7 +284,7 @@ void protocol_read(const json_t *body, int64_t rounds, struct protocol *p, proto
 
 /* ---- stored and read back ---- */
 
-json_t *protocol_json(const struct protocol *p)
+json_t *protocol_json(const struct protocol *p, int version)
 {
 	json_t *o = json_object();
 	size_t i;
@@ -290,6 +292,8 @@ json_t *protocol_json(const struct protocol *p)
 	for (i = 0; i < countof(protocol_fields); i++) {
 		const struct protocol_field *f = &protocol_fields[i];
 
+		if (f->since > version)
+			continue;
 		if (f->type == PROTOCOL_BOOL)
 			json_object_set_new(o, f->name, json_boolean(protocol_get(p, f)));
 		else

@@ -35,6 +35,7 @@ struct protocol {
 	bool adaptive_consensus; /* the threshold follows how well calibrated the voters are */
 	bool verbosity_penalty;  /* a vote for a very long text weighs less */
 	bool position_shuffling; /* each voter sees three orders */
+	bool vote_early_stop;    /* who cannot change the decision any more is not asked for his vote */
 	int64_t self_ppm;        /* weight of a vote for oneself */
 	int64_t audience_ppm;    /* weight of a person's vote of middle intensity; 0: people's votes are not counted */
 	int64_t group_ppm;       /* likeness from which proposals pool their votes; above 1: they never do */
@@ -58,8 +59,11 @@ typedef void protocol_problem_fn(void *arg, const char *field, const char *messa
  */
 void protocol_read(const json_t *body, int64_t rounds, struct protocol *p, protocol_problem_fn *problem, void *arg);
 
-/* The plan's member, new reference; and back: what is absent there is as in protocol_before(). */
-json_t *protocol_json(const struct protocol *p);
+/*
+ * The plan's member as that ENGINE_VERSION has it, new reference; and back: what is absent there is as in
+ * protocol_before().
+ */
+json_t *protocol_json(const struct protocol *p, int version);
 struct protocol protocol_decode(const json_t *o);
 /* The stored member as a creation body would say it: shares from 0 to 1, judges by name. New reference. */
 json_t *protocol_view(const json_t *stored);

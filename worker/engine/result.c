@@ -380,7 +380,7 @@ json_t *result_document(const struct result *r, const struct result_end *end)
 		result_put_background(doc, r);
 	if (r->plan->version >= 3) {
 		result_put_novelty(doc, end->novelty);
-		json_object_set_new(doc, "protocol", protocol_json(&r->plan->protocol));
+		json_object_set_new(doc, "protocol", protocol_json(&r->plan->protocol, r->plan->version));
 	}
 	result_put_sums(doc, r);
 	result_put_taint(doc, r);
