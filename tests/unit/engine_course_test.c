@@ -507,9 +507,99 @@ static void test_spared_votes_survive(void **state)
 	fake_free(once);
 }
 
+static const char *script_elect(const struct step_call *c, int attempt)
+{
+	if (strcmp(c->phase, "elect") == 0)
+		return say("CHOICE: %s\nREASONING: fair.", str_eqz(c->agent->name, "bravo")
+							       ? label_of(c->facts, "Memcached") /* itself: no vote */
+							       : label_of(c->facts, "process memory"));
+	return script_plain(c, attempt);
+}
+
+static struct str judge_of(const struct debate *d)
+{
+	return json_get_str(json_array_get(json_get_arr(fake_result(d), "votes"), 0), "agent", STR("(none)"));
+}
+
+/* The judge is whom the others name; nobody names himself. */
+static void test_elected_judge(void **state)
+{
+	struct debate *d = fake_new4(3, "judge", script_elect);
+
+	(void)state;
+	d->plan.protocol.judge = JUDGE_VOTED;
+	assert_true(fake_run(d));
+	assert_true(str_eqz(judge_of(d), "charlie"));
+	assert_true(str_find(fake_prompt(d, "r2.elect.alpha"), STR("not your own, which is P")) >= 0);
+	assert_true(str_find(fake_prompt(d, "r2.elect.alpha"), STR("charlie")) < 0);
+	fake_free(d);
+}
+
+static const char *script_grave(const struct step_call *c, int attempt)
+{
+	if (strcmp(c->phase, "critique") == 0 && (str_eqz(c->agent->name, "bravo") || strcmp(c->target, "bravo") == 0))
+		return "ISSUES:\n- the figures are wrong\nSUGGESTIONS:\n- none\nSEVERITY: 9\nREASONING: grave.";
+	return script_plain(c, attempt);
+}
+
+/* Who has found the gravest faults rules, unless his own text met the mildest criticism. */
+static void test_judge_of_cruxes(void **state)
+{
+	struct debate *d = fake_new4(3, "judge", script_grave);
+
+	(void)state;
+	d->plan.protocol.judge = JUDGE_CRUX_AWARE;
+	assert_true(fake_run(d));
+	assert_true(str_eqz(judge_of(d), "bravo"));
+	fake_free(d);
+}
+
+static const char *script_sourced(const struct step_call *c, int attempt)
+{
+	static char text[2048];
+
+	if (strcmp(c->phase, "revise") != 0 || !str_eqz(c->agent->name, "alpha"))
+		return script_plain(c, attempt);
+	(void)snprintf(text, sizeof(text),
+		       "POSITION: Use %s\nLatency was 4 ms in 12 measurements, according to https://example.org/a.\n"
+		       "It costs 900 dollars a month because one node is enough, source: the invoice.",
+		       draft_of(c->agent->name));
+	return text;
+}
+
+/* In what the winner is ahead, what the others lack, and how votes are spread over positions. */
+static void test_findings(void **state)
+{
+	struct debate *d = fake_new4(3, "majority", script_sourced);
+	const json_t *patterns, *suggestions;
+	size_t i, sources = 0;
+
+	(void)state;
+	assert_true(fake_run(d));
+	assert_word(d, "winner", "alpha");
+	patterns = json_get_arr(fake_result(d), "winning_patterns");
+	for (i = 0; i < json_array_size(patterns); i++)
+		sources += strstr(json_string_value(json_array_get(patterns, i)), "names sources") != NULL;
+	assert_int_equal(sources, 1);
+	suggestions = json_get_arr(fake_result(d), "evidence_suggestions");
+	assert_int_equal(json_array_size(suggestions), 2);
+	assert_true(str_eqz(json_get_str(json_array_get(suggestions, 0), "agent", STR("")), "bravo"));
+	assert_true(
+	    str_find(json_get_str(json_array_get(suggestions, 0), "suggestion", STR("")), STR("name a source")) >= 0);
+	assert_int_equal(fake_consensus(d, "variance_ppm"), 2000000); /* 3, 0, 0: (3 * 9 - 9) / 9 */
+	fake_free(d);
+	d = fake_new4(3, "none", script_sourced);
+	assert_true(fake_run(d));
+	assert_int_equal(json_array_size(json_get_arr(fake_result(d), "winning_patterns")), 0);
+	fake_free(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_elected_judge),
+	    cmocka_unit_test(test_judge_of_cruxes),
+	    cmocka_unit_test(test_findings),
 	    cmocka_unit_test(test_gate_by_answer),
 	    cmocka_unit_test(test_own_votes),
 	    cmocka_unit_test(test_spared_votes),

@@ -252,9 +252,10 @@ static void view_report(json_t *o, const char *key, json_t *report)
 }
 
 /* Members of the result that are shown under their own names. */
-static const char *const view_plain[] = {"winner",     "synthesis",       "proposals", "participants", "agent_failures",
-					 "early_stop", "flips",           "dissents",  "method",       "tokens_in",
-					 "tokens_out", "abandoned_calls", "reason",    "taint",        "background"};
+static const char *const view_plain[] = {
+    "winner", "synthesis", "proposals",  "participants",     "agent_failures",      "early_stop",
+    "flips",  "dissents",  "method",     "tokens_in",        "tokens_out",          "abandoned_calls",
+    "reason", "taint",     "background", "winning_patterns", "evidence_suggestions"};
 
 static void view_result(struct arena *a, json_t *o, const struct debate_row *row)
 {
@@ -295,6 +296,8 @@ static void view_result(struct arena *a, json_t *o, const struct debate_row *row
 	view_report(o, "partial_consensus", report_partial_consensus(result));
 	json_object_set_new(o, "debate_cruxes", report_cruxes(result));
 	json_object_set_new(o, "minority", view_copy(json_get_arr(result, "minority")));
+	view_real(o, "consensus_variance",
+		  (double)json_get_int(json_get_obj(result, "consensus"), "variance_ppm", 0) / 1e6);
 	json_object_set_new(
 	    o, "consensus_strength",
 	    json_string(json_string_value(json_object_get(json_get_obj(result, "consensus"), "strength"))));

@@ -24,6 +24,9 @@ CO_FN bool voting_run(struct engine *e, const struct mode *mode) MUST_CHECK;
 /* The document of a vote or ruling for that proposal of the ballot. New reference. */
 json_t *voting_choice(const struct ask_call *c, size_t choice, int64_t sure, struct str reasoning);
 
+/* electing.c: the seats choose their judge, each another one; seat->elected says how fit each is then. */
+CO_FN bool electing_run(struct engine *e) MUST_CHECK;
+
 /* ---- deciding.c ---- */
 
 /* What the votes that are in are counted from now, people's votes and settings up to here among them. */

@@ -6,6 +6,7 @@
  */
 #include "common/json.h"
 #include "worker/engine/course.h"
+#include "worker/engine/findings.h"
 #include "worker/engine/mode.h"
 #include "worker/engine/parse.h"
 #include "worker/engine/topology.h"
@@ -64,6 +65,8 @@ static json_t *deciding_step(struct step *s, void *arg)
 		value = decision_by_vote(&g->matter, g->mode);
 	else
 		value = decision_open(e->plan, e->seats, e->n, g->status, g->reason);
+	if (e->plan->version >= 4)
+		findings_add(e->plan, e->seats, e->n, value);
 	event_consensus(&at, value, json_get_str(value, "status", STR("")), deciding_leading_text(e, value),
 			e->result.failures);
 	return value;
@@ -189,6 +192,21 @@ CO_FN static bool deciding_count(struct engine *e, const struct mode *mode)
 
 /* ---- judge ---- */
 
+/* How grave all is that a seat has found with the others' texts. */
+static int64_t deciding_disputed(const struct engine *e, const struct seat *s)
+{
+	const json_t *critique;
+	int64_t sum = 0;
+	size_t i;
+
+	json_array_foreach(e->result.critiques, i, critique)
+	{
+		if (str_eqz(json_get_str(critique, "agent", STR("")), s->name))
+			sum += json_get_int(critique, "severity_milli", 0);
+	}
+	return sum;
+}
+
 /* How fit for an office, by what the plan goes by for a judge and by rating for everything else. */
 static int64_t deciding_fitness(const struct engine *e, const struct seat *s, const char *role)
 {
@@ -206,6 +224,10 @@ static int64_t deciding_fitness(const struct engine *e, const struct seat *s, co
 	case JUDGE_CALIBRATED: /* debate.md 3.3: 0.7 of (elo - 1000) / 500, 0.3 of calibration */
 		elo = elo > 1000000 ? (elo - 1000000) * 2 : 0;
 		return elo * 7 / 10 + json_get_int(ask_standing(e, s), "calibration_ppm", CONSENSUS_ONE / 2) * 3 / 10;
+	case JUDGE_CRUX_AWARE: /* who has gone deepest into what is disputed */
+		return deciding_disputed(e, s);
+	case JUDGE_VOTED:
+		return s->elected;
 	case JUDGE_ELO_RANKED:
 	case JUDGE_KINDS:
 		break;
@@ -306,9 +328,12 @@ CO_FN static bool deciding_rule(struct engine *e, bool *ruled)
 {
 	struct seat *candidates[TOPOLOGY_SEATS_MAX];
 	struct deciding g = {.mode = NULL};
-	size_t i, n = deciding_candidates(e, deciding_mildest(e), "judge", candidates);
+	size_t i, n;
 
 	*ruled = false;
+	if (e->plan->protocol.judge == JUDGE_VOTED && !electing_run(e))
+		return false;
+	n = deciding_candidates(e, deciding_mildest(e), "judge", candidates);
 	for (i = 0; i < n; i++) {
 		if (!deciding_ask_judge(e, candidates[i], &g.ruling))
 			return false;

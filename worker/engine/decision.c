@@ -6,7 +6,6 @@
 #include "worker/engine/decision.h"
 
 #include "common/json.h"
-#include "worker/engine/evidence.h"
 #include "worker/engine/mode.h"
 
 #define DECISION_GIVEN_MAX 2000000 /* what a person may make of a vote's weight at most */
@@ -193,7 +192,7 @@ void decision_twins(const struct debate_plan *plan, struct similarity_memo *memo
 
 /* ---- hollow agreement ---- */
 
-static json_t *decision_lacks(const struct evidence *v)
+json_t *decision_lacks(const struct evidence *v)
 {
 	json_t *lacks = json_array();
 
@@ -491,6 +490,22 @@ static json_t *decision_audience(const struct decision_table *t)
 	return o;
 }
 
+/* Variance of the numbers of votes among the positions: 0 where all have as many, great where one has nearly all. */
+static int64_t decision_variance(const struct decision_table *t, const struct consensus_tally *tally)
+{
+	int64_t groups = 0, heads = 0, squares = 0;
+	size_t i;
+
+	for (i = 0; i < t->n; i++) {
+		if (t->proposals[i].group != i)
+			continue;
+		groups++;
+		heads += (int64_t)tally->heads[i];
+		squares += (int64_t)(tally->heads[i] * tally->heads[i]);
+	}
+	return groups > 0 ? (groups * squares - heads * heads) * CONSENSUS_ONE / (groups * groups) : 0;
+}
+
 static json_t *decision_consensus(const struct decision_matter *m, const struct decision_table *t,
 				  const struct decision_outcome *out, const struct consensus_tally *tally)
 {
@@ -511,6 +526,8 @@ static json_t *decision_consensus(const struct decision_matter *m, const struct 
 	json_put_int(o, "margin_ppm", tally->margin_ppm);
 	json_put_int(o, "confidence_ppm", out->confidence_ppm);
 	json_put_str(o, "strength", str_of(tally->strength));
+	if (m->plan->version >= 4)
+		json_put_int(o, "variance_ppm", decision_variance(t, tally));
 	json_object_set_new(o, "supporting_agents", support);
 	json_object_set_new(o, "dissenting_agents", dissent);
 	json_object_set_new(o, "groups", decision_groups(t, tally));

@@ -6,6 +6,7 @@
 #ifndef WORKER_ENGINE_DECISION_H
 #define WORKER_ENGINE_DECISION_H
 
+#include "worker/engine/evidence.h"
 #include "worker/engine/similarity.h"
 #include "worker/engine/step.h"
 
@@ -21,6 +22,7 @@ struct seat {
 	const json_t *vote; /* {choice, confidence_ppm, weight_ppm, reasoning}; NULL: none, or abstained */
 	int64_t sure_ppm;   /* stated with the text; -1: not at all */
 	bool ready;         /* said with the last revision that another round is of no use to it */
+	int64_t elected;    /* by so many for judge, and by its rating below that */
 	json_t *ballots;    /* votes of one voter who sees several orders; of the arena */
 	struct seat *twin;  /* whose text is the same and is criticised for both in this round, or NULL */
 };
@@ -61,6 +63,9 @@ json_t *decision_convergence(const struct debate_plan *plan, struct similarity_m
  * texts that agree: elsewhere nothing is weak.
  */
 json_t *decision_hollow(const struct debate_plan *plan, const struct seat *seats, size_t n, int64_t agreement_ppm);
+
+/* What a text of that evidence is short of: [sources|figures|reasons]. New reference. */
+json_t *decision_lacks(const struct evidence *v);
 
 /*
  * Sets each seat's twin: the first seat before it with a near-identical text and the same position. Seats that are not

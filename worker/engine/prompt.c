@@ -443,6 +443,29 @@ void prompt_judge(struct arena *a, const struct debate_plan *plan, const struct 
 	out->text = prompt_close(&w, a);
 }
 
+void prompt_elect(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
+		  const struct prompt_item *items, size_t n, size_t own, struct prompt *out)
+{
+	struct prompt_writer w;
+
+	out->system = prompt_system(a, plan, turn);
+	prompt_open(&w, plan);
+	prompt_task(&w, plan);
+	prompt_items(&w, items, n);
+	buf_printf(&w.buf,
+		   "These are the beginnings of all proposals. One of their authors will rule on the matter. Name "
+		   "the one whose proposal shows the fairest and best reasoned judgement, whether or not you "
+		   "share its answer");
+	if (own < n)
+		buf_printf(&w.buf, "; not your own, which is %.*s", STR_ARG(items[own].label));
+	buf_printf(&w.buf,
+		   ".\nAnswer in exactly this form:\n"
+		   "CHOICE: <one label, P1 to P%zu>\n"
+		   "REASONING: <one sentence>\n",
+		   n);
+	out->text = prompt_close(&w, a);
+}
+
 void prompt_synthesis(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
 		      const struct prompt_outcome *o, struct prompt *out)
 {

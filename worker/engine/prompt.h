@@ -52,6 +52,10 @@ void prompt_vote(struct arena *a, const struct debate_plan *plan, const struct p
 void prompt_judge(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
 		  const struct prompt_item *items, size_t n, struct prompt *out);
 
+/* Who is to rule: one of the authors of the items, but not of number `own` (n: none of them is the reader's). */
+void prompt_elect(struct arena *a, const struct debate_plan *plan, const struct prompt_turn *turn,
+		  const struct prompt_item *items, size_t n, size_t own, struct prompt *out);
+
 struct prompt_outcome {
 	struct str winner;                /* "" in a debate without decision */
 	const struct prompt_item *others; /* the remaining positions */

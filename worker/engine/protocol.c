@@ -68,10 +68,9 @@ static const struct {
     {"thinking_budget", "models are asked with their own defaults"},
 };
 
-static const char *const protocol_judges[] = {[JUDGE_ELO_RANKED] = "elo_ranked",
-					      [JUDGE_CALIBRATED] = "calibrated",
-					      [JUDGE_LAST] = "last",
-					      [JUDGE_RANDOM] = "random"};
+static const char *const protocol_judges[] = {
+    [JUDGE_ELO_RANKED] = "elo_ranked", [JUDGE_CALIBRATED] = "calibrated", [JUDGE_LAST] = "last",
+    [JUDGE_RANDOM] = "random",         [JUDGE_VOTED] = "voted",           [JUDGE_CRUX_AWARE] = "crux_aware"};
 
 /* ---- what is usual ---- */
 
@@ -193,7 +192,8 @@ static void protocol_take(const struct protocol_reader *r, const struct protocol
 		if (protocol_judge_find(v, &kind))
 			protocol_put(p, f, kind);
 		else
-			protocol_tell(r, f->name, "must be one of elo_ranked, calibrated, last, random");
+			protocol_tell(r, f->name,
+				      "must be one of elo_ranked, calibrated, last, random, voted, crux_aware");
 		break;
 	}
 }

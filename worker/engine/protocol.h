@@ -44,7 +44,15 @@ struct protocol {
 	int64_t judge;           /* enum protocol_judge */
 };
 
-enum protocol_judge { JUDGE_ELO_RANKED, JUDGE_CALIBRATED, JUDGE_LAST, JUDGE_RANDOM, JUDGE_KINDS };
+enum protocol_judge {
+	JUDGE_ELO_RANKED,
+	JUDGE_CALIBRATED,
+	JUDGE_LAST,
+	JUDGE_RANDOM,
+	JUDGE_VOTED,
+	JUDGE_CRUX_AWARE,
+	JUDGE_KINDS
+};
 
 /* Debates of plans that say nothing: as engine 2 ran them. */
 struct protocol protocol_before(void);

@@ -203,14 +203,18 @@ static void result_put_what(json_t *doc, const struct result *r, const struct re
 
 static void result_put_decision(json_t *doc, const struct result *r, const json_t *decision)
 {
+	static const char *const later[] = {"minority", "winning_patterns",
+					    "evidence_suggestions"}; /* engine 3, 4, 4 */
 	json_t *consensus = json_get_obj(decision, "consensus"), *dissents = json_get_arr(decision, "dissents");
+	size_t i;
 
 	json_put_str(doc, "winner", json_get_str(decision, "winner", STR("")));
 	json_object_set_new(doc, "consensus",
 			    consensus != NULL ? json_incref(consensus) : result_no_consensus(r->plan));
 	json_object_set_new(doc, "dissents", dissents != NULL ? json_incref(dissents) : json_array());
-	if (json_object_get(decision, "minority") != NULL)
-		json_object_set(doc, "minority", json_object_get(decision, "minority"));
+	for (i = 0; i < countof(later); i++)
+		if (json_object_get(decision, later[i]) != NULL)
+			json_object_set(doc, later[i], json_object_get(decision, later[i]));
 	if (consensus != NULL)
 		json_put_str(doc, "method", json_get_str(consensus, "method", str_of(r->plan->mode->name)));
 }

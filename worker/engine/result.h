@@ -21,9 +21,10 @@
  *   votes [{…, stated_ppm (if calibration changed it), factors {<name>_ppm}, ballots, ballots_agreeing}],
  *   consensus {…, audience {counted, weight_ppm, votes {agent: n}, weights {agent: ppm}}, weights {agent: ppm} that a
  * person set, similarity}, protocol {…}, minority [{position, authors[], held_by[], votes, weight_ppm, reasons[]}],
- * per_agent {agent: {provider, model, calls, failures, tokens_in, tokens_out, cost_micro, ms}}, taint {class: count}
- * (taint.h; absent if none), background [{label, source, id, title, dissent, trusted, score_ppm, cited_by[],
- * in_conclusion}] (absent if the debate did not look), tokens_in, tokens_out, cost_micro, abandoned_calls,
+ *   and since engine 4: consensus {…, variance_ppm, not_asked[]}, winning_patterns[], evidence_suggestions
+ * (findings.h), per_agent {agent: {provider, model, calls, failures, tokens_in, tokens_out, cost_micro, ms}}, taint
+ * {class: count} (taint.h; absent if none), background [{label, source, id, title, dissent, trusted, score_ppm,
+ * cited_by[], in_conclusion}] (absent if the debate did not look), tokens_in, tokens_out, cost_micro, abandoned_calls,
  * started_at_ms, ended_at_ms, running_ms
  */
 #ifndef WORKER_ENGINE_RESULT_H
