@@ -14,7 +14,7 @@
 #include "master/commands/eval_report.h"
 #include "master/commands/eval_run.h"
 
-#define EVAL_ARMS_DEFAULT "single,self-consistency,vote,debate-1,debate-2,debate-3,judge-2"
+#define EVAL_ARMS_DEFAULT "single, self-consistency, vote, debate-1, debate-2, debate-3, judge-2"
 #define EVAL_RESULTS_DEFAULT "eval-results.jsonl"
 #define EVAL_BUDGET_DEFAULT 5.0 /* dollars */
 #define EVAL_BUDGET_MAX 100000.0

@@ -413,11 +413,12 @@ static const struct arg user_args[] = {
 
 const struct command command_user = {
     .name = "user",
-    .synopsis = "[list | create | disable | enable | set-password | unlock | setup-token]",
+    .synopsis = "[ACTION] [ADDRESS] [OPTION...]",
     .summary = "accounts: make the first admin, list, disable, new password (read from standard input)",
     .about =
 	"Accounts of the default organization, from the shell of who runs the server; a running one hears of a change "
-	"within a second. A password is one line on standard input (asked for at a terminal), or made with --generate. "
+	"within a second. ACTION is list, create, disable, enable, set-password, unlock or setup-token. A password is "
+	"one line on standard input (asked for at a terminal), or made with --generate. "
 	"--admin makes the owner, or an admin when there is an owner. set-password and disable end all sessions.",
     .args = user_args,
     .operands_max = 2,
