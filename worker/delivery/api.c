@@ -192,7 +192,7 @@ CO_FN static void api_dead_delete(struct http_request *req)
 				  req->params[0].n));
 }
 
-/* Of the workspace, as far as rows are kept (retention.deliveries_days). */
+/* Of the workspace, as far as rows are kept (retention.delivery_days). */
 CO_FN static void api_stats(struct http_request *req)
 {
 	static const char *const names[] = {"total_deliveries", "delivered_count", "dead_lettered", "pending_count",
