@@ -611,11 +611,6 @@ struct co *co_self(void)
 	return co_current;
 }
 
-const char *co_name(const struct co *c)
-{
-	return c->name;
-}
-
 void co_set_log(const struct log_ctx *ctx)
 {
 	BUG_ON(co_current == NULL);
@@ -636,11 +631,11 @@ const struct context *co_tenant(void)
 
 /* -- groups ------------------------------------------------------------------------------------------------------ */
 
-void co_group_open(struct co_group *g, bool fail_fast)
+void co_group_open(struct co_group *g)
 {
 	BUG_ON(co_current == NULL);
-	*g = (struct co_group){.owner = co_current, .fail_fast = fail_fast};
-	/* Only children run inside it: the owner's own waits go on when a child fails. */
+	*g = (struct co_group){.owner = co_current};
+	/* Only children run inside it. */
 	g->scope.kind = SCOPE_GROUP;
 	g->scope.owner = co_current;
 	co_scope_link(&g->scope, co_current->scope);
@@ -657,13 +652,6 @@ bool co_group_spawn(struct co_group *g, const char *name, void (*fn)(void *arg),
 	c->group = g;
 	g->running++;
 	return true;
-}
-
-void co_group_fail(struct co_group *g)
-{
-	g->failed = true;
-	if (g->fail_fast)
-		co_scope_cancel(&g->scope, "a member of the group failed");
 }
 
 void co_group_wait(struct co_group *g)
@@ -792,12 +780,4 @@ void co_shutdown(void)
 unsigned co_count(void)
 {
 	return co_all.count;
-}
-
-void co_each(void (*fn)(void *arg, const char *name, int64_t age_us, bool waiting), void *arg)
-{
-	int64_t now = co_all.loop == NULL ? 0 : loop_now(co_all.loop);
-
-	for (const struct co *c = co_all.live; c != NULL; c = c->next)
-		fn(arg, c->name, now - c->born, c->state == CO_STATE_WAITING);
 }

@@ -62,7 +62,6 @@ void co_shutdown(void);
 struct co *co_spawn(const char *name, void (*fn)(void *arg), void *arg) MUST_CHECK;
 /* The running coroutine, NULL on the loop's own stack. */
 struct co *co_self(void);
-const char *co_name(const struct co *co);
 /*
  * Suspends until co_wake(), `deadline` (monotonic microseconds, 0 = none), or the end of a scope. The caller loops on
  * its own condition: a wake-up may be spurious.
@@ -115,15 +114,10 @@ struct co_group {
 	struct co_scope scope; /* children run inside it */
 	struct co *owner;
 	unsigned running;
-	bool fail_fast; /* a child that calls co_group_fail() cancels the others */
-	bool failed;
 };
-/* `fail_fast` false: settle, every child runs to its end. */
-void co_group_open(struct co_group *g, bool fail_fast);
+void co_group_open(struct co_group *g);
 /* False when no coroutine could be made. */
 bool co_group_spawn(struct co_group *g, const char *name, void (*fn)(void *arg), void *arg) MUST_CHECK;
-/* From a child: this group has failed. */
-void co_group_fail(struct co_group *g);
 /*
  * Waits until all children have ended; when an outer scope ends, the children see it too and are still joined.
  * Must be called exactly once per open group, by its owner.
@@ -150,7 +144,5 @@ bool co_runnable(void);
 /* Live coroutines, and the highest stack use seen in bytes. */
 unsigned co_count(void);
 size_t co_stack_peak(void);
-/* Calls fn for every live coroutine (introspection, stall dump). */
-void co_each(void (*fn)(void *arg, const char *name, int64_t age_us, bool waiting), void *arg);
 
 #endif

@@ -111,8 +111,6 @@ void conf_value_free(struct conf *c, const struct conf_key *k);
 bool conf_value_empty(const struct conf *c, const struct conf_key *k);
 /* As YAML; `mask`: a secret that is not empty becomes "********". */
 void conf_value_print(const struct conf *c, const struct conf_key *k, bool mask, struct buf *out);
-/* As a comma-separated text that conf_set_text reads back (no secrets). */
-void conf_value_text(const struct conf *c, const struct conf_key *k, struct buf *out);
 /* A text as a double-quoted scalar of YAML. */
 void conf_quote(struct str s, struct buf *out);
 /* "an integer from 0 to 255" */

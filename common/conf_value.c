@@ -545,13 +545,3 @@ void conf_value_print(const struct conf *c, const struct conf_key *k, bool mask,
 		break;
 	}
 }
-
-void conf_value_text(const struct conf *c, const struct conf_key *k, struct buf *out)
-{
-	if (k->type == CONF_TEXT)
-		buf_addz(out, conf_string_of(c, k));
-	else if (k->type == CONF_LIST)
-		conf_print_list(c, k, false, out);
-	else
-		conf_value_print(c, k, true, out);
-}

@@ -16,7 +16,6 @@
 #include "common/log.h"
 
 #define KEYRING_FILE "keys/encryption.key"
-#define KEYRING_TEXT_MAX 80 /* of one key */
 #define KEYRING_FILE_MAX 4096
 
 struct keyring {

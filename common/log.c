@@ -685,15 +685,6 @@ void log_listen(void (*fn)(enum log_level level, const char *component, const ch
 	log_listener = fn;
 }
 
-/* A line break of a client would forge a line. */
-static void log_unbreak(char *p, size_t n, char c)
-{
-	char *end = p + n;
-
-	while ((p = memchr(p, c, (size_t)(end - p))) != NULL)
-		*p++ = ' ';
-}
-
 /* Both on one descriptor share a buffer, so that lines stay in order and whole. */
 static bool log_access_shares(const struct log_channel *ch)
 {
@@ -725,19 +716,4 @@ void log_access_commit(size_t n)
 		log_channel_flush(ch);
 		log_unlock();
 	}
-}
-
-void log_access(struct str line)
-{
-	char *p = log_access_room();
-
-	if (p == NULL)
-		return;
-	if (line.n > LOG_ACCESS_MAX)
-		line = str_utf8_cut(line, LOG_ACCESS_MAX);
-	if (line.n != 0)
-		memcpy(p, line.p, line.n);
-	log_unbreak(p, line.n, '\n');
-	log_unbreak(p, line.n, '\r');
-	log_access_commit(line.n);
 }

@@ -91,11 +91,10 @@ void log_emit(enum log_level level, const char *component, const char *msg, cons
 /* Most bytes of an access line, without the newline. */
 #define LOG_ACCESS_MAX 4095
 
-/* Access lines are the loop's thread's: no other may call these. One finished line (newline is added): */
-void log_access(struct str line);
 /*
- * The same without a copy: room for LOG_ACCESS_MAX bytes, NULL when access lines are discarded; followed, before
- * anything else is logged, by the commit of n bytes that contain no line break.
+ * Room for an access line of LOG_ACCESS_MAX bytes, NULL when such lines are discarded; followed, before anything else
+ * is logged, by the commit of n bytes that contain no line break (a newline is added). Access lines are the loop's
+ * thread's: no other may call these.
  */
 char *log_access_room(void);
 void log_access_commit(size_t n);

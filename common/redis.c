@@ -100,11 +100,6 @@ int64_t redis_latency_us(const struct redis *r)
 	return r->latency_us;
 }
 
-size_t redis_pending(const struct redis *r)
-{
-	return redis_conn_pending(r->commands);
-}
-
 /* ---- subscriptions ---- */
 
 static struct str redis_reply_text(const redisReply *r)

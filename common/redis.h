@@ -49,8 +49,6 @@ void redis_close(struct redis *r);
 bool redis_healthy(const struct redis *r, struct error *err);
 /* Round trip of the last answered command or ping in microseconds. */
 int64_t redis_latency_us(const struct redis *r);
-/* The answer to come has to wait for this many commands. */
-size_t redis_pending(const struct redis *r);
 
 enum redis_type { REDIS_NIL, REDIS_INT, REDIS_TEXT };
 

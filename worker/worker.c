@@ -542,8 +542,8 @@ int worker_main(const struct worker_start *start)
 	}
 	worker_listen_for_master(p);
 	if (start->conf->server.role != ROLE_WORKER)
-		http_server_listen_as(p->w.http, start->listeners, start->listener_marks, start->listener_count,
-				      start->tls);
+		http_server_listen(p->w.http, start->listeners, start->listener_marks, start->listener_count,
+				   start->tls);
 	atomic_store(&p->slot->heartbeat_us, clock_mono_us());
 	atomic_store(&p->slot->state, SLOT_SERVING);
 	worker_show_title(p, "serving");

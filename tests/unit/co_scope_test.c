@@ -247,14 +247,10 @@ static void test_scope_cancelled_before_it_is_entered(void **state)
 
 /* -- groups ------------------------------------------------------------------------------------------------------ */
 
-static struct co_group group;
-
-static void child_fails(void *arg)
+static void child_ends(void *arg)
 {
-	(void)arg;
 	(void)co_yield ();
-	note("failed");
-	co_group_fail(&group);
+	note(arg);
 }
 
 static void child_waits(void *arg)
@@ -264,36 +260,23 @@ static void child_waits(void *arg)
 
 static void run_group(void *arg)
 {
-	const bool *fail_fast = arg;
+	struct co_group g;
 
-	co_group_open(&group, *fail_fast);
-	if (!co_group_spawn(&group, "w", child_waits, TEXT("waits")) || !co_group_spawn(&group, "f", child_fails, NULL))
+	(void)arg;
+	co_group_open(&g);
+	if (!co_group_spawn(&g, "w", child_waits, TEXT("waits")) || !co_group_spawn(&g, "e", child_ends, TEXT("ended")))
 		note("no memory");
-	co_group_wait(&group);
-	note(group.failed ? "joined failed" : "joined");
+	co_group_wait(&g);
+	note("joined");
 	note_ended_by("owner", co_sleep(1));
 }
 
-static void test_group_settles(void **state)
+static void test_group_waits_for_all(void **state)
 {
-	bool fail_fast = false;
-
 	(void)state;
-	spawn(run_group, &fail_fast);
+	spawn(run_group, NULL);
 	run_all();
-	assert_trace("failed waits=timeout/-1 joined failed owner=timeout/-1 ");
-}
-
-static void test_group_fails_fast(void **state)
-{
-	char expected[96];
-	bool fail_fast = true;
-
-	(void)state;
-	spawn(run_group, &fail_fast);
-	run_all();
-	snprintf(expected, sizeof(expected), "failed waits=ended/%d joined failed owner=timeout/-1 ", SCOPE_GROUP);
-	assert_trace(expected);
+	assert_trace("ended waits=timeout/-1 joined owner=timeout/-1 ");
 }
 
 static void child_cleans_up(void *arg)
@@ -315,7 +298,7 @@ static void group_inside_a_deadline(void *arg)
 
 	(void)arg;
 	co_scope_enter(&debate);
-	co_group_open(&g, true);
+	co_group_open(&g);
 	if (!co_group_spawn(&g, "c", child_cleans_up, NULL))
 		note("no memory");
 	co_group_wait(&g);
@@ -339,7 +322,7 @@ static void group_beyond_the_cap(void *arg)
 	struct co_group g;
 
 	(void)arg;
-	co_group_open(&g, false);
+	co_group_open(&g);
 	note(co_group_spawn(&g, "a", child_waits, TEXT("a")) ? "yes" : "no");
 	note(co_group_spawn(&g, "b", child_waits, TEXT("b")) ? "yes" : "no");
 	co_group_wait(&g);
@@ -434,8 +417,7 @@ int main(void)
 	    T(test_shield),
 	    T(test_cancel_passes_by_a_shield),
 	    T(test_scope_cancelled_before_it_is_entered),
-	    T(test_group_settles),
-	    T(test_group_fails_fast),
+	    T(test_group_waits_for_all),
 	    T(test_group_is_joined_after_the_outer_end),
 	    T(test_cap),
 	    T(test_lock_is_fair),

@@ -415,29 +415,6 @@ static void test_guard_page(void **state)
 	assert_trace("---p ---p ---p ");
 }
 
-static void count_one(void *arg, const char *name, int64_t age_us, bool waiting)
-{
-	unsigned *n = arg;
-
-	assert_string_equal(name, "test");
-	assert_true(age_us >= 0);
-	*n += waiting ? 1 : 100;
-}
-
-static void test_each(void **state)
-{
-	unsigned n = 0;
-
-	(void)state;
-	spawn(wait_for_ever, NULL);
-	loop_turn(loop, false);
-	spawn(say_three_times, TEXT("x"));
-	co_each(count_one, &n);
-	assert_int_equal(n, 101);
-	co_wake(waiter);
-	run_all();
-}
-
 #ifdef TEST_ASAN
 static void hold_memory(void *arg)
 {
@@ -511,7 +488,7 @@ static void forget_group(void *arg)
 	struct co_group g;
 
 	(void)arg;
-	co_group_open(&g, false);
+	co_group_open(&g);
 }
 
 static void keep_lock(void *arg)
@@ -638,7 +615,6 @@ int main(void)
 	    T(test_long_run_is_logged),
 	    T(test_stack_peak),
 	    T(test_guard_page),
-	    T(test_each),
 #ifdef TEST_ASAN
 	    T(test_leak_check_sees_suspended_stacks),
 #endif

@@ -248,7 +248,7 @@ static void group_body(struct fixture *f)
 
 	other = db_open(loop, f->conf, &err);
 	assert_non_null(other);
-	co_group_open(&g, false);
+	co_group_open(&g);
 	for (i = 0; i < WRITERS; i++) {
 		w[i] = (struct writer){f, i % 2 == 0 ? f->db : other, i, false, ERROR_INIT};
 		assert_true(co_group_spawn(&g, "writer", writer_body, &w[i]));
@@ -308,7 +308,7 @@ static void cancel_body(struct fixture *f)
 	struct canceller r = {.f = f, .scope = {.kind = SCOPE_REQUEST}}, w = r;
 	struct co_group g;
 
-	co_group_open(&g, false);
+	co_group_open(&g);
 	assert_true(co_group_spawn(&g, "reader", cancelled_reader, &r));
 	assert_true(co_group_spawn(&g, "writer", cancelled_writer, &w));
 	co_yield (); /* both have submitted */
@@ -505,7 +505,7 @@ static void fault_body(struct fixture *f)
 	struct error err = ERROR_INIT;
 	struct co_group g;
 
-	co_group_open(&g, false);
+	co_group_open(&g);
 	assert_true(co_group_spawn(&g, "writer", writer_body, &w[0]));
 	assert_true(co_group_spawn(&g, "writer", writer_body, &w[1]));
 	co_group_wait(&g);

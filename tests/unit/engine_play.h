@@ -251,9 +251,9 @@ static struct {
 static size_t child_count;
 static bool children_reverse, children_refused;
 
-void co_group_open(struct co_group *g, bool fail_fast)
+void co_group_open(struct co_group *g)
 {
-	*g = (struct co_group){.fail_fast = fail_fast};
+	*g = (struct co_group){.running = 0};
 	child_count = 0;
 }
 

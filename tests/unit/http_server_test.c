@@ -69,11 +69,20 @@ static void on_stream(struct http_request *req)
 	stream = http_stream_begin(req, "text/event-stream", &stream_ops, &stream);
 }
 
+static bool ws_say(struct str text)
+{
+	struct ws_message *m = ws_message_text(text);
+	bool more = ws_send(ws, m);
+
+	ws_message_unref(m);
+	return more;
+}
+
 static void ws_on_message(void *arg, struct str text, bool binary)
 {
 	(void)arg;
 	buf_printf(&messages, "[%s%.*s]", binary ? "b:" : "", STR_ARG(text));
-	ws_send_text(ws, text);
+	(void)ws_say(text);
 }
 
 static void ws_on_close(void *arg)
@@ -450,7 +459,7 @@ static void test_ws_close_by_us(void **state)
 	(void)state;
 	open_ws(h);
 	ws_close(ws, WS_RESTART, "later");
-	assert_false(ws_send_text(ws, STR("too late")));
+	assert_false(ws_say(STR("too late")));
 	harness_turns(h, 2);
 	assert_true(str_eq(buf_str(&h->in), STR("\x88\x07\x03\xf4later")));
 	assert_int_equal(closes, 0);

@@ -141,7 +141,7 @@ static void claims_are_strict(void **state)
 		struct str token = forge(a, "{\"alg\":\"HS256\"}", t[i].body, keys.current);
 
 		if (jwt_verify(a, &keys, token, JWT_ACCESS, NOW, &got) != t[i].fault)
-			fail_msg("%s: not %s", t[i].body, jwt_fault_name(t[i].fault));
+			fail_msg("%s: not fault %d", t[i].body, (int)t[i].fault);
 	}
 	arena_free(a);
 }

@@ -181,29 +181,39 @@ static void test_buffered(void **state)
 	assert_true(slurp(file_fd).n != 0);
 }
 
+static void access_line(struct str line)
+{
+	char *p = log_access_room();
+
+	if (p == NULL)
+		return;
+	memcpy(p, line.p, line.n);
+	log_access_commit(line.n);
+}
+
 static void test_access(void **state)
 {
 	int fd = memfd_create("access", MFD_CLOEXEC);
-	char longer[5000];
+	char longest[LOG_ACCESS_MAX];
 
 	(void)state;
-	log_access(STR("nowhere to go"));
+	access_line(STR("nowhere to go"));
 	log_reopen(file_fd, fd);
-	log_access(STR("GET / 200\r\nforged"));
+	access_line(STR("GET / 200"));
 	log_info("t", "other file");
 	log_flush();
-	assert_true(str_eqz(slurp(fd), "GET / 200  forged\n"));
-	memset(longer, 'x', sizeof(longer));
-	log_access((struct str){longer, sizeof(longer)});
+	assert_true(str_eqz(slurp(fd), "GET / 200\n"));
+	memset(longest, 'x', sizeof(longest));
+	access_line((struct str){longest, sizeof(longest)});
 	log_flush();
-	assert_int_equal(slurp(fd).n, 18 + LINE_MAX_BYTES);
+	assert_int_equal(slurp(fd).n, 10 + sizeof(longest) + 1);
 	/* Both on one descriptor: order is kept. */
 	assert_int_equal(ftruncate(file_fd, 0), 0);
 	assert_true(lseek(file_fd, 0, SEEK_SET) == 0);
 	log_reopen(file_fd, file_fd);
-	log_access(STR("first"));
+	access_line(STR("first"));
 	log_info("t", "second");
-	log_access(STR("third"));
+	access_line(STR("third"));
 	log_flush();
 	assert_int_equal(str_find(slurp(file_fd), STR("first\n{")), 0);
 	assert_true(str_ends(slurp(file_fd), STR("}\nthird\n")));
@@ -224,10 +234,10 @@ static void test_access_delay(void **state)
 					.access_fd = fd,
 					.who = "worker 2",
 					.access_delay = 1000});
-	log_access(STR("one"));
+	access_line(STR("one"));
 	log_info("t", "not delayed");
 	log_turn(5000);
-	log_access(STR("two"));
+	access_line(STR("two"));
 	log_turn(5999);
 	assert_int_equal(slurp(fd).n, 0);
 	assert_true(str_find(slurp(file_fd), STR("not delayed")) > 0);
@@ -236,7 +246,7 @@ static void test_access_delay(void **state)
 	/* 32 KiB are worth a write at once. */
 	memset(line, 'x', sizeof(line));
 	for (i = 0; i < 33; i++)
-		log_access((struct str){line, sizeof(line)});
+		access_line((struct str){line, sizeof(line)});
 	log_turn(7000);
 	assert_true(slurp(fd).n > 33000);
 	log_reopen(file_fd, -1);

@@ -94,26 +94,11 @@ static void base32_of_the_rfc(void **state)
 					   {"fooba", "MZXW6YTB"},
 					   {"foobar", "MZXW6YTBOI"}};
 	struct arena *a = arena_new(0);
-	uint8_t out[16];
-	size_t i, n;
+	size_t i;
 
 	(void)state;
-	for (i = 0; i < countof(t); i++) {
+	for (i = 0; i < countof(t); i++)
 		assert_string_equal(base32_encode(a, str_of(t[i][0])).p, t[i][1]);
-		n = sizeof(out);
-		assert_true(base32_decode(str_of(t[i][1]), out, &n));
-		assert_int_equal(n, strlen(t[i][0]));
-		assert_memory_equal(out, t[i][0], n);
-	}
-	n = sizeof(out);
-	assert_true(base32_decode(STR("mzxw 6ytb-oi======"), out, &n));
-	assert_memory_equal(out, "foobar", 6);
-	n = sizeof(out);
-	assert_false(base32_decode(STR("MZ"), out, &n)); /* bits left over */
-	assert_false(base32_decode(STR("M"), out, &n));
-	assert_false(base32_decode(STR("MZXW61"), out, &n));
-	n = 2;
-	assert_false(base32_decode(STR("MZXW6"), out, &n));
 	arena_free(a);
 }
 

@@ -60,11 +60,6 @@ const char *complexity_name(enum complexity c)
 	return names[c];
 }
 
-const char *category_names(void)
-{
-	return "technical, legal, security, scientific, political, ethical, financial, healthcare, general";
-}
-
 const struct category *category_find(struct str name)
 {
 	size_t i;

@@ -30,8 +30,6 @@ struct classified {
 void classify(struct str question, struct classified *out);
 /* NULL if there is no such category. */
 const struct category *category_find(struct str name);
-/* "technical, legal, …" */
-const char *category_names(void);
 /* "simple", "moderate", "complex" */
 const char *complexity_name(enum complexity c);
 

@@ -91,7 +91,7 @@ CO_FN static json_t *local_probe_all(struct http_request *req, size_t *available
 	struct co_group group;
 	size_t i;
 
-	co_group_open(&group, false);
+	co_group_open(&group);
 	for (i = 0; i < countof(local_servers); i++) {
 		probes[i] = (struct local_probe){.req = req, .server = &local_servers[i]};
 		if (!registry_usable(c, local_servers[i].id))

@@ -42,29 +42,16 @@ void audit_add_as(struct db_batch *b, const struct worker *w, const struct conte
 	audit_put(b, &w->audit->key, &who, e);
 }
 
-CO_FN static bool audit_alone(struct worker *w, struct db_batch *b, struct error *err)
-{
-	if (db_commit(w->db, b, err))
-		return true;
-	metric_add(M_AUDIT_FAILURES, 1, NULL);
-	return false;
-}
-
 CO_FN bool audit_request(struct http_request *req, const struct audit_event *e, struct error *err)
 {
 	struct worker *w = req->user;
 	struct db_batch *b = db_batch_new(w->db);
 
 	audit_add(b, req, e);
-	return audit_alone(w, b, err);
-}
-
-CO_FN bool audit_write(struct worker *w, const struct context *ctx, const struct audit_event *e, struct error *err)
-{
-	struct db_batch *b = db_batch_new(w->db);
-
-	audit_add_as(b, w, ctx, e);
-	return audit_alone(w, b, err);
+	if (db_commit(w->db, b, err))
+		return true;
+	metric_add(M_AUDIT_FAILURES, 1, NULL);
+	return false;
 }
 
 void audit_note(struct worker *w, const struct context *ctx, const struct audit_event *e)
@@ -82,11 +69,6 @@ void audit_note_request(struct http_request *req, const struct audit_event *e)
 	if (audit_worker(req)->audit == NULL) /* a server without a store has no log */
 		return;
 	audit_notes_add(audit_worker(req)->audit->notes, &who, e);
-}
-
-bool audit_noted(const struct http_request *req)
-{
-	return req->audited;
 }
 
 /* ---- the part of a worker ---- */

@@ -41,8 +41,6 @@ void audit_add(struct db_batch *b, struct http_request *req, const struct audit_
 void audit_add_as(struct db_batch *b, const struct worker *w, const struct context *ctx, const struct audit_event *e);
 /* A transaction of its own. False: not written, and the act must fail. */
 CO_FN bool audit_request(struct http_request *req, const struct audit_event *e, struct error *err) MUST_CHECK;
-CO_FN bool audit_write(struct worker *w, const struct context *ctx, const struct audit_event *e,
-		       struct error *err) MUST_CHECK;
 /*
  * For what is worth knowing, but must not wait: kept in memory, written within a second. Equal events of a second
  * become one with details.count. When audit.buffer is full the event is dropped, counted
@@ -51,8 +49,6 @@ CO_FN bool audit_write(struct worker *w, const struct context *ctx, const struct
  */
 void audit_note(struct worker *w, const struct context *ctx, const struct audit_event *e);
 void audit_note_request(struct http_request *req, const struct audit_event *e);
-/* Has an event been written or noted for this request? Then the pipeline adds none for its refusal. */
-bool audit_noted(const struct http_request *req);
 
 /* ---- retention ---- */
 

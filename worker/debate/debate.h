@@ -39,15 +39,12 @@ struct debate_row {
  * Queues a debate. With an idempotency key: a second creation with the same body gives the first one's id and *replayed
  * = true, with another body ERR_UNPROCESSABLE. ERR_UNAVAILABLE above debates.max_queued.
  */
-CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan,
-			 const json_t *metadata, const struct callback *callback, struct str idempotency_key,
-			 struct str body_hash, struct str *id, bool *replayed, struct error *err) MUST_CHECK;
-/* The same with more in the batch that stores it; more(batch, id, arg) may run more than once. */
 struct debate_birth {
 	const json_t *plan, *metadata;
 	const struct callback *callback; /* or NULL */
 	struct str idempotency_key, body_hash;
-	void (*more)(struct db_batch *b, struct str id, void *arg); /* or NULL */
+	/* Adds to the batch that stores it; may run more than once; or NULL. */
+	void (*more)(struct db_batch *b, struct str id, void *arg);
 	void *arg;
 };
 CO_FN bool debate_create_with(struct worker *w, struct arena *a, const struct context *ctx,

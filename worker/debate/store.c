@@ -251,19 +251,6 @@ CO_FN bool debate_create_with(struct worker *w, struct arena *a, const struct co
 	return true;
 }
 
-CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const json_t *plan,
-			 const json_t *metadata, const struct callback *callback, struct str idempotency_key,
-			 struct str body_hash, struct str *id, bool *replayed, struct error *err)
-{
-	return debate_create_with(w, a, ctx,
-				  &(struct debate_birth){.plan = plan,
-							 .metadata = metadata,
-							 .callback = callback,
-							 .idempotency_key = idempotency_key,
-							 .body_hash = body_hash},
-				  id, replayed, err);
-}
-
 /* ---- reading ---- */
 
 CO_FN bool debate_get(struct db *db, struct arena *a, const struct context *ctx, struct str ref, struct debate_row *row,

@@ -9,8 +9,6 @@
 #include "worker/delivery/delivery.h"
 #include "worker/delivery/policy.h"
 
-struct http_request;
-
 struct delivery_row {
 	struct str id, org_id, workspace_id, debate_id, format, event, endpoint, target, payload, state, last_error;
 	int64_t epoch, crashes, attempts, tries, since, next_at, last_status, created_at, updated_at, delivered_at,

@@ -60,7 +60,7 @@ CO_FN bool ask_all(struct ask_phase *ph)
 	bool whole = true;
 	size_t i;
 
-	co_group_open(&group, false);
+	co_group_open(&group);
 	for (i = 0; i < ph->n; i++)
 		if (!co_group_spawn(&group, ph->kind->phase, ask_one, &ph->calls[i]))
 			ask_one(&ph->calls[i]); /* no coroutine to be had: one after the other */

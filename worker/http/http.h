@@ -66,11 +66,11 @@ struct http_request {
 	struct context ctx;                 /* who asks; filled by the authentication middleware */
 	struct str request_id;              /* X-Request-ID or made here */
 	struct str client;                  /* address after trusted proxies */
-	bool audited;                       /* the audit log has an event of it, see audit_noted */
-	bool https;                         /* by TLS or by X-Forwarded-Proto from a trusted proxy */
-	struct str cache_key;               /* under which the answer may be kept; of the cache step */
-	uint64_t cache_versions;            /* of its sources, before the handler ran */
-	struct trace_context trace;         /* filled by the tracing middleware, on where it applies */
+	bool audited;               /* the audit log has an event of it: the pipeline adds none for its refusal */
+	bool https;                 /* by TLS or by X-Forwarded-Proto from a trusted proxy */
+	struct str cache_key;       /* under which the answer may be kept; of the cache step */
+	uint64_t cache_versions;    /* of its sources, before the handler ran */
+	struct trace_context trace; /* filled by the tracing middleware, on where it applies */
 	int64_t start_us;
 	int64_t chain_us, handler_us; /* begin of the chain and of the handler, of routes that may wait; else 0 */
 	int64_t end_us;               /* the answer was handed over; set before the `finished` hook */
@@ -221,11 +221,11 @@ struct http_hooks {
 
 struct http_server *http_server_new(struct loop *l, const struct conf *c, struct shm_slot *slots, unsigned slot,
 				    const struct http_hooks *hooks, void *user);
-/* Starts accepting on listening sockets (inherited descriptors); they stay the caller's. */
-void http_server_listen(struct http_server *s, const int *fds, size_t n);
-/* The same with the mark of each (enum conf_listen); tls serves those with LISTEN_TLS and outlives the server. */
-void http_server_listen_as(struct http_server *s, const int *fds, const unsigned *marks, size_t n,
-			   const struct tls *tls);
+/*
+ * Starts accepting on listening sockets (inherited descriptors), which stay the caller's. marks: of each, enum
+ * conf_listen; tls serves those with LISTEN_TLS and outlives the server.
+ */
+void http_server_listen(struct http_server *s, const int *fds, const unsigned *marks, size_t n, const struct tls *tls);
 /*
  * The lane that reads pieces of files (http_reply_file) which are not in memory; without it they are read in the loop,
  * however long that takes. It is freed after the server.

@@ -246,7 +246,7 @@ void accept_listen(struct http_accept *a, const int *fds, const unsigned *marks,
 		struct epoll_event e = {.events = EPOLLIN | EPOLLEXCLUSIVE};
 
 		a->fds[i] = fds[i];
-		a->marks[i] = marks != NULL ? marks[i] : 0;
+		a->marks[i] = marks[i];
 		evutil_make_socket_nonblocking(fds[i]);
 		/* Connections inherit it; only slower without, and nothing on a Unix socket. */
 		(void)setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

@@ -8,7 +8,6 @@
 #include "common/conf.h"
 #include "worker/http/http.h"
 
-struct loop;
 struct shm;
 
 #define HTTP_ADDR_TEXT 48

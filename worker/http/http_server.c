@@ -255,13 +255,7 @@ struct http_server *http_server_new(struct loop *l, const struct conf *c, struct
 	return s;
 }
 
-void http_server_listen(struct http_server *s, const int *fds, size_t n)
-{
-	accept_listen(s->accept, fds, NULL, n);
-}
-
-void http_server_listen_as(struct http_server *s, const int *fds, const unsigned *marks, size_t n,
-			   const struct tls *tls)
+void http_server_listen(struct http_server *s, const int *fds, const unsigned *marks, size_t n, const struct tls *tls)
 {
 	s->tls = tls;
 	accept_listen(s->accept, fds, marks, n);

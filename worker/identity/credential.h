@@ -11,7 +11,6 @@
 #include "worker/identity/jwt.h"
 
 struct credentials;
-struct http_request;
 
 /*
  * Could the text be a credential at all? Where nobody has to authenticate and no API token is set, what looks neither

@@ -12,8 +12,6 @@
 /* {"alg":"HS256","typ":"JWT"}: every token that we make begins with it. */
 #define JWT_HEADER "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
 
-static const char *const jwt_fault_names[] = {"ok",     "malformed",     "algorithm", "signature",
-					      "claims", "not_yet_valid", "expired",   "wrong_type"};
 static const char *const jwt_type_names[] = {"access", "refresh", "mfa_pending"};
 _Static_assert(countof(jwt_type_names) == JWT_TYPE_MAX, "a name for each type");
 
@@ -38,16 +36,6 @@ static const struct jwt_field jwt_fields[] = {
 };
 #undef TEXT
 #undef NUMBER
-
-const char *jwt_fault_name(enum jwt_fault fault)
-{
-	return jwt_fault_names[fault];
-}
-
-const char *jwt_type_name(enum jwt_type type)
-{
-	return jwt_type_names[type];
-}
 
 /* The signature as text. */
 #define JWT_SIGNATURE_CHARS 43

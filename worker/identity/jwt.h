@@ -43,11 +43,6 @@ enum jwt_fault {
 	JWT_WRONG_TYPE
 };
 
-/* "malformed", "algorithm", … for metrics and logs. */
-const char *jwt_fault_name(enum jwt_fault fault);
-/* "access", "refresh", "mfa_pending". */
-const char *jwt_type_name(enum jwt_type type);
-
 /* The token, in the arena. keys->current has at least JWT_SECRET_MIN bytes; less aborts. */
 struct str jwt_sign(struct arena *a, const struct jwt_keys *keys, const struct jwt_claims *claims);
 /*

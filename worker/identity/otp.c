@@ -98,43 +98,6 @@ struct str base32_encode(struct arena *a, struct str data)
 	return (struct str){out, done};
 }
 
-static int base32_digit(char c)
-{
-	if (c >= '2' && c <= '7')
-		return c - '2' + 26;
-	c |= 0x20;
-	return c >= 'a' && c <= 'z' ? c - 'a' : -1;
-}
-
-bool base32_decode(struct str text, uint8_t *out, size_t *n)
-{
-	size_t done = 0, digits = 0, i;
-	unsigned held = 0, bits = 0;
-
-	while (text.n > 0 && text.p[text.n - 1] == '=')
-		text.n--;
-	for (i = 0; i < text.n; i++) {
-		int digit = base32_digit(text.p[i]);
-
-		if (text.p[i] == ' ' || text.p[i] == '-')
-			continue;
-		if (digit < 0)
-			return false;
-		digits++;
-		bits = (bits << 5 | (unsigned)digit) & 0xfff;
-		held += 5;
-		if (held >= 8) {
-			if (done == *n)
-				return false;
-			held -= 8;
-			out[done++] = (uint8_t)(bits >> held);
-		}
-	}
-	*n = done;
-	/* One, three and six digits too many stand for nothing (RFC 4648 6); bits left over must be zero. */
-	return digits % 8 != 1 && digits % 8 != 3 && digits % 8 != 6 && (bits & ((1U << held) - 1)) == 0;
-}
-
 /* Percent-encodes all but what RFC 3986 2.3 leaves alone. */
 static void otp_escape(struct buf *b, struct str s)
 {

@@ -9,7 +9,6 @@
 #include "common/arena.h"
 
 #define OTP_SECRET 20 /* bytes of a new secret, RFC 4226 4 R6 */
-#define OTP_SECRET_MAX 64
 #define OTP_DIGITS 6
 #define OTP_STEP 30    /* seconds */
 #define OTP_WINDOW 1   /* steps to either side */
@@ -30,11 +29,6 @@ bool hotp_resync(struct str secret, uint64_t counter, struct str first, struct s
 
 /* Without padding, in the arena. */
 struct str base32_encode(struct arena *a, struct str data);
-/*
- * Upper and lower case, blanks and '-' between groups and padding at the end are passed over, as people type it. *n is
- * the capacity on entry and the length on return.
- */
-bool base32_decode(struct str text, uint8_t *out, size_t *n) MUST_CHECK;
 /* otpauth://totp/Issuer:account?secret=…, or hotp with its counter (negative: totp). In the arena. */
 struct str otp_uri(struct arena *a, struct str issuer, struct str account, struct str secret, int64_t counter);
 

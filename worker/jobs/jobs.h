@@ -12,7 +12,6 @@
 
 struct conf;
 struct jobs;
-struct route_table;
 struct worker;
 
 struct job {

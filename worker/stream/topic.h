@@ -12,7 +12,6 @@
 
 struct follower;
 struct stream;
-struct topic;
 
 /* One event, rendered once for all sockets of each kind. */
 struct frame {

@@ -10,7 +10,6 @@
 #include "worker/http/http.h"
 #include "worker/http/route.h"
 
-struct conf;
 struct worker;
 
 extern const struct route_table quota_routes;           /* quota.c */

@@ -61,8 +61,6 @@ size_t ws_message_size(const struct ws_message *m);
  * socket at twice its limit is cut. After the close has begun messages are dropped.
  */
 bool ws_send(struct ws *w, struct ws_message *m);
-/* Builds and queues. */
-bool ws_send_text(struct ws *w, struct str text);
 size_t ws_queued(const struct ws *w);
 /* Is the queue above its limit? on_drain will come. */
 bool ws_is_full(const struct ws *w);

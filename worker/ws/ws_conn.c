@@ -100,19 +100,6 @@ bool ws_send(struct ws *w, struct ws_message *m)
 	return !w->full;
 }
 
-bool ws_send_text(struct ws *w, struct str text)
-{
-	struct ws_message *m = ws_message_text(text);
-	bool more = false;
-
-	if (m == NULL)
-		conn_doom(w->conn);
-	else
-		more = ws_send(w, m);
-	ws_message_unref(m);
-	return more;
-}
-
 size_t ws_queued(const struct ws *w)
 {
 	return w->conn->out.bytes;
