@@ -330,6 +330,7 @@ class Provider:
                     mode=rule["mode"], idempotency_key=request.headers.get("Idempotency-Key", ""),
                     prompt_hash=hashlib.sha256((system + "\0" + prompt).encode()).hexdigest(),
                     stream=body.get("stream"), system=system, prompt=prompt,
+                    headers={k: request.headers.get(k) for k in ("Authorization", "X-Title")},
                     parameters={k: v for k, v in body.items() if k not in ("messages", "system")})
         status, complete = 0, False
         try:
@@ -448,7 +449,7 @@ class Provider:
 
     async def start(self, port):
         app = web.Application(client_max_size=64 << 20)
-        for paths, wire in ((("/v1/chat/completions", "/chat/completions"), OpenAI()),
+        for paths, wire in ((("/v1/chat/completions", "/chat/completions", "/v1beta/openai/chat/completions"), OpenAI()),
                             (("/v1/messages", "/messages"), Anthropic()), (("/api/chat",), Ollama())):
             for path in paths:
                 app.router.add_post(path, self.handler(wire))

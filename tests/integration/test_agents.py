@@ -96,6 +96,25 @@ def test_three_wire_formats(node, provider):
     assert re.search(r'aragora_agent_response_seconds_count\{agent="claude"\} [1-9]', metrics)
 
 
+def test_each_provider_is_spoken_to_as_it_wants(make_server, provider):
+    """All that speak OpenAI's format: path, key, and what OpenRouter wants to know of us."""
+    v1, beta = provider.openai_url, provider.url + "/v1beta"
+    s = make_server({"server": {"workers": 1}, "providers": {
+        "gemini": {"base_url": beta}, "xai": {"base_url": v1, "api_key": "sk-xai"}, "mistral": {"base_url": v1, "api_key": "sk-mis"},
+        "openrouter": {"base_url": v1, "api_key": "sk-or"}, "lm_studio": {"base_url": v1, "model": "local"},
+        "compatible": {"base_url": v1, "model": "ours"}}}, env={"GOOGLE_API_KEY": "sk-gem"})
+    doc = debate(s, agents=["gemini", "grok", "mistral", "deepseek", "lm-studio", "compatible"])
+    assert doc["status"] == "completed" and not doc.get("agent_failures"), doc
+    seen = {r["model"]: r for r in provider.requests(phase="propose")}
+    keys = {m: (r["headers"]["Authorization"] or "").removeprefix("Bearer ") for m, r in seen.items()}
+    assert keys == {"gemini-2.5-pro": "sk-gem", "grok-4": "sk-xai", "mistral-large-latest": "sk-mis", "deepseek/deepseek-chat": "sk-or",
+                    "local": "", "ours": ""}
+    assert {m for m, r in seen.items() if r["path"] == "/v1beta/openai/chat/completions"} == {"gemini-2.5-pro"}
+    assert {m for m, r in seen.items() if r["headers"]["X-Title"]} == {"deepseek/deepseek-chat"}
+    free = s.sql("SELECT DISTINCT provider FROM usage_ledger WHERE debate_id = ? AND cost_micro = 0", doc["id"])
+    assert {p for p, in free} == {"lm_studio", "compatible"}
+
+
 def test_steps_that_come_together_share_a_batch(node, provider):
     s = node()
 
