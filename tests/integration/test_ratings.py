@@ -325,7 +325,7 @@ def test_briefing_and_the_board_at_a_glance(server):
     b = server.get("/api/agent/charlie/opponent-briefing/alpha").json()
     assert b["opponent_profile"] == {"elo": 1560, "strengths": ["security"], "weaknesses": ["api"],
                                      "preferred_domains": ["security", "api"]}
-    assert b["historical_summary"] == "Of 6 rated debates of both, charlie did better in 1 and alpha in 5."
+    assert b["historical_summary"] == "In 6 rated debates of both charlie did better in 1, alpha in 5."
     assert b["briefing"].startswith(b["historical_summary"]) and all(i in b["briefing"] for i in b["key_insights"])
     assert "api" in b["recommended_strategy"] and b["confidence"] == 0.6 and b["head_to_head"]["losses"] == 5
     insert(server, "rating_changes", "debate_id org_id workspace_id agent kind domain outcome side score_milli change_milli created_at",

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from conftest import ROOT, binary, wait_until
+from conftest import ROOT, Server, binary, wait_until
 from provider import provider  # noqa: F401  (a fixture)
 
 HMAC = "00112233445566778899aabbccddeeff" * 2
@@ -50,6 +50,14 @@ def script(tmp_path):
     assert len(text.splitlines()) <= 12
     (tmp_path / "verify.py").write_text(text)
     return tmp_path / "verify.py"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One server for all who only look at debates of their own."""
+    s = Server(tmp_path_factory.mktemp("receipts") / "node").start()
+    yield s
+    s.close()
 
 
 # ---- keys ----
@@ -129,8 +137,8 @@ def test_keygen_and_keys_command(make_server):
     assert out.returncode == 0 and out.stdout.startswith("* ed25519-"), out.stdout + out.stderr
 
 
-def test_document(make_server):
-    s = make_server()
+def test_document(shared):
+    s = shared
     d = debate(s)
     r = raw(s, d)
     chain = r["provenance_chain"]
@@ -153,8 +161,8 @@ def pdf_text(content, tmp_path):
     return subprocess.run(["pdftotext", "-layout", str(tmp_path / "r.pdf"), "-"], capture_output=True, text=True, check=True).stdout
 
 
-def test_formats(make_server, tmp_path):
-    s = make_server()
+def test_formats(shared, tmp_path):
+    s = shared
     d = debate(s)
     document, url = raw(s, d), "/api/receipts/%s/export" % d
     pdf = s.get(url, params={"format": "pdf"})
@@ -241,8 +249,8 @@ def recorded(s, action):
     return found()
 
 
-def test_share(make_server):
-    s = make_server()
+def test_share(shared):
+    s = shared
     d = debate(s)
     document = raw(s, d)
     made = s.post("/api/receipts/%s/share" % d, {"expires_in_hours": 2, "max_accesses": 2}).json()
@@ -293,8 +301,8 @@ def test_legal_hold(make_server):
 
 # ---- why this answer ----
 
-def test_explanation(make_server):
-    s = make_server()
+def test_explanation(shared):
+    s = shared
     d = debate(s, rounds=2)
     result = s.get("/api/debates/" + d).json()
     e = s.get("/api/debates/%s/explain" % d).json()
@@ -330,8 +338,8 @@ VIEWS = {"convergence": "convergence_status", "impasse": "is_impasse", "citation
          "rhetorical": "pattern_counts", "timeline": "next_seq", "trickster": "interventions", "reasoning": "data"}
 
 
-def test_derived_views(make_server):
-    s = make_server({"providers": {"demo": {"delay_ms": 0}}})
+def test_derived_views(shared):
+    s = shared
     d = debate(s, rounds=2)
     result = s.get("/api/debates/" + d).json()
     shown = {name: s.get("/api/debates/%s/%s" % (d, name)).json() for name in VIEWS}
@@ -387,8 +395,8 @@ def test_hollow_agreement_is_shown(make_server, provider):  # noqa: F811
     assert abs(sum(float(r["cost_usd"]) for r in costs["per_round"].values()) - float(costs["total_cost_usd"])) < 1e-5
 
 
-def test_several_explanations(make_server):
-    s = make_server({"providers": {"demo": {"delay_ms": 0}}})
+def test_several_explanations(shared):
+    s = shared
     ids = [debate(s), debate(s, task="Another question?")]
     got = s.post("/api/v1/explainability/batch", {"debate_ids": ids + ["nope"]}).json()
     assert [e["debate_id"] for e in got["results"]] == ids and got["count"] == 2 and got["results"][0]["votes"]
@@ -431,6 +439,7 @@ def test_views_of_a_running_debate(server):
     for name in VIEWS:
         assert server.get("/api/debates/%s/%s" % (d, name)).status_code == 200, name
     assert server.get("/api/debates/%s/explain" % d).status_code == 409
+    server.post("/api/debates/%s/cancel" % d)  # or the end of the test would wait for the call under way
 
 
 # ---- time stamps ----

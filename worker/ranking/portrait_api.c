@@ -211,9 +211,10 @@ static struct str briefing_history(struct briefing *b)
 	if (n == 0)
 		return arena_printf(b->req->arena, "%.*s and %.*s have not met in a rated debate.", STR_ARG(agent),
 				    STR_ARG(opponent));
-	return arena_printf(b->req->arena, "Of %lld rated debates of both, %.*s did better in %lld and %.*s in %lld.",
-			    (long long)n, STR_ARG(agent), (long long)json_get_int(b->duel, "wins", 0),
-			    STR_ARG(opponent), (long long)json_get_int(b->duel, "losses", 0));
+	return arena_printf(b->req->arena, "In %lld rated debate%s of both %.*s did better in %lld, %.*s in %lld.",
+			    (long long)n, n == 1 ? "" : "s", STR_ARG(agent),
+			    (long long)json_get_int(b->duel, "wins", 0), STR_ARG(opponent),
+			    (long long)json_get_int(b->duel, "losses", 0));
 }
 
 /* Names of domains above (sign 1) or below (-1) its own rating, the furthest first. */
