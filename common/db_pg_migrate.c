@@ -37,7 +37,7 @@ static bool migrate_exec(PGconn *pg, const char *sql, struct error *err)
 	bool ok;
 
 	db_pg_translate(&text, sql);
-	ok = db_pg_exec(pg, text.p, NULL, err);
+	ok = text.n == 0 || db_pg_exec(pg, text.p, NULL, err); /* all of it may be SQLite's */
 	buf_free(&text);
 	return ok;
 }

@@ -107,6 +107,17 @@ static json_t *retention_cell(const struct db_val *v)
 	return json_null();
 }
 
+/* " ORDER BY" the primary key. */
+static void retention_order(const struct dba_table *t, struct buf *out)
+{
+	for (size_t k = 1; k <= t->keys; k++)
+		for (size_t i = 0; i < t->n; i++)
+			if (t->columns[i].key == (int64_t)k) {
+				buf_addz(out, k == 1 ? " ORDER BY " : ", ");
+				dba_quote(out, t->columns[i].name);
+			}
+}
+
 static bool retention_archive_one(struct dba *d, const struct retention_row *r, const struct dba_table *t,
 				  struct str key, struct archive_lines *lines, struct error *err)
 {
@@ -121,6 +132,7 @@ static bool retention_archive_one(struct dba *d, const struct retention_row *r, 
 		dba_quote(&sql, t->columns[i].name);
 	}
 	buf_printf(&sql, " FROM %s WHERE %s = $1", r->table, r->key);
+	retention_order(t, &sql);
 	ok = dba_query(d, a, sql.p, DB_ARGS(DB_S(key)), &rows, err);
 	for (size_t i = 0; ok && i < rows.count; i++) {
 		json_t *line = json_own(a, json_object());

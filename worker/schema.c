@@ -818,6 +818,30 @@ static const char up_vector_models[] = "CREATE INDEX knowledge_vectors_model ON 
 static const char down_vector_models[] =
     "DROP INDEX continuum_vectors_model; DROP INDEX knowledge_vectors_model;" DB_ONLY_PG
     "DROP TABLE IF EXISTS _continuum_vectors; DROP TABLE IF EXISTS _knowledge_vectors;" DB_ONLY_CLOSE;
+/*
+ * In a table without rowid SQLite keeps a quarter of a page of a row and gives the rest pages of its own: most events
+ * and answers took a page more, each time they were written. As rows of the usual kind they share pages. Copies what
+ * there is; PostgreSQL has but one kind.
+ */
+static const char up_rows[] = DB_ONLY_SQLITE
+    "CREATE TABLE _debate_events ("
+    " debate_id TEXT NOT NULL, seq INTEGER NOT NULL, key TEXT NOT NULL, workspace_id TEXT NOT NULL,"
+    " type TEXT NOT NULL, envelope TEXT NOT NULL, created_at INTEGER NOT NULL,"
+    " PRIMARY KEY (debate_id, seq), UNIQUE (debate_id, key)"
+    ") STRICT;"
+    "INSERT INTO _debate_events (debate_id, seq, key, workspace_id, type, envelope, created_at)"
+    " SELECT debate_id, seq, key, workspace_id, type, envelope, created_at FROM debate_events;"
+    "DROP TABLE debate_events; ALTER TABLE _debate_events RENAME TO debate_events;"
+    "CREATE TABLE _debate_steps ("
+    " debate_id TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, starts INTEGER NOT NULL DEFAULT 0,"
+    " reserved_micro INTEGER NOT NULL DEFAULT 0, input_hash TEXT NOT NULL DEFAULT '', result TEXT,"
+    " started_at INTEGER NOT NULL, done_at INTEGER, PRIMARY KEY (debate_id, key)"
+    ") STRICT;"
+    "INSERT INTO _debate_steps (debate_id, key, state, starts, reserved_micro, input_hash, result, started_at, done_at)"
+    " SELECT debate_id, key, state, starts, reserved_micro, input_hash, result, started_at, done_at FROM debate_steps;"
+    "DROP TABLE debate_steps; ALTER TABLE _debate_steps RENAME TO debate_steps;" DB_ONLY_END;
+/* Either kind does for any release. */
+static const char down_rows[] = "SELECT 1;";
 
 /* What each node has counted since its start; decisions by debate, for its outcome. */
 static const char up_decision_figures[] =
@@ -875,5 +899,6 @@ const struct migration schema_migrations[] = {
     {26, "overrides of budgets, marks noted", up_overrides, down_overrides},
     {27, "ends of batches and links", up_retention_ends, down_retention_ends},
     {28, "index of vectors by model", up_vector_models, down_vector_models},
+    {29, "events and steps share pages", up_rows, down_rows},
 };
 const size_t schema_migrations_count = countof(schema_migrations);
