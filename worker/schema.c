@@ -869,6 +869,13 @@ static const char down_overrides[] = "DROP TABLE budget_acknowledgements; DROP T
 static const char up_retention_ends[] = "CREATE INDEX batches_end ON batches(completed_at, id) WHERE open = 0;"
 					"CREATE INDEX receipt_shares_end ON receipt_shares(expires_at, token_hash);";
 static const char down_retention_ends[] = "DROP INDEX receipt_shares_end; DROP INDEX batches_end;";
+/* Sums of what budgets are about are read from the index alone. */
+static const char up_ledger_sums[] =
+    "CREATE INDEX usage_ledger_sums ON usage_ledger(org_id, created_at, workspace_id, user_id, cost_micro, tokens_in,"
+    " tokens_out);"
+    "DROP INDEX usage_ledger_org;";
+static const char down_ledger_sums[] =
+    "CREATE INDEX usage_ledger_org ON usage_ledger(org_id, created_at); DROP INDEX usage_ledger_sums;";
 
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
@@ -900,5 +907,6 @@ const struct migration schema_migrations[] = {
     {27, "ends of batches and links", up_retention_ends, down_retention_ends},
     {28, "index of vectors by model", up_vector_models, down_vector_models},
     {29, "events and steps share pages", up_rows, down_rows},
+    {30, "sums of the ledger by its index", up_ledger_sums, down_ledger_sums},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

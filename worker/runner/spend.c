@@ -22,6 +22,7 @@ CO_FN bool spend_take(struct debate *d, const struct step_call *c, const char *k
 				     .key = str_of(key),
 				     .hold_ms = d->plan.agent_timeout_ms + SPEND_GRACE_MS,
 				     .deadline_us = deadline_us};
+	struct spending_look *look = NULL;
 	enum spending_answer answer;
 	struct error err = ERROR_INIT;
 	int64_t cost, tokens;
@@ -30,10 +31,12 @@ CO_FN bool spend_take(struct debate *d, const struct step_call *c, const char *k
 	if (d->plan.demo || d->keeper != NULL)
 		return true;
 	/* What calls in flight hold is waited for below; so a rest that covers nothing does not end it here. */
-	if (spending_left(d->w, d->arena, &d->ctx, &cost, &tokens, &err))
+	if (spending_look(d->w, d->arena, &d->ctx, &look, &err)) {
+		spending_left(look, &cost, &tokens);
 		(void)budget_cut(c, cost, tokens, max_tokens);
+	}
 	call.cost_micro = budget_most(c, *max_tokens, &call.tokens);
-	answer = spending_reserve(d->w, d->arena, &d->ctx, &call, told);
+	answer = spending_reserve(d->w, d->arena, &d->ctx, &call, look, told);
 	d->holds_budget = d->holds_budget || answer == SPENDING_HELD;
 	return answer != SPENDING_REFUSED;
 }
@@ -87,6 +90,7 @@ CO_FN bool step_budgets(struct debate *d, const char *key, const json_t **result
 {
 	struct error err = ERROR_INIT;
 	int64_t cost = -1, tokens = -1;
+	struct spending_look *look;
 	json_t *left;
 	bool ok;
 
@@ -95,7 +99,9 @@ CO_FN bool step_budgets(struct debate *d, const char *key, const json_t **result
 		return true;
 	if (!step_may_start(d, key))
 		return false;
-	if (d->keeper == NULL && !spending_left(d->w, d->arena, &d->ctx, &cost, &tokens, &err))
+	if (d->keeper == NULL && spending_look(d->w, d->arena, &d->ctx, &look, &err))
+		spending_left(look, &cost, &tokens);
+	else if (d->keeper == NULL)
 		log_warn("debate", "the budgets cannot be read", KV_S("reason", err.msg));
 	left = json_pack("{s:I, s:I}", "cost_micro", (json_int_t)cost, "tokens", (json_int_t)tokens);
 	ok = step_run(d, key, spend_keep, left, result);

@@ -53,6 +53,11 @@ struct spending_state {
 	int64_t spent, tokens, held, held_tokens;
 };
 
+struct spending_look {
+	struct spending_state *v;
+	size_t n;
+};
+
 /* Somebody has changed a budget of this organization. */
 static void spending_on_change(void *arg, struct str topic, struct str org_id)
 {
@@ -183,27 +188,29 @@ CO_FN static bool spending_base(struct worker *w, struct arena *a, const struct 
 
 /* ---- how a budget stands ---- */
 
+#define SPENDING_OF "org_id = $1 AND ($2 = '' OR workspace_id = $2) AND ($3 = '' OR user_id = $3)"
+
 CO_FN static bool spending_read(struct worker *w, struct arena *a, const struct context *ctx, struct spending_state *st,
 				struct error *err)
 {
 	struct db_rows r;
 
 	if (!spending_base(w, a, ctx, st, err) ||
-	    !budget_sum(w, a, ctx, st->workspace, st->user, st->base.until, INT64_MAX, &st->spent, &st->tokens, err) ||
 	    !db_query(
 		w->db, a,
-		SQL_WITHIN_ORG("a budget is the organization's") "SELECT CAST(COALESCE(SUM(cost_micro), 0) AS "
-								 "BIGINT), CAST(COALESCE(SUM(tokens), 0) AS BIGINT)"
-								 " FROM budget_reservations WHERE org_id = $1"
-								 " AND ($2 = '' OR workspace_id = $2) AND ($3 = '' OR "
-								 "user_id = $3)"
-								 " AND expires_at > $4",
-		DB_ARGS(DB_S(ctx->org_id), DB_S(st->workspace), DB_S(st->user), DB_I(clock_wall_ms())), &r, err))
+		SQL_WITHIN_ORG("a budget is the organization's") //
+		"SELECT 0, CAST(COALESCE(SUM(cost_micro), 0) AS BIGINT), CAST(COALESCE(SUM(tokens_in + tokens_out), 0)"
+		" AS BIGINT) FROM usage_ledger WHERE " SPENDING_OF " AND created_at >= $4"
+		" UNION ALL SELECT 1, CAST(COALESCE(SUM(cost_micro), 0) AS BIGINT), CAST(COALESCE(SUM(tokens), 0) AS"
+		" BIGINT) FROM budget_reservations WHERE " SPENDING_OF " AND expires_at > $5 ORDER BY 1",
+		DB_ARGS(DB_S(ctx->org_id), DB_S(st->workspace), DB_S(st->user), DB_I(st->base.until),
+			DB_I(clock_wall_ms())),
+		&r, err))
 		return false;
-	st->spent += st->base.cost;
-	st->tokens += st->base.tokens;
-	st->held = db_int(&r, 0, 0);
-	st->held_tokens = db_int(&r, 0, 1);
+	st->spent = db_int(&r, 0, 1) + st->base.cost;
+	st->tokens = db_int(&r, 0, 2) + st->base.tokens;
+	st->held = db_int(&r, 1, 1);
+	st->held_tokens = db_int(&r, 1, 2);
 	return true;
 }
 
@@ -262,31 +269,41 @@ CO_FN bool spending_applies(struct worker *w, const struct context *ctx)
 	return found;
 }
 
-CO_FN bool spending_left(struct worker *w, struct arena *a, const struct context *ctx, int64_t *cost_micro,
-			 int64_t *tokens, struct error *err)
+CO_FN bool spending_look(struct worker *w, struct arena *a, const struct context *ctx, struct spending_look **out,
+			 struct error *err)
 {
-	struct spending_state *st;
+	struct spending_look *look = arena_zalloc(a, sizeof(*look));
+	size_t i;
+
+	if (!spending_states(w, a, ctx, &look->v, &look->n, err))
+		return false;
+	for (i = 0; i < look->n; i++)
+		if (!spending_read(w, a, ctx, &look->v[i], err))
+			return false;
+	*out = look;
+	return true;
+}
+
+void spending_left(const struct spending_look *look, int64_t *cost_micro, int64_t *tokens)
+{
 	int64_t left;
-	size_t i, n;
+	size_t i;
 
 	*cost_micro = *tokens = -1;
-	if (!spending_states(w, a, ctx, &st, &n, err))
-		return false;
-	for (i = 0; i < n; i++) {
-		if (!st[i].b->auto_suspend)
+	for (i = 0; i < look->n; i++) {
+		const struct spending_state *st = &look->v[i];
+
+		if (!st->b->auto_suspend)
 			continue;
-		if (!spending_read(w, a, ctx, &st[i], err))
-			return false;
-		left = st[i].b->amount - st[i].spent - st[i].held;
+		left = st->b->amount - st->spent - st->held;
 		left = left > 0 ? left : 0;
 		*cost_micro = *cost_micro < 0 || left < *cost_micro ? left : *cost_micro;
-		if (st[i].b->amount_tokens == 0)
+		if (st->b->amount_tokens == 0)
 			continue;
-		left = st[i].b->amount_tokens - st[i].tokens - st[i].held_tokens;
+		left = st->b->amount_tokens - st->tokens - st->held_tokens;
 		left = left > 0 ? left : 0;
 		*tokens = *tokens < 0 || left < *tokens ? left : *tokens;
 	}
-	return true;
 }
 
 /* ---- telling ---- */
@@ -343,8 +360,6 @@ static void spending_why(const struct spending_state *st, struct spending_told *
 
 /* ---- taking ---- */
 
-#define SPENDING_OF "org_id = $2 AND ($4 = '' OR workspace_id = $4) AND ($5 = '' OR user_id = $5)"
-
 static void spending_add(struct db_batch *b, const struct context *ctx, const struct spending_state *st, size_t n,
 			 const struct spending_call *call)
 {
@@ -365,16 +380,16 @@ static void spending_add(struct db_batch *b, const struct context *ctx, const st
 			db_batch_add(
 			    b,
 			    SQL_WITHIN_ORG("a budget is the organization's") //
-			    "UPDATE budgets SET checked_at = $7 WHERE id = $1 AND org_id = $2 AND ($9 = 0 OR"
-			    " amount_micro >= $3 + (SELECT CAST(COALESCE(SUM(cost_micro), 0) AS BIGINT) FROM"
+			    "UPDATE budgets SET checked_at = $7 WHERE id = $4 AND org_id = $1 AND ($9 = 0 OR"
+			    " amount_micro >= $5 + (SELECT CAST(COALESCE(SUM(cost_micro), 0) AS BIGINT) FROM"
 			    " usage_ledger WHERE " SPENDING_OF " AND created_at >= $6) + (SELECT"
 			    " CAST(COALESCE(SUM(cost_micro), 0) AS BIGINT) FROM budget_reservations WHERE " SPENDING_OF
 			    " AND expires_at > $7)) AND (amount_tokens = 0 OR amount_tokens >= $8 + (SELECT"
 			    " CAST(COALESCE(SUM(tokens_in + tokens_out), 0) AS BIGINT) FROM usage_ledger WHERE"
 			    " " SPENDING_OF " AND created_at >= $6) + (SELECT CAST(COALESCE(SUM(tokens), 0) AS BIGINT)"
 			    " FROM budget_reservations WHERE " SPENDING_OF " AND expires_at > $7))",
-			    DB_ARGS(DB_S(st[i].b->id), DB_S(ctx->org_id), DB_I(st[i].base.cost + call->cost_micro),
-				    DB_S(st[i].workspace), DB_S(st[i].user), DB_I(st[i].base.until), DB_I(now),
+			    DB_ARGS(DB_S(ctx->org_id), DB_S(st[i].workspace), DB_S(st[i].user), DB_S(st[i].b->id),
+				    DB_I(st[i].base.cost + call->cost_micro), DB_I(st[i].base.until), DB_I(now),
 				    DB_I(st[i].base.tokens + call->tokens), DB_I(call->cost_micro)),
 			    1);
 	db_batch_add(b,
@@ -395,41 +410,46 @@ void spending_release(struct db_batch *b, const struct context *ctx, struct str 
 enum spending_try { TRY_FREE, TRY_HELD, TRY_REFUSED, TRY_WAIT, TRY_STORE };
 
 CO_FN static enum spending_try spending_once(struct worker *w, struct arena *a, const struct context *ctx,
-					     const struct spending_call *call, struct spending_told *told)
+					     const struct spending_call *call, const struct spending_look *look,
+					     struct spending_told *told)
 {
 	struct error err = ERROR_INIT;
-	struct spending_state *st;
 	enum spending_try outcome = TRY_FREE;
+	const struct spending_state *st;
+	struct spending_look *fresh;
 	struct db_batch *b;
-	size_t i, n;
+	size_t i;
 
-	if (!spending_states(w, a, ctx, &st, &n, &err))
-		return TRY_STORE;
-	for (i = 0; i < n; i++) {
-		if (!spending_read(w, a, ctx, &st[i], &err))
+	if (look == NULL) {
+		if (!spending_look(w, a, ctx, &fresh, &err))
 			return TRY_STORE;
-		spending_alert(w, ctx, &st[i], told);
-		if (!spending_holds(&st[i], call))
+		look = fresh;
+	}
+	for (i = 0; i < look->n; i++) {
+		st = &look->v[i];
+		spending_alert(w, ctx, st, told);
+		if (!spending_holds(st, call))
 			continue;
 		outcome = outcome == TRY_FREE ? TRY_HELD : outcome;
-		if (spending_fits(&st[i], call, true))
+		if (spending_fits(st, call, true))
 			continue;
-		spending_why(&st[i], told);
-		if (!spending_fits(&st[i], call, false))
+		spending_why(st, told);
+		if (!spending_fits(st, call, false))
 			return TRY_REFUSED;
 		outcome = TRY_WAIT;
 	}
 	if (outcome != TRY_HELD)
 		return outcome;
 	b = db_batch_new(w->db);
-	spending_add(b, ctx, st, n, call);
+	spending_add(b, ctx, look->v, look->n, call);
 	if (db_commit(w->db, b, &err))
 		return TRY_HELD;
 	return err.code == ERR_FENCED ? TRY_WAIT : TRY_STORE;
 }
 
 CO_FN enum spending_answer spending_reserve(struct worker *w, struct arena *a, const struct context *ctx,
-					    const struct spending_call *call, struct spending_told *told)
+					    const struct spending_call *call, const struct spending_look *look,
+					    struct spending_told *told)
 {
 	enum spending_try outcome;
 	struct spending_told now;
@@ -437,7 +457,8 @@ CO_FN enum spending_answer spending_reserve(struct worker *w, struct arena *a, c
 	*told = (struct spending_told){.level = 0};
 	for (;;) {
 		now = (struct spending_told){.level = 0};
-		outcome = spending_once(w, a, ctx, call, &now);
+		outcome = spending_once(w, a, ctx, call, look, &now);
+		look = NULL;
 		if (now.level > told->level)
 			*told = now;
 		(void)snprintf(told->why, sizeof(told->why), "%s",

@@ -41,16 +41,23 @@ void spending_changed(struct worker *w, struct str org_id);
 
 /* Are there budgets that can stop debates of this tenant? As of a second ago; false also if that is not known. */
 CO_FN bool spending_applies(struct worker *w, const struct context *ctx);
-/* Waits while only calls in flight stand in the way; when the store fails, until it works or the deadline. */
-CO_FN enum spending_answer spending_reserve(struct worker *w, struct arena *a, const struct context *ctx,
-					    const struct spending_call *call, struct spending_told *told);
-/* Adds to the batch that stores the call's outcome. */
-void spending_release(struct db_batch *b, const struct context *ctx, struct str debate_id, struct str key);
+/* How the budgets that are about a tenant stand; in the arena. */
+struct spending_look;
+CO_FN bool spending_look(struct worker *w, struct arena *a, const struct context *ctx, struct spending_look **out,
+			 struct error *err) MUST_CHECK;
 /*
  * What the tightest budget has left, calls in flight subtracted, not below 0: micro-dollars and tokens; -1: no budget
  * counts these.
  */
-CO_FN bool spending_left(struct worker *w, struct arena *a, const struct context *ctx, int64_t *cost_micro,
-			 int64_t *tokens, struct error *err) MUST_CHECK;
+void spending_left(const struct spending_look *look, int64_t *cost_micro, int64_t *tokens);
+/*
+ * Waits while only calls in flight stand in the way; when the store fails, until it works or the deadline. look: of a
+ * moment ago, saves the first reading; or NULL. Whatever was read, the reservation itself judges anew.
+ */
+CO_FN enum spending_answer spending_reserve(struct worker *w, struct arena *a, const struct context *ctx,
+					    const struct spending_call *call, const struct spending_look *look,
+					    struct spending_told *told);
+/* Adds to the batch that stores the call's outcome. */
+void spending_release(struct db_batch *b, const struct context *ctx, struct str debate_id, struct str key);
 
 #endif
