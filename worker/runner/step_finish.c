@@ -216,12 +216,13 @@ CO_FN bool debate_finish(struct debate *d, json_t *result)
 		d->apart_result = result;
 		return true;
 	}
-	if (!step_ranking_before(d, "finish.ratings", &e.ending.ratings)) {
+	/* Demo agents are never rated. */
+	if (!d->plan.demo && !step_ranking_before(d, "finish.ratings", &e.ending.ratings)) {
 		if (d->stop != STOP_CANCELLED && d->stop != STOP_TIMEOUT) {
 			json_decref(result);
 			return false;
 		}
-		if (!d->plan.demo && strcmp(step_ends[f.end].stored, "completed") == 0)
+		if (strcmp(step_ends[f.end].stored, "completed") == 0)
 			e.ending.ratings = step_ranking_late(d);
 	}
 	if (json_object_get(result, "ended_at_ms") == NULL) /* cut short: no step has journalled its end */
