@@ -8,6 +8,7 @@ import bench
 import chain_bench
 import debates_bench
 import durable_bench
+import everything_bench
 import growth_bench
 import h2_bench
 import http_bench
@@ -22,7 +23,7 @@ ALL = {"requests": http_bench.requests, "pipeline": chain_bench.pipeline, "stati
        "nodes": nodes_bench.broadcast, "takeover": nodes_bench.takeover,
        "sockets": ws_bench.idle, "idle": http_bench.idle, "routes": http_bench.routes, "limits": limits_bench.limits, "start": http_bench.start,
        "reload": reload_bench.storm, "debates": debates_bench.main,
-       "thousand": durable_bench.thousand, "late": durable_bench.late_subscriber, "stores": store_bench.main}
+       "thousand": durable_bench.thousand, "everything": everything_bench.everything, "late": durable_bench.late_subscriber, "stores": store_bench.main}
 LONG = {"growth": growth_bench.growth}
 
 
