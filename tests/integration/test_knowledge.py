@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The Knowledge Mound through the API: nodes, search, relations, upkeep, sharing, export and import, facts, adapters."""
 import signal
+from xml.etree import ElementTree
 
 import pytest
 
 from conftest import Server, wait_until
 from provider import ProviderServer
-from test_memory import debate, settings
-from test_tenancy import AUTH, account, invite
+from test_memory import AGAIN, DISSENT, TASK, debate, divided, prompts, settings
+from test_tenancy import AUTH, Caller, account, invite
 
 M = "/api/knowledge/mound"
 
@@ -18,6 +19,41 @@ def mound(tmp_path_factory):
     s = Server(tmp_path_factory.mktemp("knowledge")).start()
     yield s
     s.close()
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory):
+    """Two organizations; the first has a second workspace and a third one."""
+    s = Server(tmp_path_factory.mktemp("rooms"), {"auth": AUTH}).start()
+    a, b = account(s, "ann@a.example.org", "A"), account(s, "bob@b.example.org", "B")
+    second, third = (a.good("POST", "/api/workspaces", {"name": name})["id"] for name in ("second", "third"))
+    yield s, a, b, {"X-Workspace-ID": second}, {"X-Workspace-ID": third}
+    s.close()
+
+
+class Room:
+    """A workspace of its own on the server of `rooms`, for a test that counts everything there is."""
+
+    def __init__(self, s, caller):
+        self.s, self.caller, self.org, self.sql = s, caller, caller.org, s.sql
+        self.workspace = caller.good("POST", "/api/workspaces", {"name": "room"})["id"]
+
+    def request(self, method, path, json=None, **kw):
+        return self.caller.ask(method, path, json, headers={"X-Workspace-ID": self.workspace}, **kw)
+
+    def get(self, path):
+        return self.request("GET", path)
+
+    def post(self, path, body=None):
+        return self.request("POST", path, json=body)
+
+    def delete(self, path):
+        return self.request("DELETE", path)
+
+
+@pytest.fixture
+def room(rooms):
+    return Room(rooms[0], rooms[1])
 
 
 def good(r, status=(200, 201, 202)):
@@ -191,7 +227,7 @@ def test_stats_and_metrics(mound):
 # A row of continuum memory that matters.
 MEMORY_ROW = ("INSERT INTO continuum_memory (id, org_id, workspace_id, tier, kind, content, importance_ppm, surprise_ppm, updates,"
               " successes, failures, red_line, red_line_reason, agent, debate_id, metadata, created_at, updated_at, moved_at)"
-              " VALUES (%s, 'default', 'default', 2, 'note', 'Ask the harbour master first.', 800000, 0, 0, 0, 0, 0, '', 'ada', '',"
+              " VALUES (?, ?, ?, 2, 'note', 'Ask the harbour master first.', 800000, 0, 0, 0, 0, 0, '', 'ada', '',"
               " '{}', 1000, 1000, 1000)")
 
 
@@ -232,6 +268,54 @@ def test_a_debate_leaves_knowledge_and_is_given_some(debating):
     assert decision[0]["id"] in [n["id"] for n in back["items"]]
 
 
+def test_what_a_debate_learned_helps_the_next_one(make_server):
+    """Decision, dissent, a node and an insight of others enter the next debate and are cited; nobody else learns of them."""
+    with ProviderServer() as p:
+        s = make_server(settings(p, auth=AUTH))
+        ann, bob = account(s, "ann@a.example.org", "A"), account(s, "bob@b.example.org", "B")
+        other = Caller(s, ann.email, ann.token, ann.org, ann.user)
+        other.http.headers["X-Workspace-ID"] = ann.good("POST", "/api/workspaces", {"name": "other"})["id"]
+        divided(p)
+        first = debate(ann, TASK)
+        assert first["consensus"]["reached"] and first["dissents"] and first["background"] == []
+        fact = ann.good("POST", M + "/nodes", {"content": "The session storage of our web shop lost forty sessions in May.",
+                                               "confidence": 0.8})
+        other.good("POST", "/api/knowledge/insights", {
+            "insight_id": "in-1", "target_workspaces": [ann.org], "task_type": "debate", "confidence": 0.9,
+            "content": "Redis or memcached as session storage: measure the shop first."})
+        learned = wait_until(lambda: ann.get(M + "/nodes?adapter=consensus").json()["nodes"], 30, "knowledge of the first debate")
+        decision = next(n for n in learned if n["node_type"] == "consensus")
+        against = [n for n in learned if n["node_type"] == "claim"]
+        assert [(n["validation_status"], n["contradicts"]) for n in against] == [("contested", [decision["id"]])]
+        assert DISSENT in against[0]["content"] and TASK in against[0]["content"]
+
+        p.reset()
+        labels = " ".join("[K%d]" % k for k in range(1, 9))
+        p.script(model="gpt-4o", phase="propose", text="POSITION: Stay with Redis.\n\nSee %s.\nCONFIDENCE: 0.9" % labels)
+        second = debate(ann, AGAIN)
+        given = {b["id"]: b for b in second["background"]}
+        assert given[first["id"]]["source"] == "consensus" and given[fact["id"]]["source"] == "knowledge"
+        assert given["in-1"]["source"] == "knowledge" and [b for b in second["background"] if b["dissent"]]
+        for b in second["background"]:
+            assert b["cited_by"] == ["gpt-4o"], b
+        told = prompts(p, AGAIN)
+        for phase in ("propose", "revise"):
+            for prompt in told[phase]:
+                for text in (first["final_answer"][:60], DISSENT, "lost forty sessions in May", "measure the shop first"):
+                    assert text in prompt, (phase, text)
+        # What was cited has proved of use.
+        wait_until(lambda: ann.get(M + "/nodes/" + fact["id"]).json()["confidence"] == pytest.approx(0.85), 30, "its confidence")
+
+        for i, stranger in enumerate((bob, other)):
+            task = AGAIN + " Asks stranger %d." % i
+            assert debate(stranger, task)["background"] == []
+            seen = str(prompts(p, task))
+            assert "forty sessions" not in seen and DISSENT not in seen and "measure the shop" not in seen and "K1," not in seen
+            assert stranger.get(M + "/nodes/" + fact["id"]).status_code == 404
+            found = stranger.ask("POST", M + "/query", {"query": "session storage of our web shop in May"}).json()["nodes"]
+            assert not [n for n in found if "forty" in n["content"] or n["provenance"]["debate_id"] in (first["id"], second["id"])]
+
+
 def test_a_deleted_debate_takes_its_knowledge_along(debating):
     s, p = debating
     d = debate(s, "Should the windmill of Sloten grind again?")
@@ -259,6 +343,8 @@ def test_dead_letter_after_three_tries(debating):
     assert dead[0]["debate_id"] == "gone" and dead[0]["tries"] == 3 and "gone" in dead[0]["error"]
     assert metric(s, "aragora_km_dead_letters_total") == 1
     good(s.post(M + "/dead-letters/gone/retry"))
+    assert s.sql("SELECT state FROM knowledge_outbox WHERE debate_id = 'gone'")[0][0] == "pending"
+    s.sql("UPDATE knowledge_outbox SET tries = 2 WHERE debate_id = 'gone' AND tries = 0")
     assert s.post(M + "/dead-letters/never/retry").status_code == 404
     wait_until(lambda: metric(s, "aragora_km_dead_letters_total") == 2, 30, "dead again")
 
@@ -297,19 +383,19 @@ def test_the_twelve_adapters(mound):
     assert mound.get("/api/knowledge/adapters/elo/query").status_code == 400
 
 
-def test_syncs_of_figures_replace_them(make_server):
-    s = make_server()
+def test_syncs_of_figures_replace_them(room):
+    s = room
     assert good(s.post(M + "/sync/elo"))["nodes_synced"] == 0, "an empty server has nothing to know"
     s.sql("INSERT INTO ratings (workspace_id, agent, org_id, elo_milli, wins, losses, draws, updated_at)"
-          " VALUES ('default', 'ada', 'default', 1612500, 8, 2, 0, 1000)")
+          " VALUES (?, 'ada', ?, 1612500, 8, 2, 0, 1000)", s.workspace, s.org)
     s.sql("INSERT INTO domain_ratings (workspace_id, agent, domain, org_id, elo_milli, wins, losses, draws, updated_at)"
-          " VALUES ('default', 'ada', 'security', 'default', 1580000, 4, 0, 0, 1000)")
-    all_of_them = good(s.post(M + "/sync", {"workspace_id": "default"}))
+          " VALUES (?, 'ada', 'security', ?, 1580000, 4, 0, 0, 1000)", s.workspace, s.org)
+    all_of_them = good(s.post(M + "/sync", {"workspace_id": s.workspace}))
     assert all_of_them["nodes_synced"] == 2 and all_of_them["errors"] == []
     first = nodes_of(s, "elo")
     assert len(first) == 1 and "1612.5" in first[0]["content"] and "10 debates" in first[0]["content"]
     assert good(s.post(M + "/sync/elo"))["nodes_synced"] == 0, "nothing is new"
-    s.sql("UPDATE ratings SET elo_milli = 1630000, updated_at = 2000 WHERE agent = 'ada'")
+    s.sql("UPDATE ratings SET elo_milli = 1630000, updated_at = 2000 WHERE agent = 'ada' AND workspace_id = ?", s.workspace)
     assert good(s.post(M + "/sync/elo"))["nodes_synced"] == 1
     second = nodes_of(s, "elo")
     assert len(second) == 1 and "1630.0" in second[0]["content"]
@@ -391,9 +477,9 @@ def test_import_is_all_or_nothing(mound, change, field):
     assert mound.post("/api/knowledge/import", [1]).status_code == 400
 
 
-def test_a_large_import(make_server):
+def test_a_large_import(room):
     """More members than an ordinary body may have."""
-    s = make_server()
+    s = room
     n = 4500
     doc = {"version": "1.0", "relationships": [],
            "nodes": [{"id": "kn_%016d" % i, "node_type": "claim", "content": "Large import number %d" % i, "confidence": 0.5, "tier": "slow",
@@ -458,16 +544,6 @@ def test_contradictions_of_a_fact(mound):
 
 
 # ---- others ----
-
-@pytest.fixture(scope="module")
-def rooms(tmp_path_factory):
-    """Two organizations; the first has a second workspace and a third one."""
-    s = Server(tmp_path_factory.mktemp("rooms"), {"auth": AUTH}).start()
-    a, b = account(s, "ann@a.example.org", "A"), account(s, "bob@b.example.org", "B")
-    second, third = (a.good("POST", "/api/workspaces", {"name": name})["id"] for name in ("second", "third"))
-    yield s, a, b, {"X-Workspace-ID": second}, {"X-Workspace-ID": third}
-    s.close()
-
 
 def test_workspaces_and_organizations_are_apart(rooms):
     s, a, b, second, third = rooms
@@ -657,7 +733,7 @@ def test_a_full_workspace(make_server):
         assert metric(s, 'aragora_km_nodes_refused_total{source="api"}') == 4
         assert metric(s, 'aragora_km_nodes_refused_total{source="adapter"}') >= 1
         assert s.sql("SELECT COUNT(*) FROM knowledge_nodes")[0][0] == 2 and s.sql("SELECT COUNT(*) FROM knowledge_outbox")[0][0] == 0
-        s.sql(MEMORY_ROW % "'cm-1'")
+        s.sql(MEMORY_ROW, "cm-1", "default", "default")
         left = good(s.post(M + "/sync/continuum"))["nodes_skipped"]
         assert left >= 1
         good(s.delete(M + "/nodes/" + ids[1]))
@@ -682,8 +758,8 @@ def test_events_of_confidence(mound):
     assert good(mound.post(M + "/confidence/decay"))["model"] == "exponential"
 
 
-def test_near_duplicates(make_server):
-    s = make_server()
+def test_near_duplicates(room):
+    s = room
     keep = node(s, "The northern bridge was closed for repairs in winter.")["id"]
     twin = node(s, "In winter the northern bridge was closed for repairs.")["id"]
     node(s, "The northern bridge was not closed for repairs in winter.")
@@ -707,8 +783,8 @@ def test_near_duplicates(make_server):
     assert [h["event"] for h in good(s.get(M + "/pruning/history"))["history"]] == ["merged"]
 
 
-def test_contradictions(make_server):
-    s = make_server()
+def test_contradictions(room):
+    s = room
     a = node(s, "The garden gate is open at night.", confidence=0.9)["id"]
     b = node(s, "The garden gate is not open at night.", confidence=0.5)["id"]
     node(s, "The garden gate is green.")
@@ -755,6 +831,119 @@ def test_an_id_that_is_no_text_is_named(mound):
     assert mound.get(M + "/nodes/" + keep).status_code == 200
 
 
+# ---- figures, what the organization sees, many at once ----
+
+def test_figures(room):
+    empty = good(room.get(M + "/confidence/stats"))
+    assert (empty["total_nodes"], empty["average_confidence"]) == (0, 0)
+    assert good(room.get(M + "/analytics/coverage"))["topics"] == [] and good(room.get(M + "/analytics/quality"))["total_nodes"] == 0
+    assert good(room.get(M + "/analytics/usage"))["nodes_written"] == 0
+    sure = node(room, "Sure of it.", confidence=0.9, topics=["law"])["id"]
+    node(room, "Not sure of it.", confidence=0.1, topics=["law", "news"], node_type="claim", visibility="organization")
+    node(room, "Of no topic.", confidence=0.5)
+    good(room.post(M + "/confidence/event", {"item_id": sure, "event": "cited"}))
+    c = good(room.get(M + "/confidence/stats"))
+    assert c["total_nodes"] == 3 and c["average_confidence"] == pytest.approx(1.55 / 3) and c["at_floor"] == 1
+    assert c["by_level"] == {"verified": 1, "high": 0, "medium": 0, "low": 1, "unverified": 1} and c["events"] == {"cited": 1}
+    a = good(room.get(M + "/analytics/coverage"))
+    assert [(t["topic"], t["count"]) for t in a["topics"]] == [("law", 2)] and a["without_topic"] == 1
+    assert a["by_type"] == {"fact": 2, "claim": 1}
+    q = good(room.get(M + "/analytics/quality"))
+    assert q["unverified_nodes"] == 3 and q["stale_nodes"] == 0 and q["open_contradictions"] == 0
+    u = good(room.get(M + "/analytics/usage?days=7"))
+    assert u["by_writer"] == {"people": 3} and u["events"] == {"cited": 1} and u["days"] == 7
+    g = good(room.get(M + "/governance/stats"))
+    assert g["by_visibility"] == {"workspace": 2, "organization": 1} and g["grants"] == 0
+    assert "knowledge.admin" in good(room.get(M + "/governance/permissions"))["permissions"]
+    room.sql("UPDATE knowledge_nodes SET staleness_ppm = 600000, checked_at = 1 WHERE id = ?", sure)
+    assert good(room.post(M + "/revalidate", {}))["queued"] == 1 and good(room.post(M + "/revalidate"))["queued"] == 0
+    assert [x["node_id"] for x in good(room.get(M + "/stale"))["stale_items"]] == [sure]
+
+
+def test_permissions_of_a_member(rooms):
+    fellow = invite(rooms[1], "kim@a.example.org")
+    mine = fellow.get(M + "/governance/permissions").json()["permissions"]
+    assert "knowledge.read" in mine and "knowledge.admin" not in mine
+
+
+def test_the_graph_as_graphml(room):
+    a = node(room, "Left & right <of> \"it\"\x01, ünïcode")["id"]
+    b = node(room, "The other end.", node_type="claim")["id"]
+    good(room.post(M + "/relationships", {"from_node_id": a, "to_node_id": b, "relationship_type": "supports", "strength": 0.5}))
+    wrapped = good(room.get(M + "/export/graphml"))
+    assert (wrapped["format"], wrapped["nodes"], wrapped["edges"]) == ("graphml", 2, 1)
+    r = room.get(M + "/export/graphml?raw=true")
+    assert r.headers["Content-Type"].startswith("application/graphml+xml") and r.text == wrapped["content"]
+    assert r.headers["Vary"] == "Accept" or "Accept" in r.headers["Vary"]
+    ns = "{http://graphml.graphdrawing.org/xmlns}"
+    root = ElementTree.fromstring(r.content)
+    names = {k.get("id") for k in root.iter(ns + "key")}
+    nodes = {n.get("id"): {d.get("key"): d.text for d in n} for n in root.iter(ns + "node")}
+    assert nodes[a]["content"] == "Left & right <of> \"it\" , ünïcode" and nodes[b]["node_type"] == "claim"
+    edges = [(e.get("source"), e.get("target"), {d.get("key"): d.text for d in e}) for e in root.iter(ns + "edge")]
+    assert edges == [(a, b, {"relationship_type": "supports", "strength": "0.5"})]
+    assert {k for n in nodes.values() for k in n} | {"relationship_type", "strength"} == names
+    assert good(room.get(M + "/export/graphml?start_node_id=%s&depth=1" % b))["nodes"] == 2
+
+
+def test_what_the_organization_sees(rooms):
+    s, a, b, second, third = rooms
+    n = a.good("POST", M + "/nodes", {"content": "The boats of the whole house lie at pier nine."})
+    assert a.good("POST", M + "/global", {"content": "The boats of the whole house lie at pier nine."})["id"] == n["id"]
+    claim = a.good("POST", M + "/global", {"content": "Pier nine is windy.", "node_type": "claim"})
+    found = a.get(M + "/global?query=boats+pier+nine", headers=third).json()
+    assert [x["id"] for x in found["items"]] == [n["id"], claim["id"]] and found["items"][0]["score"] == 1
+    assert n["id"] in [x["id"] for x in a.get(M + "/global/facts", headers=third).json()["facts"]]
+    assert claim["id"] not in str(a.get(M + "/global/facts?limit=200", headers=third).json())
+    assert b.get(M + "/global?query=boats").json()["items"] == [] == b.get(M + "/global/facts").json()["facts"]
+    fellow = invite(a, "pat@a.example.org")
+    assert fellow.ask("POST", M + "/global", {"content": "Mine for all."}).status_code == 403
+
+
+def test_there_is_no_federation(mound):
+    assert good(mound.get(M + "/federation/regions")) == {"regions": [], "count": 0}
+    assert good(mound.get(M + "/federation/status"))["status"] == "disabled"
+    for path in ("regions", "sync/push", "sync/pull", "sync/all"):
+        r = mound.post(M + "/federation/" + path, {"region_id": "x", "endpoint_url": "http://192.0.2.1"})
+        assert r.status_code == 503 and "not configured" in r.json()["error"]
+    assert mound.delete(M + "/federation/regions/eu").status_code == 404
+
+
+@pytest.mark.parametrize("base", ["/api/knowledge/facts", "/api/facts"])
+def test_many_facts(room, base):
+    done = good(room.post(base + "/batch", {"facts": [{"statement": "Fact %d" % i, "confidence": 0.4} for i in range(4)]}))
+    ids = [f["id"] for f in done["facts"]]
+    assert done["count"] == 4 and done["facts"][2]["statement"] == "Fact 2" and len(set(ids)) == 4
+    r = room.post(base + "/batch", {"facts": [{"statement": "Fine"}, {"confidence": 9}, 7]})
+    assert r.status_code == 400 and {e["field"] for e in r.json()["errors"]} == {"facts[1].statement", "facts[1].confidence",
+                                                                                 "facts[2].statement"}
+    assert good(room.get(base))["total"] == 4, "all or nothing"
+    for wrong in ([], {}, ["x"] * 101):
+        assert room.post(base + "/batch", {"facts": wrong}).json()["field"] == "facts"
+    merged = good(room.post(base + "/merge", {"fact_ids": ids[:2], "target_id": ids[1]}))
+    assert merged["kept_fact_id"] == ids[1] and merged["merged_fact_ids"] == [ids[0]]
+    assert good(room.get(base + "/" + ids[0]))["superseded_by"] == ids[1] and good(room.get(base))["total"] == 3
+    assert [x["relation_type"] for x in good(room.get(base + "/%s/relations" % ids[1]))["relations"]] == ["supersedes"]
+    assert room.post(base + "/merge", {"fact_ids": ids[:1]}).status_code == 404
+    assert room.post(base + "/merge", {"fact_ids": ids[:2], "target_id": ids[3]}).json()["field"] == "target_id"
+    queued = good(room.post(base + "/validate", {"fact_ids": [ids[2], "kn_0"]}))
+    assert queued["queued"] == [ids[2]] and ids[2] in str(good(room.get(M + "/stale")))
+    gone = good(room.post(base + "/batch/delete", {"fact_ids": [ids[2], ids[3], "kn_0"]}))
+    assert gone["deleted"] == [ids[2], ids[3]] and gone["not_found"] == 1
+    assert room.get(base + "/" + ids[3]).status_code == 404
+
+
+def test_sources_of_an_entry(mound):
+    origin = node(mound, "Read in the log book.", source={"type": "document", "document_id": "log-7"})["id"]
+    n = node(mound, "Concluded from the log book.")["id"]
+    good(mound.post(M + "/relationships", {"from_node_id": n, "to_node_id": origin, "relationship_type": "derived_from"}))
+    assert good(mound.get("/api/knowledge/entries/%s/sources" % n))["derived_from"] == [origin]
+    assert good(mound.get("/api/knowledge/entries/%s/sources" % origin))["sources"][0]["document_id"] == "log-7"
+    assert mound.get("/api/knowledge/entries/kn_0/sources").status_code == 404
+    for r in (mound.post("/api/knowledge/embeddings", {"text": "x"}), mound.get("/api/knowledge/entries/%s/embeddings" % n)):
+        assert r.status_code == 503 and "not configured" in r.json()["error"]
+
+
 # ---- meaning ----
 
 def test_nodes_are_found_by_meaning(make_server):
@@ -773,6 +962,12 @@ def test_nodes_are_found_by_meaning(make_server):
         found = good(s.post(M + "/query", {"query": "photosynthesis"}))["nodes"]
         assert [(x["id"], x["match"]) for x in found] == [(n, "semantic")] and found[0]["score"] > 0.99
         assert metric(s, "aragora_km_cache_hits_total") >= 1, "the vector of the same question was remembered"
+        e = good(s.get("/api/knowledge/entries/%s/embeddings" % n))
+        made = good(s.post("/api/knowledge/embeddings", {"texts": ["photosynthesis", "otter"]}))
+        assert e["embedded"] and e["model"] == made["model"] == "embed-1" and e["dimensions"] == made["dimensions"] and made["count"] == 2
+        assert e["embedding"] == pytest.approx(made["embeddings"][0], abs=1e-4) and made["embeddings"][1] != made["embeddings"][0]
+        for wrong in ({}, {"texts": [1]}, {"text": ""}, {"texts": ["x"] * 17}):
+            assert s.post("/api/knowledge/embeddings", wrong).json()["field"] == "texts"
         misses = metric(s, "aragora_km_cache_misses_total")
         good(s.post(M + "/query", {"query": "photosynthesis of algae"}))
         assert metric(s, "aragora_km_cache_misses_total") == misses + 1
@@ -853,19 +1048,16 @@ def test_the_store_searches_vectors_where_it_can(make_server, postgres):
         assert [(x["id"], x["match"]) for x in found] == [(n, "semantic")] and found[0]["score"] > 0.99
         good(s.delete(M + "/nodes/" + gone))
         assert postgres.query(database, "SELECT id FROM _knowledge_vectors") == [(n,)], "what is archived leaves the copy"
-        s.write_config(knowledge={"pgvector": False})
-        s.signal(signal.SIGHUP)
-        wait_until(lambda: mound_vectors(s)["search"] == "exact", 30, "no pgvector")
-        assert good(s.post(M + "/query", {"query": "photosynthesis"}))["nodes"] == []
-        s.write_config(knowledge={"pgvector": True})
-        s.signal(signal.SIGHUP)
-        wait_until(lambda: mound_vectors(s)["search"] == "pgvector", 30, "pgvector again")
         postgres.query(database, "DROP TYPE vector CASCADE")
         node(s, "heron")
         wait_until(lambda: mound_vectors(s)["search"] == "exact", 30, "life without it")
         assert s.post(M + "/query", {"query": "heron"}).status_code == 200
         postgres.query(database, STAND_IN)
         wait_until(lambda: mound_vectors(s)["search"] == "pgvector", 30, "pgvector once more")
+        s.write_config(knowledge={"pgvector": False})
+        s.signal(signal.SIGHUP)
+        wait_until(lambda: mound_vectors(s)["search"] == "exact", 30, "no pgvector")
+        assert good(s.post(M + "/query", {"query": "photosynthesis"}))["nodes"] == []
 
 
 def test_a_text_that_is_refused_is_in_nobodys_way(make_server):
@@ -889,10 +1081,10 @@ def test_without_embeddings_words_are_searched_alone(mound):
     assert metric(mound, 'aragora_km_semantic_search_total{adapter="mound",status="not_configured"}') > before
 
 
-def test_continuum_entries_that_matter_become_nodes(make_server):
-    s = make_server()
-    s.sql(MEMORY_ROW % "'cm-1'")
-    s.sql(MEMORY_ROW.replace("800000", "300000").replace("Ask the harbour master first.", "Of no weight.") % "'cm-2'")
+def test_continuum_entries_that_matter_become_nodes(room):
+    s = room
+    s.sql(MEMORY_ROW, "cm-1", s.org, s.workspace)
+    s.sql(MEMORY_ROW.replace("800000", "300000").replace("Ask the harbour master first.", "Of no weight."), "cm-2", s.org, s.workspace)
     assert good(s.post(M + "/sync/continuum"))["nodes_synced"] == 1
     found = nodes_of(s, "continuum")
     assert [(n["content"], n["tier"], n["confidence"]) for n in found] == [("Ask the harbour master first.", "slow", 0.85)]

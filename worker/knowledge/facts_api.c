@@ -31,7 +31,7 @@ static void fact_move(json_t *o, json_t *from, const char *field)
 }
 
 /* evidence_ids and source_documents live in the node's metadata. */
-static json_t *fact_json(struct arena *a, const struct knowledge_node *n)
+json_t *knowledge_fact_json(struct arena *a, const struct knowledge_node *n)
 {
 	json_t *node = knowledge_json(a, n), *o = json_object(), *metadata;
 	static const char *const same[] = {"id",         "confidence", "consensus_proof_id", "workspace_id",
@@ -105,7 +105,7 @@ CO_FN static void facts_query(struct http_request *req)
 	facts = json_array();
 	evidence = json_array();
 	for (i = 0; i < n; i++) {
-		o = fact_json(req->arena, &hits[i].node);
+		o = knowledge_fact_json(req->arena, &hits[i].node);
 		json_object_set_new(o, "score", json_real((double)hits[i].score_ppm / KNOWLEDGE_ONE));
 		json_array_extend(evidence, json_object_get(o, "evidence_ids"));
 		json_array_append_new(facts, o);
@@ -173,7 +173,7 @@ CO_FN static void facts_list(struct http_request *req)
 	}
 	list = json_array();
 	for (i = 0; i < n; i++)
-		json_array_append_new(list, fact_json(req->arena, &nodes[i]));
+		json_array_append_new(list, knowledge_fact_json(req->arena, &nodes[i]));
 	http_reply_json(req, 200,
 			json_pack("{s:o, s:I, s:I, s:I}", "facts", list, "total", (json_int_t)total, "limit",
 				  (json_int_t)f.limit, "offset", (json_int_t)f.offset));
@@ -184,7 +184,7 @@ CO_FN static void fact_reply(struct http_request *req, int status, struct str id
 	struct knowledge_node n;
 
 	if (fact_own(req, id, &n))
-		http_reply_json(req, status, fact_json(req->arena, &n));
+		http_reply_json(req, status, knowledge_fact_json(req->arena, &n));
 }
 
 CO_FN static void facts_get(struct http_request *req)
@@ -215,6 +215,18 @@ static struct str fact_metadata(struct body_problems *p, struct arena *a, const 
 	return json_text(a, o);
 }
 
+void knowledge_fact_read(struct http_request *req, struct body_problems *p, const json_t *body, struct knowledge_new *n)
+{
+	*n = (struct knowledge_new){.type = STR("fact"),
+				    .content = knowledge_either(p, body, "statement", "content", KNOWLEDGE_CONTENT_MAX),
+				    .confidence_ppm = knowledge_share(p, body, "confidence", KNOWLEDGE_ONE / 2),
+				    .topics = knowledge_texts(p, req->arena, body, "topics"),
+				    .metadata = fact_metadata(p, req->arena, body, STR("{}")),
+				    .source_type = "user",
+				    .user_id = req->ctx.principal,
+				    .created_by = req->ctx.principal};
+}
+
 CO_FN static void facts_create(struct http_request *req)
 {
 	int64_t start = clock_mono_us();
@@ -230,14 +242,7 @@ CO_FN static void facts_create(struct http_request *req)
 	if (body == NULL || !knowledge_here(req, body))
 		return;
 	body_problems_begin(req, &p);
-	n = (struct knowledge_new){.type = STR("fact"),
-				   .content = knowledge_either(&p, body, "statement", "content", KNOWLEDGE_CONTENT_MAX),
-				   .confidence_ppm = knowledge_share(&p, body, "confidence", KNOWLEDGE_ONE / 2),
-				   .topics = knowledge_texts(&p, req->arena, body, "topics"),
-				   .metadata = fact_metadata(&p, req->arena, body, STR("{}")),
-				   .source_type = "user",
-				   .user_id = req->ctx.principal,
-				   .created_by = req->ctx.principal};
+	knowledge_fact_read(req, &p, body, &n);
 	if (body_refused(req, &p) || !knowledge_fits(req, &n, 1))
 		return;
 	b = db_batch_new(w->db);
@@ -304,10 +309,7 @@ CO_FN static void facts_verify(struct http_request *req)
 	if (!fact_own(req, req->params[0], &n))
 		return;
 	b = db_batch_new(facts_worker(req)->db);
-	db_batch_add(b,
-		     "UPDATE knowledge_nodes SET revalidate_at = $3, revalidate_how = 'verify' WHERE id = $1 AND"
-		     " workspace_id = $2",
-		     DB_ARGS(DB_S(n.id), DB_S(req->ctx.workspace_id), DB_I(clock_wall_ms())), 1);
+	knowledge_queue(b, &req->ctx, n.id, STR("verify"), clock_wall_ms());
 	if (knowledge_commit(req, b, "fact", "knowledge_fact", "knowledge.fact_verify", n.id))
 		http_reply_json(req, 200,
 				json_pack("{s:s%, s:n, s:s, s:s}", "fact_id", n.id.p, n.id.n, "verified", "status",
@@ -413,7 +415,7 @@ CO_FN static void facts_contradictions(struct http_request *req)
 		for (k = 0; k < json_array_size(linked); k++)
 			against = against || str_eqz(hits[i].node.id, json_string_value(json_array_get(linked, k)));
 		if (against && !str_eq(hits[i].node.id, n.id))
-			json_array_append_new(list, fact_json(req->arena, &hits[i].node));
+			json_array_append_new(list, knowledge_fact_json(req->arena, &hits[i].node));
 	}
 	http_reply_json(req, 200,
 			json_pack("{s:s%, s:I, s:o}", "fact_id", n.id.p, n.id.n, "count",
@@ -451,27 +453,21 @@ CO_FN static void facts_stats(struct http_request *req)
 	http_reply_json(req, 200, o);
 }
 
-/* The same under both spellings. */
-/* Under both of its paths. */
-#define FACT_ROW(m, p, h, perm, s)                                         \
-	ROUTE(m, "/api/knowledge/facts" p, h, "knowledge." perm, READ, s), \
-	    ROUTE(m, "/api/facts" p, h, "knowledge." perm, READ, s)
-
 static const struct route fact_rows[] = {
     KNOWLEDGE_ROW(POST, "query", facts_query, "read", READ, "What facts answer to a question"),
     KNOWLEDGE_ROW(GET, "search", facts_search, "read", READ, "Nodes that fit words"),
     KNOWLEDGE_ROW(GET, "stats", facts_stats, "read", READ, "Figures of facts"),
-    FACT_ROW(GET, "", facts_list, "read", "Facts of the workspace, newest first"),
-    FACT_ROW(POST, "", facts_create, "write", "Write a fact"),
-    FACT_ROW(GET, "/stats", facts_stats, "read", "Figures of facts"),
-    FACT_ROW(POST, "/relations", facts_relate, "write", "Relate two facts"),
-    FACT_ROW(POST, "/relationships", facts_relate, "write", "Relate two facts"),
-    FACT_ROW(GET, "/{id}", facts_get, "read", "One fact"),
-    FACT_ROW(PUT, "/{id}", facts_update, "write", "Change what is thought of a fact"),
-    FACT_ROW(DELETE, "/{id}", facts_delete, "admin", "Remove a fact"),
-    FACT_ROW(POST, "/{id}/verify", facts_verify, "write", "Ask for a fact to be verified"),
-    FACT_ROW(GET, "/{id}/contradictions", facts_contradictions, "read", "Facts that exclude a fact"),
-    FACT_ROW(GET, "/{id}/relations", facts_relations, "read", "Relations of a fact"),
-    FACT_ROW(POST, "/{id}/relations", facts_relate, "write", "Relate a fact to another"),
+    KNOWLEDGE_FACT_ROW(GET, "", facts_list, "read", "Facts of the workspace, newest first"),
+    KNOWLEDGE_FACT_ROW(POST, "", facts_create, "write", "Write a fact"),
+    KNOWLEDGE_FACT_ROW(GET, "/stats", facts_stats, "read", "Figures of facts"),
+    KNOWLEDGE_FACT_ROW(POST, "/relations", facts_relate, "write", "Relate two facts"),
+    KNOWLEDGE_FACT_ROW(POST, "/relationships", facts_relate, "write", "Relate two facts"),
+    KNOWLEDGE_FACT_ROW(GET, "/{id}", facts_get, "read", "One fact"),
+    KNOWLEDGE_FACT_ROW(PUT, "/{id}", facts_update, "write", "Change what is thought of a fact"),
+    KNOWLEDGE_FACT_ROW(DELETE, "/{id}", facts_delete, "admin", "Remove a fact"),
+    KNOWLEDGE_FACT_ROW(POST, "/{id}/verify", facts_verify, "write", "Ask for a fact to be verified"),
+    KNOWLEDGE_FACT_ROW(GET, "/{id}/contradictions", facts_contradictions, "read", "Facts that exclude a fact"),
+    KNOWLEDGE_FACT_ROW(GET, "/{id}/relations", facts_relations, "read", "Relations of a fact"),
+    KNOWLEDGE_FACT_ROW(POST, "/{id}/relations", facts_relate, "write", "Relate a fact to another"),
 };
 const struct route_table knowledge_fact_routes = {fact_rows, countof(fact_rows)};

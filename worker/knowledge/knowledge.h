@@ -62,6 +62,8 @@ void knowledge_add(struct db_batch *b, const struct context *ctx, const struct k
 void knowledge_archive(struct db_batch *b, const struct context *ctx, struct str id, const char *why, int64_t now_ms);
 /* Takes the row itself away, as of figures that were replaced; and its links. */
 void knowledge_remove(struct db_batch *b, const struct context *ctx, struct str id);
+/* Somebody is to look at the node: it is listed as stale until then. `how`: who asked for it, in a word. */
+void knowledge_queue(struct db_batch *b, const struct context *ctx, struct str id, struct str how, int64_t now_ms);
 /* One line of the history of nodes. */
 void knowledge_note(struct db_batch *b, const struct context *ctx, struct str id, const char *event, int64_t before_ppm,
 		    int64_t after_ppm, int64_t now_ms);
@@ -205,6 +207,14 @@ CO_FN bool knowledge_mine_of(struct http_request *req, const struct str *ids, si
 CO_FN bool knowledge_commit(struct http_request *req, struct db_batch *b, const char *operation, const char *type,
 			    const char *action, struct str id) MUST_CHECK;
 
+/* ---- facts (facts_api.c) ---- */
+
+/* A node of type "fact" as the object of rest-wide 5.10; new reference. */
+json_t *knowledge_fact_json(struct arena *a, const struct knowledge_node *n);
+/* What a body (NULL: none) says of a new fact; what is wrong is added to p. */
+void knowledge_fact_read(struct http_request *req, struct body_problems *p, const json_t *body,
+			 struct knowledge_new *n);
+
 /* ---- endpoints ---- */
 
 extern const struct route_table knowledge_node_routes;     /* nodes_api.c */
@@ -214,6 +224,9 @@ extern const struct route_table knowledge_health_routes;   /* health.c */
 extern const struct route_table knowledge_transfer_routes; /* transfer.c */
 extern const struct route_table knowledge_fact_routes;     /* facts_api.c */
 extern const struct route_table knowledge_share_routes;    /* share_api.c */
+extern const struct route_table knowledge_global_routes;   /* global_api.c */
+extern const struct route_table knowledge_figures_routes;  /* figures_api.c */
+extern const struct route_table knowledge_many_routes;     /* facts_many_api.c */
 extern const struct route_table knowledge_stale_routes;    /* stale_api.c */
 extern const struct route_table knowledge_dedup_routes;    /* dedup_api.c */
 extern const struct route_table knowledge_prune_routes;    /* prune_api.c */
@@ -221,5 +234,9 @@ extern const struct route_table knowledge_contra_routes;   /* contra_api.c */
 
 /* A route of these tables; permission behind "knowledge.". */
 #define KNOWLEDGE_ROW(m, p, h, perm, r, s) ROUTE(m, "/api/knowledge/" p, h, "knowledge." perm, r, s)
+/* A route of facts, under both of their paths. */
+#define KNOWLEDGE_FACT_ROW(m, p, h, perm, s)                               \
+	ROUTE(m, "/api/knowledge/facts" p, h, "knowledge." perm, READ, s), \
+	    ROUTE(m, "/api/facts" p, h, "knowledge." perm, READ, s)
 
 #endif

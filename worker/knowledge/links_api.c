@@ -5,6 +5,7 @@
  * the workspace.
  */
 #include "common/clock.h"
+#include "common/html.h"
 #include "common/json.h"
 #include "worker/knowledge/knowledge.h"
 #include "worker/worker.h"
@@ -351,12 +352,108 @@ CO_FN static void links_d3(struct http_request *req)
 	http_reply_json(req, 200, json_pack("{s:o, s:o}", "nodes", nodes, "links", links));
 }
 
+/* s as text of XML 1.0: what it cannot hold becomes a blank. */
+static void graphml_text(struct buf *out, struct str s)
+{
+	size_t i, from = 0;
+
+	for (i = 0; i <= s.n; i++) {
+		bool barred = i < s.n && (unsigned char)s.p[i] < 0x20 && strchr("\t\n\r", s.p[i]) == NULL;
+
+		if (i < s.n && !barred && s.p[i] != '\0')
+			continue;
+		html_escape(out, str_sub(s, from, i));
+		if (i < s.n)
+			buf_addc(out, ' ');
+		from = i + 1;
+	}
+}
+
+static void graphml_data(struct buf *out, const char *key, const json_t *value)
+{
+	buf_printf(out, "<data key=\"%s\">", key);
+	if (json_is_string(value))
+		graphml_text(out, (struct str){json_string_value(value), json_string_length(value)});
+	else
+		buf_printf(out, "%.6g", json_number_value(value));
+	buf_addz(out, "</data>");
+}
+
+/* GraphML 1.0 (graphml.graphdrawing.org); the names of data are those of the objects. */
+static void graphml_write(struct buf *out, const json_t *nodes, const json_t *edges)
+{
+	static const struct {
+		const char *name, *of, *type;
+	} keys[] = {{"node_type", "node", "string"},         {"content", "node", "string"},
+		    {"confidence", "node", "double"},        {"tier", "node", "string"},
+		    {"relationship_type", "edge", "string"}, {"strength", "edge", "double"}};
+	const json_t *o;
+	size_t i, k;
+
+	buf_addz(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+		      "<graphml xmlns=\"http://graphml.graphdrawing.org/xmlns\">\n");
+	for (k = 0; k < countof(keys); k++)
+		buf_printf(out, "<key id=\"%s\" for=\"%s\" attr.name=\"%s\" attr.type=\"%s\"/>\n", keys[k].name,
+			   keys[k].of, keys[k].name, keys[k].type);
+	buf_addz(out, "<graph id=\"knowledge\" edgedefault=\"directed\">\n");
+	json_array_foreach(nodes, i, o)
+	{
+		buf_printf(out, "<node id=\"%s\">", json_string_value(json_object_get(o, "id")));
+		for (k = 0; k < countof(keys); k++)
+			if (strcmp(keys[k].of, "node") == 0)
+				graphml_data(out, keys[k].name, json_object_get(o, keys[k].name));
+		buf_addz(out, "</node>\n");
+	}
+	json_array_foreach(edges, i, o)
+	{
+		buf_printf(out, "<edge id=\"%s\" source=\"%s\" target=\"%s\">",
+			   json_string_value(json_object_get(o, "id")),
+			   json_string_value(json_object_get(o, "from_node_id")),
+			   json_string_value(json_object_get(o, "to_node_id")));
+		for (k = 0; k < countof(keys); k++)
+			if (strcmp(keys[k].of, "edge") == 0)
+				graphml_data(out, keys[k].name, json_object_get(o, keys[k].name));
+		buf_addz(out, "</edge>\n");
+	}
+	buf_addz(out, "</graph>\n</graphml>\n");
+}
+
+/* As XML for who asks for it (Accept, ?raw, ?download), else as text in JSON, which is all that clients read. */
+CO_FN static void links_graphml(struct http_request *req)
+{
+	struct links_walk *k = links_export(req);
+	struct buf xml = BUF_INIT;
+	json_t *nodes, *edges;
+	struct str body;
+
+	if (k == NULL || (nodes = walk_nodes(req, k, false)) == NULL)
+		return;
+	edges = walk_edges(k);
+	graphml_write(&xml, nodes, edges);
+	body = arena_str(req->arena, buf_str(&xml));
+	buf_free(&xml);
+	http_reply_field(req, "Vary", "Accept");
+	if (http_query(req, "download").n > 0)
+		http_reply_field(req, "Content-Disposition", "attachment; filename=\"knowledge.graphml\"");
+	if (http_query(req, "download").n > 0 || http_query(req, "raw").n > 0 ||
+	    str_ifind(http_field(req, "Accept"), STR("xml")) >= 0)
+		http_reply(req, 200, "application/graphml+xml; charset=utf-8", body);
+	else
+		http_reply_json(req, 200,
+				json_pack("{s:s, s:s%, s:I, s:I}", "format", "graphml", "content", body.p, body.n,
+					  "nodes", (json_int_t)json_array_size(nodes), "edges",
+					  (json_int_t)json_array_size(edges)));
+	json_decref(nodes);
+	json_decref(edges);
+}
+
 static const struct route link_rows[] = {
     KNOWLEDGE_ROW(POST, "mound/relationships", links_create, "write", WRITE, "Relate two nodes"),
     KNOWLEDGE_ROW(GET, "mound/nodes/{id}/relationships", links_list, "read", READ, "Relations of a node"),
     KNOWLEDGE_ROW(GET, "mound/graph/{id}", links_graph, "read", READ, "What a node is connected with"),
     KNOWLEDGE_ROW(GET, "mound/graph/{id}/lineage", links_lineage, "read", READ, "What a node was derived from"),
     KNOWLEDGE_ROW(GET, "mound/graph/{id}/related", links_related, "read", READ, "The neighbours of a node"),
+    KNOWLEDGE_ROW(GET, "mound/export/graphml", links_graphml, "read", EXPORT, "The graph as GraphML"),
     KNOWLEDGE_ROW(GET, "mound/export/d3", links_d3, "read", EXPORT, "The graph as {nodes, links} for drawing"),
 };
 const struct route_table knowledge_link_routes = {link_rows, countof(link_rows)};

@@ -131,6 +131,15 @@ void knowledge_remove(struct db_batch *b, const struct context *ctx, struct str 
 		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id)), DB_ANY);
 }
 
+void knowledge_queue(struct db_batch *b, const struct context *ctx, struct str id, struct str how, int64_t now_ms)
+{
+	/* Only what was checked is listed: this counts as a first look. */
+	db_batch_add(b,
+		     "UPDATE knowledge_nodes SET revalidate_at = $3, revalidate_how = $4, checked_at ="
+		     " CASE WHEN checked_at = 0 THEN 1 ELSE checked_at END WHERE id = $1 AND workspace_id = $2",
+		     DB_ARGS(DB_S(id), DB_S(ctx->workspace_id), DB_I(now_ms), DB_S(how)), 1);
+}
+
 void knowledge_note(struct db_batch *b, const struct context *ctx, struct str id, const char *event, int64_t before_ppm,
 		    int64_t after_ppm, int64_t now_ms)
 {

@@ -130,7 +130,8 @@ static bool nodes_read_body(struct http_request *req, const json_t *body, struct
 	return !body_refused(req, &p);
 }
 
-CO_FN static void nodes_create(struct http_request *req)
+/* `everywhere`: the whole organization may see it, whatever the body says, and also if it was here before. */
+CO_FN static void nodes_write(struct http_request *req, bool everywhere)
 {
 	int64_t start = clock_mono_us();
 	struct worker *w = nodes_worker(req);
@@ -146,13 +147,29 @@ CO_FN static void nodes_create(struct http_request *req)
 	    !knowledge_fits(req, &n, 1))
 		return;
 	b = db_batch_new(w->db);
+	if (everywhere)
+		n.visibility = STR("organization");
 	knowledge_add(b, &req->ctx, &n, clock_wall_ms(), id);
+	if (everywhere)
+		db_batch_add(
+		    b, "UPDATE knowledge_nodes SET visibility = 'organization' WHERE id = $1 AND workspace_id = $2",
+		    DB_ARGS(DB_Z(id), DB_S(req->ctx.workspace_id)), 1);
 	ok = db_commit(w->db, b, &err) && knowledge_own(w, req->arena, &req->ctx, str_of(id), &node, &err);
 	knowledge_counted("add", ok, start);
 	if (ok)
 		nodes_reply(req, 201, &node, node.update_count > 0);
 	else
 		http_reply_error(req, &err);
+}
+
+CO_FN static void nodes_create(struct http_request *req)
+{
+	nodes_write(req, false);
+}
+
+CO_FN static void nodes_create_everywhere(struct http_request *req)
+{
+	nodes_write(req, true);
 }
 
 /* ---- reading ---- */
@@ -320,6 +337,8 @@ CO_FN static void nodes_stats(struct http_request *req)
 static const struct route node_rows[] = {
     KNOWLEDGE_ROW(POST, "mound/query", nodes_query, "read", READ, "Nodes that fit a question"),
     KNOWLEDGE_ROW(POST, "mound/nodes", nodes_create, "write", WRITE, "Write a node; the same content is the same node"),
+    KNOWLEDGE_ROW(POST, "mound/global", nodes_create_everywhere, "admin", WRITE,
+		  "Write a node that the whole organization may see"),
     KNOWLEDGE_ROW(GET, "mound/nodes", nodes_list, "read", READ, "Nodes of the workspace, newest first"),
     KNOWLEDGE_ROW(GET, "mound/nodes/{id}", nodes_get, "read", READ, "One node"),
     KNOWLEDGE_ROW(GET, "mound/culture/{id}", nodes_get, "read", READ, "One node, under the path of culture"),

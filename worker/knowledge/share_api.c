@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Knowledge for others: grants on nodes (rest-wide 5.6), what an organization shares by visibility, and insights sent
- * to other workspaces (5.9, seed 002 Cross-Workspace Learning). Called through its routes. Nothing leaves an
+ * Knowledge for others: grants on nodes (rest-wide 5.6), promotion to the organization, and insights sent to other
+ * workspaces (5.9, seed 002 Cross-Workspace Learning). Called through its routes. Nothing leaves an
  * organization.
  */
 #include "common/clock.h"
@@ -300,11 +300,6 @@ CO_FN static void share_mine(struct http_request *req)
 }
 
 /* clang-format off */
-static const char share_visible[] =
-	SQL_WITHIN_ORG("nodes that the organization may see")
-	"SELECT " KNOWLEDGE_COLUMNS " FROM knowledge_nodes n WHERE n.org_id = $1 AND n.visibility IN ('organization',"
-	" 'public', 'system') AND n.archived_at = 0 AND (n.discoverable = 1 OR n.workspace_id = $2 OR n.created_by = $3)"
-	" ORDER BY n.created_at DESC, n.id LIMIT $4 OFFSET $5";
 static const char share_granted[] =
 	SQL_WITHIN_ORG("what other workspaces of it have shared")
 	"SELECT " KNOWLEDGE_COLUMNS " FROM knowledge_grants g JOIN knowledge_nodes n ON n.id = g.item_id AND"
@@ -314,8 +309,8 @@ static const char share_granted[] =
 	" ORDER BY g.created_at DESC, g.id LIMIT $4 OFFSET $5";
 /* clang-format on */
 
-/* Nodes of other workspaces by grant, or (`visible`) by their visibility. */
-CO_FN static void share_others(struct http_request *req, bool visible, const char *name)
+/* Nodes of other workspaces by grant. */
+CO_FN static void share_with_me(struct http_request *req)
 {
 	int64_t limit = http_query_int(req, "limit", 1, 200, 50),
 		offset = http_query_int(req, "offset", 0, INT32_MAX, 0);
@@ -327,11 +322,8 @@ CO_FN static void share_others(struct http_request *req, bool visible, const cha
 	struct db_rows r;
 	json_t *list;
 	size_t n, i;
-	bool ok;
 
-	ok = db_query(share_worker(req)->db, req->arena, visible ? share_visible : share_granted, args,
-		      visible ? countof(args) - 1 : countof(args), &r, &err);
-	if (!ok) {
+	if (!db_query(share_worker(req)->db, req->arena, share_granted, args, countof(args), &r, &err)) {
 		http_reply_error(req, &err);
 		return;
 	}
@@ -340,18 +332,8 @@ CO_FN static void share_others(struct http_request *req, bool visible, const cha
 	for (i = 0; i < n; i++)
 		json_array_append_new(list, knowledge_json(req->arena, &nodes[i]));
 	http_reply_json(req, 200,
-			json_pack("{s:o, s:I, s:I, s:I}", name, list, "count", (json_int_t)n, "limit",
+			json_pack("{s:o, s:I, s:I, s:I}", "items", list, "count", (json_int_t)n, "limit",
 				  (json_int_t)limit, "offset", (json_int_t)offset));
-}
-
-CO_FN static void share_with_me(struct http_request *req)
-{
-	share_others(req, false, "items");
-}
-
-CO_FN static void share_global(struct http_request *req)
-{
-	share_others(req, true, "items");
 }
 
 /* ---- insights ---- */
@@ -595,7 +577,6 @@ static const struct route share_rows[] = {
     KNOWLEDGE_ROW(DELETE, "mound/share", share_revoke, "share", WRITE, "Share no longer"),
     KNOWLEDGE_ROW(GET, "mound/shared-with-me", share_with_me, "read", READ, "Nodes that others have shared"),
     KNOWLEDGE_ROW(GET, "mound/my-shares", share_mine, "read", READ, "What this workspace has shared"),
-    KNOWLEDGE_ROW(GET, "mound/global", share_global, "read", READ, "Nodes that the organization may see"),
     KNOWLEDGE_ROW(POST, "mound/global/promote", share_promote, "admin", WRITE, "Let the organization see a node"),
     KNOWLEDGE_ROW(GET, "mound/culture", culture_profile, "read", READ, "Patterns and documents of the workspace"),
     KNOWLEDGE_ROW(POST, "mound/culture/documents", culture_document, "write", WRITE,

@@ -117,11 +117,7 @@ CO_FN static void stale_schedule(struct http_request *req)
 	list = json_own(req->arena, json_array());
 	b = db_batch_new(stale_worker(req)->db);
 	for (i = 0; i < n; i++) {
-		db_batch_add(
-		    b,
-		    "UPDATE knowledge_nodes SET revalidate_at = $3, revalidate_how = $4, checked_at ="
-		    " CASE WHEN checked_at = 0 THEN 1 ELSE checked_at END WHERE id = $1 AND workspace_id = $2",
-		    DB_ARGS(DB_S(nodes[i].id), DB_S(req->ctx.workspace_id), DB_I(clock_wall_ms()), DB_S(priority)), 1);
+		knowledge_queue(b, &req->ctx, nodes[i].id, priority, clock_wall_ms());
 		json_array_append_new(list, json_str(nodes[i].id));
 	}
 	if (knowledge_commit(req, b, "update", "knowledge_node", "knowledge.schedule_revalidation", STR("")))
@@ -129,6 +125,46 @@ CO_FN static void stale_schedule(struct http_request *req)
 				json_pack("{s:O, s:s%, s:I, s:s}", "scheduled", list, "priority", priority.p,
 					  priority.n, "count", (json_int_t)n, "message",
 					  "they are listed as stale until somebody looks"));
+}
+
+/* All that is stale in the workspace is put down for somebody to look at. */
+CO_FN static void stale_queue_all(struct http_request *req)
+{
+	const json_t *body = body_object(req);
+	struct worker *w = stale_worker(req);
+	struct error err = ERROR_INIT;
+	struct body_problems p;
+	struct db_batch *b;
+	struct db_rows r;
+	int64_t threshold;
+	json_t *o;
+
+	if (body == NULL || !knowledge_here(req, body))
+		return;
+	body_problems_begin(req, &p);
+	threshold = knowledge_share(&p, body, "threshold", KNOWLEDGE_ONE / 2);
+	if (body_refused(req, &p))
+		return;
+	if (!db_query(w->db, req->arena,
+		      "SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN revalidate_at > 0 THEN 1 ELSE 0 END), 0) AS BIGINT)"
+		      " FROM knowledge_nodes WHERE workspace_id = $1 AND archived_at = 0 AND staleness_ppm >= $2",
+		      DB_ARGS(DB_S(req->ctx.workspace_id), DB_I(threshold)), &r, &err)) {
+		http_reply_error(req, &err);
+		return;
+	}
+	b = db_batch_new(w->db);
+	db_batch_add(
+	    b,
+	    "UPDATE knowledge_nodes SET revalidate_at = $3, revalidate_how = 'workspace' WHERE workspace_id = $1"
+	    " AND archived_at = 0 AND staleness_ppm >= $2 AND revalidate_at = 0",
+	    DB_ARGS(DB_S(req->ctx.workspace_id), DB_I(threshold), DB_I(clock_wall_ms())), DB_ANY);
+	if (!knowledge_commit(req, b, "update", "workspace", "knowledge.schedule_revalidation", req->ctx.workspace_id))
+		return;
+	o = json_pack("{s:I, s:I, s:f, s:s}", "stale", (json_int_t)db_int(&r, 0, 0), "queued",
+		      (json_int_t)(db_int(&r, 0, 0) - db_int(&r, 0, 1)), "threshold", (double)threshold / KNOWLEDGE_ONE,
+		      "message", "they are listed as stale until somebody looks");
+	json_put_str(o, "workspace_id", req->ctx.workspace_id);
+	http_reply_json(req, 202, o);
 }
 
 /* ---- confidence ---- */
@@ -234,6 +270,7 @@ CO_FN static void stale_history(struct http_request *req)
 static const struct route stale_rows[] = {
     KNOWLEDGE_ROW(GET, "mound/stale", stale_list, "read", READ, "Nodes that are out of date"),
     KNOWLEDGE_ROW(POST, "mound/revalidate/{id}", stale_revalidate, "write", WRITE, "Somebody has looked at a node"),
+    KNOWLEDGE_ROW(POST, "mound/revalidate", stale_queue_all, "write", WRITE, "Have all stale nodes looked at"),
     KNOWLEDGE_ROW(POST, "mound/schedule-revalidation", stale_schedule, "write", WRITE,
 		  "Nodes that somebody should look at"),
     KNOWLEDGE_ROW(POST, "mound/confidence/event", confidence_event, "write", WRITE,
