@@ -183,6 +183,7 @@ static bool storage_may_wait(const struct master *m)
 static NORETURN void storage_child(const struct master *m, int fd)
 {
 	struct storage_answer a = {.err = ERROR_INIT};
+	enum storage_word word = STORAGE_FAILED;
 	struct conf *c = xcalloc(1, sizeof(*c));
 	int keep[] = {fd, m->current->logs.error, m->current->logs.access};
 
@@ -191,17 +192,15 @@ static NORETURN void storage_child(const struct master *m, int fd)
 	signals_restore();
 	if (storage_may_wait(m))
 		c->storage.pool_timeout = 0; /* the master tries again, and tells why it must */
-	if (!privileges_drop(&m->privileges, &a.err) || prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ||
-	    !db_check_folders(c, &a.err) || !node_id_get(c, a.node_id, &a.err)) {
-		storage_say(fd, &a, STORAGE_FAILED);
-	} else {
+	if (privileges_drop(&m->privileges, &a.err) && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+	    db_check_folders(c, &a.err) && node_id_get(c, a.node_id, &a.err)) {
 		storage_say(fd, &a, STORAGE_HERE);
-		storage_say(fd, &a,
-			    storage_phases(c, &a)           ? STORAGE_READY
-			    : a.err.code == ERR_UNAVAILABLE ? STORAGE_AWAY
-							    : STORAGE_FAILED);
+		word = storage_phases(c, &a)           ? STORAGE_READY
+		       : a.err.code == ERR_UNAVAILABLE ? STORAGE_AWAY
+						       : STORAGE_FAILED;
 	}
-	log_flush();
+	log_flush(); /* first: the master ends who has said the last word */
+	storage_say(fd, &a, word);
 	_exit(0);
 }
 
