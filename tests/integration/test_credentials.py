@@ -175,6 +175,34 @@ def test_lockout_of_an_address(make_server):
     assert s.sql("SELECT failures FROM lockouts WHERE id = 'ip:127.0.0.1'")[0][0] == 5, "one login does not clear an address"
 
 
+def test_guesses_of_others_do_not_lock_the_owner_out(make_server):
+    """Where an account has got in lately its attempts are counted apart; elsewhere it is locked as ever."""
+    s = make_server({"auth": {**AUTH, "api_token": OPERATOR}, "limits": {"exempt": []}})
+    home, thief, cafe = ({"X-Forwarded-For": "203.0.113.%d" % i} for i in (1, 2, 3))
+    good = {"email": "ada@example.org", "password": PASSWORD}
+
+    def enter(where):
+        return s.post("/api/auth/login", good, headers=where).status_code
+
+    owner = register(s)
+    assert enter(home) == 200
+    assert wrong(s, 6, headers=thief) == [401] * 5 + [429]
+    assert enter(thief) == enter(cafe) == 429 and enter(home) == 200
+    assert enter(cafe) == 429, "the owner's success does not clear what others have done"
+    # The place is no way round the count: it has one of its own.
+    assert wrong(s, 6, headers=home) == [401] * 5 + [429] and enter(home) == 429
+    # It is forgotten after a month, and by who unlocks.
+    s.sql("UPDATE lockouts SET locked_until = 0, failures = 0 WHERE id LIKE 'ip:%' OR id LIKE 'known:%'")
+    assert enter(home) == 200
+    s.sql("UPDATE lockouts SET updated_at = updated_at - 2678400000 WHERE id LIKE 'known:%'")
+    assert enter(home) == 429
+    s.sql("UPDATE members SET role = 'member'")
+    call(s, OPERATOR, "/api/admin/users/%s/unlock" % owner["user"]["id"])
+    assert s.sql("SELECT COUNT(*) FROM lockouts WHERE id NOT LIKE 'ip:%'")[0][0] == 0
+    assert enter(cafe) == 200
+    assert "203.0.113.1" not in json.dumps(s.sql("SELECT id FROM lockouts WHERE id LIKE 'known:%'"))
+
+
 # ---- second factor ----
 
 def enable(s, token, kind="totp"):

@@ -15,7 +15,9 @@
 
 #define LOCKOUT_TURNS 64
 #define LOCKOUT_TURN_US (20 * SEC_US)
-#define LOCKOUT_AGE_MS INT64_C(86400000) /* after that failures are forgotten, security.md 3.4 */
+#define LOCKOUT_AGE_MS INT64_C(86400000)       /* after that failures are forgotten, security.md 3.4 */
+#define LOCKOUT_KNOWN_MS (30 * LOCKOUT_AGE_MS) /* after that a place is a strange one again */
+#define LOCKOUT_HALF 32                        /* hex digits of each half of a place's name */
 
 static const struct {
 	int64_t failures, ms;
@@ -66,17 +68,47 @@ static void lockout_row_address(const struct lockouts *ls, struct str client, ch
 	(void)snprintf(id, LOCKOUT_ID, "ip:%s", text);
 }
 
-/* When both are free again; 0: now. */
-CO_FN static bool lockout_until(struct http_request *req, const struct lockout *l, int64_t now, int64_t *until,
+/* "known:", half of the account's row, ":"; the address's half follows. */
+static void lockout_places(const char *account, char prefix[LOCKOUT_ID])
+{
+	char hex[SHA256_HEX];
+
+	crypto_sha256_hex(str_of(account), hex);
+	(void)snprintf(prefix, LOCKOUT_ID, "known:%.*s:", LOCKOUT_HALF, hex);
+}
+
+static void lockout_row_place(struct lockout *l)
+{
+	char hex[SHA256_HEX];
+	size_t n;
+
+	l->place[0] = '\0';
+	if (l->address[0] == '\0')
+		return;
+	lockout_places(l->account, l->place);
+	crypto_sha256_hex(str_of(l->address), hex);
+	n = strlen(l->place);
+	(void)snprintf(l->place + n, sizeof(l->place) - n, "%.*s", LOCKOUT_HALF, hex);
+}
+
+/* When all that count are free again, and not later than `now`: now. Finds out whether the place is known. */
+CO_FN static bool lockout_until(struct http_request *req, struct lockout *l, int64_t now, int64_t *until,
 				struct error *err)
 {
 	struct db_rows r;
+	size_t i;
 
 	if (!db_query(l->w->db, req->arena,
-		      "SELECT COALESCE(MAX(locked_until), 0) FROM lockouts WHERE id IN ($1, $2) AND locked_until > $3",
-		      DB_ARGS(DB_Z(l->account), DB_Z(l->address), DB_I(now)), &r, err))
+		      "SELECT id, locked_until, updated_at FROM lockouts WHERE id IN ($1, $2, $3)",
+		      DB_ARGS(DB_Z(l->account), DB_Z(l->address), DB_Z(l->place)), &r, err))
 		return false;
-	*until = db_int(&r, 0, 0);
+	l->known = false;
+	for (i = 0; i < r.count; i++)
+		if (str_eqz(db_str(&r, i, 0), l->place))
+			l->known = db_int(&r, i, 2) >= now - LOCKOUT_KNOWN_MS;
+	for (*until = 0, i = 0; i < r.count; i++)
+		if (!str_eqz(db_str(&r, i, 0), l->known ? l->account : l->place) && db_int(&r, i, 1) > *until)
+			*until = db_int(&r, i, 1);
 	return true;
 }
 
@@ -88,6 +120,7 @@ CO_FN bool lockout_enter(struct http_request *req, const char *kind, struct str 
 	l->w = req->user;
 	lockout_row(kind, account, l->account);
 	lockout_row_address(l->w->lockouts, req->client, l->address);
+	lockout_row_place(l);
 	/* One at a time: else a hundred guesses at once would all be compared before the first is counted. */
 	l->turn = &l->w->lockouts->turns[(unsigned char)l->account[strlen(l->account) - 1] % LOCKOUT_TURNS];
 	if (co_lock(l->turn, clock_mono_us() + LOCKOUT_TURN_US) != CO_DONE)
@@ -118,15 +151,27 @@ static void lockout_count(struct db_batch *b, const char *id, int64_t now)
 		     DB_ANY);
 }
 
-static void lockout_failed(struct http_request *req, struct lockout *l, struct db_batch *b)
+static void lockout_failed(const struct lockout *l, struct db_batch *b)
 {
 	int64_t now = clock_wall_ms();
 
-	(void)req;
-	lockout_count(b, l->account, now);
+	lockout_count(b, l->known ? l->place : l->account, now);
 	if (l->address[0] != '\0')
 		lockout_count(b, l->address, now);
-	db_batch_add(b, "DELETE FROM lockouts WHERE updated_at < $1", DB_ARGS(DB_I(now - LOCKOUT_AGE_MS)), DB_ANY);
+	db_batch_add(b, "DELETE FROM lockouts WHERE updated_at < $1 AND (updated_at < $2 OR id NOT LIKE 'known:%')",
+		     DB_ARGS(DB_I(now - LOCKOUT_AGE_MS), DB_I(now - LOCKOUT_KNOWN_MS)), DB_ANY);
+}
+
+/* Guesses of others go on being counted where the owner came in from a place of his. */
+static void lockout_passed(const struct lockout *l, struct db_batch *b)
+{
+	if (!l->known)
+		db_batch_add(b, "DELETE FROM lockouts WHERE id = $1", DB_ARGS(DB_Z(l->account)), DB_ANY);
+	if (l->place[0] != '\0')
+		db_batch_add(b,
+			     "INSERT INTO lockouts (id, failures, locked_until, updated_at) VALUES ($1, 0, 0, $2)"
+			     " ON CONFLICT (id) DO UPDATE SET failures = 0, locked_until = 0, updated_at = $2",
+			     DB_ARGS(DB_Z(l->place), DB_I(clock_wall_ms())), DB_ANY);
 }
 
 /* Has this attempt been the one that locked? For the log: operators look there when somebody calls. */
@@ -135,7 +180,7 @@ CO_FN static void lockout_tell(struct http_request *req, struct lockout *l)
 	struct error err = ERROR_INIT;
 	int64_t until = 0;
 
-	if (!lockout_until(req, l, clock_wall_ms(), &until, &err) || until == 0)
+	if (!lockout_until(req, l, clock_wall_ms(), &until, &err) || until <= clock_wall_ms())
 		return;
 	log_warn("identity", "locked after too many failed attempts", KV_S("id", l->account),
 		 KV_STR("client", req->client), KV_I("seconds", (until - clock_wall_ms() + 999) / 1000));
@@ -157,9 +202,9 @@ CO_FN void lockout_leave(struct http_request *req, struct lockout *l, enum locko
 		co_shield(&shield, LOCKOUT_TURN_US);
 		b = db_batch_new(l->w->db);
 		if (outcome == LOCKOUT_FAILED)
-			lockout_failed(req, l, b);
+			lockout_failed(l, b);
 		else
-			db_batch_add(b, "DELETE FROM lockouts WHERE id = $1", DB_ARGS(DB_Z(l->account)), DB_ANY);
+			lockout_passed(l, b);
 		if (!db_commit(l->w->db, b, &err))
 			log_error("identity", "a failed attempt was not counted", KV_S("reason", err.msg));
 		else if (outcome == LOCKOUT_FAILED)
@@ -171,8 +216,12 @@ CO_FN void lockout_leave(struct http_request *req, struct lockout *l, enum locko
 
 void lockout_forget(struct db_batch *b, const char *kind, struct str account)
 {
-	char id[LOCKOUT_ID];
+	char id[LOCKOUT_ID], from[LOCKOUT_ID], to[LOCKOUT_ID];
 
 	lockout_row(kind, account, id);
+	lockout_places(id, from);
+	(void)snprintf(to, sizeof(to), "%s", from);
+	to[strlen(to) - 1] = ':' + 1; /* behind all that begin so */
 	db_batch_add(b, "DELETE FROM lockouts WHERE id = $1", DB_ARGS(DB_Z(id)), DB_ANY);
+	db_batch_add(b, "DELETE FROM lockouts WHERE id >= $1 AND id < $2", DB_ARGS(DB_Z(from), DB_Z(to)), DB_ANY);
 }

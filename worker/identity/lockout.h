@@ -3,6 +3,9 @@
  * Guesses are counted: per account (whether it exists or not) and per client address. After 5, 10 and 15 failures in a
  * row an account or address is locked for a minute, a quarter of an hour and an hour (security.md 3.4), on every worker
  * and node, for the counts are in the store. Addresses in limits.exempt are not counted.
+ *
+ * An address from which an account has got in lately is counted apart for that account: somebody else's guesses do not
+ * lock its owner out there (OWASP Authentication Cheat Sheet, "device cookies", by address).
  */
 #ifndef WORKER_IDENTITY_LOCKOUT_H
 #define WORKER_IDENTITY_LOCKOUT_H
@@ -20,6 +23,8 @@ struct lockout {
 	struct worker *w;
 	struct co_lock *turn;
 	char account[LOCKOUT_ID], address[LOCKOUT_ID]; /* rows; address "": exempt */
+	char place[LOCKOUT_ID];                        /* of both together; "": exempt */
+	bool known;                                    /* the account has got in from there */
 };
 
 /*
@@ -33,7 +38,8 @@ CO_FN bool lockout_enter(struct http_request *req, const char *kind, struct str 
 
 enum lockout_outcome {
 	LOCKOUT_FAILED, /* counts */
-	LOCKOUT_PASSED, /* clears the account; not the address, for somebody may have an account of his own there */
+	/* Clears the account, at a known place that only; never the address: anybody may have an account of his own. */
+	LOCKOUT_PASSED,
 	LOCKOUT_NEITHER
 };
 CO_FN void lockout_leave(struct http_request *req, struct lockout *l, enum lockout_outcome outcome);
