@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from signal import SIGKILL
 
 import pytest
 
 from conftest import binary, merged, wait_until
+from pgkit import ADMIN, BIN, PASSWORD, Cluster
 from test_operations import KEYS, ask, counts, finished, run
 
 
@@ -105,6 +107,47 @@ def test_backup_and_restore_on_postgres(pg_server):
     run(s, "backup", "verify", made[0]["path"], code=1)
     run(s, "restore", made[0]["path"], "--yes", code=1)
     assert {k: v for k, v in pg_counts(s).items() if k != "processes"} == {k: v for k, v in before.items() if k != "processes"}
+
+
+def test_recovery_to_a_point_in_time(make_server):
+    """The chapter of aragorad(8), step by step: base backup, archive, a named moment, and nothing after it."""
+    cluster = Cluster()
+    archive = cluster.folder / "archive"
+    cluster.conf = ["wal_level = replica", "archive_mode = on", "archive_timeout = 60",
+                    "archive_command = 'test ! -f %s/%%f && cp %%p %s/%%f'" % (archive, archive)]
+    try:
+        cluster.make()._run("mkdir", archive)
+        cluster.start()
+        dsn = cluster.database()
+        name = named(dsn)
+        s = make_server({"storage": {"dsn": dsn}})
+        finished(s, before := ask(s))
+        base = cluster.folder / "base"
+        cluster._run(BIN / "pg_basebackup", "-D", base, "-X", "none", "-c", "fast", "--no-sync", "-d",
+                     "host=127.0.0.1 port=%d user=%s password='%s'" % (cluster.port, ADMIN, PASSWORD))
+        finished(s, kept := ask(s))
+        cluster.query(name, "SELECT pg_create_restore_point('before')")
+        finished(s, lost := ask(s))
+        s.stop()
+        cluster.stop()
+        shutil.rmtree(cluster.data)
+        base.rename(cluster.data)
+        with open(cluster.data / "postgresql.conf", "a") as f:
+            f.write("restore_command = 'cp %s/%%f %%p'\nrecovery_target_name = 'before'\n"
+                    "recovery_target_action = promote\n" % archive)
+        (cluster.data / "recovery.signal").touch()
+        s.spawn()  # before the database: it waits
+        cluster.start()
+        s.wait_ready()
+        for debate, status in ((before, 200), (kept, 200), (lost, 404)):
+            assert s.get("/api/debates/" + debate[0]).status_code == status
+        receipt = s.get("/api/debates/%s" % kept[0]).json()["receipt_id"]
+        assert s.get("/api/receipts/" + receipt).status_code == 200
+        assert "the store is whole" in run(s, "db", "check")
+        run(s, "audit", "verify")
+        finished(s, ask(s))
+    finally:
+        cluster.close()
 
 
 def test_backup_without_the_programs_of_postgres(pg_server, tmp_path):
