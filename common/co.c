@@ -54,7 +54,7 @@ struct co {
 	struct co_group *group;
 	const struct log_ctx *log;
 	struct log_ctx log_inherited;
-	char log_ids[2][CO_LOG_ID_MAX];
+	char log_ids[3][CO_LOG_ID_MAX];
 	struct co *prev;
 	struct co *next;
 };
@@ -487,6 +487,7 @@ static void co_log_inherit(struct co *c)
 		return;
 	c->log_inherited.request_id = co_log_copy(c->log_ids[0], ctx->request_id);
 	c->log_inherited.debate_id = co_log_copy(c->log_ids[1], ctx->debate_id);
+	c->log_inherited.trace = co_log_copy(c->log_ids[2], ctx->trace);
 	c->log = &c->log_inherited;
 }
 

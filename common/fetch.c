@@ -16,7 +16,9 @@
 #include "common/clock.h"
 #include "common/guard.h"
 #include "common/lane.h"
+#include "common/log.h"
 #include "common/loop.h"
+#include "common/trace_context.h"
 
 #define FETCH_CONNECT_US (30 * SEC_US)
 #define FETCH_MAX_BODY (1024U * 1024)
@@ -63,8 +65,9 @@ struct fetch_call {
 	char content_type[256];
 	char rate_remaining[40], rate_reset[40];
 	int64_t retry_after_us;
-	bool head_ended;  /* the blank line after the head has come */
-	bool retry_in_ms; /* retry-after-ms was seen: it is the finer one */
+	struct trace_context trace; /* its span */
+	bool head_ended;            /* the blank line after the head has come */
+	bool retry_in_ms;           /* retry-after-ms was seen: it is the finer one */
 	int status;
 	char detail[160];
 	char curl_error[CURL_ERROR_SIZE];
@@ -461,6 +464,7 @@ static bool fetch_header_add(struct fetch_call *c, const char *line)
 static bool fetch_headers(struct fetch_call *c)
 {
 	const struct fetch_request *req = c->req;
+	char parent[TRACE_PARENT_LEN + 1];
 	struct buf line = BUF_INIT;
 	bool typed = false;
 	bool ok = true;
@@ -474,6 +478,10 @@ static bool fetch_headers(struct fetch_call *c)
 		ok = fetch_header_add(c, line.p);
 		typed = typed || str_ieqz(str_of(h->name), "content-type");
 	}
+	trace_parent(&c->trace, parent);
+	buf_clear(&line);
+	buf_printf(&line, "traceparent: %s", parent);
+	ok = ok && fetch_header_add(c, line.p);
 	buf_free(&line);
 	/* Neither a form's content type that nobody asked for nor a round trip for 100 Continue. */
 	return ok && (typed || fetch_header_add(c, "Content-Type:")) && fetch_header_add(c, "Expect:");
@@ -772,8 +780,30 @@ static void fetch_fill(const struct fetch_call *c, struct arena *a, struct fetch
 			 by != NULL && by->why != NULL ? by->why : "its time was over");
 }
 
+/*
+ * A span below what the coroutine is part of, else a trace of its own. What vendors have added to the caller's trace
+ * (tracestate) is for his own machines and goes to nobody else.
+ */
+static void fetch_trace(struct fetch_call *c)
+{
+	const struct log_ctx *ctx = log_context(NULL);
+
+	log_context(ctx);
+	if (ctx == NULL || !trace_join(&c->trace, ctx->trace, STR_NONE))
+		trace_begin(&c->trace);
+}
+
+static void fetch_log_span(const struct fetch_call *c, int64_t us)
+{
+	if (log_enabled(LOG_DEBUG))
+		log_debug("trace", "call", KV_S("trace_id", c->trace.trace_id), KV_S("span_id", c->trace.span_id),
+			  KV_S("parent_id", c->trace.parent_id), KV_S("method", c->req->method), KV_S("host", c->host),
+			  KV_I("status", c->status), KV_I("us", us));
+}
+
 bool fetch_do(struct fetch *f, struct arena *a, const struct fetch_request *req, struct fetch_response *resp)
 {
+	int64_t began = clock_mono_us();
 	struct fetch_call *c;
 	bool ok;
 
@@ -786,12 +816,14 @@ bool fetch_do(struct fetch *f, struct arena *a, const struct fetch_request *req,
 	c->url = str_dupz(req->url);
 	c->retry_after_us = -1;
 	loop_timer_init(f->loop, &c->idle, fetch_on_idle, c);
+	fetch_trace(c);
 	f->active++;
 	if (co_scope_ended(co_scope_current()))
 		c->fail = FETCH_DEADLINE;
 	else if (fetch_check(c) && (c->host[0] == '\0' || fetch_resolve(c)))
 		fetch_transfer(c);
 	f->active--;
+	fetch_log_span(c, clock_mono_us() - began);
 	fetch_fill(c, a, resp);
 	ok = c->fail == FETCH_OK;
 	curl_slist_free_all(c->headers);

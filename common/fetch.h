@@ -2,7 +2,8 @@
 /*
  * HTTP client on the loop (libcurl multi). Names are resolved in the slow lane and handed to curl; paid calls use
  * HTTP/1.1 on a fresh connection, because libcurl silently re-sends a POST when a reused connection dies. Redirects are
- * returned, not followed; TLS certificates are verified; proxies, also those of the environment, are not used.
+ * returned, not followed; TLS certificates are verified; proxies, also those of the environment, are not used. Each
+ * call is a span of the request, debate or delivery that makes it, and names it in its traceparent.
  */
 #ifndef COMMON_FETCH_H
 #define COMMON_FETCH_H

@@ -47,6 +47,7 @@ struct log_kv {
 struct log_ctx {
 	struct str request_id;
 	struct str debate_id;
+	struct str trace; /* traceparent of the span that this is part of; not in the lines */
 };
 
 struct log_options {

@@ -5,6 +5,7 @@
  */
 #include "common/trace_context.h"
 
+#include "common/crypto.h"
 #include "common/ids.h"
 
 static const char trace_hex_digits[] = "0123456789abcdef";
@@ -87,6 +88,16 @@ void trace_begin(struct trace_context *t)
 	trace_hex(t->trace_id, trace_random());
 	trace_hex(t->trace_id + TRACE_SPAN_LEN, trace_random());
 	trace_hex(t->span_id, trace_random());
+}
+
+void trace_of(struct trace_context *t, struct str name)
+{
+	char hex[SHA256_HEX];
+
+	crypto_sha256_hex(name, hex);
+	*t = (struct trace_context){.on = true, .flags = TRACE_FLAG_SAMPLED};
+	memcpy(t->trace_id, hex, TRACE_ID_LEN);
+	memcpy(t->span_id, hex + TRACE_ID_LEN, TRACE_SPAN_LEN);
 }
 
 void trace_parent(const struct trace_context *t, char out[TRACE_PARENT_LEN + 1])

@@ -31,6 +31,8 @@ struct trace_context {
 bool trace_join(struct trace_context *t, struct str parent, struct str state) MUST_CHECK;
 /* Begins a trace, sampled. */
 void trace_begin(struct trace_context *t);
+/* The trace of what has this name (a debate), the same in every process and after a takeover; sampled. */
+void trace_of(struct trace_context *t, struct str name);
 /* The traceparent for who is called next, with NUL; the own span is its parent. */
 void trace_parent(const struct trace_context *t, char out[TRACE_PARENT_LEN + 1]);
 

@@ -328,6 +328,7 @@ class Provider:
         number = self.count
         self.record(event="request", n=number, path=request.path, wire=wire.name, model=model, phase=phase,
                     mode=rule["mode"], idempotency_key=request.headers.get("Idempotency-Key", ""),
+                    traceparent=request.headers.get("traceparent", ""),
                     prompt_hash=hashlib.sha256((system + "\0" + prompt).encode()).hexdigest(),
                     stream=body.get("stream"), system=system, prompt=prompt,
                     headers={k: request.headers.get(k) for k in ("Authorization", "X-Title")},

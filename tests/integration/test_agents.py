@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Debates between agents of a local server that speaks OpenAI's, Anthropic's and Ollama's streaming formats, and what
 becomes of them when it does not behave."""
+import hashlib
 import re
 import time
 from signal import SIGHUP
@@ -88,6 +89,9 @@ def test_three_wire_formats(node, provider):
     assert all(r["stream"] is True and r["status"] == 200 and r["complete"] for r in everything)
     keys = [r["idempotency_key"] for r in everything]
     assert all(keys) and len(set(keys)) == len(keys), "each call has a key of its own"
+    spans = [r["traceparent"].split("-") for r in everything]
+    assert {p[1] for p in spans} == {hashlib.sha256(doc["id"].encode()).hexdigest()[:32]}, "one trace per debate"
+    assert len({p[2] for p in spans}) == len(spans), "each call is a span of its own"
     lines = calls(s)
     assert len(lines) == len(everything)
     assert all(line["duration_ms"] >= 0 and line["tokens_in"] > 0 and line["tokens_out"] > 0 for line in lines)

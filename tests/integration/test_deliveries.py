@@ -59,6 +59,20 @@ def metric(server, name):
 # ---- what is sent ----
 
 @pytest.mark.server(FAST)
+def test_a_delivery_belongs_to_the_trace_of_its_debate(server, receiver):
+    """W3C Trace Context: one trace per debate, whatever process sends, and a span per attempt, linked in the log."""
+    receiver.answers = [500]
+    d = debate(server, receiver.url())
+    settled(server, d)
+    sent = [r.headers["traceparent"].split("-") for r in receiver.wait(2)]
+    digest = hashlib.sha256(d.encode()).hexdigest()
+    assert [s[:2] + s[3:] for s in sent] == [["00", digest[:32], "01"]] * 2 and sent[0][2] != sent[1][2]
+    spans = {l["span_id"]: l for l in server.log_lines() if l["message"] == "call" and l["component"] == "trace"}
+    for s in sent:
+        assert spans[s[2]]["parent_id"] == digest[32:48] and spans[s[2]]["trace_id"] == s[1]
+
+
+@pytest.mark.server(FAST)
 def test_signed_callback(server, receiver):
     d = debate(server, receiver.url("/hook?token=1"))
     r = receiver.wait(1)[0]

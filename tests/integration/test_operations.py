@@ -710,6 +710,8 @@ def test_traces_are_written_at_the_end(server):
         assert [json.loads(e["envelope"])["type"] for e in t["event"]] == [e["type"] for e in events]
         (d,) = t["debate"]
         assert d["id"] == i and d["status"] == "completed" and json.loads(d["plan"]) and json.loads(d["result"])
+        digest = hashlib.sha256(i.encode()).hexdigest()
+        assert (d["trace_id"], d["span_id"]) == (digest[:32], digest[32:48])
         assert len(t["step"]) > 3 and {s["state"] for s in t["step"]} == {"done"} and t["usage"]
     wait_until(lambda: pending_traces(server) == 0, what="nothing left to write")
     assert 'aragora_debate_traces_total{result="written"} 8' in server.get("/metrics").text

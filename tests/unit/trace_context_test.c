@@ -86,12 +86,27 @@ static void test_parent(void **state)
 	assert_true(trace_join(&b, str_of(text), STR("")));
 }
 
+static void test_of_a_name(void **state)
+{
+	struct trace_context a, b;
+
+	(void)state;
+	trace_of(&a, STR("abc"));
+	/* FIPS 180-4, example of SHA-256 */
+	assert_string_equal(a.trace_id, "ba7816bf8f01cfea414140de5dae2223");
+	assert_string_equal(a.span_id, "b00361a396177a9c");
+	trace_of(&b, STR("abd"));
+	assert_string_not_equal(a.trace_id, b.trace_id);
+	assert_true(a.on && !a.joined && a.flags == TRACE_FLAG_SAMPLED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_join),
 	    cmocka_unit_test(test_state_is_bounded),
 	    cmocka_unit_test(test_parent),
+	    cmocka_unit_test(test_of_a_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include "common/keyring.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/trace_context.h"
 #include "worker/delivery/outbox.h"
 #include "worker/worker.h"
 
@@ -41,6 +42,7 @@ struct sender {
 	struct delivery_row d;
 	struct co_scope scope;
 	struct log_ctx log;
+	char trace[TRACE_PARENT_LEN + 1]; /* in log */
 	bool prepared; /* else what failed is ours (a key that is missing, the store), not the receiver's */
 };
 
@@ -238,11 +240,14 @@ CO_FN static void sender_run(void *arg)
 static void sender_launch(struct deliveries *ds, const struct delivery_row *d)
 {
 	struct sender *s = xcalloc(1, sizeof(*s));
+	struct trace_context trace;
 
 	s->ds = ds;
 	s->arena = arena_new(8192);
 	s->d = outbox_copy(s->arena, d);
-	s->log = (struct log_ctx){.debate_id = s->d.debate_id};
+	trace_of(&trace, s->d.debate_id.n > 0 ? s->d.debate_id : s->d.id);
+	trace_parent(&trace, s->trace);
+	s->log = (struct log_ctx){.debate_id = s->d.debate_id, .trace = str_of(s->trace)};
 	s->next = ds->running;
 	ds->running = s;
 	ds->count++;

@@ -13,6 +13,7 @@
 #include "common/co.h"
 #include "common/loop.h"
 #include "common/shm.h"
+#include "common/trace_context.h"
 #include "worker/http/http_client.h"
 #include "worker/http/http_deadline.h"
 #include "worker/http/http_framing.h"
@@ -194,7 +195,8 @@ struct http_reply {
 	int64_t timeout_us;
 	struct co_scope scope;
 	struct log_ctx log;
-	struct reply_field *fields; /* first_fields until they are too few */
+	char trace[TRACE_PARENT_LEN + 1]; /* in log, once the request is on a coroutine */
+	struct reply_field *fields;       /* first_fields until they are too few */
 	size_t field_count, field_cap;
 	struct reply_field first_fields[4];
 	struct str blocks[REPLY_BLOCKS_MAX];

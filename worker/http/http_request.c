@@ -217,6 +217,9 @@ void http_request_enter(struct http_request *req)
 		h->scope.cancelled = true;
 	co_scope_enter(&h->scope);
 	h->in_scope = true;
+	if (req->trace.on)
+		trace_parent(&req->trace, h->trace);
+	h->log.trace = req->trace.on ? str_of(h->trace) : STR_NONE;
 	co_set_log(&h->log);
 }
 

@@ -6,6 +6,7 @@
 #define WORKER_RUNNER_RUN_H
 
 #include "common/loop.h"
+#include "common/trace_context.h"
 #include "worker/debate/debate.h"
 #include "worker/engine/step.h"
 #include "worker/runner/runner.h"
@@ -22,6 +23,7 @@ struct debate {
 	struct debate_plan plan;
 	struct context ctx;
 	struct log_ctx log;
+	char trace[TRACE_PARENT_LEN + 1]; /* in log */
 	int64_t epoch;
 	int64_t last_seq; /* committed */
 	int64_t message_count;

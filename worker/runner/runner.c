@@ -170,11 +170,14 @@ static bool run_init(struct debate *d, const struct debate_row *row, struct erro
 {
 	struct arena *a = d->arena;
 	json_t *plan = json_parse(a, row->plan, err);
+	struct trace_context trace;
 
 	d->plan.debate_id = arena_str(a, row->id);
 	d->ctx = (struct context){arena_str(a, row->user_id), arena_str(a, row->org_id),
 				  arena_str(a, row->workspace_id), STR_NONE, NULL};
-	d->log = (struct log_ctx){.debate_id = d->plan.debate_id};
+	trace_of(&trace, d->plan.debate_id);
+	trace_parent(&trace, d->trace);
+	d->log = (struct log_ctx){.debate_id = d->plan.debate_id, .trace = str_of(d->trace)};
 	d->last_seq = row->last_seq;
 	d->message_count = row->message_count;
 	d->current_round = row->current_round;

@@ -11,6 +11,7 @@
 #include "common/fault.h"
 #include "common/json.h"
 #include "common/metrics.h"
+#include "common/trace_context.h"
 #include "worker/worker.h"
 
 #define TRACES_PAGE 200
@@ -110,6 +111,13 @@ static void trace_line(struct arena *a, const struct trace_part *part, const str
 	json_t *o = json_own(a, json_object());
 
 	json_put_str(o, "type", str_of(part->type));
+	if (part == &trace_parts[0]) {
+		struct trace_context trace;
+
+		trace_of(&trace, db_str(rows, row, 0));
+		json_put_str(o, "trace_id", str_of(trace.trace_id));
+		json_put_str(o, "span_id", str_of(trace.span_id));
+	}
 	for (size_t i = 0; i < rows->columns; i++) {
 		const struct db_val *v = &rows->cells[row * rows->columns + i];
 
