@@ -877,6 +877,10 @@ static const char up_ledger_sums[] =
 static const char down_ledger_sums[] =
     "CREATE INDEX usage_ledger_org ON usage_ledger(org_id, created_at); DROP INDEX usage_ledger_sums;";
 
+/* The winner's share of the votes, counted by heads; confidence_ppm is the weighted one. */
+static const char up_debate_share[] = "ALTER TABLE debates ADD COLUMN share_ppm INTEGER NOT NULL DEFAULT 0;";
+static const char down_debate_share[] = "ALTER TABLE debates DROP COLUMN share_ppm;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -908,5 +912,6 @@ const struct migration schema_migrations[] = {
     {28, "index of vectors by model", up_vector_models, down_vector_models},
     {29, "events and steps share pages", up_rows, down_rows},
     {30, "sums of the ledger by its index", up_ledger_sums, down_ledger_sums},
+    {31, "share of the votes behind a debate's answer", up_debate_share, down_debate_share},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -5,14 +5,16 @@ SdkHttp and SdkSocket are written from the documented behaviour of the Python an
 client is the product's own.
 """
 import json
+import re
 import subprocess
 
 import pytest
 import requests
 
-from conftest import Server, binary
+from conftest import Server, binary, wait_until
 from talk import TASK, Socket, call, create, debate, log, run, wait_end
 
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 # The event types that the Python SDK has handlers for.
 SDK_EVENTS = {"connected", "disconnected", "error", "debate_start", "round_start", "agent_message", "propose", "critique", "revision",
               "synthesis", "vote", "consensus", "consensus_reached", "debate_end", "phase_change", "audience_suggestion", "user_vote",
@@ -126,6 +128,140 @@ def test_typescript_debate(sdk, made):
     assert isinstance(d["consensus"], dict) and isinstance(d["messages"], list) and isinstance(d["slug"], str)
     assert isinstance(d["agents"], list) and all(isinstance(a, str) for a in d["agents"])
     assert d["metadata"] == {"source": "sdk"} and d["topic"] == TASK
+
+
+# What rest-core 4.3 promises, field by field: the type a client may count on. A tuple with None: may be null.
+TEXT, TIME, NUMBER, SHARE, WHOLE, FLAG, NAMES = "text", "time", "number", "share", "whole", "flag", "names"
+DEBATE_ROW = {
+    "id": TEXT, "debate_id": TEXT, "slug": TEXT, "task": TEXT, "topic": TEXT, "question": TEXT, "status": TEXT, "agents": NAMES,
+    "consensus_reached": FLAG, "confidence": SHARE, "agreement": SHARE, "created_at": TIME, "started_at": (TIME, None),
+    "completed_at": (TIME, None), "view_count": WHOLE, "is_public": FLAG, "total_rounds": WHOLE, "current_round": WHOLE,
+    "rounds_used": WHOLE, "duration_seconds": NUMBER, "elapsed_seconds": NUMBER, "message_count": WHOLE, "tags": NAMES, "title": TEXT,
+    "final_answer": (TEXT, None), "conclusion": (TEXT, None), "receipt_id": (TEXT, None), "error": (TEXT, None),
+    "error_code": (TEXT, None), "total_cost_usd": NUMBER}
+DEBATE = {**DEBATE_ROW, "context": TEXT, "messages": list, "rounds": list, "critiques": list, "votes": list, "consensus": dict,
+          "consensus_proof": (dict, None), "grounded_verdict": (dict, None), "metadata": dict, "in_progress": FLAG, "org_id": (TEXT, None),
+          "user_id": (TEXT, None), "mode": TEXT}
+ENDED = {**DEBATE, "winner": (TEXT, None), "outcome": TEXT, "convergence_status": TEXT, "convergence_similarity": SHARE,
+         "participants": NAMES, "agent_failures": dict, "per_agent_cost": dict, "completed_at": TIME, "final_answer": TEXT}
+MESSAGE = {"index": WHOLE, "role": TEXT, "content": TEXT, "agent": TEXT, "agent_id": TEXT, "round": WHOLE, "timestamp": TIME, "kind": TEXT}
+CRITIQUE = {"critic": TEXT, "target": TEXT, "severity": NUMBER, "summary": TEXT, "issues": NAMES, "timestamp": TIME, "round": WHOLE}
+VOTE = {"voter": TEXT, "agent": TEXT, "choice": TEXT, "reason": TEXT, "reasoning": TEXT, "confidence": SHARE, "round": WHOLE}
+CONSENSUS = {"reached": FLAG, "agreement": SHARE, "confidence": SHARE, "final_answer": (TEXT, None), "conclusion": (TEXT, None),
+             "supporting_agents": NAMES, "dissenting_agents": NAMES}
+STATUS = {"id": TEXT, "debate_id": TEXT, "task": TEXT, "status": TEXT, "current_round": WHOLE, "total_rounds": WHOLE, "agents": NAMES,
+          "message_count": WHOLE, "subscriber_count": WHOLE, "elapsed_seconds": NUMBER, "start_time": (NUMBER, None),
+          "consensus_reached": (FLAG, None), "confidence": (SHARE, None), "error": (TEXT, None)}
+EVENT = {"type": TEXT, "data": dict, "timestamp": NUMBER, "debate_id": TEXT, "seq": WHOLE}
+
+
+def is_a(value, kind):
+    """What json.loads makes of it, as a typed client would take it: true is no number."""
+    if isinstance(kind, tuple):
+        return value is None or is_a(value, kind[0])
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return {TEXT: lambda: isinstance(value, str), FLAG: lambda: isinstance(value, bool), NUMBER: lambda: number,
+            WHOLE: lambda: number and isinstance(value, int) and value >= 0, SHARE: lambda: number and 0 <= value <= 1,
+            NAMES: lambda: isinstance(value, list) and all(isinstance(v, str) for v in value),
+            TIME: lambda: isinstance(value, str) and bool(ISO.fullmatch(value))}.get(kind, lambda: isinstance(value, kind))()
+
+
+def fits(value, shape):
+    wrong = {k: value.get(k, "absent") for k, kind in shape.items() if k not in value or not is_a(value[k], kind)}
+    assert not wrong, wrong
+
+
+def test_debates_field_by_field(api, sdk):
+    made = debate(api, rounds=2)  # four agents, one of whom holds out
+    row = next(d for d in sdk.get("/api/v1/debates", limit=100)["debates"] if d["id"] == made["id"])
+    whole = sdk.get("/api/v1/debates/" + made["id"])
+    fits(row, DEBATE_ROW)
+    fits(whole, ENDED)
+    assert {k: whole[k] for k in row} == row, "a list says of a debate what the debate says of itself"
+    for message in whole["messages"] + sdk.get("/api/v1/debates/%s/messages" % made["id"])["messages"]:
+        fits(message, MESSAGE)
+    for critique in whole["critiques"]:
+        fits(critique, CRITIQUE)
+    for vote in whole["votes"]:
+        fits(vote, VOTE)
+    fits(whole["consensus"], CONSENSUS)
+    assert whole["agreement"] == whole["consensus"]["agreement"] and whole["confidence"] == whole["consensus"]["confidence"]
+    assert whole["agreement"] != whole["confidence"], "one counts heads, the other weighs"
+    assert {m["kind"] for m in whole["messages"]} == {"proposal", "revision"}
+    fits(whole["consensus_proof"], {"reached": FLAG, "confidence": SHARE, "vote_breakdown": dict, "final_answer": (TEXT, None)})
+    assert [r["round_number"] for r in whole["rounds"]] == list(range(whole["rounds_used"] + 1))
+    assert sum((r["messages"] for r in whole["rounds"]), []) == whole["messages"]
+    assert whole["rounds"][-1]["votes"] == whole["votes"]
+    fits(sdk.get("/api/v1/debates/%s/status" % made["id"]), STATUS)
+    for event in sdk.get("/api/v1/debates/%s/events" % made["id"], limit=500)["events"]:
+        fits(event, EVENT)
+    same = sdk.get("/api/v1/debates/%s/messages" % made["id"])["messages"]
+    assert [(m["index"], m["agent"], m["round"], m["kind"], m["content"]) for m in same] == \
+        [(m["index"], m["agent"], m["round"], m["kind"], m["content"]) for m in whole["messages"]]
+
+
+def test_a_running_debate_field_by_field(make_server):
+    """It has the same types, nulls for what is not known yet, and what was said so far."""
+    s = make_server({"server": {"workers": 1, "graceful_timeout": "50ms"}, "providers": {"demo": {"delay_ms": 400}}})
+    client = SdkHttp(s)
+    i = client.call("POST", "/api/v1/debates", {"task": TASK, "agents": ["claude", "gpt"], "rounds": 10})["id"]
+    said = wait_until(lambda: (d := client.get("/api/v1/debates/" + i))["messages"] and d, what="a first message")
+    fits(said, DEBATE)
+    assert said["status"] == "running" and said["in_progress"] is True and said["completed_at"] is None and said["consensus_proof"] is None
+    fits(said["messages"][0], MESSAGE)
+    fits(said["consensus"], {"reached": FLAG, "agreement": SHARE, "confidence": SHARE})
+    assert said["rounds"][0]["messages"][0] == said["messages"][0]
+    running = client.get("/api/v1/debates/%s/status" % i)
+    fits(running, STATUS)
+    assert running["consensus_reached"] is None and running["confidence"] is None and running["start_time"] > 1e9
+    client.call("POST", "/api/v1/debates/%s/cancel" % i)
+
+
+# Views of one debate, with what the Python and the TypeScript types name (rest-core 4.9 and 4.10).
+VIEWS = {
+    "convergence": {"convergence_status": TEXT, "convergence_similarity": SHARE, "consensus_reached": FLAG, "rounds_used": WHOLE,
+                    "semantic_similarity": SHARE, "agreement_level": SHARE, "positions": dict, "convergence_trajectory": list,
+                    "confidence": SHARE, "timestamp": TIME},
+    "impasse": {"is_impasse": FLAG, "indicators": dict, "confidence": SHARE, "reason": (TEXT, None), "stuck_since_round": (WHOLE, None),
+                "suggested_intervention": (TEXT, None)},
+    "citations": {"has_citations": FLAG, "grounding_score": SHARE, "confidence": SHARE, "claims": list, "all_citations": list,
+                  "citations": list, "total": WHOLE, "verification_summary": dict},
+    "evidence": {"task": TEXT, "has_evidence": FLAG, "claims": list, "citations": list, "related_evidence": list,
+                 "evidence_count": WHOLE, "evidence": list, "evidence_quality_score": SHARE},
+    "summary": {"summary": dict, "task": TEXT, "consensus_reached": FLAG, "confidence": SHARE, "verdict": TEXT, "key_points": NAMES,
+                "dissenting_views": NAMES, "evidence_quality": SHARE, "generated_at": TIME},
+    "verification-report": {"verification_enabled": FLAG, "verification_results": dict, "verification_bonuses": dict, "summary": dict,
+                            "winner": (TEXT, None), "verified": FLAG, "confidence": SHARE, "claims_verified": WHOLE,
+                            "claims_total": WHOLE, "verification_details": list, "bonuses": list, "generated_at": TIME},
+    "meta-critique": {"overall_quality": SHARE, "productive_rounds": list, "unproductive_rounds": list, "observations": list,
+                      "recommendations": NAMES, "quality_score": SHARE, "critique": TEXT, "strengths": NAMES, "weaknesses": NAMES,
+                      "agent_performance": list},
+    "rhetorical": {"observations": list, "dynamics": dict, "pattern_counts": dict, "total_observations": WHOLE, "summary": dict},
+    "trickster": {"trickster_enabled": FLAG, "hollow_consensus_alerts": list, "interventions": list, "total_alerts": WHOLE,
+                  "total_interventions": WHOLE, "config": dict, "hollow_consensus_detected": FLAG, "confidence": SHARE,
+                  "indicators": list, "recommendation": (TEXT, None)},
+    "positions": {"topic": TEXT, "positions": dict, "pivots": list, "summary": dict},
+    "diagnostics": {"status": TEXT, "duration_seconds": NUMBER, "agents": list, "consensus": dict, "receipt_generated": FLAG,
+                    "suggestions": NAMES},
+    "graph/stats": {"node_count": WHOLE, "edge_count": WHOLE, "depth": WHOLE, "max_width": WHOLE},
+    "graph": {"nodes": list, "edges": list, "metadata": dict},
+    "followups": {"suggestions": list, "count": WHOLE},
+    "forks": {"forks": list, "tree": dict, "total": WHOLE},
+    "tags": {"tags": NAMES}, "notes": {"notes": list}, "timeline": {"timeline": list},
+    "intervention-log": {"state": TEXT, "entry_count": WHOLE, "entries": list},
+    "intervention/state": {"is_paused": FLAG, "paused_at": (TIME, None), "consensus_threshold": SHARE, "agent_weights": dict,
+                           "pending_injections": WHOLE, "pending_follow_ups": WHOLE},
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_as_sdks_read_them(sdk, made, name):
+    got = sdk.get("/api/v1/debates/%s/%s" % (made["id"], name))
+    fits(got, {"debate_id": TEXT, **VIEWS[name]})
+    assert got["debate_id"] == made["id"]
+    with pytest.raises(SdkError) as e:
+        sdk.get("/api/v1/debates/none/" + name)
+    assert e.value.status == 404 and e.value.code == "NOT_FOUND"
 
 
 def test_errors_as_sdks_read_them(sdk):

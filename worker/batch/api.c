@@ -241,10 +241,7 @@ CO_FN static void batch_show_with(struct http_request *req, const struct batch_r
 	for (i = 0; i < n; i++)
 		json_array_append_new(list, batch_item_view(req->arena, &items[i], full));
 	o = batch_view(row, &counts);
-	json_put_int(o, "count", (int64_t)n);
-	json_put_int(o, "limit", limit);
-	json_put_int(o, "offset", offset);
-	json_object_set_new(o, "has_more", json_boolean(offset + (int64_t)n < row->total));
+	request_page(o, limit, offset, n, row->total);
 	json_object_set(o, full ? "results" : "jobs", list);
 	json_object_set_new(o, "items", list);
 	http_reply_json(req, 200, o);
@@ -276,7 +273,7 @@ CO_FN static void batch_index(struct http_request *req)
 	struct batch_counts counts;
 	struct batch_row *rows;
 	int64_t total;
-	json_t *list;
+	json_t *o, *list;
 	size_t i, n;
 	bool ok;
 
@@ -297,10 +294,9 @@ CO_FN static void batch_index(struct http_request *req)
 		http_reply_error(req, &err);
 		return;
 	}
-	http_reply_json(req, 200,
-			json_pack("{s:o, s:I, s:I, s:I, s:I, s:b}", "batches", list, "count", (json_int_t)n, "total",
-				  (json_int_t)total, "limit", (json_int_t)limit, "offset", (json_int_t)offset,
-				  "has_more", (int)(offset + (int64_t)n < total)));
+	o = json_pack("{s:o}", "batches", list);
+	request_page(o, limit, offset, n, total);
+	http_reply_json(req, 200, o);
 }
 
 /* ---- changing ---- */

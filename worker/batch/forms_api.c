@@ -187,7 +187,7 @@ CO_FN static void forms_list(struct http_request *req)
 	struct batch_counts counts;
 	struct batch_row *rows;
 	int64_t total;
-	json_t *list;
+	json_t *list, *o;
 	size_t i, n;
 
 	if (!batch_list(w, req->arena, &req->ctx, forms_kind(req), http_query(req, "status"), limit, offset, &rows, &n,
@@ -197,8 +197,6 @@ CO_FN static void forms_list(struct http_request *req)
 	}
 	list = json_own(req->arena, json_array());
 	for (i = 0; i < n; i++) {
-		json_t *o;
-
 		if (!batch_count(w, req->arena, &rows[i], &counts, &err)) {
 			http_reply_error(req, &err);
 			return;
@@ -207,10 +205,9 @@ CO_FN static void forms_list(struct http_request *req)
 		json_put_str(o, "task", rows[i].task);
 		json_array_append_new(list, o);
 	}
-	http_reply_json(req, 200,
-			json_pack("{s:O, s:I, s:I, s:I, s:I, s:b}", "items", list, "count", (json_int_t)n, "total",
-				  (json_int_t)total, "limit", (json_int_t)limit, "offset", (json_int_t)offset,
-				  "has_more", (int)(offset + (int64_t)n < total)));
+	o = json_pack("{s:O}", "items", list);
+	request_page(o, limit, offset, n, total);
+	http_reply_json(req, 200, o);
 }
 
 CO_FN static void forms_cancel(struct http_request *req)

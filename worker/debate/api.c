@@ -50,16 +50,6 @@ static struct str api_stored_status(struct str s)
 	return s;
 }
 
-static json_t *api_page(const struct debate_filter *f, json_t *list, int64_t total, const char *name)
-{
-	size_t n = json_array_size(list);
-	json_t *o = json_pack("{s:O, s:o, s:I, s:I, s:i, s:i, s:b}", name, list, "items", list, "total",
-			      (json_int_t)total, "count", (json_int_t)n, "limit", f->limit, "offset", f->offset,
-			      "has_more", (int)(f->offset + (int64_t)n < total));
-
-	return o;
-}
-
 CO_FN static void api_list_as(struct http_request *req, const struct debate_filter *f, const char *name)
 {
 	struct error err = ERROR_INIT;
@@ -75,7 +65,8 @@ CO_FN static void api_list_as(struct http_request *req, const struct debate_filt
 	list = json_array();
 	for (i = 0; i < n; i++)
 		json_array_append_new(list, view_summary(req->arena, &rows[i]));
-	page = api_page(f, list, total, name);
+	page = json_pack("{s:O, s:o}", name, list, "items", list);
+	request_page(page, f->limit, f->offset, n, total);
 	if (f->query.n > 0)
 		json_put_str(page, "query", f->query);
 	http_reply_json(req, 200, page);
@@ -177,7 +168,9 @@ CO_FN static void api_show(struct http_request *req)
 		http_reply_error(req, &err);
 		return;
 	}
-	o = view_debate(req->arena, &row);
+	o = request_view(req, &req->ctx, &row);
+	if (o == NULL)
+		return;
 	if (!json_is_null(callback))
 		json_object_set_new(o, "callback", callback);
 	http_reply_json(req, 200, o);
@@ -205,7 +198,9 @@ CO_FN static void api_member(struct http_request *req)
 
 	if (!request_debate(req, &row))
 		return;
-	full = view_debate(req->arena, &row);
+	full = request_view(req, &req->ctx, &row);
+	if (full == NULL)
+		return;
 	o = json_pack("{s:s%}", "debate_id", row.id.p, row.id.n);
 	json_object_set(o, key, json_object_get(full, key));
 	if (json_is_array(json_object_get(o, key)))
@@ -214,53 +209,24 @@ CO_FN static void api_member(struct http_request *req)
 	http_reply_json(req, 200, o);
 }
 
-static json_t *api_message(const struct db_rows *rows, size_t i, struct arena *a, int64_t index)
-{
-	struct error err = ERROR_INIT;
-	const json_t *e = json_parse(a, db_str(rows, i, 0), &err), *data = json_get_obj(e, "data");
-	json_t *m = json_object();
-	char iso[CLOCK_ISO_MAX];
-
-	json_put_int(m, "index", index);
-	json_put_str(m, "role", json_get_str(data, "role", STR("proposer")));
-	json_put_str(m, "kind", json_get_str(data, "kind", STR("proposal")));
-	json_put_str(m, "agent", json_get_str(e, "agent", STR("")));
-	json_put_str(m, "agent_id", json_get_str(e, "agent", STR("")));
-	json_put_int(m, "round", json_get_int(e, "round", 0));
-	json_put_int(m, "seq", json_get_int(e, "seq", 0));
-	json_put_str(m, "content", json_get_str(data, "content", STR("")));
-	json_put_str(m, "timestamp", str_of(clock_iso(iso, db_int(rows, i, 1))));
-	return m;
-}
-
 CO_FN static void api_messages(struct http_request *req)
 {
 	int64_t limit = http_query_int(req, "limit", 1, 200, 50),
 		offset = http_query_int(req, "offset", 0, INT32_MAX, 0);
 	struct error err = ERROR_INIT;
 	struct debate_row row;
-	struct db_rows rows;
-	json_t *list;
-	size_t i;
+	json_t *list, *o;
 
 	if (!request_debate(req, &row))
 		return;
-	if (!db_query(request_worker(req)->db, req->arena,
-		      "SELECT envelope, created_at FROM debate_events WHERE debate_id = $1 AND workspace_id = $2 AND "
-		      "type = 'agent_message'"
-		      " ORDER BY seq LIMIT $3 OFFSET $4",
-		      DB_ARGS(DB_S(row.id), DB_S(req->ctx.workspace_id), DB_I(limit), DB_I(offset)), &rows, &err)) {
+	list = debate_messages(request_worker(req)->db, req->arena, &req->ctx, row.id, offset, limit, &err);
+	if (list == NULL) {
 		http_reply_error(req, &err);
 		return;
 	}
-	list = json_array();
-	for (i = 0; i < rows.count; i++)
-		json_array_append_new(list, api_message(&rows, i, req->arena, offset + (int64_t)i));
-	http_reply_json(req, 200,
-			json_pack("{s:s%, s:o, s:I, s:I, s:I, s:b}", "debate_id", row.id.p, row.id.n, "messages", list,
-				  "total", (json_int_t)row.message_count, "offset", (json_int_t)offset, "limit",
-				  (json_int_t)limit, "has_more",
-				  (int)(offset + (int64_t)rows.count < row.message_count)));
+	o = json_pack("{s:s%, s:o}", "debate_id", row.id.p, row.id.n, "messages", list);
+	request_page(o, limit, offset, json_array_size(list), row.message_count);
+	http_reply_json(req, 200, o);
 }
 
 /* ---- change ---- */
@@ -412,7 +378,9 @@ CO_FN static void api_export_as(struct http_request *req, struct str format)
 
 	if (!request_debate(req, &row))
 		return;
-	doc = json_own(req->arena, view_debate(req->arena, &row));
+	doc = json_own(req->arena, request_view(req, &req->ctx, &row));
+	if (doc == NULL)
+		return;
 	if (!export_render(req->arena, doc, format.n > 0 ? format : STR("json"), table, &file, &err)) {
 		http_reply_error(req, &err);
 		return;

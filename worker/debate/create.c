@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "worker/agents/select.h"
 #include "worker/debate/request.h"
+#include "worker/debate/view.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/body.h"
 #include "worker/tenancy/quota.h"
@@ -23,14 +24,10 @@ static struct str create_websocket_url(struct http_request *req, struct str id)
 
 static json_t *create_created(struct http_request *req, const json_t *plan, struct str id, bool replayed)
 {
-	const json_t *agents = json_get_arr(plan, "agents");
-	json_t *names = json_array(), *o;
-	size_t i;
+	json_t *o =
+	    json_pack("{s:b, s:s, s:o, s:b, s:b}", "success", 1, "status", "created", "agents", view_agent_names(plan),
+		      "demo", (int)json_get_bool(plan, "demo", false), "replayed", (int)replayed);
 
-	for (i = 0; i < json_array_size(agents); i++)
-		json_array_append(names, json_object_get(json_array_get(agents, i), "name"));
-	o = json_pack("{s:b, s:s, s:o, s:b, s:b}", "success", 1, "status", "created", "agents", names, "demo",
-		      (int)json_get_bool(plan, "demo", false), "replayed", (int)replayed);
 	json_put_str(o, "id", id);
 	json_put_str(o, "debate_id", id);
 	json_put_str(o, "task", json_get_str(plan, "task", STR("")));

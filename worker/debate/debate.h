@@ -31,8 +31,8 @@ struct debate_row {
 	    cancel_reason, pause_by;
 	struct str final_answer, result, error, error_code, receipt_id;
 	int64_t archived, demo, engine_version, epoch, last_seq, crashes, claim_after, running_ms, current_round,
-	    total_rounds, rounds_used, message_count, consensus_reached, confidence_ppm, cost_micro, created_at,
-	    started_at, completed_at, updated_at, paused_at, paused_ms;
+	    total_rounds, rounds_used, message_count, consensus_reached, confidence_ppm, share_ppm, cost_micro,
+	    created_at, started_at, completed_at, updated_at, paused_at, paused_ms;
 };
 
 /*
@@ -63,6 +63,12 @@ struct debate_filter {
 /* Newest first. */
 CO_FN bool debate_list(struct db *db, struct arena *a, const struct context *ctx, const struct debate_filter *f,
 		       struct debate_row **rows, size_t *n, int64_t *total, struct error *err) MUST_CHECK;
+/*
+ * What was said, in order, as far as the log has it: [{index, role, kind, agent, agent_id, round, seq, content,
+ * timestamp}], at most `limit` from `offset` on. New reference; NULL with err.
+ */
+CO_FN json_t *debate_messages(struct db *db, struct arena *a, const struct context *ctx, struct str id, int64_t offset,
+			      int64_t limit, struct error *err);
 /* NULL members are left alone. */
 struct debate_patch {
 	const struct str *title;

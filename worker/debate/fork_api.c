@@ -34,30 +34,14 @@ CO_FN static const json_t *fork_messages(struct http_request *req, const struct 
 {
 	const json_t *said = json_get_arr(fork_parsed(req->arena, row->result), "messages");
 	struct error err = ERROR_INIT;
-	struct db_rows rows;
-	json_t *list;
-	size_t i;
 
 	if (said != NULL)
 		return said;
-	if (!db_query(request_worker(req)->db, req->arena,
-		      "SELECT envelope FROM debate_events WHERE debate_id = $1 AND workspace_id = $2"
-		      " AND type = 'agent_message' ORDER BY seq LIMIT $3",
-		      DB_ARGS(DB_S(row->id), DB_S(req->ctx.workspace_id), DB_I(FORK_MESSAGES_MAX)), &rows, &err)) {
+	said = json_own(req->arena, debate_messages(request_worker(req)->db, req->arena, &req->ctx, row->id, 0,
+						    FORK_MESSAGES_MAX, &err));
+	if (said == NULL)
 		http_reply_error(req, &err);
-		return NULL;
-	}
-	list = json_own(req->arena, json_array());
-	for (i = 0; i < rows.count; i++) {
-		const json_t *e = fork_parsed(req->arena, db_str(&rows, i, 0));
-		json_t *m = json_object();
-
-		json_put_str(m, "agent", json_get_str(e, "agent", STR("")));
-		json_put_int(m, "round", json_get_int(e, "round", 0));
-		json_put_str(m, "content", json_get_str(json_get_obj(e, "data"), "content", STR("")));
-		json_array_append_new(list, m);
-	}
-	return list;
+	return said;
 }
 
 /* ---- the link ---- */

@@ -5,9 +5,11 @@
 #include "worker/debate/request.h"
 
 #include "common/json.h"
+#include "worker/debate/view.h"
 #include "worker/http/body.h"
 #include "worker/worker.h"
 
+#define REQUEST_MESSAGES_MAX 1000 /* that a running debate is shown with */
 #define REQUEST_TAGS_MAX 20
 #define REQUEST_TAG_BYTES 100
 
@@ -19,6 +21,32 @@ CO_FN bool request_debate(struct http_request *req, struct debate_row *row)
 		return true;
 	http_reply_error(req, &err);
 	return false;
+}
+
+CO_FN json_t *request_view(struct http_request *req, const struct context *ctx, const struct debate_row *row)
+{
+	json_t *o = view_debate(req->arena, row), *said;
+	struct error err = ERROR_INIT;
+
+	if (row->result.p != NULL)
+		return o;
+	said = debate_messages(request_worker(req)->db, req->arena, ctx, row->id, 0, REQUEST_MESSAGES_MAX, &err);
+	if (said == NULL) {
+		json_decref(o);
+		http_reply_error(req, &err);
+		return NULL;
+	}
+	view_said(o, said, row->current_round);
+	return o;
+}
+
+void request_page(json_t *o, int64_t limit, int64_t offset, size_t n, int64_t total)
+{
+	json_put_int(o, "total", total);
+	json_put_int(o, "count", (int64_t)n);
+	json_put_int(o, "limit", limit);
+	json_put_int(o, "offset", offset);
+	json_object_set_new(o, "has_more", json_boolean(offset + (int64_t)n < total));
 }
 
 bool request_tags(struct http_request *req, const json_t *tags)

@@ -15,6 +15,13 @@ static inline struct worker *request_worker(const struct http_request *req)
 
 /* The debate that parameter 0 of the path names. False: answered. */
 CO_FN bool request_debate(struct http_request *req, struct debate_row *row) MUST_CHECK;
+/*
+ * The debate as an object, with what was said so far where there is no result yet. ctx: of the debate. New reference;
+ * NULL: answered.
+ */
+CO_FN json_t *request_view(struct http_request *req, const struct context *ctx, const struct debate_row *row);
+/* {total, count, limit, offset, has_more} of a page with n of the total. */
+void request_page(json_t *o, int64_t limit, int64_t offset, size_t n, int64_t total);
 /* Are these tags: at most 20 strings of at most 100 bytes? False: answered. */
 bool request_tags(struct http_request *req, const json_t *tags) MUST_CHECK;
 /* Where a debate comes from that is not asked for by a body alone. All members may be NULL. */

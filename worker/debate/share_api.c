@@ -231,8 +231,8 @@ CO_FN static void share_count(struct http_request *req)
 		log_warn("debate", "the use of a link was not counted", KV_S("error", err.msg));
 }
 
-/* The members of the debate that are for everybody with a link. */
-static json_t *share_view(struct arena *a, const struct debate_row *row)
+/* The members of the debate that are for everybody with a link. New reference; NULL: answered. */
+CO_FN static json_t *share_view(struct http_request *req, const struct share *s, const struct debate_row *row)
 {
 	static const char *const members[] = {"id",
 					      "debate_id",
@@ -264,10 +264,13 @@ static json_t *share_view(struct arena *a, const struct debate_row *row)
 					      "in_progress",
 					      "message_count",
 					      "demo"};
-	const json_t *all = json_own(a, view_debate(a, row));
-	json_t *o = json_object();
+	const json_t *all = json_own(req->arena, request_view(req, &s->ctx, row));
+	json_t *o;
 	size_t i;
 
+	if (all == NULL)
+		return NULL;
+	o = json_object();
 	for (i = 0; i < countof(members); i++)
 		if (json_object_get(all, members[i]) != NULL)
 			json_object_set(o, members[i], json_object_get(all, members[i]));
@@ -278,12 +281,15 @@ static json_t *share_view(struct arena *a, const struct debate_row *row)
 CO_FN static void share_show(struct http_request *req)
 {
 	struct debate_row row;
+	json_t *o;
 	struct share s = {.expires_at = 0};
 
 	if (!share_follow(req, &s, &row))
 		return;
 	share_count(req);
-	http_reply_json(req, 200, share_view(req->arena, &row));
+	o = share_view(req, &s, &row);
+	if (o != NULL)
+		http_reply_json(req, 200, o);
 }
 
 static void share_meta(struct buf *out, const char *property, struct str content)

@@ -221,7 +221,7 @@ CO_FN static void shelf_note_list(struct http_request *req)
 {
 	int64_t limit = http_query_int(req, "limit", 1, 100, 50),
 		offset = http_query_int(req, "offset", 0, INT32_MAX, 0);
-	json_t *list = json_own(req->arena, json_array());
+	json_t *list = json_own(req->arena, json_array()), *o;
 	struct db *db = request_worker(req)->db;
 	struct error err = ERROR_INIT;
 	struct debate_row row;
@@ -244,11 +244,9 @@ CO_FN static void shelf_note_list(struct http_request *req)
 
 		json_array_append_new(list, shelf_note_view(&n));
 	}
-	http_reply_json(req, 200,
-			json_pack("{s:s%, s:O, s:I, s:I, s:I, s:I, s:b}", "debate_id", row.id.p, row.id.n, "notes",
-				  list, "count", (json_int_t)r.count, "total", (json_int_t)db_int(&all, 0, 0), "limit",
-				  (json_int_t)limit, "offset", (json_int_t)offset, "has_more",
-				  (int)(offset + (int64_t)r.count < db_int(&all, 0, 0))));
+	o = json_pack("{s:s%, s:O}", "debate_id", row.id.p, row.id.n, "notes", list);
+	request_page(o, limit, offset, r.count, db_int(&all, 0, 0));
+	http_reply_json(req, 200, o);
 }
 
 CO_FN static void shelf_note_show(struct http_request *req)

@@ -30,7 +30,8 @@
 	"cancel_reason, pause_by, final_answer, result, error, error_code, receipt_id, archived, demo, "               \
 	"engine_version, epoch, "                                                                                      \
 	"last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used, message_count, "        \
-	"consensus_reached, confidence_ppm, cost_micro, created_at, started_at, completed_at, updated_at, paused_at, " \
+	"consensus_reached, confidence_ppm, share_ppm, cost_micro, created_at, started_at, completed_at, updated_at, " \
+	"paused_at, "                                                                                                  \
 	"paused_ms"
 /* Lists leave the two big documents out. */
 #define STORE_LIST_COLUMNS                                                                                             \
@@ -38,7 +39,8 @@
 	"cancel_reason, pause_by, final_answer, NULL, error, error_code, receipt_id, archived, demo, engine_version, " \
 	"epoch, "                                                                                                      \
 	"last_seq, crashes, claim_after, running_ms, current_round, total_rounds, rounds_used, message_count, "        \
-	"consensus_reached, confidence_ppm, cost_micro, created_at, started_at, completed_at, updated_at, paused_at, " \
+	"consensus_reached, confidence_ppm, share_ppm, cost_micro, created_at, started_at, completed_at, updated_at, " \
+	"paused_at, "                                                                                                  \
 	"paused_ms"
 
 /* The columns above, in order: text members first, then numbers. */
@@ -61,10 +63,10 @@ static const size_t store_numbers[] = {
     offsetof(struct debate_row, current_round),     offsetof(struct debate_row, total_rounds),
     offsetof(struct debate_row, rounds_used),       offsetof(struct debate_row, message_count),
     offsetof(struct debate_row, consensus_reached), offsetof(struct debate_row, confidence_ppm),
-    offsetof(struct debate_row, cost_micro),        offsetof(struct debate_row, created_at),
-    offsetof(struct debate_row, started_at),        offsetof(struct debate_row, completed_at),
-    offsetof(struct debate_row, updated_at),        offsetof(struct debate_row, paused_at),
-    offsetof(struct debate_row, paused_ms)};
+    offsetof(struct debate_row, share_ppm),         offsetof(struct debate_row, cost_micro),
+    offsetof(struct debate_row, created_at),        offsetof(struct debate_row, started_at),
+    offsetof(struct debate_row, completed_at),      offsetof(struct debate_row, updated_at),
+    offsetof(struct debate_row, paused_at),         offsetof(struct debate_row, paused_ms)};
 
 static void store_decode(const struct db_rows *rows, size_t row, struct debate_row *out)
 {
@@ -269,6 +271,42 @@ CO_FN bool debate_get(struct db *db, struct arena *a, const struct context *ctx,
 		return error_field(err, ERR_NOT_FOUND, "id", "Debate not found: %.*s", STR_ARG(str_sub(ref, 0, 128)));
 	store_decode(&rows, 0, row);
 	return true;
+}
+
+static json_t *store_message(struct arena *a, const struct db_rows *rows, size_t i, int64_t index)
+{
+	struct error err = ERROR_INIT;
+	const json_t *e = json_parse(a, db_str(rows, i, 0), &err), *data = json_get_obj(e, "data");
+	json_t *m = json_object();
+
+	json_put_int(m, "index", index);
+	json_put_str(m, "role", json_get_str(data, "role", STR("proposer")));
+	json_put_str(m, "kind", json_get_str(data, "kind", STR("proposal")));
+	json_put_str(m, "agent", json_get_str(e, "agent", STR("")));
+	json_put_str(m, "agent_id", json_get_str(e, "agent", STR("")));
+	json_put_int(m, "round", json_get_int(e, "round", 0));
+	json_put_int(m, "seq", json_get_int(e, "seq", 0));
+	json_put_str(m, "content", json_get_str(data, "content", STR("")));
+	json_put_time(m, "timestamp", db_int(rows, i, 1));
+	return m;
+}
+
+CO_FN json_t *debate_messages(struct db *db, struct arena *a, const struct context *ctx, struct str id, int64_t offset,
+			      int64_t limit, struct error *err)
+{
+	struct db_rows rows;
+	json_t *list;
+	size_t i;
+
+	if (!db_query(db, a,
+		      "SELECT envelope, created_at FROM debate_events WHERE debate_id = $1 AND workspace_id = $2"
+		      " AND type = 'agent_message' ORDER BY seq LIMIT $3 OFFSET $4",
+		      DB_ARGS(DB_S(id), DB_S(ctx->workspace_id), DB_I(limit), DB_I(offset)), &rows, err))
+		return NULL;
+	list = json_array();
+	for (i = 0; i < rows.count; i++)
+		json_array_append_new(list, store_message(a, &rows, i, offset + (int64_t)i));
+	return list;
 }
 
 /* LIKE pattern for "contains", with the wildcards of the text itself escaped by '\'. lower() on both sides: SQLite's

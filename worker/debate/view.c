@@ -100,6 +100,7 @@ json_t *view_messages(const json_t *result)
 
 		json_put_int(m, "index", (int64_t)i);
 		json_object_set(m, "agent_id", json_object_get(m, "agent"));
+		json_put_str(m, "kind", json_get_int(m, "round", 0) == 0 ? STR("proposal") : STR("revision"));
 		view_stamp(m, m);
 		json_array_append_new(out, m);
 	}
@@ -122,6 +123,28 @@ static json_t *view_rounds(const json_t *messages, int64_t used)
 		json_array_append_new(rounds, json_pack("{s:I, s:o}", "round_number", (json_int_t)r, "messages", list));
 	}
 	return rounds;
+}
+
+void view_said(json_t *debate, json_t *messages, int64_t rounds)
+{
+	json_object_set_new(debate, "rounds", view_rounds(messages, rounds));
+	json_object_set_new(debate, "messages", messages);
+}
+
+/* Each vote to the round after which it was cast. */
+static void view_round_votes(json_t *rounds, const json_t *votes)
+{
+	size_t i, k;
+	json_t *v, *r;
+
+	json_array_foreach(votes, i, v) json_array_foreach(rounds, k, r)
+	{
+		if (json_get_int(r, "round_number", -1) != json_get_int(v, "round", 0))
+			continue;
+		if (json_get_arr(r, "votes") == NULL)
+			json_object_set_new(r, "votes", json_array());
+		json_array_append(json_get_arr(r, "votes"), v);
+	}
 }
 
 /* Old and new names side by side. */
@@ -264,11 +287,10 @@ static void view_result(struct arena *a, json_t *o, const struct debate_row *row
 	json_t *messages = view_messages(result), *convergence;
 	size_t i;
 
-	json_object_set_new(o, "rounds",
-			    view_rounds(messages, json_get_int(result, "rounds_used", row->current_round)));
-	json_object_set_new(o, "messages", messages);
+	view_said(o, messages, json_get_int(result, "rounds_used", row->current_round));
 	json_object_set_new(o, "critiques", view_critiques(result));
 	json_object_set_new(o, "votes", view_votes(result));
+	view_round_votes(json_get_arr(o, "rounds"), json_get_arr(o, "votes"));
 	json_object_set_new(o, "consensus", view_consensus(result, row));
 	json_object_set_new(o, "consensus_proof", result != NULL ? view_proof(result, row) : json_null());
 	if (result == NULL)
@@ -305,16 +327,22 @@ static void view_result(struct arena *a, json_t *o, const struct debate_row *row
 
 /* ---- the objects ---- */
 
-static json_t *view_plan_agents(struct arena *a, const struct debate_row *row)
+json_t *view_agent_names(const json_t *plan)
 {
-	struct error err = ERROR_INIT;
-	const json_t *agents = json_get_arr(json_parse(a, row->plan, &err), "agents");
+	const json_t *agents = json_get_arr(plan, "agents");
 	json_t *names = json_array();
 	size_t i;
 
 	for (i = 0; i < json_array_size(agents); i++)
 		json_array_append(names, json_object_get(json_array_get(agents, i), "name"));
 	return names;
+}
+
+static json_t *view_plan_agents(struct arena *a, const struct debate_row *row)
+{
+	struct error err = ERROR_INIT;
+
+	return view_agent_names(json_parse(a, row->plan, &err));
 }
 
 static void view_json_text(struct arena *a, json_t *o, const char *key, struct str text)
@@ -389,7 +417,8 @@ json_t *view_summary(struct arena *a, const struct debate_row *row)
 	json_put_int(o, "message_count", row->message_count);
 	json_object_set_new(o, "consensus_reached", json_boolean(row->consensus_reached != 0));
 	view_real(o, "confidence", (double)row->confidence_ppm / 1e6);
-	view_real(o, "agreement", (double)row->confidence_ppm / 1e6);
+	/* The share by heads, as in "consensus"; debates of before it was a column have the weighted one alone. */
+	view_real(o, "agreement", (double)(row->share_ppm > 0 ? row->share_ppm : row->confidence_ppm) / 1e6);
 	view_text(o, "final_answer", row->final_answer);
 	view_text(o, "conclusion", row->final_answer);
 	view_real(o, "total_cost_usd", (double)row->cost_micro / 1e6);

@@ -22,4 +22,9 @@ void view_floats(json_t *doc);
  */
 json_t *view_messages(const json_t *result);
 
+/* Gives a debate messages (taken over) and the rounds they make. */
+void view_said(json_t *debate, json_t *messages, int64_t rounds);
+/* Names of a plan's agents. New reference. */
+json_t *view_agent_names(const json_t *plan);
+
 #endif

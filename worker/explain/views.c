@@ -318,6 +318,7 @@ static json_t *view_verification(struct arena *a, const json_t *debate, const js
 	view_same(o, debate, "winner");
 	view_same(o, debate, "consensus_reached");
 	view_same(o, debate, "confidence");
+	json_object_set(o, "generated_at", json_object_get(debate, "completed_at"));
 	return o;
 }
 
@@ -493,6 +494,43 @@ static void view_observations(struct arena *a, json_t *list, const json_t *resul
 	    list, "failure", .7, str_of(agent), 0, arena_printf(a, "%zu calls failed", json_array_size(v)));
 }
 
+static void view_say(json_t *list, bool is, const char *sentence)
+{
+	if (is)
+		json_array_append_new(list, json_string(sentence));
+}
+
+/* The figures of the debate in words; each sentence is there only if its figure says so. */
+static void view_judge(struct arena *a, json_t *o, const json_t *debate, const json_t *result, int64_t quality)
+{
+	const json_t *good = json_get_arr(o, "productive_rounds"), *idle = json_get_arr(o, "unproductive_rounds");
+	bool reached = json_get_bool(debate, "consensus_reached", false),
+	     failed = json_object_size(json_get_obj(result, "agent_failures")) > 0,
+	     dissent = json_array_size(json_get_arr(result, "dissents")) > 0;
+	json_t *strong = json_array(), *weak = json_array();
+
+	view_say(strong, result != NULL && reached, "The agents came to a decision.");
+	view_say(strong, json_array_size(good) > 0 && json_array_size(idle) == 0, "Every round changed a text.");
+	view_say(strong, dissent, "The position of the minority is kept.");
+	view_say(strong, result != NULL && quality >= EVIDENCE_QUALITY_MIN,
+		 "The last texts name sources, figures and reasons.");
+	view_say(weak, result != NULL && !reached, "The agents came to no decision.");
+	view_say(weak, json_array_size(idle) > 0, "There were rounds in which no text changed.");
+	view_say(weak, failed, "Calls of agents failed.");
+	view_say(weak, result != NULL && quality < EVIDENCE_QUALITY_MIN,
+		 "The last texts name few sources, figures or reasons.");
+	json_put_str(o, "critique",
+		     result == NULL
+			 ? STR("")
+			 : arena_printf(a,
+					"%zu of %zu rounds changed something; quality of the texts %.0f %%; "
+					"%zu strengths, %zu weaknesses.",
+					json_array_size(good), json_array_size(good) + json_array_size(idle),
+					(double)quality / 1e4, json_array_size(strong), json_array_size(weak)));
+	json_object_set_new(o, "strengths", strong);
+	json_object_set_new(o, "weaknesses", weak);
+}
+
 static json_t *view_meta_critique(struct arena *a, const json_t *debate, const json_t *result)
 {
 	json_t *o = view_open(debate), *good = json_array(), *idle = json_array(), *seen = json_array(),
@@ -513,6 +551,7 @@ static json_t *view_meta_critique(struct arena *a, const json_t *debate, const j
 	view_fraction(o, "quality_score", mean);
 	json_object_set_new(o, "productive_rounds", good);
 	json_object_set_new(o, "unproductive_rounds", idle);
+	view_judge(a, o, debate, result, mean);
 	json_object_set_new(o, "observations", seen);
 	json_object_set_new(o, "recommendations", advice);
 	json_decref(explained);

@@ -61,7 +61,7 @@ static void step_finish_row(struct db_batch *b, struct debate *d, void *arg, int
 	db_batch_add(b,
 		     "UPDATE debates SET status = $2, owner = '', result = $3, final_answer = $4, rounds_used = $5,"
 		     " consensus_reached = $6, confidence_ppm = $7, error = $8, error_code = $9, receipt_id = $10,"
-		     " cost_micro = $11, completed_at = $12, vote_count = $13 WHERE id = $1",
+		     " cost_micro = $11, completed_at = $12, vote_count = $13, share_ppm = $14 WHERE id = $1",
 		     DB_ARGS(DB_S(d->plan.debate_id), DB_Z(step_ends[f->end].stored), DB_S(f->text),
 			     answer.n > 0 ? DB_S(answer) : DB_NONE, DB_I(json_get_int(f->result, "rounds_used", 0)),
 			     DB_I(json_get_bool(consensus, "reached", false)),
@@ -69,7 +69,8 @@ static void step_finish_row(struct db_batch *b, struct debate *d, void *arg, int
 			     completed ? DB_NONE : DB_Z(step_ends[f->end].result),
 			     f->receipt_id != NULL ? DB_Z(f->receipt_id) : DB_NONE,
 			     DB_I(json_get_int(f->result, "cost_micro", 0)), DB_I(now_ms),
-			     DB_I((int64_t)json_array_size(json_get_arr(f->result, "votes")))),
+			     DB_I((int64_t)json_array_size(json_get_arr(f->result, "votes"))),
+			     DB_I(json_get_int(consensus, "share_ppm", 0))),
 		     1);
 }
 
