@@ -321,8 +321,7 @@ static bool check_gaming(size_t n, struct buf *said)
 	buf_printf(
 	    said, "four and more of five honest ones are right %zu times: lost %zu, wrong consensus %zu, byzantine %zu",
 	    cases, lost, wrongly, byzantine);
-	/* The few: all four happen to take their own of four equal proposals, which counts half. */
-	return eval_wilson(lost, cases, EVAL_Z999).low <= EVAL_TOLERANCE && wrongly == 0 && byzantine == 0;
+	return lost == 0 && wrongly == 0 && byzantine == 0;
 }
 
 /* ---- what a decision claims ---- */
@@ -476,6 +475,7 @@ int main(int argc, char **argv)
 	if (!quick)
 		tables_print(EVAL_TABLES);
 	memory_close();
-	printf("\n%s\n", ok ? "All checks hold, all planted defects were noticed." : "A check FAILED.");
+	if (!tables)
+		printf("\n%s\n", ok ? "All checks hold, all planted defects were noticed." : "A check FAILED.");
 	return ok ? 0 : 1;
 }

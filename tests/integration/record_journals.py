@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Records journals of whole debates for tests/unit/journal_test.c, which replays them with every later engine:
 
-    python3 tests/integration/record_journals.py v3 [name ...]
+    python3 tests/integration/record_journals.py v4 [name ...]
 
-writes tests/unit/journals/v3-<name>.json with plan, steps and result of each debate below, run by the binary of the
+writes tests/unit/journals/v4-<name>.json with plan, steps and result of each debate below, run by the binary of the
 integration tests against the scripted provider. Done once for each ENGINE_VERSION, before it is released; files of
 former versions are never made anew.
 """
@@ -30,6 +30,8 @@ DEBATES = {
     "everything": dict(REAL, consensus="weighted", protocol={
         "role_rotation": True, "asymmetric_stances": True, "position_shuffling": True, "vote_weights": True,
         "adaptive_consensus": True, "verbosity_penalty": True, "stability_detection": True}),  # since engine 3
+    "two-waves": dict(REAL, rounds=1, consensus_threshold=0.5, protocol={"vote_early_stop": True}),  # since engine 4
+    "voted-judge": dict(REAL, rounds=1, consensus="judge", protocol={"judge_selection": "voted"}),
     "failing": dict(REAL, agents=AGENTS + ["openai|broken"], rounds=1),
 }
 
