@@ -41,6 +41,8 @@ def test_circuit_breakers(server):
     for _ in range(6):
         found = states(server, "/api/circuit-breakers")
         assert "openai|gpt-4o" in found and found["openai|gpt-4o"] == "open"
+        health = server.get("/api/agents/health").json()
+        assert health["circuit_breakers"]["openai|gpt-4o"]["state"] == "open" and health["overall_status"] == "degraded"
     hook = next(k for k in found if k.startswith("webhook:"))
     doc = server.get("/api/circuit-breakers")
     one = doc.json()["circuit_breakers"]["openai|gpt-4o"]

@@ -122,6 +122,21 @@ def test_each_provider_is_spoken_to_as_it_wants(make_server, provider):
     assert {p for p, in free} == {"lm_studio", "compatible"}
 
 
+def test_each_voter_has_an_order_of_its_own(node, provider):
+    """And no names: the same texts, as P1, P2 …, in another order for another voter."""
+    team = ["gpt-4o", "gpt-4o-mini", "claude-opus-4-6", "claude-sonnet-4-6", "ollama|llama3.2"]
+    for i, spec in enumerate(team):
+        for phase in ("propose", "revise"):
+            provider.script(model=spec.split("|")[-1], phase=phase, text="POSITION: Take number %d.\n\nCONFIDENCE: 0.6" % i)
+    debate(node(), agents=team)
+    ballots = [[(name, re.search(r"number (\d)", text).group(1)) for name, text in re.findall(
+        r"<<<material \w+: (P\d)>>>\n(.*?)\n<<<end", r["prompt"], re.S)] for r in provider.requests(phase="vote")]
+    assert len(ballots) >= 5 and all([name for name, _ in b] == ["P1", "P2", "P3", "P4", "P5"] for b in ballots), ballots
+    orders = {tuple(text for _, text in b) for b in ballots}
+    assert len(orders) > 1 and {tuple(sorted(o)) for o in orders} == {tuple("01234")}
+    assert not any(name in r["prompt"] for r in provider.requests(phase="vote") for name in ("claude-opus", "llama3", "gpt-4o"))
+
+
 def test_steps_that_come_together_share_a_batch(node, provider):
     s = node()
 

@@ -143,8 +143,8 @@ struct str agents_persona(struct str persona);
 /* Appends its text, its traits and what it knows most about, as lines of a prompt; nothing if it is unknown. */
 void agents_persona_write(struct buf *out, struct str persona);
 
-/* {name: {type, requires_api_key, api_key_configured, available, model}} and {key: {state, failure_count, last_failure,
- * available}} */
+/* {name: {type, requires_api_key, api_key_configured, available, model}} and, of all workers of the node, {key: {state,
+ * failure_count, last_failure, available}} */
 json_t *agents_health(struct agents *a);
 json_t *agents_breakers(struct agents *a);
 /* {provider, model_id, specialties, strengths, …} of the agent that a seat is named after, in the arena; NULL: unknown.

@@ -10,6 +10,8 @@
 #include "common/metrics.h"
 #include "worker/agents/registry.h"
 
+#define AGENTS_BREAKERS_SHOWN 256
+
 static const char *const agents_fail_names[AGENT_FAIL_MAX] = {
     [AGENT_OK] = "ok",
     [AGENT_FAIL_CONNECTION] = "connection",
@@ -224,19 +226,29 @@ json_t *agents_health(struct agents *a)
 	return out;
 }
 
+static void agents_breaker_put(json_t *out, struct str key, enum breaker_state state, uint32_t failures,
+			       int64_t failed_ms)
+{
+	json_object_setn_new(out, key.p, key.n,
+			     json_pack("{s:s, s:I, s:o, s:b}", "state", breaker_state_name(state), "failure_count",
+				       (json_int_t)failures, "last_failure", json_time(failed_ms), "available",
+				       state != BREAKER_OPEN));
+}
+
 json_t *agents_breakers(struct agents *a)
 {
 	int64_t now = clock_mono_us();
-	const struct breaker *b;
-	enum breaker_state state;
+	struct arena *arena = arena_new(0);
+	struct breaker_seen *v = arena_alloc(arena, AGENTS_BREAKERS_SHOWN * sizeof(*v));
+	size_t i, n = breakers_of_node(a->w, arena, now, v, AGENTS_BREAKERS_SHOWN);
 	json_t *out = json_object();
+	const struct breaker *b;
 
-	for (b = a->breakers.head; b != NULL; b = b->next) {
-		state = breaker_state(b, now);
-		json_object_set_new(out, b->key,
-				    json_pack("{s:s, s:i, s:o, s:b}", "state", breaker_state_name(state),
-					      "failure_count", (int)b->failures, "last_failure",
-					      json_time(b->failed_wall_ms), "available", state != BREAKER_OPEN));
-	}
+	for (i = 0; i < n; i++)
+		agents_breaker_put(out, v[i].key, v[i].state, v[i].failures, v[i].failed_ms);
+	for (b = a->breakers.head; b != NULL; b = b->next) /* own ones that found no row to show themselves in */
+		if (json_object_get(out, b->key) == NULL)
+			agents_breaker_put(out, str_of(b->key), breaker_state(b, now), b->failures, b->failed_wall_ms);
+	arena_free(arena);
 	return out;
 }

@@ -173,7 +173,7 @@ static void api_availability(struct http_request *req)
 static const struct route agents_route_rows[] = {
     READ("/api/agents", api_list, 0, "Agents that can be named in a debate; include_stats=true adds ratings"),
     READ("/api/agents/health", api_health, ROUTE_INLINE,
-	 "Agents, their providers and circuit breakers (of the answering worker)"),
+	 "Agents, their providers and the circuit breakers of the node"),
     READ("/api/agents/availability", api_availability, ROUTE_INLINE, "Which agents can be used now"),
     READ("/api/agents/{name}", api_one, 0, "One agent"),
 };

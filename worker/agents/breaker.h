@@ -69,6 +69,19 @@ void breaker_reset(struct breaker *b);
 /* State as of now: an open breaker whose cooldown is over counts as half-open. */
 enum breaker_state breaker_state(const struct breaker *b, int64_t now_us);
 struct conf;
+struct worker;
+
+/* One breaker over all workers of the node: the worst state, the latest times, the sum of successes. */
+struct breaker_seen {
+	struct str key; /* in the arena */
+	enum breaker_state state;
+	uint32_t failures, successes;
+	struct breaker_rule rule;
+	int64_t opened_us, failed_ms, succeeded_ms, used_ms;
+};
+
+/* Fills at most max of them and returns how many; none where debates run apart from a server. */
+size_t breakers_of_node(const struct worker *w, struct arena *a, int64_t now_us, struct breaker_seen *v, size_t max);
 /* agents.breakers, else debates.breaker_failures and breaker_cooldown. */
 struct breaker_rule agents_breaker_rule(const struct conf *c, struct str provider);
 /* "closed", "half_open", "open" */

@@ -45,55 +45,28 @@ static struct breakers_seen *breakers_entry(struct breakers_list *l, struct str 
 	return &l->v[l->n++];
 }
 
-static enum breaker_state breakers_now(const struct breakers_list *l, uint32_t state, int64_t opened_us,
-				       int64_t cooldown_us)
+static void breakers_of_agents(struct breakers_list *l, const struct worker *w, struct arena *a)
 {
-	if (state == BREAKER_OPEN && l->now_us - opened_us >= cooldown_us)
-		return BREAKER_HALF_OPEN;
-	return (enum breaker_state)state;
-}
+	struct breaker_seen *v = arena_alloc(a, BREAKERS_MAX * sizeof(*v));
+	size_t i, n = breakers_of_node(w, a, l->now_us, v, BREAKERS_MAX);
+	struct breakers_seen *e;
 
-static void breakers_add(struct breakers_list *l, const struct conf *c, struct arena *a, const struct shm_breaker *b)
-{
-	struct str key = arena_str(a, (struct str){b->key, strnlen(b->key, sizeof(b->key))});
-	struct breakers_seen *e = breakers_entry(l, key, "agent");
-	int64_t opened = atomic_load(&b->opened_us), failed = atomic_load(&b->failed_ms),
-		used = atomic_load(&b->used_ms);
-	int64_t succeeded = atomic_load(&b->succeeded_ms);
-	struct breaker_rule rule =
-	    agents_breaker_rule(c, str_sub(key, 0, str_chr(key, '|') >= 0 ? (size_t)str_chr(key, '|') : key.n));
-	enum breaker_state state = breakers_now(l, atomic_load(&b->state), opened, rule.cooldown_us);
-	uint32_t failures = atomic_load(&b->failures);
-
-	if (e == NULL)
-		return;
-	e->threshold = rule.failures;
-	e->cooldown_us = rule.cooldown_us;
-	e->rule = rule;
-	e->successes += atomic_load(&b->successes);
-	e->failures = failures > e->failures ? failures : e->failures;
-	e->failed_ms = failed > e->failed_ms ? failed : e->failed_ms;
-	e->succeeded_ms = succeeded > e->succeeded_ms ? succeeded : e->succeeded_ms;
-	e->used_ms = used > e->used_ms ? used : e->used_ms;
-	if (state > e->state) {
-		e->state = state;
-		e->opened_us = opened;
-	}
-}
-
-static void breakers_of_node(struct breakers_list *l, const struct worker *w, struct arena *a)
-{
-	unsigned used = atomic_load(&w->shm->slots_used), i, k, n;
-
-	for (i = 0; i < used; i++) {
-		const struct shm_slot *s = &w->shm->slots[i];
-		uint32_t state = atomic_load(&s->state);
-
-		if (state != SLOT_SERVING && state != SLOT_DRAINING)
-			continue;
-		n = atomic_load(&s->breakers_used);
-		for (k = 0; k < n && k < SHM_BREAKERS; k++)
-			breakers_add(l, w->conf, a, &s->breakers[k]);
+	for (i = 0; i < n; i++) {
+		e = breakers_entry(l, v[i].key, "agent");
+		if (e == NULL)
+			break;
+		*e = (struct breakers_seen){.key = v[i].key,
+					    .kind = "agent",
+					    .state = v[i].state,
+					    .failures = v[i].failures,
+					    .successes = v[i].successes,
+					    .rule = v[i].rule,
+					    .threshold = v[i].rule.failures,
+					    .cooldown_us = v[i].rule.cooldown_us,
+					    .opened_us = v[i].opened_us,
+					    .failed_ms = v[i].failed_ms,
+					    .succeeded_ms = v[i].succeeded_ms,
+					    .used_ms = v[i].used_ms};
 	}
 }
 
@@ -205,7 +178,7 @@ CO_FN static void breakers_show(struct http_request *req)
 
 	if (!system_for_operator(req))
 		return;
-	breakers_of_node(&l, w, req->arena);
+	breakers_of_agents(&l, w, req->arena);
 	if (breakers_of_webhooks(&l, req, &err))
 		http_reply_json(req, 200, breakers_doc(&l));
 	else
