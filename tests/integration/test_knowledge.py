@@ -668,6 +668,9 @@ def test_jobs_find_the_stale_let_confidence_decay_and_prune(make_server):
     s.sql("UPDATE knowledge_nodes SET tier = 'slow', confidence_ppm = 100000 WHERE id = ?", custom)
     for x in (faded, rock, custom):
         age(s, x, 21, "updated_at", "validated_at")
+    for name, end in (("ended", 1), ("lasting", 2 ** 50), ("endless", 0)):
+        s.sql("INSERT INTO knowledge_grants (id, org_id, workspace_id, item_id, grantee_type, grantee_id, permissions, granted_by,"
+              " created_at, expires_at) VALUES (?, 'default', 'default', ?, 'user', ?, '[]', 'ann', 1, ?)", name, new, name, end)
     gone = node(s, "Archived long ago.")["id"]
     good(s.delete(M + "/nodes/" + gone))
     age(s, gone, 41, "archived_at")
@@ -678,6 +681,8 @@ def test_jobs_find_the_stale_let_confidence_decay_and_prune(make_server):
     assert stale[0]["reasons"] == ["age"] and stale[0]["staleness_score"] == 0.4
     wait_until(lambda: s.get(M + "/nodes/" + faded).status_code == 404, 30, "pruning")
     wait_until(lambda: s.sql("SELECT COUNT(*) FROM knowledge_nodes WHERE id = ?", gone)[0][0] == 0, 30, "the end of what was archived")
+    assert wait_until(lambda: len(left := s.sql("SELECT id FROM knowledge_grants ORDER BY id")) == 2 and left, 30, "an end of grants") == [
+        ("endless",), ("lasting",)]
     for x in (fresh, rock, custom, new):
         assert s.get(M + "/nodes/" + x).status_code == 200
     assert {(h["item_id"], h["event"]) for h in good(s.get(M + "/pruning/history"))["history"]} == {

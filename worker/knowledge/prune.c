@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Knowledge that goes by itself: what nobody has touched for long and is worth little is archived, what was archived
- * long ago is removed, and so is the history of what became of nodes. Called by the scheduler once a day, and by
- * prune_api.c for one workspace. Documents of a culture and the glacial tier stay: people decide about them.
+ * long ago is removed, and so are the history of what became of nodes and grants that have ended. Called by the
+ * scheduler once a day, and by prune_api.c for one workspace. Documents of a culture and the glacial tier stay: people
+ * decide about them.
  */
 #include "common/clock.h"
 #include "common/json.h"
@@ -174,6 +175,8 @@ CO_FN static bool prune_workspace(struct worker *w, const struct context *ctx, i
 	b = db_batch_new(w->db);
 	db_batch_add(b, "DELETE FROM knowledge_events WHERE workspace_id = $1 AND created_at < $2",
 		     DB_ARGS(DB_S(ctx->workspace_id), DB_I(now - PRUNE_EVENTS_MS)), DB_ANY);
+	db_batch_add(b, "DELETE FROM knowledge_grants WHERE workspace_id = $1 AND expires_at > 0 AND expires_at < $2",
+		     DB_ARGS(DB_S(ctx->workspace_id), DB_I(now - PRUNE_DAY_MS)), DB_ANY);
 	return db_commit(w->db, b, err);
 }
 
