@@ -250,18 +250,33 @@ CO_FN static bool step_settled(struct debate *d, int64_t seq)
 	return ours;
 }
 
-/* Keeps what was stored, decoded from its stored form, so that first run and re-run see the same. */
-static void step_remember(struct debate *d, const char *key, const struct step_write *w, struct str result)
+/* Test build: a copy is what a later run will read. */
+static void step_check_copy(const json_t *copy, struct str stored)
+{
+#ifdef FAULT_POINTS
+	struct error err = ERROR_INIT;
+	json_t *decoded = json_parse(NULL, stored, &err);
+
+	BUG_ON(!json_equal(copy, decoded));
+	json_decref(decoded);
+#else
+	(void)copy;
+	(void)stored;
+#endif
+}
+
+/* Keeps what is stored, so that first run and re-run see the same; copied, which costs a fifth of decoding it. */
+static void step_remember(struct debate *d, const char *key, const struct step_write *w, struct str stored)
 {
 	json_t *e = json_object();
 
 	json_put_str(e, "state", str_of(w->state));
 	json_put_int(e, "starts", w->starts);
-	if (result.p != NULL) {
-		struct error err = ERROR_INIT;
-		json_t *copy = json_parse(NULL, result, &err);
+	if (w->result != NULL) {
+		json_t *copy = json_deep_copy(w->result);
 
 		BUG_ON(copy == NULL);
+		step_check_copy(copy, stored);
 		json_object_set_new(e, "result", copy);
 	}
 	json_object_set_new(d->journal, key, e);
@@ -545,7 +560,7 @@ CO_FN bool step_commit_later(struct step *s, const struct step_write *w)
 		later->write.usage = &later->usage;
 	}
 	*s = (struct step){.d = d, .key = s->key, .now_ms = s->now_ms};
-	step_remember(d, later->step.key, &later->write, later->turn.result);
+	step_remember(d, later->step.key, w, later->turn.result);
 	step_turn_add(d, &later->turn);
 	if (w->usage != NULL && !d->storing) {
 		journal_store_soon(d);
