@@ -43,7 +43,7 @@ void startup_note(struct shm_startup *s, enum startup_phase phase, bool worker, 
 		atomic_fetch_add(&p->us, us);
 	else if (us > atomic_load(&p->worker_us))
 		atomic_store(&p->worker_us, us);
-	if (detail != NULL)
+	if (detail != NULL && was <= (uint32_t)state) /* not over what is wrong */
 		(void)snprintf(p->detail, sizeof(p->detail), "%s", detail);
 	if (was < (uint32_t)state)
 		atomic_store(&p->state, (uint32_t)state);

@@ -47,6 +47,7 @@ struct storage_answer {
 	char node_id[40];
 	int64_t backends_us, schema_us; /* how long the phases took */
 	char redis[160];                /* why Redis cannot be used; "" when it can, or is not configured */
+	char keys[100];                 /* ids of encryption keys that the store knows and this node lacks; "": none */
 	struct error err;
 };
 _Static_assert(sizeof(struct storage_answer) <= PIPE_BUF, "written in one piece");
@@ -125,11 +126,12 @@ static bool storage_tell_start(const struct conf *c, struct error *err)
 	return ok;
 }
 
-static bool storage_migrate(const struct conf *c, struct error *err)
+static bool storage_migrate(const struct conf *c, struct storage_answer *a, struct error *err)
 {
 	return (c->storage.auto_migrate || history_demand(c, schema_migrations, schema_migrations_count, err)) &&
-	       db_migrate(c, schema_migrations, schema_migrations_count, err) && secrets_note_keys(c, err) &&
-	       identity_prepare(c, err) && storage_tell_start(c, err);
+	       db_migrate(c, schema_migrations, schema_migrations_count, err) &&
+	       secrets_note_keys(c, a->keys, sizeof(a->keys), err) && identity_prepare(c, err) &&
+	       storage_tell_start(c, err);
 }
 
 /* The node serves without Redis too; whether it may start so is the master's affair. */
@@ -153,7 +155,7 @@ static bool storage_phases(const struct conf *c, struct storage_answer *a)
 	storage_try_redis(c, a);
 	a->backends_us = clock_mono_us() - began;
 	began = clock_mono_us();
-	if (!storage_migrate(c, &a->err)) {
+	if (!storage_migrate(c, a, &a->err)) {
 		/* Lost on the way is away too, not a migration that is wrong. */
 		if (!db_check_storage(c, &again) && again.code == ERR_UNAVAILABLE)
 			a->err = again;
@@ -292,6 +294,10 @@ static bool storage_note_ready(struct master *m, const struct storage_answer *a,
 		     a->redis[0] != '\0' ? STARTUP_DEGRADED : STARTUP_OK, detail);
 	(void)snprintf(detail, sizeof(detail), "version %d", schema_migrations[schema_migrations_count - 1].number);
 	startup_note(m->startup, STARTUP_SCHEMA, false, a->schema_us, STARTUP_OK, detail);
+	if (a->keys[0] != '\0') {
+		(void)snprintf(detail, sizeof(detail), "encryption keys that other nodes use are missing: %s", a->keys);
+		startup_note(m->startup, STARTUP_SECURITY, false, 0, STARTUP_DEGRADED, detail);
+	}
 	return true;
 }
 

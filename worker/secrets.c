@@ -19,27 +19,31 @@ const struct secret_store secret_stores[] = {
 };
 const size_t secret_stores_count = countof(secret_stores);
 
-static void secrets_judge(const struct keyring *k, struct str id, int64_t since, int64_t now)
+/* Adds the id of a key that is missing. */
+static void secrets_judge(const struct keyring *k, struct str id, int64_t since, int64_t now, struct buf *missing)
 {
 	const struct keyring_key *key = keyring_find(k, id);
 
-	if (key == NULL)
+	if (key == NULL) {
+		buf_printf(missing, "%s%.*s", missing->n > 0 ? ", " : "", STR_ARG(id));
 		log_error(
 		    "crypto",
 		    "Key not found: secret fields may be encrypted with a key that is not in ARAGORA_ENCRYPTION_KEY "
 		    "here; put it behind the first one, or run aragorad encrypt --execute where it is",
 		    KV_STR("key_id", id));
-	else if (key == keyring_active(k) && now - since > SECRETS_ROTATE_DAYS * DAY_MS)
+	} else if (key == keyring_active(k) && now - since > SECRETS_ROTATE_DAYS * DAY_MS) {
 		log_warn("crypto", "the encryption key is due for rotation: see encrypt in aragorad(8)",
 			 KV_STR("key_id", id), KV_I("days", (now - since) / DAY_MS));
+	}
 }
 
-bool secrets_note_keys(const struct conf *c, struct error *err)
+bool secrets_note_keys(const struct conf *c, char *missing, size_t n, struct error *err)
 {
 	struct keyring *k = keyring_open(c, true, err);
 	struct dba *d = k != NULL ? dba_open(c, DBA_WRITE, err) : NULL;
 	struct arena *a = arena_new(0);
 	int64_t now = clock_wall_ms(), fresh = 0;
+	struct buf lacking = BUF_INIT;
 	struct db_rows rows = {0, 0, NULL};
 	bool ok = d != NULL;
 
@@ -57,8 +61,10 @@ bool secrets_note_keys(const struct conf *c, struct error *err)
 	for (size_t i = 0; ok && i < rows.count; i++) {
 		struct str key = db_str(&rows, i, 0);
 
-		secrets_judge(k, str_sub(key, strlen(SECRETS_KEY), key.n), db_int(&rows, i, 1), now);
+		secrets_judge(k, str_sub(key, strlen(SECRETS_KEY), key.n), db_int(&rows, i, 1), now, &lacking);
 	}
+	(void)snprintf(missing, n, "%.*s", STR_ARG(buf_str(&lacking)));
+	buf_free(&lacking);
 	dba_close(d);
 	if (ok && fresh > 0)
 		ok = audit_service(c,

@@ -16,10 +16,10 @@ extern const size_t secret_stores_count;
 
 /*
  * By the start-up child: makes a key if there is none, notes in the store that it is in use, and logs "Key not found"
- * for keys that others have noted and this ring lacks, and that the active key is due for rotation. False when there is
- * no usable key.
+ * for keys that others have noted and this ring lacks, and that the active key is due for rotation. `missing`: the ids
+ * of those that are lacking, with commas, cut to n; "" when none. False when there is no usable key.
  */
-bool secrets_note_keys(const struct conf *c, struct error *err) MUST_CHECK;
+bool secrets_note_keys(const struct conf *c, char *missing, size_t n, struct error *err) MUST_CHECK;
 /* Every field is under the active key: the others are not needed any more. */
 bool secrets_forget_keys(struct dba *d, const struct keyring *k, struct error *err) MUST_CHECK;
 

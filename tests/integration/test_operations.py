@@ -779,6 +779,9 @@ def test_a_start_notices_wrong_and_old_keys(make_server):
     s.write_config(storage={"encryption_key": KEYS[1]})
     s.start()
     s.wait_log("Key not found: secret fields may be encrypted")
+    start = s.get("/api/health/startup").json()
+    assert start["status"] == "degraded" and [p["name"] for p in start["phases"] if p["status"] == "degraded"] == ["security"]
+    assert any("keys that other nodes use are missing" in w for w in s.get("/api/health/detailed").json()["warnings"])
     s.stop()
     s.write_config(storage={"encryption_key": KEYS[1] + "," + KEYS[0]})
     s.start()

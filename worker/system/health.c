@@ -49,6 +49,13 @@ static bool health_redis_ok(const struct worker *w, struct error *err)
 	return w->redis == NULL || redis_healthy(w->redis, err);
 }
 
+/* A copy with its end, whatever is written there at this moment. */
+static const char *health_phase_detail(const struct shm_phase *p, char out[SHM_PHASE_DETAIL])
+{
+	(void)snprintf(out, SHM_PHASE_DETAIL, "%.*s", SHM_PHASE_DETAIL - 1, p->detail);
+	return out;
+}
+
 /* What the start waits for is away even if no connection has noticed. */
 static bool health_db_ok(const struct worker *w, struct error *err)
 {
@@ -330,11 +337,15 @@ static void health_detailed(struct http_request *req)
 	struct worker *w = health_worker(req);
 	bool healthy;
 	json_t *o = health_document(req, &healthy), *warnings = json_array();
+	const struct shm_phase *security = &w->shm->startup.phases[STARTUP_SECURITY];
+	char detail[SHM_PHASE_DETAIL];
 
 	if (conf_demo_active(w->conf))
 		json_array_append_new(
 		    warnings, json_string("no model provider is configured: demo agents play every debate; real "
 					  "agents are unavailable"));
+	if (atomic_load(&security->state) == STARTUP_DEGRADED)
+		json_array_append_new(warnings, json_string(health_phase_detail(security, detail)));
 	json_object_set_new(o, "warnings", warnings);
 	json_object_set_new(
 	    o, "memory",
@@ -377,15 +388,14 @@ static void health_startup(struct http_request *req)
 
 	for (i = 0; i < SHM_PHASES; i++) {
 		const struct shm_phase *p = &s->phases[i];
-		char detail[sizeof(p->detail)];
+		char detail[SHM_PHASE_DETAIL];
 
-		(void)snprintf(detail, sizeof(detail), "%.*s", (int)sizeof(detail) - 1, p->detail);
 		json_array_append_new(phases,
 				      json_pack("{s:i, s:s, s:s, s:f, s:s}", "phase", (int)i + 1, "name",
 						startup_name((enum startup_phase)i), "status",
 						startup_word(atomic_load(&p->state)), "duration_ms",
 						(double)(atomic_load(&p->us) + atomic_load(&p->worker_us)) / 1000.0,
-						"detail", detail));
+						"detail", health_phase_detail(p, detail)));
 	}
 	o = json_pack("{s:s, s:b, s:f, s:o}", "status",
 		      !startup_is_over(s)   ? "in_progress"
