@@ -881,6 +881,10 @@ static const char down_ledger_sums[] =
 static const char up_debate_share[] = "ALTER TABLE debates ADD COLUMN share_ppm INTEGER NOT NULL DEFAULT 0;";
 static const char down_debate_share[] = "ALTER TABLE debates DROP COLUMN share_ppm;";
 
+/* When the session that made a key had proved the second factor, 0: it had not. */
+static const char up_key_factor[] = "ALTER TABLE api_keys ADD COLUMN mfa_at INTEGER NOT NULL DEFAULT 0;";
+static const char down_key_factor[] = "ALTER TABLE api_keys DROP COLUMN mfa_at;";
+
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
     {2, "callbacks, deliveries", up_deliveries, down_deliveries},
@@ -913,5 +917,6 @@ const struct migration schema_migrations[] = {
     {29, "events and steps share pages", up_rows, down_rows},
     {30, "sums of the ledger by its index", up_ledger_sums, down_ledger_sums},
     {31, "share of the votes behind a debate's answer", up_debate_share, down_debate_share},
+    {32, "second factor behind API keys", up_key_factor, down_key_factor},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

@@ -345,6 +345,25 @@ def test_administrators_prove_a_second_factor(make_server):
     assert r.status_code == 403 and r.json()["code"] == "MFA_REQUIRED"
 
 
+def test_keys_of_administrators_come_from_sessions_that_proved_it(make_server):
+    """A key that was made before the second factor, or in a session without it, does not administrate."""
+    s = make_server({"auth": {**AUTH, "admin_mfa": True, "mfa_grace_days": 1}})
+    token = register(s)["access_token"]
+    path, sensitive = "/api/admin/users", "/api/admin/mfa/compliance"
+    early = call(s, token, "/api/auth/api-keys", {"name": "early"})["api_key"]
+    call(s, early, path, method="GET")  # the days of grace
+    secret, backup = enable(s, token)
+    proved = verify(s, login(s)["pending_token"], backup[0])["access_token"]
+    late = call(s, proved, "/api/auth/api-keys", {"name": "late"})["api_key"]
+    wait_until(lambda: s.get(path, headers=bearer(early)).status_code == 403, what="what was cached is dropped")
+    r = s.get(path, headers=bearer(early))
+    assert r.json()["code"] == "MFA_REQUIRED" and "made without the second factor" in r.json()["error"]
+    assert s.get("/api/debates", headers=bearer(early)).status_code == 200, "only administration is closed"
+    call(s, late, path, method="GET")
+    r = s.get(sensitive, headers=bearer(late))
+    assert r.json()["code"] == "MFA_STEP_UP_REQUIRED", "a key proves nothing anew, however young"
+
+
 def test_administrators_by_another_way_prove_it_too(make_server):
     """A custom role, a further role or a delegation makes an administrator as the membership's role does."""
     s = make_server({"auth": {**AUTH, "admin_mfa": True, "mfa_grace_days": 1}})

@@ -14,7 +14,7 @@
 #include "worker/http/http_client.h"
 #include "worker/worker.h"
 
-#define APIKEY_COLUMNS "id, user_id, org_id, networks, scopes, expires_at FROM api_keys"
+#define APIKEY_COLUMNS "id, user_id, org_id, networks, scopes, expires_at, mfa_at FROM api_keys"
 
 bool apikey_like(struct str token)
 {
@@ -57,7 +57,8 @@ static bool apikey_read(struct arena *a, const struct db_rows *r, struct apikey 
 			       .org_id = db_str(r, 0, 2),
 			       .networks = str_eqz(db_str(r, 0, 3), "[]") ? STR_NONE : db_str(r, 0, 3),
 			       .scopes = apikey_scopes(a, db_str(r, 0, 4)),
-			       .expires_ms = db_int(r, 0, 5)};
+			       .expires_ms = db_int(r, 0, 5),
+			       .mfa_ms = db_int(r, 0, 6)};
 	return true;
 }
 

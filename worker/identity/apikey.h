@@ -22,6 +22,7 @@ struct apikey {
 	struct str id, user_id, org_id; /* org_id: in which it was made */
 	struct str networks;            /* JSON array of networks; empty: from everywhere */
 	int64_t expires_ms;
+	int64_t mfa_ms;                   /* when the second factor had been proved where it was made, 0: it had not */
 	const struct permissions *scopes; /* NULL: all that the user may */
 };
 

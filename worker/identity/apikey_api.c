@@ -173,11 +173,11 @@ CO_FN static bool keys_store(struct http_request *req, const struct account *u, 
 
 	db_batch_add(b,
 		     "INSERT INTO api_keys (id, org_id, user_id, hash, prefix, name, scopes, networks, created_at,"
-		     " expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+		     " expires_at, mfa_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
 		     DB_ARGS(DB_S(id), DB_S(req->ctx.org_id), DB_S(u->id), DB_S(apikey_hash(req->arena, key)),
 			     DB_S(str_sub(key, 0, APIKEY_PREFIX)), DB_S(k->name),
 			     DB_S(json_text(req->arena, k->scopes)), DB_S(json_text(req->arena, k->networks)),
-			     DB_I(now), DB_I(now + k->life_s * 1000)),
+			     DB_I(now), DB_I(now + k->life_s * 1000), DB_I(req->ctx.who->mfa_ms)),
 		     1);
 	audit_add(
 	    b, req,

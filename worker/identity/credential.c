@@ -396,6 +396,7 @@ CO_FN static bool credential_key(struct worker *w, struct credential *e, const s
 	e->who.kind = IDENTITY_API_KEY;
 	e->who.key_id = key->id;
 	e->who.key_networks = key->networks;
+	e->who.mfa_ms = key->mfa_ms;
 	e->who.expires_ms = key->expires_ms;
 	e->who.token_version = 0;
 	return true;

@@ -68,10 +68,10 @@ struct identity {
 	const struct account *account;   /* NULL without a user */
 	struct credential *credential;   /* what the worker remembers of the user's token or key, or NULL */
 	const struct permissions *permissions; /* what may be done; NULL: nothing */
-	int64_t mfa_ms;                        /* wall clock of the last proof of a second factor, 0: never */
-	int64_t expires_ms;                    /* of the credential, 0: never */
-	int64_t user_since_ms;                 /* when the user was made */
-	int64_t token_version;                 /* of a JWT; smaller than the user's: revoked */
+	int64_t mfa_ms;     /* wall clock of the last proof of a second factor, 0: never; of a key: when it was made */
+	int64_t expires_ms; /* of the credential, 0: never */
+	int64_t user_since_ms; /* when the user was made */
+	int64_t token_version; /* of a JWT; smaller than the user's: revoked */
 	bool mfa_enabled;
 	bool service_account;
 };

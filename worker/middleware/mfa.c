@@ -85,7 +85,10 @@ bool mfa_demand_fresh(struct http_request *req, int64_t ms)
 	const struct worker *w = req->user;
 	const struct identity *who = req->ctx.who;
 
-	if (!mfa_enforced(w->conf) || !mfa_concerns(who) || !who->mfa_enabled || who->mfa_ms > clock_wall_ms() - ms)
+	if (!mfa_enforced(w->conf) || !mfa_concerns(who) || !who->mfa_enabled)
+		return true;
+	/* A key can prove nothing anew, however young it is. */
+	if (who->kind == IDENTITY_USER && who->mfa_ms > clock_wall_ms() - ms)
 		return true;
 	return mfa_refuse(req, ERR_MFA_STEP_UP, "this needs a fresh proof of the second factor",
 			  "/api/auth/mfa/verify");
@@ -122,10 +125,14 @@ static bool mfa_before(struct http_request *req)
 		return true;
 	if (!who->mfa_enabled)
 		return mfa_judge_missing(req, middleware_conf(req), who->account);
-	/* A key was made in a session that had to prove it; it cannot do so anew. */
 	if (who->kind == IDENTITY_USER && who->mfa_ms == 0)
 		return mfa_refuse(req, ERR_MFA_REQUIRED, "this session has not proved the second factor",
 				  "/api/auth/mfa/verify");
+	/* Else a stolen password, or one from before the second factor, would administrate for ever by a key. */
+	if (who->mfa_ms == 0)
+		return mfa_refuse(req, ERR_MFA_REQUIRED,
+				  "this key was made without the second factor: make another and revoke it",
+				  "/api/auth/api-keys");
 	for (i = 0; i < countof(mfa_fresh); i++)
 		if (strcmp(key, mfa_fresh[i].permission) == 0)
 			return mfa_demand_fresh(req, mfa_fresh[i].ms);
