@@ -142,9 +142,9 @@ end_to_end integration "end-to-end tests" tests/integration
 # What stores, once more with the data in PostgreSQL; of the deaths at every point one moment, and nothing that is about
 # slow readers alone.
 ARAGORA_TEST_STORE=postgres end_to_end postgres "end-to-end tests, PostgreSQL" \
-	tests/integration/test_{api,clients,deliveries,durability,reload,stream}.py \
-	-k "(not (kill_at_point or every_point) or critique) and not (firehose_forgets or resumes_from_every or that_slept or slow_reader \
-	or long_texts or after_many_long or signals_under_load)"
+	tests/integration/test_{api,clients,debates,deliveries,durability,reload,stream}.py \
+	-k "(not (kill_at_point or every_point) or critique) and not (firehose_forgets or resumes_from_every or slow_reader \
+	or signals_under_load)"
 echo "Two nodes, two minutes of everything that can happen"
 part chaos chaos
 echo "Fuzzing"

@@ -372,7 +372,8 @@ def make_node(tmp_path):
 
 @pytest.fixture(scope="module")
 def provider():
-    """What stands for the providers of models; crash.pace sets how fast it answers."""
+    """What stands for the providers of models, one for all tests of a file (provider.provider: one for each); crash.pace
+    sets how fast it answers."""
     import provider
     with provider.ProviderServer() as p:
         yield p

@@ -5,6 +5,7 @@ Every reader ends with the test: sockets and streams have time limits and raise 
 """
 import asyncio
 import json
+import re
 import threading
 import time
 
@@ -24,6 +25,45 @@ def create(server, task=TASK, rounds=1, **body):
     r = server.post("/api/debates", {"task": task, "rounds": rounds, **body})
     assert r.status_code == 200, r.text
     return r.json()["id"]
+
+
+def envelope(r, status, code, field=None):
+    """Checks the one shape of all errors; returns it."""
+    assert r.status_code == status, "%d %s" % (r.status_code, r.text)
+    assert r.headers["Content-Type"] == "application/json"
+    e = r.json()
+    assert isinstance(e["error"], str) and e["error"]
+    assert e["code"] == code
+    assert e["trace_id"] == r.headers["X-Request-ID"]
+    if field is not None:
+        assert e["field"] == field, e
+    return e
+
+
+def samples(text):
+    """Prometheus text to {name with labels: value}; also checks that every line has the right form."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("# "):
+            assert re.match(r"# (HELP \w+ \S.*|TYPE \w+ (counter|gauge|histogram))$", line), line
+            continue
+        m = re.match(r'([a-zA-Z_:]\w*(?:\{(?:\w+="(?:[^"\\]|\\.)*",?)*\})?) (\S+)$', line)
+        assert m, line
+        assert m[1] not in found, "twice: " + m[1]
+        found[m[1]] = float(m[2])
+    return found
+
+
+def total(found, name):
+    """Sum over all label sets."""
+    return sum(v for k, v in found.items() if k == name or k.startswith(name + "{"))
+
+
+def metric(server, name, **labels):
+    """One series, its labels in the order of /metrics; of a name alone the sum of all its series."""
+    if labels:
+        name += "{%s}" % ",".join('%s="%s"' % p for p in labels.items())
+    return total(samples(server.get("/metrics").text), name)
 
 
 def status(server, debate):

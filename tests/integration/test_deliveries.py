@@ -16,6 +16,7 @@ import pytest
 from conftest import binary, merged, wait_until
 from crash import Node, fault_points
 from receiver import Receiver, verify_signature
+from talk import metric
 
 SECRET = "a secret of the receiver"
 FAST = {"deliveries": {"allow_private": ["127.0.0.0/8"], "retry_base": "50ms", "retry_cap": "400ms", "timeout": "2s"}}
@@ -46,14 +47,6 @@ def settled(server, debate_id, status="DELIVERED", timeout=30):
         found = deliveries(server, debate_id)
         return found[0] if found and found[0]["status"] == status else None
     return wait_until(look, timeout, "delivery %s: %s" % (status, deliveries(server, debate_id)))
-
-
-def metric(server, name):
-    total = 0.0
-    for line in server.get("/metrics").text.splitlines():
-        if line.startswith(name) and line[len(name)] in " {":
-            total += float(line.rsplit(" ", 1)[1])
-    return total
 
 
 # ---- what is sent ----

@@ -19,6 +19,7 @@ from conftest import free_port, wait_until
 from h2_kit import (ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, H2, HEADERS, INITIAL_WINDOW,
                     MAX_HEADER_LIST, MAX_STREAMS, NO_ERROR, PING, PREFACE, PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM,
                     SETTINGS, WINDOW_UPDATE, Closed, frame)
+from talk import metric
 from test_proxy import front  # noqa: F401 (a fixture)
 from tls_kit import HOST, Authority, connect
 
@@ -30,12 +31,6 @@ def ca(tmp_path_factory):
     a = Authority(tmp_path_factory.mktemp("ca"))
     a.localhost = a.issue("localhost", "localhost")
     return a
-
-
-def metric(s, name, **labels):
-    text = s.get("/metrics").text
-    want = name + ("{%s}" % ",".join('%s="%s"' % p for p in labels.items()) if labels else "")
-    return float(next(line for line in text.splitlines() if line.startswith(want + " ")).split()[1])
 
 
 def curl(*args, check=True):

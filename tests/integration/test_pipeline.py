@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from conftest import wait_until
+from talk import metric
 
 TASK = {"task": "May this request pass?", "rounds": 1}
 ORIGIN = "http://localhost:3000"
@@ -47,11 +48,6 @@ def raw(server, text):
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as s:
         s.sendall(text.encode())
         return int(s.makefile("rb").readline().split()[1])
-
-
-def metric(server, name):
-    found = re.search(r"^%s (\S+)$" % re.escape(name), server.get("/metrics").text, re.M)
-    return float(found.group(1)) if found else 0
 
 
 # ---- security ----

@@ -4,14 +4,13 @@
 Rooms of /ws/echo/{room} take the way of every broadcast, so they show the bus without a database that both share.
 """
 import asyncio
-import re
 
 import pytest
 import websockets
 
 from conftest import free_port, wait_until
 from redis_kit import health, make_redis, redis_server  # noqa: F401  (fixtures)
-from talk import create, debate, wait_end
+from talk import create, debate, metric, wait_end
 
 SECRET = "s3cr%2Ft"
 
@@ -46,11 +45,6 @@ async def joined(speaker, *listeners):
 async def silent(ws, seconds=0.3):
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(ws.recv(), seconds)
-
-
-def metric(server, name):
-    m = re.search(r"^%s (\S+)$" % re.escape(name), server.get("/metrics").text, re.M)
-    return float(m.group(1)) if m else 0.0
 
 
 def test_a_word_reaches_every_node_once(make_server, redis_server):

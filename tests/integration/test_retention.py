@@ -9,6 +9,7 @@ import talk
 from conftest import merged, wait_until
 from crash import Node, fault_points
 from receiver import Receiver
+from talk import metric
 
 DAY = 86400000
 STATUS = "/api/admin/schedulers/%s/status"
@@ -34,13 +35,6 @@ def status(server, job="receipt-retention"):
     """Its row is made by the clerk within a second of the first start."""
     wait_until(lambda: server.get(STATUS % job).status_code == 200)
     return server.get(STATUS % job).json()
-
-
-def metric(server, name):
-    for line in server.get("/metrics").text.splitlines():
-        if line.startswith(name + " "):
-            return float(line.rsplit(" ", 1)[1])
-    return None
 
 
 def test_receipts(server):

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import free_port, wait_until
 from h2_kit import H2, INTERNAL_ERROR
-from tls_kit import HOST, Authority, answer, connect
+from tls_kit import HOST, Authority, connect
 
 PAGE = b"<!doctype html><title>app</title>"
 SCRIPT = b"export const answer = 42;\n" * 40

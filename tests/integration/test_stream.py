@@ -3,20 +3,15 @@
 import asyncio
 import json
 import os
-import random
-import re
 import time
-from collections import Counter
-from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP
+from signal import SIGHUP, SIGKILL
 
 import pytest
-import requests
 import websockets
 
 from conftest import Server, wait_until
-from provider import provider  # noqa: F401  (a fixture)
 from talk import (CONTROL, TASK, TOKENS, Socket, Sse, call, create, debate, dense, durable, log, page, run, socket, status,
-                  wait_end, wait_status)
+                  wait_end)
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +31,6 @@ def done(live):
     d = debate(live)
     d["log"] = log(live, d["id"])
     return d
-
-
-@pytest.fixture(scope="module")
-def tight(tmp_path_factory):
-    """Small limits."""
-    s = Server(tmp_path_factory.mktemp("tight"), {
-        "server": {"workers": 1}, "limits": {"exempt": ["10.0.0.0/8"]},
-        "websocket": {"message_rate": 10, "message_burst": 20, "max_per_ip": 3, "connection_rate": 0, "max_message": 65536}})
-    s.start()
-    yield s
-    s.close()
 
 
 # ---- the log as a page ----
@@ -108,6 +92,19 @@ def test_page(live, done):
     assert len(live.get(url, params={"limit": 10 ** 9}).json()["events"]) == min(last, 500)
     assert live.get(url, params={"since": "x", "limit": 1}).json()["events"] == [done["log"][0]]
     assert live.get("/api/v1/debates/%s/events" % done["id"]).json()["events"] == done["log"][:100]
+
+
+def test_log_can_be_searched_as_the_manuals_do(live, done):
+    async def main():
+        async with socket(live) as k:
+            await k.ready()
+    run(main())
+    text = live.log()
+    assert "WebSocket" in text and "debate_duration" in text and done["agents"][0] in text
+    ended = [x for x in live.log_lines() if x.get("debate_id") == done["id"] and "debate_duration" in x]
+    assert len(ended) == 1 and ended[0]["debate_duration"] >= 0 and ended[0]["component"] == "debate"
+    calls = [x for x in live.log_lines() if x.get("debate_id") == done["id"] and "tokens_out" in x and "agent" in x]
+    assert len(calls) >= 12 and all(x["duration_ms"] >= 0 and x["tokens_out"] > 0 for x in calls)
 
 
 # ---- the three ways are one ----
@@ -582,183 +579,6 @@ def test_tokens_over_sse_have_no_id(live):
     assert all(("id" in e) == (e["event"] not in TOKENS) for e in raw)
 
 
-# ---- long texts ----
-
-MODELS = ["m1", "m2", "m4"]
-AGENTS = ["gpt", "claude", "ollama"]
-
-
-def long_text(seed):
-    """60 KB unlike those of other seeds, so that nobody takes the agents to agree."""
-    words = random.Random(seed)
-    return "POSITION: Number %d.\n\n" % seed + " ".join("%x" % words.getrandbits(40) for _ in range(5500))
-
-
-def wordy(make_server, provider, workers, **debates):  # noqa: F811
-    """Models that say 60 KB in one breath: events too big for a datagram, and deltas that would be."""
-    return make_server({
-        "server": {"workers": workers, "stall_timeout": "120s"}, "websocket": {"message_rate": 0},
-        "providers": {"openai": {"base_url": provider.openai_url, "api_key": "k", "model": "m1"},
-                      "anthropic": {"base_url": provider.anthropic_url, "api_key": "k", "model": "m2"},
-                      "ollama": {"base_url": provider.ollama_url, "model": "m4"}},
-        "debates": {"max_concurrent": 16, **debates}})
-
-
-def test_long_texts_arrive_at_once_and_whole(make_server, provider):  # noqa: F811
-    """
-    Two big events that follow each other while the log is being read both arrive promptly, though silence comes after
-    them. Token streams have no hole; those whose text is short come whole after many long ones.
-    """
-    for n, model in enumerate(MODELS):
-        provider.script(phase="revise", model=model, text=long_text(n))
-    provider.script(phase="critique", first_delay=2.0)  # until all sockets are there
-    provider.script(phase="vote", first_delay=2.0)
-    s, came, busy = wordy(make_server, provider, 3, token_merge="300ms"), {}, [0.0]
-
-    async def canary():
-        """How long the machine itself makes everybody wait."""
-        while True:
-            begun = time.monotonic()
-            await call(s.get, "/healthz")
-            busy.append(time.monotonic() - begun)
-            await asyncio.sleep(0.05)
-
-    async def watch(k, i):
-        while (f := await k.next(40))["type"] != "debate_end" or f["debate_id"] != i:
-            if f.get("seq"):
-                came[id(k), f["debate_id"], f["seq"]] = time.time() - f["timestamp"]
-
-    async def main():
-        ids = [await call(create, s, "Long %d?" % n, 1, agents=AGENTS) for n in range(3)]
-        sockets = [socket(s, "?debate_id=" + ids[n % 3], max_size=None) for n in range(6)]
-        await asyncio.gather(*(k.__aenter__() for k in sockets))
-        bird = asyncio.create_task(canary())
-        await asyncio.gather(*(watch(k, ids[n % 3]) for n, k in enumerate(sockets)))
-        bird.cancel()
-        await asyncio.gather(*(k.__aexit__(None, None, None) for k in sockets))
-        return ids, sockets
-    ids, sockets = run(main())
-    whole = []
-    for n, k in enumerate(sockets):
-        events = log(s, ids[n % 3])
-        assert durable(k.frames) == events
-        assert sum(len(json.dumps(e)) > 40000 for e in events) >= 3
-        streams = {}
-        for f in k.frames:
-            if f["type"] not in TOKENS:
-                continue
-            key = f["task_id"], f["data"]["attempt"]
-            if f["type"] == "token_start":
-                streams[key] = [0, ""]
-            elif f["type"] == "token_delta":
-                streams[key][0] += 1
-                assert f["agent_seq"] == streams[key][0], "a hole in " + f["task_id"]
-                streams[key][1] += f["data"]["token"]
-            else:
-                text = streams[key][1]
-                assert f["data"]["full_response"] == ("" if f["data"]["truncated"] else text)
-                whole.append((key[0], len(text)))
-    assert sum(size > 50000 for _, size in whole) >= 6
-    assert max(came.values()) < 0.8 + 3 * max(busy), (sorted(came.values())[-10:], max(busy))
-
-
-def test_token_streams_after_many_long_ones(make_server, provider):  # noqa: F811
-    """The ends of long streams do not take the places of later ones."""
-    for n, model in enumerate(MODELS):
-        provider.script(phase="propose", model=model, text=long_text(n))
-        provider.script(phase="revise", model=model, text=long_text(n + 3), times=6)  # the third round is short
-    s = wordy(make_server, provider, 1, token_merge="5ms")
-
-    async def main():
-        i = await call(create, s, "Many?", 3, agents=AGENTS * 3)
-        async with socket(s, "?debate_id=" + i, max_size=None) as k:
-            await k.end_of(i, 60)
-        return k.frames
-    frames = run(main())
-    assert sum(f["type"] == "agent_message" for f in durable(frames)) > 16
-    # A long one may end early for a reader who is behind; the last one, which is short, follows when all have caught up.
-    last = [f for f in frames if f["type"] in TOKENS and "synthesis" in f["task_id"]]
-    assert [last[0]["type"], last[-1]["type"]] == ["token_start", "token_end"]
-    text = "".join(f["data"]["token"] for f in last[1:-1])
-    assert text == last[-1]["data"]["full_response"] == next(f for f in frames if f["type"] == "synthesis")["data"]["content"]
-
-
-def test_firehose_of_a_worker_that_slept(make_server, provider):  # noqa: F811
-    """Its mailbox was full and nothing told it of debates that began and ended meanwhile: it shows all of them."""
-    for n, model in enumerate(MODELS):
-        provider.script(phase="propose", model=model, text=long_text(n), first_delay=1.5)
-        provider.script(phase="revise", model=model, text=long_text(n + 3))
-    s = wordy(make_server, provider, 2, token_merge="5ms")
-
-    def lost(session):
-        text = session.get(s.url + "/metrics", timeout=5).text
-        return float(next(x for x in text.splitlines() if x.startswith("aragora_bus_dropped_total ")).split()[1])
-
-    def first_that_answers(sessions):
-        for x in sessions:
-            try:
-                x.get(s.url + "/healthz", timeout=1)
-                return x
-            except requests.RequestException:
-                pass
-        pytest.fail("nobody is awake")
-
-    def begin(session, n):
-        return session.post(s.url + "/api/debates", json={"task": "Unseen %d?" % n, "rounds": 1, "agents": AGENTS},
-                            timeout=2).json()["id"]
-
-    def ended(session, debate):
-        return session.get(s.url + "/api/debates/%s/status" % debate, timeout=5).json()["status"] == "completed"
-
-    def full(session, more):
-        """Has the sleeper's mailbox lost anything? If not, somebody goes on talking."""
-        if lost(session) > 0:
-            return True
-        if all(ended(session, i) for i in more):
-            more.append(begin(session, 100 + len(more)))
-        return False
-
-    def put_to_sleep(pid, sessions):
-        """Stops the worker, but not while it holds the lock of the store; returns a session with the other one."""
-        for _ in range(20):
-            os.kill(pid, SIGSTOP)
-            try:
-                awake = first_that_answers(sessions)
-                begin(awake, 99)
-                return awake
-            except requests.RequestException:
-                os.kill(pid, SIGCONT)
-                time.sleep(0.05)
-        pytest.fail("the store is always locked")
-
-    async def main():
-        async with socket(s, max_size=None) as k:
-            await k.ready()
-            await k.quiet(0.6)
-            # Sessions that were there before: at least one is with the worker that stays awake.
-            sessions = [requests.Session() for _ in range(8)]
-            for x in sessions:
-                assert x.get(s.url + "/healthz", timeout=5).status_code == 200
-            sleeper = next(w["pid"] for w in await call(s.workers) if w["sockets"] == 1)
-            ids, more = [await call(begin, sessions[0], n) for n in range(8)], []
-            await call(wait_until, lambda: all(w["debates"] > 2 for w in s.workers()), 10, "debates everywhere")
-            try:
-                awake = await call(put_to_sleep, sleeper, sessions)
-                await call(wait_until, lambda: full(awake, more), 120, "a full mailbox", 0.1)
-                unseen = [await call(begin, awake, n) for n in range(2)]
-                await call(wait_until, lambda: all(ended(awake, i) for i in unseen), 30, "ends", 0.1)
-            finally:
-                os.kill(sleeper, SIGCONT)
-            ids += unseen + more
-            while not {f["debate_id"] for f in k.frames if f["type"] == "debate_end"} >= set(ids):
-                await k.next(60)
-            await k.quiet(0.8)
-            return ids, k.frames
-    ids, frames = run(main())
-    for i in ids:
-        assert durable(frames, i) == log(s, i)
-
-
 # ---- server-sent events ----
 
 def test_sse_head(live, done):
@@ -808,201 +628,6 @@ def test_sse_reader_that_leaves(live):
         text = live.get("/metrics").text
         return float(next(x for x in text.splitlines() if x.startswith("aragora_sse_connections_active ")).split()[1])
     wait_until(lambda: streams() == 0, what="streams gone")
-
-
-# ---- greeting, ping, heartbeat, bad messages ----
-
-def test_greeting(live):
-    async def main():
-        async with socket(live, subprotocols=["access_token.whatever", "aragora-v1"]) as k:
-            assert k.ws.subprotocol == "aragora-v1"
-            info, loops = await k.next(), await k.next()
-            await k.send(type="ping", ts=12345)
-            pong = await k.until("pong")
-            await k.send(action="get_loops")
-            again = await k.until("loop_list")
-            await k.send(type="no_such_type")
-            await (await k.ws.ping())
-            beat = await k.until("heartbeat", 5)
-            return info, loops, pong, again, beat, k.frames
-    info, loops, pong, again, beat, frames = run(main())
-    assert info["type"] == "connection_info" and info["data"]["client_id"] and info["data"]["authenticated"] is True
-    assert loops["type"] == "loop_list" and loops["loops"] == loops["data"]["loops"] and loops["count"] == len(loops["loops"])
-    assert pong["data"]["client_ts"] == 12345 and abs(pong["data"]["server_ts"] / 1000 - time.time()) < 60
-    assert abs(pong["timestamp"] - time.time()) < 60
-    assert again["count"] == len(again["loops"])
-    assert beat["data"]["connected_clients"] >= 1 and beat["data"]["server_time"] > 0
-    assert "error" not in [f["type"] for f in frames]
-
-
-def test_log_can_be_searched_as_the_manuals_do(live, done):
-    async def main():
-        async with socket(live) as k:
-            await k.ready()
-    run(main())
-    text = live.log()
-    assert "WebSocket" in text and "debate_duration" in text and done["agents"][0] in text
-    ended = [x for x in live.log_lines() if x.get("debate_id") == done["id"] and "debate_duration" in x]
-    assert len(ended) == 1 and ended[0]["debate_duration"] >= 0 and ended[0]["component"] == "debate"
-    calls = [x for x in live.log_lines() if x.get("debate_id") == done["id"] and "tokens_out" in x and "agent" in x]
-    assert len(calls) >= 12 and all(x["duration_ms"] >= 0 and x["tokens_out"] > 0 for x in calls)
-
-
-def test_running_debates_are_loops(live):
-    async def main():
-        i = create(live)
-        await call(wait_status, live, i, "running")
-        async with socket(live) as k:
-            loops = await k.until("loop_list")
-        await call(wait_end, live, i)
-        return i, loops
-    i, loops = run(main())
-    mine = [x for x in loops["loops"] if x["loop_id"] == i]
-    assert len(mine) == 1 and mine[0]["name"] == TASK and mine[0]["started_at"] > 0
-
-
-@pytest.mark.parametrize("text", ["{bad", "[1]", "null", "5", '"x"', "{}", "[" * 200, '{"type":5}', '{"type":"subscribe"}',
-                                  '{"type":"subscribe","debate_id":5}', '{"type":"subscribe","debate_ids":[1,null]}',
-                                  '{"type":"subscribe","debate_id":""}'])
-def test_bad_message_is_answered_and_the_socket_stays(live, text):
-    async def main():
-        async with socket(live) as k:
-            await k.ready()
-            await k.ws.send(text)
-            await k.send(type="ping")
-            await k.until("pong")
-            return k.frames
-    errors = [f for f in run(main()) if f["type"] == "error"]
-    if text == '{"type":"subscribe","debate_ids":[1,null]}':
-        return  # nothing in it to subscribe to
-    assert len(errors) == 1
-    assert errors[0]["data"]["error_category"] == "validation" and errors[0]["data"]["message"] and errors[0]["data"]["code"] == 400
-
-
-def test_binary_message_is_refused(live):
-    async def main():
-        async with socket(live) as k:
-            await k.ready()
-            await k.ws.send(b"\x00\x01")
-            return await k.until("error")
-    assert run(main())["data"]["error_type"] == "binary_not_supported"
-
-
-def test_five_bad_messages_close(live):
-    async def main(n, between):
-        async with socket(live) as k:
-            await k.ready()
-            for i in range(n):
-                await k.ws.send("{bad")
-                if between:
-                    await k.send(type="ping")
-            if between:
-                for _ in range(n):
-                    await k.until("pong")
-                return None
-            return await k.closed(5)
-    assert run(main(5, False)) == 1003
-    assert run(main(8, True)) is None  # only in a row
-
-
-def test_message_too_big(live):
-    async def main(size):
-        async with socket(live) as k:
-            await k.ready()
-            message = json.dumps({"type": "ping", "ts": 1, "pad": ""})
-            await k.ws.send(message[:-2] + "x" * (size - len(message)) + '"}')
-            try:
-                await k.until("pong", 10)
-                return None
-            except websockets.ConnectionClosed:
-                return k.ws.close_code
-    assert run(main(65536)) is None
-    assert run(main(65537)) == 1009
-
-
-def test_message_rate(tight):
-    async def main():
-        async with socket(tight) as k:
-            await k.ready()
-            for _ in range(60):
-                await k.send(type="ping")
-            await k.until(lambda f: f["type"] == "error")
-            await k.quiet(0.5)
-            counted = Counter(f["type"] for f in k.frames)
-            error = next(f for f in k.frames if f["type"] == "error")
-            await asyncio.sleep(0.5)
-            await k.send(type="ping")
-            await k.until("pong")  # it stays, and may speak again
-            return counted, error
-    counted, error = run(main())
-    assert error["data"]["code"] == 429
-    assert 20 <= counted["pong"] < 30 and counted["pong"] + counted["error"] == 60
-    said = [x for x in tight.log_lines() if "rate_limit" in x.get("message", "")]
-    assert len(said) == 1 and said[0]["status"] == 429
-
-
-def test_messages_are_counted_once(tight):
-    def counted():
-        found = re.findall(r'^aragora_websocket_messages_total\{direction="(in|out)"\} (\S+)$', tight.get("/metrics").text, re.M)
-        return {way: float(n) for way, n in found}
-
-    async def main():
-        async with socket(tight) as k:
-            await k.ready()
-            before = await call(counted)
-            for _ in range(5):
-                await k.send(type="ping")
-                await k.until("pong")
-            after = await call(counted)
-            return {way: after[way] - before[way] for way in after}
-    assert run(main()) == {"in": 5, "out": 5}
-
-
-def test_sockets_per_address(tight):
-    async def main():
-        open_ones = [socket(tight) for _ in range(3)]
-        for k in open_ones:
-            await k.__aenter__()
-            await k.ready()
-        fourth = socket(tight)
-        try:
-            async with fourth:
-                code = await fourth.closed(5)
-        except websockets.InvalidStatusCode as e:
-            code = e.status_code
-        for k in open_ones:
-            await k.__aexit__(None, None, None)
-
-        async def again():
-            async with socket(tight) as k:
-                try:
-                    await k.ready()
-                    return True
-                except websockets.ConnectionClosed:
-                    return False
-        for _ in range(100):
-            if await again():
-                return code
-            await asyncio.sleep(0.02)
-        pytest.fail("a place that became free was not given again")
-    assert run(main()) in (4029, 429)
-
-
-def test_origin(live):
-    async def main(origin):
-        try:
-            async with socket(live, origin=origin) as k:
-                await k.ready()
-                return 101
-        except websockets.InvalidStatusCode as e:
-            return e.status_code
-    assert run(main("http://localhost:3000")) == 101
-    assert run(main("https://evil.example")) == 403
-
-
-def test_plain_request_to_a_socket_path(live):
-    r = live.get("/ws")
-    assert r.status_code == 426 and r.json()["code"] == "UPGRADE_REQUIRED"
 
 
 # ---- slow readers ----
@@ -1111,38 +736,3 @@ def test_reload_sends_readers_back_and_they_miss_nothing(make_server):
     for seen, codes in got:
         assert seen == events and codes and set(codes) == {1012}
     assert sse == events
-
-
-# ---- authentication ----
-
-TOKEN = "socket-token-of-thirty-two-characters-or-more"
-
-
-def test_socket_authentication(make_server):
-    s = make_server({"server": {"workers": 1}, "auth": {"api_token": TOKEN}})
-
-    async def attempt(query="", **kw):
-        try:
-            async with socket(s, query, **kw) as k:
-                await k.ready()
-                return k.frames[0]["data"]["authenticated"], k.ws.subprotocol
-        except websockets.InvalidStatusCode as e:
-            return e.status_code, None
-
-    async def stranger():
-        """Without a token the first message has to bring it (test_websocket.py)."""
-        async with websockets.connect(s.ws_url + "/ws") as ws:
-            assert json.loads(await ws.recv())["data"]["authenticated"] is False
-            await ws.send(json.dumps({"type": "auth", "token": "wrong"}))
-            assert json.loads(await ws.recv())["data"]["code"] == 401
-            await ws.wait_closed()
-            return ws.close_code
-    assert run(stranger()) == 4401
-    assert run(attempt("?token=wrong")) == (401, None)
-    assert run(attempt(subprotocols=["aragora-v1", "access_token.wrong"])) == (401, None)
-    assert run(attempt("?token=" + TOKEN)) == (True, None)
-    assert run(attempt(subprotocols=["aragora-v1", "access_token." + TOKEN])) == (True, "aragora-v1")
-    assert run(attempt(extra_headers={"Authorization": "Bearer " + TOKEN})) == (True, None)
-    assert run(attempt(extra_headers={"X-API-Key": TOKEN})) == (True, None)
-    wait_until(lambda: s.access_path.exists() and "/ws" in s.access_path.read_text(), what="access lines")
-    assert TOKEN not in s.log() + s.access_path.read_text()
