@@ -231,11 +231,30 @@ static void test_views(void **state)
 	arena_free(a);
 }
 
+/* Two of four: those that are relevant enough, the best first. */
+static void test_evidence_cut(void **state)
+{
+	struct arena *a = arena_new(0);
+	json_t *o = parse(a, "{\"evidence\":[{\"id\":\"a\",\"relevance_score\":0.5},"
+			     "{\"id\":\"b\",\"relevance_score\":0.9},{\"id\":\"c\",\"relevance_score\":0.1},"
+			     "{\"id\":\"d\",\"relevance_score\":0.7}]}");
+
+	(void)state;
+	view_evidence_cut(o, 0.2, 2);
+	assert_int_equal(json_array_size(json_get_arr(o, "evidence")), 2);
+	assert_true(str_eqz(json_get_str(json_array_get(json_get_arr(o, "evidence"), 0), "id", STR("")), "b") &&
+		    str_eqz(json_get_str(json_array_get(json_get_arr(o, "evidence"), 1), "id", STR("")), "d"));
+	assert_true(json_equal(json_get_arr(o, "evidence"), json_get_arr(o, "related_evidence")));
+	view_evidence_cut(o, 0.8, 100);
+	assert_int_equal(json_array_size(json_get_arr(o, "evidence")), 1);
+	arena_free(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_if), cmocka_unit_test(test_not_countable),
 					   cmocka_unit_test(test_changes), cmocka_unit_test(test_pages),
-					   cmocka_unit_test(test_views)};
+					   cmocka_unit_test(test_views),   cmocka_unit_test(test_evidence_cut)};
 
 	return cmocka_run_group_tests_name("explain", tests, NULL, NULL);
 }

@@ -20,6 +20,7 @@
 #define EXPLAIN_WAIT_US (30 * INT64_C(1000000))
 #define EXPLAIN_EVENTS 200 /* events on a page of the timeline */
 #define EXPLAIN_EVENTS_MAX 500
+#define EXPLAIN_EVIDENCE_MAX 100
 #define EXPLAIN_ROWS_MAX 10000 /* calls of a debate; far more than its limits let happen */
 
 struct explain_job {
@@ -236,6 +237,17 @@ CO_FN static void explain_part(struct http_request *req)
 
 /* ---- derived views ---- */
 
+/* A share of the query; what is none counts as 0. */
+static double explain_share(struct str s)
+{
+	char text[16];
+	double v;
+
+	(void)snprintf(text, sizeof(text), "%.*s", STR_ARG(s));
+	v = strtod(text, NULL);
+	return v > 0 && v <= 1 ? v : 0;
+}
+
 CO_FN static void explain_derived(struct http_request *req)
 {
 	struct debate_row row;
@@ -244,8 +256,12 @@ CO_FN static void explain_derived(struct http_request *req)
 	if (!request_debate(req, &row))
 		return;
 	o = explain_make(req, &row, explain_view_find(strrchr(req->route->path, '/') + 1));
-	if (o != NULL)
-		http_reply_json(req, 200, json_incref(o));
+	if (o == NULL)
+		return;
+	if (str_ends(str_of(req->route->path), STR("/evidence")))
+		view_evidence_cut(o, explain_share(http_query(req, "min_relevance")),
+				  (size_t)http_query_int(req, "limit", 1, EXPLAIN_EVIDENCE_MAX, EXPLAIN_EVIDENCE_MAX));
+	http_reply_json(req, 200, json_incref(o));
 }
 
 /* ---- receipt and explanation together ---- */
@@ -390,7 +406,7 @@ static const struct route explain_rows[] = {
     VIEW("convergence", "How positions came closer, round by round"),
     VIEW("impasse", "Is the debate stuck?"),
     VIEW("citations", "Sources that agents named"),
-    VIEW("evidence", "What the debate knew and cited"),
+    VIEW("evidence", "What the debate knew and cited; ?min_relevance=, ?limit="),
     VIEW("summary", "The decision in short"),
     VIEW("verification-report", "Claims that were verified"),
     VIEW("positions", "Each agent's position, round by round"),

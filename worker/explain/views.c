@@ -297,6 +297,26 @@ static json_t *view_evidence(struct arena *a, const json_t *debate, const json_t
 	return o;
 }
 
+void view_evidence_cut(json_t *evidence, double relevance_min, size_t limit)
+{
+	const json_t *e, *other, *all = json_get_arr(evidence, "evidence");
+	json_t *kept = json_array();
+	size_t i, k;
+
+	json_array_foreach(all, i, e)
+	{
+		double relevance = json_get_num(e, "relevance_score", 0);
+
+		json_array_foreach(kept, k, other) if (json_get_num(other, "relevance_score", 0) < relevance) break;
+		if (relevance >= relevance_min && k < limit)
+			json_array_insert(kept, k, json_array_get(all, i));
+		if (json_array_size(kept) > limit)
+			json_array_remove(kept, limit);
+	}
+	json_object_set(evidence, "related_evidence", kept);
+	json_object_set_new(evidence, "evidence", kept);
+}
+
 /* Is proof asked of anybody? No: claims are judged by agents only. */
 static json_t *view_verification(struct arena *a, const json_t *debate, const json_t *result)
 {

@@ -29,6 +29,9 @@ struct explain_view {
 /* NULL: there is none of that name. */
 const struct explain_view *explain_view_find(const char *name);
 
+/* Of the view of evidence: only what is at least so relevant (0 to 1), and of that at most so much, the best first. */
+void view_evidence_cut(json_t *evidence, double relevance_min, size_t limit);
+
 /* Of shape.c: texts, critiques and votes as a graph; its figures; figures of speech. As explain_view.make. */
 json_t *view_graph(struct arena *a, const json_t *debate, const json_t *result);
 json_t *view_graph_stats(struct arena *a, const json_t *debate, const json_t *result);
