@@ -78,6 +78,7 @@ static const struct route_table *const routes_tables[] = {
     &delivery_routes,
     &retention_routes,
     &decision_routes,
+    &plan_routes,
     &continuum_routes,
     &memory_tier_routes,
     &memory_context_routes,

@@ -884,6 +884,20 @@ static const char down_debate_share[] = "ALTER TABLE debates DROP COLUMN share_p
 /* When the session that made a key had proved the second factor, 0: it had not. */
 static const char up_key_factor[] = "ALTER TABLE api_keys ADD COLUMN mfa_at INTEGER NOT NULL DEFAULT 0;";
 static const char down_key_factor[] = "ALTER TABLE api_keys DROP COLUMN mfa_at;";
+/* worker/decisions/plans.c. success: -1 while nobody knows. */
+static const char up_plans[] =
+    "CREATE TABLE decision_plans ("
+    " id TEXT PRIMARY KEY NOT NULL, org_id TEXT NOT NULL, workspace_id TEXT NOT NULL, debate_id TEXT NOT NULL,"
+    " title TEXT NOT NULL, created_by TEXT NOT NULL, status TEXT NOT NULL, approval_mode TEXT NOT NULL,"
+    " max_auto_risk TEXT NOT NULL, risk_level TEXT NOT NULL, decided_by TEXT NOT NULL, decided_at INTEGER NOT NULL,"
+    " reason TEXT NOT NULL DEFAULT '', executed_by TEXT NOT NULL DEFAULT '', executed_at INTEGER NOT NULL DEFAULT 0,"
+    " completed_at INTEGER NOT NULL DEFAULT 0, success INTEGER NOT NULL DEFAULT -1, note TEXT NOT NULL DEFAULT '',"
+    " budget_micro INTEGER NOT NULL, cost_micro INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX decision_plans_list ON decision_plans(workspace_id, created_at DESC, id);"
+    "CREATE INDEX decision_plans_debate ON decision_plans(debate_id);";
+static const char down_plans[] = "DROP TABLE decision_plans;";
 
 const struct migration schema_migrations[] = {
     {1, "debates, events, journal, receipts, ratings", up_0001, down_0001},
@@ -918,5 +932,6 @@ const struct migration schema_migrations[] = {
     {30, "sums of the ledger by its index", up_ledger_sums, down_ledger_sums},
     {31, "share of the votes behind a debate's answer", up_debate_share, down_debate_share},
     {32, "second factor behind API keys", up_key_factor, down_key_factor},
+    {33, "plans to carry out decisions", up_plans, down_plans},
 };
 const size_t schema_migrations_count = countof(schema_migrations);

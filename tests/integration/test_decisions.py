@@ -220,3 +220,46 @@ def test_the_oldest_make_room(server):
     assert value(server, "aragora_decision_cache_evictions_total") == 2
     stats = server.get("/api/decisions/cache/stats").json()
     assert stats["evictions"] == stats["node"]["evictions"] == 2 and stats["total_entries"] == 2
+
+
+def test_plans(server):
+    """Approved by rule or by a person, handed over, closed with what came of it; nothing out of turn."""
+    s = server
+    debate = ask(s)["debate_id"]
+    plans = "/api/decisions/plans"
+    assert s.get(plans).json() == {"plans": [], "count": 0, "total": 0, "limit": 20, "offset": 0}
+    assert s.get(plans + "/plan_none").status_code == 404
+    assert s.post(plans, {"debate_id": "none"}).status_code == 404
+    bad = s.post(plans, {"approval_mode": "dice", "max_auto_risk": 3, "budget_limit_usd": -1})
+    assert bad.status_code == 400 and {e["field"] for e in bad.json()["errors"]} == {
+        "debate_id", "approval_mode", "max_auto_risk", "budget_limit_usd"}, bad.text
+    risk = s.get("/api/debates/%s/receipt" % debate).json()["risk_level"].lower()
+
+    by_rule = s.post(plans, {"debate_id": debate, "max_auto_risk": "critical", "budget_limit_usd": 2}).json()
+    assert (by_rule["status"], by_rule["decided_by"], by_rule["risk_level"], by_rule["title"]) == ("approved", "policy", risk, QUESTION)
+    s.sql("UPDATE receipts SET risk_level = 'HIGH'")
+    waits = s.post(plans, {"debate_id": debate, "max_auto_risk": "medium"}).json()
+    assert (waits["status"], waits["risk_level"], waits["decided_by"]) == ("awaiting_approval", "high", "")
+    strict = s.post(plans, {"debate_id": debate, "max_auto_risk": "critical", "approval_mode": "always"}).json()
+    assert strict["status"] == "awaiting_approval"
+    assert s.post(plans, {"debate_id": debate, "approval_mode": "never"}).json()["status"] == "approved"
+
+    at = plans + "/" + waits["id"]
+    for act, body in (("execute", {}), ("outcome", {"success": True})):
+        assert s.post(at + "/" + act, body).status_code == 409, "not before it is approved"
+    assert s.get(at + "/outcome").status_code == 404
+    assert s.post(at + "/approve", {"reason": "go"}).json()["status"] == "approved"
+    assert s.post(at + "/reject").status_code == 409
+    assert s.post(at + "/execute").json()["status"] == "executing" and s.post(at + "/execute").status_code == 409
+    assert s.post(at + "/outcome", {"success": "yes"}).json()["field"] == "success"
+    done = s.post(at + "/outcome", {"success": False, "note": "no wood", "cost_usd": 3})
+    assert done.json()["status"] == "failed" and s.get(at + "/outcome").json()["note"] == "no wood"
+    assert s.post(plans + "/" + strict["id"] + "/reject", {"reason": "too dear"}).json()["status"] == "rejected"
+
+    at = plans + "/" + by_rule["id"]
+    s.post(at + "/execute")
+    assert s.post(at + "/outcome", {"success": True, "cost_usd": 2.5}).json()["status"] == "completed"
+    assert s.get(at).json()["outcome"]["over_budget"] is True
+    assert s.get(plans + "?status=rejected").json()["total"] == 1 and s.get(plans + "?debate_id=other").json()["total"] == 0
+    assert s.delete("/api/debates/" + debate).status_code in (200, 204)
+    assert s.get(plans).json()["total"] == 0, "they go with their debate"

@@ -409,6 +409,7 @@ CO_FN bool debate_delete(struct db *db, const struct context *ctx, struct str id
 					    STORE_OURS("debate_shares", "debate_id"),
 					    STORE_OURS("debate_notes", "debate_id"),
 					    STORE_OURS("debate_links", "child_id"),
+					    STORE_OURS("decision_plans", "debate_id"),
 					    STORE_OURS("receipt_stamps", "debate_id")};
 	const struct db_val args[] = {DB_S(id), DB_S(ctx->workspace_id)};
 	struct db_batch *b = db_batch_new(db);

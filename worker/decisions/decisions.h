@@ -62,5 +62,6 @@ CO_FN bool decisions_debate(struct http_request *req) MUST_CHECK;
 
 extern const struct job decisions_job;
 extern const struct route_table decision_routes;
+extern const struct route_table plan_routes; /* plans.c */
 
 #endif
