@@ -37,7 +37,7 @@ static void test_unknown_agents_weigh_one(void **state)
 	(void)state;
 	assert_int_equal(weigh(&p, (struct weight_vote){.known = true}, NULL, "{}"), 1000000);
 	assert_int_equal(weigh(&p, (struct weight_vote){.known = true}, "{}", "{}"), 1000000);
-	assert_int_equal(weigh(&p, (struct weight_vote){.self = true}, "{}", "{\"self_ppm\": 500000}"), 500000);
+	assert_int_equal(weigh(&p, (struct weight_vote){.holders = 1}, "{}", "{\"self_ppm\": 500000}"), 500000);
 	/* what is known counts only where it is asked for */
 	assert_int_equal(weigh(&p, (struct weight_vote){.known = false}, "{\"elo_milli\": 2500000}", "{}"), 1000000);
 }
@@ -66,7 +66,7 @@ static void test_factors(void **state)
 	assert_int_equal(weigh(&p, v, "{\"consistency_ppm\": 600000}", "{\"consistency_ppm\": 800000}"), 800000);
 	assert_int_equal(weigh(&p, v, "{\"reliability_ppm\": 900000}", "{\"reliability_ppm\": 900000}"), 900000);
 	/* the product is held within 0.1 and 5 */
-	v.self = true;
+	v.holders = 1;
 	assert_int_equal(weigh(&p, v, "{\"elo_milli\": 0, \"reliability_ppm\": 10000}",
 			       "{\"elo_ppm\": 500000, \"reliability_ppm\": 10000, \"self_ppm\": 500000}"),
 			 100000);

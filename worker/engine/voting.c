@@ -25,21 +25,22 @@ static int64_t voting_weight_before(const struct ask_call *c, const struct seat 
 }
 
 /*
- * Is this a vote for an answer that its voter alone holds? A vote for oneself is no evidence there; where others hold
- * the same answer, which of the equal texts one takes says nothing (before engine 4 it counted half all the same).
+ * How many hold the answer that is voted for, if the voter is one of them, else 0. Which of equal texts their authors
+ * take is chance; before engine 4 a vote for the own one counted half all the same, and one for a twin in full.
  */
-static bool voting_for_oneself(const struct ask_call *c, const struct seat *chosen)
+static size_t voting_holders(const struct ask_call *c, const struct seat *chosen)
 {
 	const struct engine *e = c->e;
-	size_t i;
+	size_t i, n = 0;
 
-	if (chosen != c->seat)
-		return false;
-	for (i = 0; e->plan->version >= 4 && i < e->n; i++)
-		if (e->seats[i].in && &e->seats[i] != chosen &&
-		    consensus_one_answer(e->memo, decision_measure(e->plan), chosen->position, e->seats[i].position))
-			return false;
-	return true;
+	if (chosen != c->seat &&
+	    !consensus_one_answer(e->memo, decision_measure(e->plan), chosen->position, c->seat->position))
+		return 0;
+	for (i = 0; i < e->n; i++)
+		n += e->seats[i].in &&
+		     (&e->seats[i] == chosen ||
+		      consensus_one_answer(e->memo, decision_measure(e->plan), chosen->position, e->seats[i].position));
+	return n;
 }
 
 static int64_t voting_weight(const struct ask_call *c, const struct seat *chosen, json_t *value)
@@ -52,7 +53,9 @@ static int64_t voting_weight(const struct ask_call *c, const struct seat *chosen
 		return voting_weight_before(c, chosen);
 	factors = json_object();
 	weight = weight_of(&plan->protocol,
-			   &(struct weight_vote){.self = voting_for_oneself(c, chosen),
+			   &(struct weight_vote){.holders = plan->version >= 4  ? voting_holders(c, chosen)
+							    : chosen == c->seat ? 1
+										: 0,
 						 .length = str_utf8_length(chosen->text),
 						 .known = plan->protocol.vote_weights || plan->mode->by_rating,
 						 .standing = ask_standing(c->e, c->seat)},

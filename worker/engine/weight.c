@@ -89,19 +89,25 @@ static void weight_apply(int64_t *weight, json_t *factors, const char *name, int
 	*weight = *weight * factor / WEIGHT_ONE;
 }
 
+/* Of m equal texts each is taken by one author in m on average: self_ppm for that one, and one for the others. */
+static int64_t weight_self(const struct protocol *p, size_t holders)
+{
+	return holders > 0 ? WEIGHT_ONE - (WEIGHT_ONE - p->self_ppm) / (int64_t)holders : WEIGHT_ONE;
+}
+
 int64_t weight_of(const struct protocol *p, const struct weight_vote *v, json_t *factors)
 {
-	int64_t weight = WEIGHT_ONE;
+	int64_t weight = WEIGHT_ONE, self = weight_self(p, v->holders);
 	size_t i;
 
 	for (i = 0; v->known && v->standing != NULL && i < countof(weight_factors); i++)
 		weight_apply(&weight, factors, weight_factors[i].name, weight_factors[i].of(v->standing));
-	if (v->self)
-		weight_apply(&weight, factors, "self_ppm", p->self_ppm);
+	if (v->holders > 0)
+		weight_apply(&weight, factors, "self_ppm", self);
 	if (p->verbosity_penalty)
 		weight_apply(&weight, factors, "verbosity_ppm", weight_verbosity(v->length));
 	/* Who gave votes for oneself no weight at all means it. */
-	return v->self && p->self_ppm == 0 ? 0 : weight_clamp(weight, WEIGHT_MIN, WEIGHT_MAX);
+	return self == 0 ? 0 : weight_clamp(weight, WEIGHT_MIN, WEIGHT_MAX);
 }
 
 /* ---- confidences ---- */

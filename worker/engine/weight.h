@@ -15,7 +15,7 @@
 
 /* The vote that is weighed. */
 struct weight_vote {
-	bool self;              /* for one's own proposal */
+	size_t holders;         /* of the voter's own answer, himself among them; 0: the vote is for another one */
 	size_t length;          /* characters of the chosen proposal */
 	bool known;             /* weigh by what is known of the voter */
 	const json_t *standing; /* of the voter, or NULL */
