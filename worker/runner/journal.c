@@ -167,6 +167,11 @@ static void step_batch_events(struct db_batch *b, struct arena *a, const struct 
 	}
 }
 
+static bool step_write_done(const struct step_write *w)
+{
+	return w->state != NULL && strcmp(w->state, "done") == 0;
+}
+
 /* What the turns from `first` on change together. */
 struct step_sum {
 	size_t events;
@@ -183,7 +188,7 @@ static struct step_sum step_sum_of(const struct step_turn *first)
 	for (t = first; t != NULL; t = t->next) {
 		sum.events += t->s->count;
 		sum.messages += t->s->messages;
-		sum.finished |= t->w->state != NULL && strcmp(t->w->state, "done") == 0;
+		sum.finished |= step_write_done(t->w);
 		sum.paid |= t->w->usage != NULL;
 	}
 	return sum;
@@ -212,7 +217,7 @@ static void step_batch_turn(struct db_batch *b, struct arena *a, const struct st
 		step_batch_row(b, t->s, w, t->result);
 	if (w->usage != NULL)
 		step_batch_usage(b, a, t->s, w);
-	if (d->holds_budget && w->agent != NULL && (w->usage != NULL || strcmp(w->state, "done") == 0))
+	if (d->holds_budget && w->agent != NULL && (w->usage != NULL || step_write_done(w)))
 		spending_release(b, &d->ctx, d->plan.debate_id, str_of(t->s->key));
 	if (w->extra != NULL)
 		w->extra(b, d, w->extra_arg, t->s->now_ms);
