@@ -112,6 +112,7 @@ static const struct route_table *const routes_tables[] = {
     &budget_routes,
     &usage_routes,
     &forecast_routes,
+    &billing_routes,
     &budget_history_routes,
     &budget_override_routes,
     &knowledge_node_routes,

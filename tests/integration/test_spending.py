@@ -195,6 +195,17 @@ def test_forecast_and_calls(node, provider):  # noqa: F811
     assert len(s.get("/api/billing/usage/export?detail=calls&limit=2&offset=1").text.splitlines()) == 3
 
 
+def test_tiers_without_payments(node):
+    s = node()
+    plans = {p["id"]: p["limits"] for p in s.get("/api/billing/plans").json()["plans"]}
+    assert plans["starter"] == {"debates_per_month": 100, "users_per_org": 5} and plans["enterprise"]["debates_per_month"] is None
+    mine = s.get("/api/billing/subscription").json()["subscription"]
+    assert mine["is_active"] and mine["tier"] is None and mine["limits"]["debates_per_month"] is None, "nobody counts here"
+    for method, path in (("GET", "invoices"), ("POST", "checkout"), ("POST", "trial/start")):
+        r = s.request(method, "/api/billing/" + path, json={} if method == "POST" else None)
+        assert r.status_code == 503 and "payments" in r.text, r.text
+
+
 def test_tokens_of_one_debate(node, provider):  # noqa: F811
     s = node()
     free = debate(s, agents=TEAM, rounds=3, use_memory=False)

@@ -38,6 +38,17 @@ static int64_t quota_tier_limit(struct str tier, enum quota_resource r)
 	return quota_tiers[i < countof(quota_tiers) ? i : 0].limits[r];
 }
 
+const char *quota_tier(size_t i, int64_t limits[QUOTA_RESOURCES])
+{
+	size_t r;
+
+	if (i >= countof(quota_tiers))
+		return NULL;
+	for (r = 0; r < QUOTA_RESOURCES; r++)
+		limits[r] = quota_tiers[i].limits[r] < QUOTA_NONE ? quota_tiers[i].limits[r] : INT64_MAX;
+	return quota_tiers[i].tier;
+}
+
 struct str quota_tier_for(double debates)
 {
 	size_t i;

@@ -15,6 +15,7 @@ struct worker;
 extern const struct route_table quota_routes;           /* quota.c */
 extern const struct route_table budget_routes;          /* budget.c */
 extern const struct route_table usage_routes;           /* usage.c */
+extern const struct route_table billing_routes;         /* billing.c */
 extern const struct route_table forecast_routes;        /* forecast.c */
 extern const struct route_table budget_history_routes;  /* budget_history.c */
 extern const struct route_table budget_override_routes; /* budget_overrides.c */
@@ -33,6 +34,8 @@ struct quota {
  */
 CO_FN bool quota_read(struct worker *w, struct arena *a, const struct context *ctx, enum quota_resource resource,
 		      struct quota *out, struct error *err) MUST_CHECK;
+/* The name of tier number i, from the smallest on, with its limits (INT64_MAX: none); NULL behind the last. */
+const char *quota_tier(size_t i, int64_t limits[QUOTA_RESOURCES]);
 /* The smallest tier that allows so many debates in a month. */
 struct str quota_tier_for(double debates);
 /* 402 with {error, code, message, resource, limit, used, remaining, tier, upgrade_url}. */
