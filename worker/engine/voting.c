@@ -320,7 +320,7 @@ CO_FN bool voting_run(struct engine *e, const struct mode *mode)
 {
 	size_t order[TOPOLOGY_SEATS_MAX], voters = 0, first, i, k;
 	int orders = e->plan->protocol.position_shuffling ? VOTING_ORDERS : 1;
-	bool asked[TOPOLOGY_SEATS_MAX];
+	bool asked[TOPOLOGY_SEATS_MAX] = {false};
 
 	for (i = 0; i < e->n; i++)
 		voters += e->seats[i].in;
