@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What people keep of debates and learn from many: archive, tags, notes, statistics, estimates, links for others."""
+import json
 import threading
 
 import pytest
@@ -215,6 +216,9 @@ def test_links(make_server):
     assert {"debate_start", "agent_message", "vote", "debate_end"} <= types and not types & {"receipt_generated", "memory_recall", "error"}
     for text in (seen.text, preview.text, str(events)):
         assert "inner matters" not in text and a.user not in text and a.org not in text
+        assert "cost_usd" not in text and "receipt_id" not in text
+    log = wait_until(lambda: "/public/***/events?" in (t := s.access_path.read_text()) and t, what="its access line")
+    assert made["token"] not in log + s.log(), "who reads logs does not hold the link"
     # A link is for one debate, and for reading it.
     assert stranger(s, "/api/debates/nope/spectate/public?token=" + made["token"]).status_code == 403
     assert requests.delete(s.url + made["share_url"], timeout=30).status_code == 405
@@ -245,7 +249,10 @@ def test_spectators_follow_a_debate(server):
         assert r.status_code == 200
         full = stranger(server, made["sse_url"], headers={"Accept": "text/event-stream"}, stream=True)
         assert full.status_code == 429 and full.json()["code"] == "spectator_limit" and int(full.headers["Retry-After"]) > 0
-        types = [line.split(": ")[1] for line in r.iter_lines(decode_unicode=True) if line.startswith("event: ")]
+        lines = list(r.iter_lines(decode_unicode=True))
+    types = [line.split(": ")[1] for line in lines if line.startswith("event: ")]
+    end = json.loads([line for line in lines if line.startswith("data: ")][-1][6:])
+    assert end["type"] == "debate_end" and end["data"]["consensus_reached"] and not {"cost_usd", "receipt_id"} & set(end["data"])
     assert types[0] == "debate_start" and types[-1] == "debate_end" and "receipt_generated" not in types
     logged = [e["type"] for e in server.get("/api/debates/%s/events" % i, params={"limit": 500}).json()["events"]]
     assert [t for t in types if not t.startswith("token_")] == [t for t in logged if t in set(types)]

@@ -285,6 +285,36 @@ static struct str access_raw_path(const struct http_request *req)
 	return q < 0 ? req->target : str_sub(req->target, 0, (size_t)q);
 }
 
+/* The token of a link that stands in the path is its bearer's secret; STR_NONE: there is none. */
+static struct str access_token(const struct http_request *req)
+{
+	struct str path = req->route != NULL ? str_of(req->route->path) : STR_NONE, segment;
+	unsigned i = 0;
+
+	while (str_split(&path, '/', &segment)) {
+		if (str_eqz(segment, "{token}"))
+			return req->params[i];
+		i += segment.n > 0 && segment.p[0] == '{';
+	}
+	return STR_NONE;
+}
+
+static void access_path(struct access_pen *o, const struct http_request *req)
+{
+	struct str path = access_raw_path(req), token = access_token(req);
+	ptrdiff_t at = token.n > 0 ? str_find(path, token) : -1;
+
+	if (token.n == 0) {
+		access_escape(o, path);
+		return;
+	}
+	/* One that came encoded is not looked for. */
+	access_escape(o, at >= 0 ? str_sub(path, 0, (size_t)at) : STR("/"));
+	access_put(o, STR(MASK_TEXT));
+	if (at >= 0 && (size_t)at + token.n < path.n)
+		access_escape(o, str_sub(path, (size_t)at + token.n, path.n));
+}
+
 static const char *access_method(const struct http_request *req)
 {
 	return req->head ? "HEAD" : http_method_name(req->method);
@@ -306,7 +336,7 @@ static void access_request_line(struct access_pen *o, const struct http_request 
 	}
 	access_put(o, str_of(access_method(req)));
 	access_putc(o, ' ');
-	access_escape(o, access_raw_path(req));
+	access_path(o, req);
 	if (req->query.p != NULL) {
 		access_putc(o, '?');
 		access_query(o, req->query);
@@ -363,7 +393,7 @@ static bool access_text(const struct access_item *i, const struct http_request *
 		access_put(o, str_of(access_method(req)));
 		return true;
 	case ACCESS_PATH:
-		access_escape(o, access_raw_path(req));
+		access_path(o, req);
 		return true;
 	case ACCESS_QUERY:
 		access_query(o, req->query);

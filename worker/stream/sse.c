@@ -64,6 +64,33 @@ static void sse_finish(void *arg)
 	http_stream_end(e->out);
 }
 
+/* debate_end as those with a link see it: neither what it cost nor its receipt is their affair. */
+static struct str sse_end_for_spectators(struct arena *a, struct str envelope)
+{
+	struct error err = ERROR_INIT;
+	json_t *all = json_parse(a, envelope, &err), *data = json_object_get(all, "data");
+
+	json_object_del(data, "cost_usd");
+	json_object_del(data, "receipt_id");
+	json_object_del(data, "reason");
+	return all != NULL ? json_text(a, all) : STR("{}");
+}
+
+/* The same as an event block, of the one that everybody else is sent. */
+static struct rbuf *sse_last_for_spectators(const struct frame *f)
+{
+	struct str block = {f->sse->data, f->sse->n}, text;
+	ptrdiff_t at = str_find(block, STR("\ndata: "));
+	struct arena *a = arena_new(0);
+	struct rbuf *r;
+
+	BUG_ON(at < 0);
+	text = sse_end_for_spectators(a, str_trim(str_sub(block, (size_t)at + 7, block.n)));
+	r = rbuf_of(arena_printf(a, "%.*s\ndata: %.*s\n\n", STR_ARG(str_sub(block, 0, (size_t)at)), STR_ARG(text)));
+	arena_free(a);
+	return r;
+}
+
 static bool sse_send(void *arg, const struct frame *f)
 {
 	struct sse *e = arg;
@@ -73,7 +100,7 @@ static bool sse_send(void *arg, const struct frame *f)
 		return false;
 	if (e->until_us != 0 && !f->open)
 		return true;
-	more = http_stream_write(e->out, rbuf_ref(f->sse));
+	more = http_stream_write(e->out, f->last && e->until_us != 0 ? sse_last_for_spectators(f) : rbuf_ref(f->sse));
 	if (f->last) { /* nothing follows; the end is said outside of the delivery */
 		e->ended = true;
 		loop_timer_stop(&e->alive);
@@ -215,7 +242,9 @@ static void sse_page(struct http_request *req, const struct context *ctx, const 
 			continue;
 		if (shown++ > 0)
 			buf_addc(&b, ',');
-		buf_add(&b, events[i].envelope);
+		buf_add(&b, spectator && str_eqz(events[i].type, "debate_end")
+				? sse_end_for_spectators(req->arena, events[i].envelope)
+				: events[i].envelope);
 	}
 	buf_printf(&b, "],\"next_seq\":%lld,\"count\":%zu,\"last_seq\":%lld,\"has_more\":%s}",
 		   (long long)(n > 0 ? events[n - 1].seq : after), shown, (long long)row->last_seq,
