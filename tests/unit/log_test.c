@@ -79,7 +79,7 @@ static json_t *only_line(struct arena *a)
 
 static void test_json_line(void **state)
 {
-	const struct log_ctx ctx = {STR("req-1"), STR("deb-2")};
+	const struct log_ctx ctx = {.request_id = STR("req-1"), .debate_id = STR("deb-2")};
 	struct arena *a = arena_new(0);
 	json_t *j;
 
@@ -148,7 +148,7 @@ static void test_json_cut(void **state)
 
 static void test_text_line(void **state)
 {
-	const struct log_ctx ctx = {STR("r1"), STR_NONE};
+	const struct log_ctx ctx = {.request_id = STR("r1")};
 	struct str text;
 
 	(void)state;
