@@ -181,7 +181,8 @@ def test_what_is_refused(make_server, url, why):
 
 
 def test_a_cluster_is_refused(make_server, make_redis):
-    a = node(make_server, make_redis("--cluster-enabled", "yes").url())
+    # Without a port of its own for its bus it takes port + 10000, which may be no port at all.
+    a = node(make_server, make_redis("--cluster-enabled", "yes", "--cluster-port", str(free_port())).url())
     a.wait_log("Redis Cluster, which is not supported")
     assert a.get("/api/health/redis").status_code == 503
 
