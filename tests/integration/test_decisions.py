@@ -11,6 +11,7 @@ from conftest import wait_until
 from provider import provider  # noqa: F401  (a fixture)
 from test_nodes import cluster  # noqa: F401  (a fixture)
 from redis_kit import make_redis, redis_server  # noqa: F401  (fixtures)
+from test_tenancy import AUTH, account, invite
 
 QUESTION = "Should the office have one large table?"
 FAST = {"providers": {"demo": {"delay_ms": 2}}, "debates": {"max_concurrent": 8}}
@@ -263,3 +264,24 @@ def test_plans(server):
     assert s.get(plans + "?status=rejected").json()["total"] == 1 and s.get(plans + "?debate_id=other").json()["total"] == 0
     assert s.delete("/api/debates/" + debate).status_code in (200, 204)
     assert s.get(plans).json()["total"] == 0, "they go with their debate"
+
+
+def test_what_members_may_not_do_by_another_way(make_server):
+    """That nobody need approve a plan is decided by who may approve one; outcomes are told by who may change debates."""
+    s = make_server({**FAST, "auth": AUTH, "server": {"workers": 1}})
+    owner = account(s, "ann@example.org", "Ann's")
+    member = invite(owner, "max@example.org")
+    plans = "/api/decisions/plans"
+    made = owner.good("POST", "/api/decisions", {"content": QUESTION, "config": {"rounds": 1}})
+    plan = {"debate_id": made["debate_id"]}
+    for rule in ({"approval_mode": "never"}, {"max_auto_risk": "medium"}, {"max_auto_risk": "critical"}):
+        r = member.ask("POST", plans, {**plan, **rule})
+        assert r.status_code == 403 and r.json()["required_permission"] == "plans.approve", rule
+    assert member.ask("POST", plans, plan).status_code == 201
+    asks = member.good("POST", plans, {**plan, "approval_mode": "always", "max_auto_risk": "critical"})
+    assert asks["status"] == "awaiting_approval"
+    assert owner.good("POST", plans, {**plan, "max_auto_risk": "critical"})["status"] == "approved"
+    # What moves ratings asks for the same permission by either path.
+    for path in ("/api/debates/%s/outcome" % made["debate_id"], "/api/decisions/%s/outcome" % made["request_id"]):
+        assert member.ask("POST", path, {"correct": True}).status_code == 403, path
+        assert owner.ask("POST", path, {"correct": True}).status_code == 409, "demo agents are not judged"

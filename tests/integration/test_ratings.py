@@ -6,6 +6,7 @@ import json
 
 from conftest import wait_until
 from provider import provider  # noqa: F401  (a fixture)
+from test_tenancy import AUTH, account
 
 TEAM = ["gpt-4o", "claude-opus-4-6", "ollama|llama3.2"]
 ENDED = ("completed", "failed", "cancelled", "timeout")
@@ -375,3 +376,15 @@ def test_snapshots_off(make_server):
     r = s.post("/api/admin/schedulers/ratings-snapshot/run")
     assert r.status_code == 503 and "agents.ratings_snapshot" in r.text
     assert not (s.data_dir / "elo_ratings.json").exists()
+
+
+def test_what_an_agent_said_is_for_who_may_read_debates(make_server):
+    s = make_server({"auth": AUTH, "server": {"workers": 1}})
+    a = account(s, "ann@example.org", "Ann's")
+    i = a.good("POST", "/api/debates", {"task": "Who hears what agents say?", "rounds": 1})["id"]
+    path = "/api/agent/claude/introspect"
+    assert a.get(path + "?debate_id=" + i).json()["debate_context"]["debate_id"] == i
+    key = {"Authorization": "ApiKey " + a.good("POST", "/api/keys", {"scopes": ["agents.read"]})["key"]}
+    assert s.get(path, headers=key).status_code == 200
+    r = s.get(path + "?debate_id=" + i, headers=key)
+    assert r.status_code == 403 and "hears" not in r.text

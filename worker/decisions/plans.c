@@ -173,6 +173,14 @@ static bool plan_read(struct http_request *req, const json_t *body, struct plan 
 	return !body_refused(req, &problems);
 }
 
+/* A rule that lets pass more than the lowest risk is an approval by whoever sets it. */
+static bool plan_may(struct http_request *req, const struct plan *p)
+{
+	bool wide = str_eqz(p->mode, "risk_based") && plan_risk(p->max_auto_risk) > 0;
+
+	return (!wide && !str_eqz(p->mode, "never")) || rbac_demand(req, "plans.approve");
+}
+
 /* Approved by rule, where the rule needs nobody; else it waits for a person. */
 static void plan_begin(struct http_request *req, struct plan *p)
 {
@@ -217,10 +225,8 @@ CO_FN static void plan_create(struct http_request *req)
 	struct db_batch *b;
 	struct plan p;
 
-	if (body == NULL || !plan_read(req, body, &p))
+	if (body == NULL || !plan_read(req, body, &p) || !plan_may(req, &p))
 		return;
-	if (str_eqz(p.mode, "never") && !rbac_demand(req, "plans.approve"))
-		return; /* that nobody need approve it is an approval */
 	if (!debate_get(w->db, req->arena, &req->ctx, p.debate_id, &row, &err) ||
 	    (!str_eqz(row.status, "completed") &&
 	     !error_field(&err, ERR_CONFLICT, "debate_id", "only what a completed debate decided can be planned")) ||

@@ -439,7 +439,7 @@ static const struct route outcome_rows[] = {
 	     "OutcomeRecord", "DebateOutcome"),
     ROUTE(GET, "/api/debates/{id}/outcome", outcome_get, "debates:read", READ,
 	  "Whether a debate's answer turned out right, if somebody said so", .response = "DebateOutcome"),
-    ROUTE_IO(POST, "/api/decisions/{id}/outcome", outcome_post, "decisions:update", WRITE,
+    ROUTE_IO(POST, "/api/decisions/{id}/outcome", outcome_post, "debates:update", WRITE,
 	     "Say whether a decision turned out right: the outcome of its debate", "OutcomeRecord", "DebateOutcome"),
     ROUTE(GET, "/api/decisions/{id}/outcome", outcome_get, "decisions:read", READ,
 	  "Whether a decision turned out right, if somebody said so", .response = "DebateOutcome"),

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "worker/access/access.h"
 #include "worker/agents/agent.h"
 #include "worker/debate/debate.h"
 #include "worker/worker.h"
@@ -83,6 +84,7 @@ static json_t *portrait_identity(struct http_request *req, struct str agent)
 	return o;
 }
 
+/* What an agent said in a debate is for who may read debates. */
 CO_FN static bool portrait_context(struct http_request *req, struct str agent, json_t **out, struct error *err)
 {
 	struct str id = http_query(req, "debate_id");
@@ -91,6 +93,8 @@ CO_FN static bool portrait_context(struct http_request *req, struct str agent, j
 	*out = json_own(req->arena, json_null());
 	if (id.n == 0)
 		return true;
+	if (!rbac_allows(req, "debates.read"))
+		return error_set(err, ERR_PERMISSION_DENIED, "debate_id needs the permission debates.read");
 	if (!debate_get(portrait_worker(req)->db, req->arena, &req->ctx, id, &row, err))
 		return false;
 	*out = json_own(req->arena, portrait_part(req, &row, agent));
