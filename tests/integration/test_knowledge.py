@@ -612,6 +612,24 @@ def test_private_nodes_are_their_writers(rooms):
     assert a.get(M + "/nodes/" + n["id"]).json()["confidence"] == 0.5
     again = a.good("POST", M + "/nodes", {"content": "Where the spare key of the boathouse lies.", "visibility": "private"})
     assert again["id"] == n["id"] and again["deduplicated"]
+    other = fellow.good("POST", M + "/nodes", {"content": "Boathouses have keys."})
+    link = {"from_node_id": other["id"], "to_node_id": n["id"], "relationship_type": "supports"}
+    assert fellow.ask("POST", M + "/relationships", link).status_code == 404
+    assert a.ask("POST", M + "/relationships", link).status_code == 201
+
+
+def test_what_was_private_comes_back_private(rooms):
+    s, a, b, second, third = rooms
+    admin = invite(a, "ida@a.example.org", "admin")
+    text = "The code of the safe behind the mangle."
+    n = a.good("POST", M + "/nodes", {"content": text, "visibility": "private"})
+    a.good("POST", M + "/pruning/execute", {"item_ids": [n["id"]]})
+    assert admin.ask("POST", M + "/pruning/restore", {"item_id": n["id"]}).status_code == 404
+    assert s.sql("SELECT COUNT(*) FROM knowledge_nodes WHERE content = ?", text) == [(1,)]
+    assert a.good("POST", M + "/pruning/restore", {"item_id": n["id"]})["item_id"] == n["id"]
+    assert a.good("GET", M + "/nodes/" + n["id"])["visibility"] == "private"
+    assert admin.get(M + "/nodes/" + n["id"]).status_code == 404
+    assert admin.ask("POST", M + "/query", {"query": "code safe mangle"}).json()["nodes"] == []
 
 
 def test_insights_reach_their_targets_only(rooms):
@@ -872,7 +890,7 @@ def test_permissions_of_a_member(rooms):
 
 
 def test_the_graph_as_graphml(room):
-    a = node(room, "Left & right <of> \"it\"\x01, ünïcode")["id"]
+    a = node(room, "Left & right <of> \"it\"\x01, ünï\uffffcode")["id"]
     b = node(room, "The other end.", node_type="claim")["id"]
     good(room.post(M + "/relationships", {"from_node_id": a, "to_node_id": b, "relationship_type": "supports", "strength": 0.5}))
     wrapped = good(room.get(M + "/export/graphml"))
@@ -884,7 +902,7 @@ def test_the_graph_as_graphml(room):
     root = ElementTree.fromstring(r.content)
     names = {k.get("id") for k in root.iter(ns + "key")}
     nodes = {n.get("id"): {d.get("key"): d.text for d in n} for n in root.iter(ns + "node")}
-    assert nodes[a]["content"] == "Left & right <of> \"it\" , ünïcode" and nodes[b]["node_type"] == "claim"
+    assert nodes[a]["content"] == "Left & right <of> \"it\" , ünï code" and nodes[b]["node_type"] == "claim"
     edges = [(e.get("source"), e.get("target"), {d.get("key"): d.text for d in e}) for e in root.iter(ns + "edge")]
     assert edges == [(a, b, {"relationship_type": "supports", "strength": "0.5"})]
     assert {k for n in nodes.values() for k in n} | {"relationship_type", "strength"} == names

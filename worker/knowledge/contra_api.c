@@ -189,8 +189,10 @@ CO_FN static void contra_resolve(struct http_request *req)
 	}
 	ids[0] = db_str(&r, 0, 0);
 	ids[1] = db_str(&r, 0, 1);
-	if (!knowledge_read(w, req->arena, &req->ctx, ids, 2, &nodes, &n, &err) ||
-	    (n < 2 && !error_field(&err, ERR_CONFLICT, "id", "one of its nodes is gone"))) {
+	if (!knowledge_mine_of(req, ids, 2, &nodes, &n))
+		return;
+	if (n < 2) {
+		error_field(&err, ERR_CONFLICT, "id", "one of its nodes is gone");
 		http_reply_error(req, &err);
 		return;
 	}

@@ -69,11 +69,10 @@ CO_FN static void links_create(struct http_request *req)
 	    knowledge_relations, "related_to");
 	strength = knowledge_share(&p, body, "strength", KNOWLEDGE_ONE);
 	metadata = knowledge_object(&p, req->arena, body, "metadata");
-	if (body_refused(req, &p))
+	if (body_refused(req, &p) || !knowledge_mine_of(req, ids, 2, &nodes, &n))
 		return;
-	ok = knowledge_read(w, req->arena, &req->ctx, ids, 2, &nodes, &n, &err);
-	if (ok && str_eq(ids[0], ids[1]))
-		ok = error_field(&err, ERR_INVALID_VALUE, "to_node_id", "a node has no relation to itself");
+	ok = !str_eq(ids[0], ids[1]) ||
+	     error_field(&err, ERR_INVALID_VALUE, "to_node_id", "a node has no relation to itself");
 	if (ok && n < 2)
 		ok = error_field(&err, ERR_NOT_FOUND, "from_node_id", "Node not found");
 	if (ok) {
@@ -358,13 +357,17 @@ static void graphml_text(struct buf *out, struct str s)
 	size_t i, from = 0;
 
 	for (i = 0; i <= s.n; i++) {
-		bool barred = i < s.n && (unsigned char)s.p[i] < 0x20 && strchr("\t\n\r", s.p[i]) == NULL;
+		bool control = i < s.n && (unsigned char)s.p[i] < 0x20 && strchr("\t\n\r", s.p[i]) == NULL;
+		/* U+FFFE and U+FFFF are valid UTF-8, and no characters of XML (XML 1.0, production 2). */
+		bool none =
+		    i + 2 < s.n && (memcmp(s.p + i, "\xef\xbf\xbe", 3) == 0 || memcmp(s.p + i, "\xef\xbf\xbf", 3) == 0);
 
-		if (i < s.n && !barred && s.p[i] != '\0')
+		if (i < s.n && !control && !none && s.p[i] != '\0')
 			continue;
 		html_escape(out, str_sub(s, from, i));
 		if (i < s.n)
 			buf_addc(out, ' ');
+		i += none ? 2 : 0;
 		from = i + 1;
 	}
 }

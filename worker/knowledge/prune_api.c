@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "worker/knowledge/upkeep.h"
+#include "worker/search/fulltext.h"
 #include "worker/worker.h"
 
 #define PRUNE_DAYS 30 /* where the job is off, and the body says nothing */
@@ -100,9 +101,9 @@ CO_FN static void prune_execute(struct http_request *req)
 CO_FN static void prune_restore(struct http_request *req)
 {
 	const json_t *body = body_object(req);
+	const struct db_val workspace = DB_S(req->ctx.workspace_id), who = DB_S(req->ctx.principal);
+	int64_t now = clock_wall_ms();
 	struct error err = ERROR_INIT;
-	struct knowledge_new again;
-	char id[KNOWLEDGE_ID_LEN + 1];
 	struct body_problems p;
 	struct db_batch *b;
 	struct db_rows r;
@@ -115,21 +116,25 @@ CO_FN static void prune_restore(struct http_request *req)
 	if (body_refused(req, &p))
 		return;
 	if (!db_query(prune_worker(req)->db, req->arena,
-		      "SELECT content FROM knowledge_nodes WHERE id = $1 AND workspace_id = $2 AND archived_at > 0",
-		      DB_ARGS(DB_S(item), DB_S(req->ctx.workspace_id)), &r, &err) ||
+		      "SELECT content FROM knowledge_nodes WHERE id = $1 AND workspace_id = $2 AND archived_at > 0"
+		      " AND (visibility <> 'private' OR created_by = $3)",
+		      DB_ARGS(DB_S(item), workspace, who), &r, &err) ||
 	    (r.count == 0 && !error_field(&err, ERR_NOT_FOUND, "item_id", "Archived node not found"))) {
 		http_reply_error(req, &err);
 		return;
 	}
 	if (!knowledge_fits(req, NULL, 1))
 		return;
-	again = (struct knowledge_new){.content = db_str(&r, 0, 0), .created_by = req->ctx.principal};
 	b = db_batch_new(prune_worker(req)->db);
-	knowledge_add(b, &req->ctx, &again, clock_wall_ms(),
-		      id); /* the row is there: writing it again brings it back */
-	knowledge_note(b, &req->ctx, item, "restored", 0, 0, clock_wall_ms());
+	/* As it was: whoever may not see it before may not see it now. */
+	db_batch_add(b,
+		     "UPDATE knowledge_nodes SET archived_at = 0, archived_why = '', updated_at = $3 WHERE id = $1 AND"
+		     " workspace_id = $2",
+		     DB_ARGS(DB_S(item), workspace, DB_I(now)), 1);
+	fulltext_put(b, &req->ctx, KNOWLEDGE_KIND, item, db_str(&r, 0, 0));
+	knowledge_note(b, &req->ctx, item, "restored", 0, 0, now);
 	if (knowledge_commit(req, b, "update", "knowledge_node", "knowledge.restore", item))
-		http_reply_json(req, 200, json_pack("{s:b, s:s}", "success", 1, "item_id", id));
+		http_reply_json(req, 200, json_pack("{s:b, s:s%}", "success", 1, "item_id", item.p, item.n));
 }
 
 /* As the job does, for this workspace and now; a dry run unless the body says otherwise. */
