@@ -222,6 +222,9 @@ def test_links(make_server):
     # A link is for one debate, and for reading it.
     assert stranger(s, "/api/debates/nope/spectate/public?token=" + made["token"]).status_code == 403
     assert requests.delete(s.url + made["share_url"], timeout=30).status_code == 405
+    assert stranger(s, made["share_url"] + "/more").status_code == 404
+    log = wait_until(lambda: "/public/***/more " in (t := s.access_path.read_text()) and t, what="the lines of what has no route")
+    assert '"DELETE /api/debates/public/*** ' in log and made["token"] not in log + s.log()
     shares = a.good("GET", "/api/debates/%s/share" % i)
     assert shares["public_spectate"] and shares["shares"][0]["access_count"] == 1 and "token" not in shares["shares"][0]
     # Others may not make one, and ended is ended.

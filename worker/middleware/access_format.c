@@ -11,6 +11,8 @@
 #include "common/mask.h"
 #include "worker/middleware/pipeline.h"
 
+#define ACCESS_TOKEN 64 /* hex digits */
+
 enum access_kind {
 	ACCESS_LITERAL,
 	ACCESS_HOST,
@@ -285,12 +287,28 @@ static struct str access_raw_path(const struct http_request *req)
 	return q < 0 ? req->target : str_sub(req->target, 0, (size_t)q);
 }
 
-/* The token of a link that stands in the path is its bearer's secret; STR_NONE: there is none. */
+/* Is it as tokens of links are spelt (worker/access/share_link.c)? */
+static bool access_like_token(struct str s)
+{
+	size_t i;
+
+	for (i = 0; i < s.n && str_hex_digit(s.p[i]) >= 0; i++)
+		;
+	return i == s.n && s.n == ACCESS_TOKEN;
+}
+
+/*
+ * The token of a link that stands in the path is its bearer's secret; STR_NONE: there is none. Where no route takes the
+ * request, of another method or with something behind the token, whatever looks like one is taken for one.
+ */
 static struct str access_token(const struct http_request *req)
 {
-	struct str path = req->route != NULL ? str_of(req->route->path) : STR_NONE, segment;
+	struct str path = req->route != NULL ? str_of(req->route->path) : access_raw_path(req), segment;
 	unsigned i = 0;
 
+	while (req->route == NULL && str_split(&path, '/', &segment))
+		if (access_like_token(segment))
+			return segment;
 	while (str_split(&path, '/', &segment)) {
 		if (str_eqz(segment, "{token}"))
 			return req->params[i];
@@ -345,7 +363,7 @@ static void access_request_line(struct access_pen *o, const struct http_request 
 }
 
 /* The time of a line, spelled once a second. */
-static void json_time(struct access_format *f, struct access_pen *o)
+static void access_time(struct access_format *f, struct access_pen *o)
 {
 	time_t now = time(NULL);
 	struct tm tm;
@@ -417,7 +435,7 @@ static void access_number(struct access_format *f, const struct access_item *i, 
 
 	switch ((int)i->kind) {
 	case ACCESS_TIME:
-		json_time(f, o);
+		access_time(f, o);
 		break;
 	case ACCESS_STATUS:
 		access_put_number(o, (uint64_t)req->status);
