@@ -233,9 +233,8 @@ def test_what_people_say_is_applied_and_logged(make_node, provider):
     assert [(v["choice"], v["intensity"], v["weight"]) for v in votes] == [("claude", 10, 2.0)]
     assert [e["data"]["weighted_votes"] for e in events if e["type"] == "audience_metrics"] == [{"claude": 2.0}]
     assert types_of(node, debate).count("user_suggestion") == types_of(node, debate).count("audience_suggestion") == 1
-    prompts = [str(r["prompt"]) for calls in asked(provider, debate).values() for r in calls] if "prompt" in provider.requests()[0] \
-        else []
-    assert not prompts or any("Rents rose by 9 %. Source: city office" in p for p in prompts)
+    prompts = [r["prompt"] for calls in asked(provider, debate).values() for r in calls]
+    assert any("Rents rose by 9 %. Source: city office" in p for p in prompts)
     entries = {e["type"]: e for e in node.get("/api/debates/%s/intervention-log" % debate).json()["entries"]}
     assert entries["nudge"]["status"] == "applied" and entries["nudge"]["applied_at"] == "r1.inbox"
     assert entries["constraint"]["applied_at"] == "r2.inbox" and entries["redirect"]["status"] == "too_late"

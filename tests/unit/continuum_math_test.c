@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Continuum memory: the formulas against numbers worked out by hand (rest-wide 6.1, 6.2, acceptance check 9).
+ * Continuum memory: the formulas against numbers worked out by hand (rest-wide 6.1, 6.2). That of surprise is one of
+ * the store: tests/integration/test_memory.py.
  */
 #include "worker/memory/continuum_math.h"
 
@@ -17,20 +18,6 @@ static void near_enough(double got, double want)
 	if (fabs(got - want) > 1e-6)
 		print_error("%.9f, not %.9f\n", got, want);
 	assert_true(fabs(got - want) <= 1e-6);
-}
-
-/* Success without history, success again, then a failure that was off by 0.4. */
-static void test_three_outcomes(void **state)
-{
-	int64_t s = 0;
-
-	(void)state;
-	s = continuum_surprise(s, 0, 0, true, 0); /* expected 0.5: 0.3 * 0.5 = 0.15; 0.3 of it */
-	assert_int_equal(s, 45000);
-	s = continuum_surprise(s, 1, 0, true, 0); /* expected 1: nothing new; 0.7 of the old */
-	assert_int_equal(s, 31500);
-	s = continuum_surprise(s, 2, 0, false, 400000); /* 0.3 * 1 + 0.3 * 0.4 = 0.42 */
-	assert_int_equal(s, 148050);
 }
 
 static void test_rates(void **state)
@@ -123,8 +110,8 @@ static void test_outcomes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_three_outcomes), cmocka_unit_test(test_tiers), cmocka_unit_test(test_rates),
-	    cmocka_unit_test(test_moves),          cmocka_unit_test(test_gate),  cmocka_unit_test(test_outcomes),
+	    cmocka_unit_test(test_tiers), cmocka_unit_test(test_rates),    cmocka_unit_test(test_moves),
+	    cmocka_unit_test(test_gate),  cmocka_unit_test(test_outcomes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

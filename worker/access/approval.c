@@ -323,7 +323,7 @@ void approval_tell(struct worker *w, struct arena *a, const char *type, const st
 static int64_t approval_interval(const struct conf *c)
 {
 	(void)c;
-	return 300 * 1000; /* security.md 2.4 */
+	return 300 * 1000; /* security.md 2.4: who waits for an approval learns within five minutes that it expired */
 }
 
 CO_FN static bool approval_expire(struct worker *w, json_t *result, int64_t *count, struct error *err)

@@ -9,7 +9,7 @@
 #include "common/fetch.h"
 #include "worker/agents/agents.h"
 
-#define THROTTLE_WAIT (30 * SEC_US) /* debate.md 6.5 */
+#define THROTTLE_WAIT (30 * SEC_US) /* how long a call may wait for its turn (debate.md 6.5) */
 
 /*
  * The limit of a provider: agents.rate_limits, else the built-in one (debate.md 6.5) where its own address is asked,

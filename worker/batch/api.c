@@ -8,6 +8,7 @@
 #include "worker/debate/request.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/body.h"
+#include "worker/http/page.h"
 #include "worker/worker.h"
 
 #define BATCH_PRIORITY_MAX 1000
@@ -241,7 +242,7 @@ CO_FN static void batch_show_with(struct http_request *req, const struct batch_r
 	for (i = 0; i < n; i++)
 		json_array_append_new(list, batch_item_view(req->arena, &items[i], full));
 	o = batch_view(row, &counts);
-	request_page(o, limit, offset, n, row->total);
+	page_put(o, limit, offset, n, row->total);
 	json_object_set(o, full ? "results" : "jobs", list);
 	json_object_set_new(o, "items", list);
 	http_reply_json(req, 200, o);
@@ -295,7 +296,7 @@ CO_FN static void batch_index(struct http_request *req)
 		return;
 	}
 	o = json_pack("{s:o}", "batches", list);
-	request_page(o, limit, offset, n, total);
+	page_put(o, limit, offset, n, total);
 	http_reply_json(req, 200, o);
 }
 

@@ -143,7 +143,7 @@ CO_FN static bool feed_start_one(struct feed *f, int64_t n, struct str text, str
 	json_put_str(metadata, "batch_id", f->batch.id);
 	json_put_int(metadata, "batch_item", n);
 	FAULT("batch.before_start");
-	if (debate_create_with(
+	if (debate_create(
 		f->w, f->a, &f->ctx,
 		&(struct debate_birth){.plan = plan, .metadata = metadata, .more = feed_started, .arg = &start}, &id,
 		&replayed, err)) {

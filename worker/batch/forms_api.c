@@ -8,6 +8,7 @@
 #include "worker/debate/request.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/body.h"
+#include "worker/http/page.h"
 #include "worker/worker.h"
 
 #define FORMS_PARALLEL 3 /* debate.md 1.1: MAX_CONCURRENT_BRANCHES */
@@ -206,7 +207,7 @@ CO_FN static void forms_list(struct http_request *req)
 		json_array_append_new(list, o);
 	}
 	o = json_pack("{s:O}", "items", list);
-	request_page(o, limit, offset, n, total);
+	page_put(o, limit, offset, n, total);
 	http_reply_json(req, 200, o);
 }
 

@@ -13,7 +13,7 @@
 #include "worker/worker.h"
 
 #define MATRIX_SCENARIOS_MAX 50
-#define MATRIX_ROUNDS 3 /* debate.md 1.13 */
+#define MATRIX_ROUNDS 3 /* of each scenario's debate if nobody says (debate.md 1.13) */
 
 /* ---- what a scenario is ---- */
 

@@ -39,7 +39,7 @@ struct batch_new {
 	const json_t *settings, *items; /* items: [{name, body, priority}] */
 	int64_t max_parallel;
 	const struct callback *webhook;
-	struct str key, body_hash; /* Idempotency-Key, or STR_NONE; see debate_create_with */
+	struct str key, body_hash; /* Idempotency-Key, or STR_NONE; see debate_create */
 };
 
 struct batch_kind {

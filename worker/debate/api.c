@@ -14,6 +14,7 @@
 #include "worker/debate/view.h"
 #include "worker/delivery/delivery.h"
 #include "worker/http/body.h"
+#include "worker/http/page.h"
 #include "worker/http/route.h"
 #include "worker/runner/queue.h"
 #include "worker/stream/stream.h"
@@ -66,7 +67,7 @@ CO_FN static void api_list_as(struct http_request *req, const struct debate_filt
 	for (i = 0; i < n; i++)
 		json_array_append_new(list, view_summary(req->arena, &rows[i]));
 	page = json_pack("{s:O, s:o}", name, list, "items", list);
-	request_page(page, f->limit, f->offset, n, total);
+	page_put(page, f->limit, f->offset, n, total);
 	if (f->query.n > 0)
 		json_put_str(page, "query", f->query);
 	http_reply_json(req, 200, page);
@@ -225,7 +226,7 @@ CO_FN static void api_messages(struct http_request *req)
 		return;
 	}
 	o = json_pack("{s:s%, s:o}", "debate_id", row.id.p, row.id.n, "messages", list);
-	request_page(o, limit, offset, json_array_size(list), row.message_count);
+	page_put(o, limit, offset, json_array_size(list), row.message_count);
 	http_reply_json(req, 200, o);
 }
 

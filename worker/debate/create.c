@@ -117,7 +117,7 @@ CO_FN void request_create(struct http_request *req, json_t *body, const struct r
 	birth.body_hash = create_body_hash(req);
 	birth.more = from->more;
 	birth.arg = from->arg;
-	if (!debate_create_with(w, req->arena, &req->ctx, &birth, &id, &replayed, &err)) {
+	if (!debate_create(w, req->arena, &req->ctx, &birth, &id, &replayed, &err)) {
 		create_not_created(req, &err);
 		return;
 	}

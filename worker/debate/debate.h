@@ -35,10 +35,7 @@ struct debate_row {
 	    created_at, started_at, completed_at, updated_at, paused_at, paused_ms;
 };
 
-/*
- * Queues a debate. With an idempotency key: a second creation with the same body gives the first one's id and *replayed
- * = true, with another body ERR_UNPROCESSABLE. ERR_UNAVAILABLE above debates.max_queued.
- */
+/* What a new debate is made of. */
 struct debate_birth {
 	const json_t *plan, *metadata;
 	const struct callback *callback; /* or NULL */
@@ -47,9 +44,12 @@ struct debate_birth {
 	void (*more)(struct db_batch *b, struct str id, void *arg);
 	void *arg;
 };
-CO_FN bool debate_create_with(struct worker *w, struct arena *a, const struct context *ctx,
-			      const struct debate_birth *birth, struct str *id, bool *replayed,
-			      struct error *err) MUST_CHECK;
+/*
+ * Queues a debate. With an idempotency key: a second creation with the same body gives the first one's id and *replayed
+ * = true, with another body ERR_UNPROCESSABLE. ERR_UNAVAILABLE above debates.max_queued.
+ */
+CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const struct debate_birth *birth,
+			 struct str *id, bool *replayed, struct error *err) MUST_CHECK;
 /* ERR_NOT_FOUND also for another workspace's. `ref` is an id or a slug. */
 CO_FN bool debate_get(struct db *db, struct arena *a, const struct context *ctx, struct str ref, struct debate_row *row,
 		      struct error *err) MUST_CHECK;

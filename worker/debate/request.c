@@ -40,15 +40,6 @@ CO_FN json_t *request_view(struct http_request *req, const struct context *ctx, 
 	return o;
 }
 
-void request_page(json_t *o, int64_t limit, int64_t offset, size_t n, int64_t total)
-{
-	json_put_int(o, "total", total);
-	json_put_int(o, "count", (int64_t)n);
-	json_put_int(o, "limit", limit);
-	json_put_int(o, "offset", offset);
-	json_object_set_new(o, "has_more", json_boolean(offset + (int64_t)n < total));
-}
-
 bool request_tags(struct http_request *req, const json_t *tags)
 {
 	bool ok = json_is_array(tags) && json_array_size(tags) <= REQUEST_TAGS_MAX;

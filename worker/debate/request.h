@@ -20,8 +20,6 @@ CO_FN bool request_debate(struct http_request *req, struct debate_row *row) MUST
  * NULL: answered.
  */
 CO_FN json_t *request_view(struct http_request *req, const struct context *ctx, const struct debate_row *row);
-/* {total, count, limit, offset, has_more} of a page with n of the total. */
-void request_page(json_t *o, int64_t limit, int64_t offset, size_t n, int64_t total);
 /* Are these tags: at most 20 strings of at most 100 bytes? False: answered. */
 bool request_tags(struct http_request *req, const json_t *tags) MUST_CHECK;
 /* Where a debate comes from that is not asked for by a body alone. All members may be NULL. */

@@ -12,7 +12,7 @@
 #include "worker/http/body.h"
 #include "worker/worker.h"
 
-#define SETTINGS_WEIGHT_MAX 2.0 /* rest-core 4.5 */
+#define SETTINGS_WEIGHT_MAX 2.0 /* of an agent, where 1 is usual (rest-core 4.5) */
 
 /* What was set so far, and what still waits. */
 struct settings {

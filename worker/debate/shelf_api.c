@@ -12,6 +12,7 @@
 #include "worker/debate/request.h"
 #include "worker/debate/view.h"
 #include "worker/http/body.h"
+#include "worker/http/page.h"
 #include "worker/worker.h"
 
 #define SHELF_NOTE_MAX 10000 /* bytes */
@@ -245,7 +246,7 @@ CO_FN static void shelf_note_list(struct http_request *req)
 		json_array_append_new(list, shelf_note_view(&n));
 	}
 	o = json_pack("{s:s%, s:O}", "debate_id", row.id.p, row.id.n, "notes", list);
-	request_page(o, limit, offset, r.count, db_int(&all, 0, 0));
+	page_put(o, limit, offset, r.count, db_int(&all, 0, 0));
 	http_reply_json(req, 200, o);
 }
 

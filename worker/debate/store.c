@@ -213,8 +213,8 @@ CO_FN static const json_t *store_plan(struct worker *w, struct arena *a, const s
 	return marked;
 }
 
-CO_FN bool debate_create_with(struct worker *w, struct arena *a, const struct context *ctx,
-			      const struct debate_birth *birth, struct str *id, bool *replayed, struct error *err)
+CO_FN bool debate_create(struct worker *w, struct arena *a, const struct context *ctx, const struct debate_birth *birth,
+			 struct str *id, bool *replayed, struct error *err)
 {
 	int64_t now = clock_wall_ms(), counted = -1, tag;
 	struct db_batch *b;

@@ -405,7 +405,7 @@ CO_FN bool decisions_submit(struct worker *w, struct arena *a, const struct cont
 	json_put_str(metadata, "decision_id", out->id);
 	birth.plan = plan;
 	birth.metadata = metadata;
-	if (!debate_create_with(w, a, ctx, &birth, &debate_id, &replayed, err))
+	if (!debate_create(w, a, ctx, &birth, &debate_id, &replayed, err))
 		return false;
 	out->debate_id = debate_id;
 	log_info("decisions", "a decision is debated", KV_STR("decision_id", out->id), KV_STR("debate_id", debate_id));

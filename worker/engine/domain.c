@@ -66,13 +66,3 @@ struct str domain_of(struct str task)
 	}
 	return best < countof(domains) ? str_of(domains[best].name) : STR(DOMAIN_GENERAL);
 }
-
-bool domain_known(struct str name)
-{
-	size_t i;
-
-	for (i = 0; i < countof(domains); i++)
-		if (str_eqz(name, domains[i].name))
-			return true;
-	return str_eqz(name, DOMAIN_GENERAL);
-}

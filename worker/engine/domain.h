@@ -11,7 +11,5 @@
 
 /* The subject of a question; DOMAIN_GENERAL if no word tells. Static. Pure, O(length), never fails. */
 struct str domain_of(struct str task);
-/* Is it one of the names that domain_of() gives? */
-bool domain_known(struct str name);
 
 #endif

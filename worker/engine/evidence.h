@@ -27,7 +27,7 @@ struct evidence evidence_of(struct str text);
  */
 int64_t evidence_hollowness(const struct evidence *v, size_t n);
 
-#define EVIDENCE_HOLLOW_PPM 300000  /* debate.md 1.8 */
+#define EVIDENCE_HOLLOW_PPM 300000  /* agreement above this is challenged (debate.md 1.8) */
 #define EVIDENCE_QUALITY_MIN 400000 /* mean quality below it adds to hollowness */
 #define EVIDENCE_AGREE_PPM 700000   /* texts less alike than this are no agreement that could be hollow */
 #define EVIDENCE_UNCITED_PPM 200000

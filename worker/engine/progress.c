@@ -8,7 +8,7 @@
 #include "common/json.h"
 #include "worker/engine/consensus.h"
 
-/* debate.md 1.6. */
+/* When rounds end: the thresholds of debate.md 1.6. */
 #define PROGRESS_SURE_PPM 800000 /* who is less sure is not ready */
 #define PROGRESS_KS_PPM 100000
 #define PROGRESS_SCORE_PPM 850000

@@ -3,29 +3,34 @@
  * The result document, gathered while the engine goes through the steps: messages, critiques, votes, failures and sums,
  * always in the engine's order, never in order of arrival.
  *
- * The result document is built from the journal and holds integers, strings, booleans, arrays and objects only:
+ * It is built from the journal and holds integers, strings, booleans, arrays and objects only:
  *
  *   debate_id, task, status (consensus_reached | completed | failed | timeout | insufficient_participation |
- * cancelled), reason, demo, engine_version, method, total_rounds, rounds_used, participants[], winner ("" = none),
- *   domain (older ones have none), final_answer, synthesis, proposals {agent: text},
+ *     cancelled), reason, demo, engine_version, method, total_rounds, rounds_used, participants[], winner ("": none),
+ *     domain (older ones have none), final_answer, synthesis, proposals {agent: text},
  *   consensus {method, reached, threshold_ppm, share_ppm, weighted_share_ppm, margin_ppm, confidence_ppm, strength,
- *              supporting_agents[], dissenting_agents[], groups [{label, agents[], votes, weight_ppm}]},
+ *     supporting_agents[], dissenting_agents[], groups [{label, agents[], votes, weight_ppm}]},
  *   messages [{role, agent, content, round, at_ms}],
  *   critiques [{round, agent, target_agent, issues[], suggestions[], severity_milli, reasoning}],
  *   votes [{agent, choice, confidence_ppm, weight_ppm, reasoning, continue_debate}],
  *   dissents [{agent, view, reasons[]}], flips [{agent, round}],
  *   agent_failures {agent: [{phase, error_type, message, provider, at_ms}]},
- *   early_stop {source, round, reason} (absent if none), convergence {status, similarity_ppm, agreement_ppm},
- *   and since engine 3: convergence {…, per_agent {agent: ppm}, ready {seats, of, share_ppm},
- *   stability {kept, moved, groups[], ks_ppm, score_ppm}}, novelty {per_agent {agent: [ppm]}, mean_ppm},
- *   votes [{…, stated_ppm (if calibration changed it), factors {<name>_ppm}, ballots, ballots_agreeing}],
- *   consensus {…, audience {counted, weight_ppm, votes {agent: n}, weights {agent: ppm}}, weights {agent: ppm} that a
- * person set, similarity}, protocol {…}, minority [{position, authors[], held_by[], votes, weight_ppm, reasons[]}],
- *   and since engine 4: consensus {…, variance_ppm, not_asked[]}, winning_patterns[], evidence_suggestions
- * (findings.h), per_agent {agent: {provider, model, calls, failures, tokens_in, tokens_out, cost_micro, ms}}, taint
- * {class: count} (taint.h; absent if none), background [{label, source, id, title, dissent, trusted, score_ppm,
- * cited_by[], in_conclusion}] (absent if the debate did not look), tokens_in, tokens_out, cost_micro, abandoned_calls,
- * started_at_ms, ended_at_ms, running_ms
+ *   per_agent {agent: {provider, model, calls, failures, tokens_in, tokens_out, cost_micro, ms}},
+ *   early_stop {source, round, reason} (absent: none), convergence {status, similarity_ppm, agreement_ppm},
+ *   taint {class: count} (taint.h; absent: none), background [{label, source, id, title, dissent, trusted, score_ppm,
+ *     cited_by[], in_conclusion}] (absent: the debate did not look),
+ *   tokens_in, tokens_out, cost_micro, abandoned_calls, started_at_ms, ended_at_ms, running_ms.
+ *
+ * Since engine 3 also:
+ *
+ *   convergence {per_agent {agent: ppm}, ready {seats, of, share_ppm}, stability {kept, moved, groups[], ks_ppm,
+ *     score_ppm}}, novelty {per_agent {agent: [ppm]}, mean_ppm}, protocol {},
+ *   votes [{stated_ppm (if calibration changed it), factors {<name>_ppm}, ballots, ballots_agreeing}],
+ *   consensus {audience {counted, weight_ppm, votes {agent: n}, weights {agent: ppm}}, similarity,
+ *     weights {agent: ppm} that a person set},
+ *   minority [{position, authors[], held_by[], votes, weight_ppm, reasons[]}].
+ *
+ * Since engine 4 also: consensus {variance_ppm, not_asked[]}, winning_patterns[], evidence_suggestions (findings.h).
  */
 #ifndef WORKER_ENGINE_RESULT_H
 #define WORKER_ENGINE_RESULT_H

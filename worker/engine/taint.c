@@ -149,14 +149,9 @@ static const char *const taint_commands[] = {
     "powershell -", "cmd.exe",   "os.system(", "subprocess.", "base64 -d", "chmod +x", "eval(", "nc -e",   "$(curl",
 };
 
+/* As results and events name the classes. */
 static const char *const taint_names[TAINT_MAX] = {"override", "exfiltration", "command_and_control", "shell",
 						   "guard_rails"};
-
-const char *taint_name(enum taint t)
-{
-	BUG_ON(t >= TAINT_MAX);
-	return taint_names[t];
-}
 
 /* Length of a character that nobody sees (zero width, soft hyphen, word joiner, BOM), with which words are hidden. */
 static size_t taint_invisible(struct str s, size_t i)

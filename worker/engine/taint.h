@@ -23,9 +23,10 @@ enum taint {
 
 /* Bits (1u << class) of what is found. Pure; O(n) time, and memory for one normalised copy. */
 unsigned taint_scan(struct str text);
-/* "override", "exfiltration", "command_and_control", "shell", "guard_rails" */
-const char *taint_name(enum taint t);
-/* Adds one to counts[name] for each class found in the text; returns the bits. */
+/*
+ * Adds one to counts[name] for each class found in the text; returns the bits. Names: "override", "exfiltration",
+ * "command_and_control", "shell", "guard_rails".
+ */
 unsigned taint_count(json_t *counts, struct str text);
 /* Adds the counts of `from` (may be NULL) to those of `to`. */
 void taint_add(json_t *to, const json_t *from);

@@ -13,8 +13,8 @@
 #define UPKEEP_QUEUED_PPM 800000 /* staleness from which somebody is to look */
 #define UPKEEP_UNSURE_PPM 300000 /* confidence up to which what is stale may go */
 #define UPKEEP_MERGE_PPM 950000  /* mean likeness from which duplicates are merged by themselves */
-#define UPKEEP_REVIEW_PPM 850000
-#define UPKEEP_COMPARED 300 /* newest nodes that are compared with each other */
+#define UPKEEP_REVIEW_PPM 850000 /* and from which somebody is advised to look at them */
+#define UPKEEP_COMPARED 300      /* newest nodes that are compared with each other */
 
 enum staleness_reason { STALE_AGE = 1, STALE_CONTRADICTION = 2, STALE_EVIDENCE = 4, STALE_CONSENSUS = 8 };
 

@@ -40,7 +40,11 @@ void continuum_add(struct db_batch *b, const struct context *ctx, const struct c
 	fulltext_put(b, ctx, CONTINUUM_KIND, e->id, str_utf8_cut(e->content, CONTINUUM_CONTENT_MAX));
 }
 
-/* As continuum_surprise(), by the values of that moment: two debates that end at once both count. */
+/*
+ * rest-wide 6.2: surprise is 0.7 of the old and 0.3 of the new, which is 0.3 x |actual - expected| + 0.3 x error;
+ * expected is the share of successes before, one half without any. Computed by the store from the values of that
+ * moment, so that two debates that end at once both count.
+ */
 void continuum_outcome(struct db_batch *b, const struct context *ctx, struct str id, bool success, int64_t error_ppm,
 		       int64_t now_ms)
 {

@@ -11,6 +11,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "worker/http/body.h"
+#include "worker/http/page.h"
 #include "worker/worker.h"
 
 #define API_BRIEF 500 /* bytes of a content in lists of hits */
@@ -433,10 +434,10 @@ static json_t *api_critique(const struct continuum_entry *e)
 CO_FN static void api_critiques(struct http_request *req)
 {
 	struct continuum_filter f = api_filter(req, "tier", 20);
-	json_t *list = json_own(req->arena, json_array());
 	struct worker *w = req->user;
 	struct error err = ERROR_INIT;
 	struct continuum_entry *v;
+	json_t *list, *o;
 	struct db_rows total;
 	size_t i, n;
 
@@ -452,13 +453,13 @@ CO_FN static void api_critiques(struct http_request *req)
 		http_reply_error(req, &err);
 		return;
 	}
+	list = json_array();
 	for (i = 0; i < n; i++)
 		json_array_append_new(list, api_critique(&v[i]));
-	http_reply_json(req, 200,
-			json_pack("{s:O, s:I, s:I, s:I, s:I, s:b}", "critiques", list, "count", (json_int_t)n, "total",
-				  (json_int_t)db_int(&total, 0, 0), "limit", (json_int_t)f.limit, "offset",
-				  (json_int_t)f.offset, "has_more",
-				  (int)(f.offset + (int64_t)n < db_int(&total, 0, 0))));
+	o = json_object();
+	json_object_set_new(o, "critiques", list);
+	page_put(o, f.limit, f.offset, n, db_int(&total, 0, 0));
+	http_reply_json(req, 200, o);
 }
 
 CO_FN static void api_add_critique(struct http_request *req)

@@ -9,7 +9,7 @@
 #define HOUR_MS INT64_C(3600000)
 #define DAY_MS (24 * HOUR_MS)
 
-/* rest-wide 6.1 */
+/* rest-wide 6.1: half-lives from an hour to a month, each with its thresholds. */
 const struct continuum_rules continuum_rules[CONTINUUM_TIERS] = {
     {"fast", "What the last hours brought", HOUR_MS, 300000, 950000, CONTINUUM_ONE, 200000, 1000, 24000000},
     {"medium", "What the last days brought", 24 * HOUR_MS, 100000, 990000, 700000, 300000, 5000, 1000000},
@@ -38,17 +38,6 @@ double continuum_learning_rate(enum continuum_tier t, int64_t updates)
 {
 	return (double)continuum_rules[t].learn_ppm / 1e6 *
 	       pow((double)continuum_rules[t].learn_decay_ppm / 1e6, (double)updates);
-}
-
-/* continuum_outcome() says the same in SQL; tests hold the two together. */
-int64_t continuum_surprise(int64_t old_ppm, int64_t successes, int64_t failures, bool success, int64_t error_ppm)
-{
-	int64_t total = successes + failures;
-	int64_t expected = total == 0 ? CONTINUUM_ONE / 2 : successes * CONTINUUM_ONE / total;
-	int64_t off = (success ? CONTINUUM_ONE : 0) - expected;
-	int64_t now = (3 * (off < 0 ? -off : off) + 3 * error_ppm) / 10;
-
-	return (7 * old_ppm + 3 * now) / 10;
 }
 
 int64_t continuum_consolidation(int64_t updates)

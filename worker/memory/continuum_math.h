@@ -31,11 +31,6 @@ bool continuum_tier_find(struct str name, enum continuum_tier *out) MUST_CHECK;
 int64_t continuum_retention_ms(enum continuum_tier t);
 /* Base rate x decay^updates, 0 to 1. */
 double continuum_learning_rate(enum continuum_tier t, int64_t updates);
-/*
- * Surprise after one more outcome: 0.7 of the old and 0.3 of the new, which is 0.3 x |actual - expected| + 0.3 x error;
- * expected is the share of successes before, one half without any.
- */
-int64_t continuum_surprise(int64_t old_ppm, int64_t successes, int64_t failures, bool success, int64_t error_ppm);
 /* min(1, ln(1 + updates) / ln 100) in ppm. */
 int64_t continuum_consolidation(int64_t updates);
 /* importance x (1 + surprise) / (1 + days since the update x k): what retrieval orders by. */

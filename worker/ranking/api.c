@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "worker/http/page.h"
 #include "worker/worker.h"
 
 #define API_NAME_MAX 64
@@ -211,7 +212,6 @@ CO_FN bool ranking_board(struct http_request *req, int64_t limit, json_t **out, 
 	const struct db_val all[] = {page[0], page[1], least, page[5]};
 	struct db_rows count, rows;
 	json_t *list, *o;
-	int64_t total;
 	size_t i;
 
 	if (!db_query(ranking_db(req), req->arena,
@@ -231,10 +231,8 @@ CO_FN bool ranking_board(struct http_request *req, int64_t limit, json_t **out, 
 
 		json_array_append_new(list, rating_entry(&r, offset + (int64_t)i + 1));
 	}
-	total = db_int(&count, 0, 0);
-	o = json_pack("{s:I, s:I, s:I, s:I, s:b}", "total", (json_int_t)total, "count", (json_int_t)rows.count, "limit",
-		      (json_int_t)limit, "offset", (json_int_t)offset, "has_more",
-		      (int)(offset + (int64_t)rows.count < total));
+	o = json_object();
+	page_put(o, limit, offset, rows.count, db_int(&count, 0, 0));
 	json_object_set_new(o, "domain", domain.n > 0 ? json_str(domain) : json_null());
 	json_object_set(o, "rankings", list);
 	json_object_set_new(o, "agents", list);

@@ -391,7 +391,7 @@ CO_FN static void outcome_post(struct http_request *req)
 	v = outcome_view(&o);
 	json_object_set_new(v, "success", json_true());
 	if (str_ends(str_of(req->route->path), STR("/verify")))
-		json_put_str(v, "status", STR("verified")); /* rest-core 4.9 */
+		json_put_str(v, "status", STR("verified")); /* as clients of that older path expect it, rest-core 4.9 */
 	json_put_int(v, "predictions", (int64_t)predictions);
 	http_reply_json(req, o.known ? 200 : 201, v);
 }

@@ -82,7 +82,7 @@ const char *receipt_verdict(const json_t *consensus)
 	return build_verdict_of(consensus)->verdict;
 }
 
-/* debate.md 7.1 */
+/* debate.md 7.1; the words stand in the receipt beside the figure. */
 #define BUILD_ROBUSTNESS \
 	"confidence x 0.8 (0.5 without consensus), averaged with how similar the answers became when that is known"
 

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/conf.h"
 #include "common/json.h"
+#include "worker/http/page.h"
 #include "worker/receipts/receipt.h"
 #include "worker/worker.h"
 
@@ -148,15 +149,15 @@ static json_t *list_filters(const struct list_filter *f)
 
 static void list_reply(struct http_request *req, const struct list_filter *f, const struct db_rows *r, int64_t total)
 {
-	json_t *list = json_array(), *page;
+	json_t *list = json_array(), *page = json_object(), *pagination;
 	size_t i;
 
 	for (i = 0; i < r->count; i++)
 		json_array_append_new(list, list_summary(r, i));
-	page = json_pack("{s:I, s:I, s:I, s:b}", "total", (json_int_t)total, "limit", (json_int_t)f->limit, "offset",
-			 (json_int_t)f->offset, "has_more", (int)(f->offset + (int64_t)r->count < total));
-	json_object_set_new(page, "pagination", json_deep_copy(page));
-	json_put_int(page, "count", (int64_t)r->count);
+	page_put(page, f->limit, f->offset, r->count, total);
+	pagination = json_copy(page);
+	(void)json_object_del(pagination, "count");
+	json_object_set_new(page, "pagination", pagination);
 	json_object_set_new(page, "filters", list_filters(f));
 	if (f->query.n > 0)
 		json_put_str(page, "query", f->query);

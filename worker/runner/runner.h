@@ -12,6 +12,7 @@
 struct runner;
 struct worker;
 
+/* Claims nothing yet. NULL with err. */
 struct runner *runner_open(struct worker *w, struct error *err) MUST_CHECK;
 /* Starts claiming. */
 void runner_start(struct runner *r);

@@ -17,7 +17,7 @@
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
 
-#define STEP_RETRY_AFTER_MAX (300 * SEC_US) /* debate.md 6.3 */
+#define STEP_RETRY_AFTER_MAX (300 * SEC_US) /* however long a provider asks to be left alone (debate.md 6.3) */
 #define STEP_TOKEN_MAX (8 * 1024)           /* of one delta: it travels in a datagram */
 #define STEP_REPAIRS_MAX 1                  /* debate.md 4.4: one repair, then give up */
 

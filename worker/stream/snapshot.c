@@ -7,7 +7,7 @@
 
 #include "common/json.h"
 
-#define SNAPSHOT_MESSAGES 1000      /* websocket.md 2.3 */
+#define SNAPSHOT_MESSAGES 1000      /* websocket.md 2.3: the newest; the log has the others */
 #define SNAPSHOT_BYTES (900 * 1024) /* Python clients refuse frames over 1 MiB */
 
 json_t *snapshot_agents(struct arena *a, const struct debate_row *row)
