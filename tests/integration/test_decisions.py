@@ -228,7 +228,7 @@ def test_plans(server):
     s = server
     debate = ask(s)["debate_id"]
     plans = "/api/decisions/plans"
-    assert s.get(plans).json() == {"plans": [], "count": 0, "total": 0, "limit": 20, "offset": 0}
+    assert s.get(plans).json() == {"plans": [], "count": 0, "total": 0, "limit": 20, "offset": 0, "has_more": False}
     assert s.get(plans + "/plan_none").status_code == 404
     assert s.post(plans, {"debate_id": "none"}).status_code == 404
     bad = s.post(plans, {"approval_mode": "dice", "max_auto_risk": 3, "budget_limit_usd": -1})

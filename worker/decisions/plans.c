@@ -12,6 +12,7 @@
 #include "worker/debate/request.h"
 #include "worker/decisions/decisions.h"
 #include "worker/http/body.h"
+#include "worker/http/page.h"
 #include "worker/http/route.h"
 #include "worker/stream/stream.h"
 #include "worker/worker.h"
@@ -310,7 +311,7 @@ CO_FN static void plan_list(struct http_request *req)
 	struct worker *w = req->user;
 	struct error err = ERROR_INIT;
 	struct db_rows r, total;
-	json_t *list;
+	json_t *list, *o;
 	size_t i;
 
 	if (!db_query(w->db, req->arena,
@@ -330,10 +331,10 @@ CO_FN static void plan_list(struct http_request *req)
 
 		json_array_append_new(list, plan_json(&p));
 	}
-	http_reply_json(req, 200,
-			json_pack("{s:o, s:I, s:I, s:I, s:I}", "plans", list, "count", (json_int_t)r.count, "total",
-				  (json_int_t)db_int(&total, 0, 0), "limit", (json_int_t)limit, "offset",
-				  (json_int_t)offset));
+	o = json_object();
+	json_object_set_new(o, "plans", list);
+	page_put(o, limit, offset, r.count, db_int(&total, 0, 0));
+	http_reply_json(req, 200, o);
 }
 
 /* ---- moving on ---- */
