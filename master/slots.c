@@ -405,7 +405,7 @@ void slots_reap(struct master *m)
 	int status;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (upgrade_reaped(m, pid, status))
+		if (upgrade_reaped(m, pid, status) || storage_reaped(m, pid))
 			continue;
 		for (unsigned i = 0; i < m->mailboxes.count; i++) {
 			if (m->slots[i].pid == pid) {

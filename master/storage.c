@@ -33,6 +33,7 @@
 #define STORAGE_PATIENCE_MS 2000      /* how long workers wait for a database server before they start without it */
 #define STORAGE_PAUSE (500 * MS_US)   /* between two tries */
 #define STORAGE_TOLD_US (10 * SEC_US) /* between two lines of the log about the same */
+#define STORAGE_REAPED (-1)           /* in the place of a child that has ended and was not listened to yet */
 
 enum storage_word {
 	STORAGE_FAILED, /* for good: err says why */
@@ -241,6 +242,15 @@ void storage_close(struct master *m)
 			continue;
 	}
 	s->child = 0;
+}
+
+/* Its number may be another process's from now on, so nobody is to be ended by it. What it said waits in the pipe. */
+bool storage_reaped(struct master *m, pid_t pid)
+{
+	if (pid != m->storage.child)
+		return false;
+	m->storage.child = STORAGE_REAPED;
+	return true;
 }
 
 /* The next word within so many milliseconds, -1: however long it takes. False: none yet. */

@@ -16,7 +16,7 @@ struct master;
 
 struct storage {
 	bool pending;             /* not prepared yet: workers do nothing that needs it */
-	pid_t child;              /* that prepares it, 0: none */
+	pid_t child;              /* that prepares it, 0: none, -1: it has been reaped, its word waits */
 	int fd;                   /* what it says, -1: no child */
 	int64_t next_at, told_at; /* of the next try, of the last line of the log; monotonic us */
 };
@@ -27,6 +27,8 @@ struct storage {
  */
 bool storage_start(struct master *m, struct error *err) MUST_CHECK;
 void storage_tick(struct master *m);
+/* Was it the child that prepares the store? */
+bool storage_reaped(struct master *m, pid_t pid);
 /* Ends a child that is still at work. */
 void storage_close(struct master *m);
 
