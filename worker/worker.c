@@ -248,7 +248,8 @@ static void worker_begin_end(struct worker_process *p, enum worker_end end)
 		 KV_I("connections", http_server_connections(p->w.http)), KV_I("debates", runner_count(p->w.runner)));
 	p->end = end;
 	p->w.draining = true;
-	if (end == END_STOP && atomic_exchange(&p->w.shm->stop_told, 1) == 0)
+	/* While the store is waited for it has not been told of the start either. */
+	if (end == END_STOP && !p->w.waiting && atomic_exchange(&p->w.shm->stop_told, 1) == 0)
 		audit_note(&p->w, NULL,
 			   &(struct audit_event){
 			       .category = "system", .action = "system.shutdown", .resource_type = STR("service")});

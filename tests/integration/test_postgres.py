@@ -189,6 +189,7 @@ def test_a_start_that_waits_ends_when_told(cluster, make_server):
     s = make_server({"storage": {"dsn": dsn}}, start=False).spawn()
     wait_until(lambda: probe(s, "/healthz"), what="probes answer")
     assert s.stop() == 0 and not s.family()
+    assert "time to drain is over" not in s.log()  # nothing was to be told to the store
 
 
 def test_a_database_that_comes_and_says_no_ends_the_start(cluster, make_server):
@@ -198,6 +199,22 @@ def test_a_database_that_comes_and_says_no_ends_the_start(cluster, make_server):
     cluster.start()
     code, log = s.expect_exit()
     assert code == 1 and 'database "nowhere" does not exist' in log
+
+
+def test_a_start_outlives_a_session_that_is_ended(cluster, make_server):
+    """While another node changes the tables the server ends the session that waits for it, and is there at once."""
+    dsn = cluster.database()
+    locker = cluster.connect(name_of(dsn))
+    with locker.cursor() as c:
+        c.execute("SELECT pg_advisory_lock(x'617261676f726164'::bigint)")
+    s = make_server({"storage": {"dsn": dsn}}, start=False).spawn()
+    s.wait_log("another node is changing the tables")
+    wait_until(lambda: cluster.query("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+                                     " AND wait_event_type = 'Lock'", name_of(dsn)), what="the session")
+    wait_until(lambda: re.search("terminating connection|server closed", s.get("/readyz").text), what="the reason")
+    locker.close()
+    s.wait_ready()
+    wait_end(s, ask(s))
 
 
 # ---- a server that goes away ----

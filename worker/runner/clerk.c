@@ -386,10 +386,13 @@ bool clerk_registered(const struct clerk *c)
 
 CO_FN void clerk_resign(struct clerk *c)
 {
-	struct db_batch *b = db_batch_new(c->w->db);
 	struct error err = ERROR_INIT;
+	struct db_batch *b;
 
 	c->resigned = true;
+	if (c->beat == 0)
+		return; /* no lease was ever asked for: the store may never have been there */
+	b = db_batch_new(c->w->db);
 	c->resigning = co_self();
 	while (c->beating && co_wait(0) == CO_DONE)
 		; /* it would bring the row back behind its deletion */
