@@ -188,6 +188,8 @@ static bool check_server(PGconn *pg, struct error *err)
 		return error_field(err, ERR_STORAGE, "storage.dsn",
 				   "the server is PostgreSQL %d; at least 12 is needed", PQserverVersion(pg) / 10000);
 	r = db_pg_run(pg, "SHOW transaction_read_only", DB_NO_ARGS, err);
+	if (r == NULL && PQstatus(pg) == CONNECTION_BAD)
+		err->code = ERR_UNAVAILABLE; /* it ends just now, or a pooler does not reach it */
 	/* A standby that is being promoted says so too: it is not there yet. */
 	ok =
 	    r != NULL && (strcmp(PQgetvalue(r, 0, 0), "off") == 0 ||

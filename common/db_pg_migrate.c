@@ -132,6 +132,8 @@ bool db_pg_migrate(const struct conf *c, const struct migration *m, size_t n, st
 		BUG_ON(m[i].number <= m[i - 1].number);
 	while (ok && !done)
 		ok = migrate_one(pg, m, n, &done, err);
+	if (!ok && PQstatus(pg) == CONNECTION_BAD)
+		err->code = ERR_UNAVAILABLE; /* a session that was ended says nothing about the migration */
 	PQfinish(pg);
 	return ok;
 }
