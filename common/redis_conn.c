@@ -576,8 +576,3 @@ const char *redis_conn_why(const struct redis_conn *c)
 {
 	return c->why;
 }
-
-size_t redis_conn_pending(const struct redis_conn *c)
-{
-	return c->count;
-}

@@ -33,7 +33,6 @@ void redis_conn_close(struct redis_conn *c);
 bool redis_conn_up(const struct redis_conn *c);
 /* Why it is not up; "" when it is. */
 const char *redis_conn_why(const struct redis_conn *c);
-size_t redis_conn_pending(const struct redis_conn *c);
 /* Appends a command; it leaves at the end of the turn. False: not up, or more than 4 MiB wait. */
 bool redis_conn_send(struct redis_conn *c, const struct str *words, size_t n, redis_answer fn, void *arg);
 
