@@ -350,6 +350,9 @@ def test_routes_show_their_chains(api):
         assert " %s " % step in create + " ", step
     for step in ("idempotency", "maintenance", "content_type", "deprecation", "host", "csrf"):
         assert " %s " % step not in read, step
+    # What asks the store on behalf of strangers is counted, but for the probe that is there to ask.
+    free = {path for (_, path), line in chains.items() if line.split()[2:4] == ["public", "-"] and line.endswith("(waits)")}
+    assert free == {"/readyz/dependencies"}
     assert " timeout " not in probe and "(inline)" in probe
     assert " deprecation " in chains["POST", "/api/debate"]
     # The order of the server's guide: security, authentication, limits, processing, observability, caching.

@@ -112,7 +112,7 @@ CO_FN static void health_mound(struct http_request *req)
 }
 
 static const struct route health_rows[] = {
-    ROUTE(GET, "/api/health/knowledge-mound", health_mound, NULL, NONE,
+    ROUTE(GET, "/api/health/knowledge-mound", health_mound, NULL, READ,
 	  "How the Knowledge Mound stands: eleven components, and the vectors", .flags = ROUTE_PUBLIC),
 };
 const struct route_table knowledge_health_routes = {health_rows, countof(health_rows)};
