@@ -612,7 +612,8 @@ def test_sse_ends_soon_after_the_debate(live):
     i = create(live)
     events = Sse(live, i).events()
     end = time.time()
-    assert events[-1]["type"] == "debate_end" and end - events[-1]["timestamp"] < 2
+    # By itself, and not at the next sign of life (15 s).
+    assert events[-1]["type"] == "debate_end" and end - events[-1]["timestamp"] < 10
     dense(durable(events))
 
 
