@@ -352,10 +352,11 @@ CO_FN static void many_embed(struct http_request *req)
 }
 
 static const struct route many_rows[] = {
-    KNOWLEDGE_FACT_ROW(POST, "/batch", many_create, "write", "Write up to 100 facts, all or none"),
-    KNOWLEDGE_FACT_ROW(POST, "/batch/delete", many_delete, "admin", "Remove up to 100 facts"),
-    KNOWLEDGE_FACT_ROW(POST, "/merge", many_merge, "admin", "Keep one of several facts; it supersedes the others"),
-    KNOWLEDGE_FACT_ROW(POST, "/validate", many_validate, "write", "Ask for facts to be looked at"),
+    KNOWLEDGE_FACT_ROW(POST, "/batch", many_create, "write", WRITE, "Write up to 100 facts, all or none"),
+    KNOWLEDGE_FACT_ROW(POST, "/batch/delete", many_delete, "admin", WRITE, "Remove up to 100 facts"),
+    KNOWLEDGE_FACT_ROW(POST, "/merge", many_merge, "admin", WRITE,
+		       "Keep one of several facts; it supersedes the others"),
+    KNOWLEDGE_FACT_ROW(POST, "/validate", many_validate, "write", WRITE, "Ask for facts to be looked at"),
     KNOWLEDGE_ROW(GET, "entries/{id}/sources", entry_sources, "read", READ, "Where an entry comes from"),
     KNOWLEDGE_ROW(GET, "entries/{id}/embeddings", entry_embeddings, "read", READ, "The vector of an entry"),
     KNOWLEDGE_ROW(POST, "embeddings", many_embed, "write", WRITE, "Vectors of texts, stored nowhere"),

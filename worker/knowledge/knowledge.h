@@ -235,8 +235,8 @@ extern const struct route_table knowledge_contra_routes;   /* contra_api.c */
 /* A route of these tables; permission behind "knowledge.". */
 #define KNOWLEDGE_ROW(m, p, h, perm, r, s) ROUTE(m, "/api/knowledge/" p, h, "knowledge." perm, r, s)
 /* A route of facts, under both of their paths. */
-#define KNOWLEDGE_FACT_ROW(m, p, h, perm, s)                               \
-	ROUTE(m, "/api/knowledge/facts" p, h, "knowledge." perm, READ, s), \
-	    ROUTE(m, "/api/facts" p, h, "knowledge." perm, READ, s)
+#define KNOWLEDGE_FACT_ROW(m, p, h, perm, r, s)                         \
+	ROUTE(m, "/api/knowledge/facts" p, h, "knowledge." perm, r, s), \
+	    ROUTE(m, "/api/facts" p, h, "knowledge." perm, r, s)
 
 #endif
