@@ -477,7 +477,7 @@ static void test_spared_votes_and_people(void **state)
 
 	(void)state;
 	d->plan.protocol.vote_early_stop = true;
-	json_object_set_new(d->inbox, "vote.inbox",
+	json_object_set_new(d->inbox, INBOX_LAST_STEP,
 			    json_pack("[{s:s, s:s, s:s, s:{s:s, s:i}}]", "id", "1", "kind", "user_vote", "user_id", "u",
 				      "payload", "choice", "charlie", "intensity", 10));
 	assert_true(fake_run(d));

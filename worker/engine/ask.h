@@ -31,6 +31,7 @@ struct engine {
 	json_t *people;               /* votes of people so far, as inbox items; of the arena */
 	json_t *novelty;              /* {agent: [ppm of each text]}; of the arena */
 	const json_t *progress;       /* what the last closed round brought, see progress.h; NULL: none yet */
+	bool heard;                   /* what people want of the decision has been taken */
 	const json_t *spared;         /* names of those whose votes were not needed, or NULL */
 	const json_t *decision;
 	struct str answer, synthesis;

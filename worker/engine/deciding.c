@@ -81,14 +81,20 @@ CO_FN static bool deciding_settle(struct engine *e, struct deciding *g)
 	return true;
 }
 
-/* What people want of the decision that nobody has taken yet, together with what earlier steps took. */
-CO_FN static bool deciding_hear(struct engine *e, const char *key)
+/*
+ * What people want of the decision that nobody has taken yet, together with what earlier steps took. Once: with two
+ * waves of votes it is closed when the first is in, for what came later could undo that the second was not needed.
+ */
+CO_FN static bool deciding_hear(struct engine *e)
 {
 	const json_t *items;
 	size_t i;
 
-	if (!step_inbox(e->d, key, &items))
+	if (e->heard)
+		return true;
+	if (!step_inbox(e->d, INBOX_LAST_STEP, &items))
 		return false;
+	e->heard = true;
 	for (i = 0; i < json_array_size(items); i++)
 		json_array_append(e->people, json_array_get(items, i));
 	return true;
@@ -163,7 +169,7 @@ static void deciding_wishes(struct engine *e, const struct mode *mode, struct de
 CO_FN bool deciding_so_far(struct engine *e, const struct mode *mode, struct decision_matter *m)
 {
 	*m = (struct decision_matter){.plan = e->plan, .seats = e->seats, .n = e->n, .memo = e->memo};
-	if (!deciding_hear(e, "vote.inbox"))
+	if (!deciding_hear(e))
 		return false;
 	deciding_wishes(e, mode, m);
 	return true;
@@ -176,7 +182,7 @@ CO_FN static bool deciding_matter(struct engine *e, const struct mode *mode, str
 	    .plan = e->plan, .seats = e->seats, .n = e->n, .threshold_ppm = e->plan->threshold_ppm, .memo = e->memo};
 	if (e->plan->version < 3)
 		return true;
-	if (!deciding_hear(e, INBOX_LAST_STEP) || !deciding_compare(e, mode, &m->alike))
+	if (!deciding_hear(e) || !deciding_compare(e, mode, &m->alike))
 		return false;
 	deciding_wishes(e, mode, m);
 	m->spared = e->spared;
