@@ -107,6 +107,12 @@ CO_FN static void many_create(struct http_request *req)
 	    json_pack("{s:b, s:o, s:I}", "success", 1, "facts", list, "count", (json_int_t)json_array_size(list)));
 }
 
+/* What a body names: n ids, of which `found` are facts of the workspace. */
+struct many_named {
+	struct knowledge_node *facts;
+	size_t n, found;
+};
+
 /* Facts of the workspace by the ids of a field, in the arena; false: answered. */
 CO_FN static bool many_facts(struct http_request *req, const struct str *ids, size_t n, struct knowledge_node **facts,
 			     size_t *found)
@@ -122,32 +128,44 @@ CO_FN static bool many_facts(struct http_request *req, const struct str *ids, si
 	return true;
 }
 
-CO_FN static void many_delete(struct http_request *req)
+/* The facts that the body names, in the arena; false: answered. `target`: also the text of target_id, or NULL. */
+CO_FN static bool many_named(struct http_request *req, struct many_named *out, struct str *target)
 {
 	const json_t *body = body_object(req);
-	struct knowledge_node *facts;
 	struct body_problems p;
-	struct db_batch *b;
 	struct str *ids;
-	size_t n, found, i;
-	json_t *list;
 
 	if (body == NULL || !knowledge_here(req, body))
-		return;
+		return false;
 	body_problems_begin(req, &p);
-	n = knowledge_ids(&p, req->arena, body, "fact_ids", KNOWLEDGE_LIST_MAX, &ids);
-	if (body_refused(req, &p) || !many_facts(req, ids, n, &facts, &found))
+	out->n = knowledge_ids(&p, req->arena, body, "fact_ids", KNOWLEDGE_LIST_MAX, &ids);
+	if (target != NULL)
+		*target = body_text(&p, body, "target_id", 0, 64, false);
+	if (body_refused(req, &p) || !many_facts(req, ids, out->n, &out->facts, &out->found))
+		return false;
+	if (target != NULL && target->n == 0 && out->n > 0)
+		*target = ids[0];
+	return true;
+}
+
+CO_FN static void many_delete(struct http_request *req)
+{
+	json_t *list = json_own(req->arena, json_array());
+	struct many_named m;
+	struct db_batch *b;
+	size_t i;
+
+	if (!many_named(req, &m, NULL))
 		return;
-	list = json_own(req->arena, json_array());
 	b = db_batch_new(many_worker(req)->db);
-	for (i = 0; i < found; i++) {
-		knowledge_archive(b, &req->ctx, facts[i].id, "deleted", clock_wall_ms());
-		json_array_append_new(list, json_str(facts[i].id));
+	for (i = 0; i < m.found; i++) {
+		knowledge_archive(b, &req->ctx, m.facts[i].id, "deleted", clock_wall_ms());
+		json_array_append_new(list, json_str(m.facts[i].id));
 	}
 	if (knowledge_commit(req, b, "fact", "knowledge_fact", "knowledge.fact_delete", STR("")))
 		http_reply_json(req, 200,
 				json_pack("{s:b, s:O, s:I, s:I}", "success", 1, "deleted", list, "count",
-					  (json_int_t)found, "not_found", (json_int_t)(n - found)));
+					  (json_int_t)m.found, "not_found", (json_int_t)(m.n - m.found)));
 }
 
 /* ---- merging, validating ---- */
@@ -155,31 +173,22 @@ CO_FN static void many_delete(struct http_request *req)
 /* The first one, or target_id, stays; the others are superseded by it. */
 CO_FN static void many_merge(struct http_request *req)
 {
-	const json_t *body = body_object(req);
 	int64_t now = clock_wall_ms();
-	struct knowledge_node *facts;
 	char link[KNOWLEDGE_ID_LEN + 1];
 	struct error err = ERROR_INIT;
-	struct body_problems p;
+	struct many_named m;
 	struct db_batch *b;
-	struct str *ids, keep;
-	size_t n, found, i;
+	struct str keep;
 	json_t *list, *o;
+	size_t i;
 
-	if (body == NULL || !knowledge_here(req, body))
+	if (!many_named(req, &m, &keep))
 		return;
-	body_problems_begin(req, &p);
-	n = knowledge_ids(&p, req->arena, body, "fact_ids", KNOWLEDGE_LIST_MAX, &ids);
-	keep = body_text(&p, body, "target_id", 0, 64, false);
-	if (body_refused(req, &p) || !many_facts(req, ids, n, &facts, &found))
-		return;
-	if (keep.n == 0 && n > 0)
-		keep = ids[0];
-	for (i = 0; i < found && !str_eq(facts[i].id, keep); i++)
+	for (i = 0; i < m.found && !str_eq(m.facts[i].id, keep); i++)
 		;
-	if (i == found)
+	if (i == m.found)
 		error_field(&err, ERR_INVALID_VALUE, "target_id", "must be one of fact_ids");
-	else if (found < n || n < 2)
+	else if (m.found < m.n || m.n < 2)
 		error_field(&err, ERR_NOT_FOUND, "fact_ids", "must be two or more facts of the workspace");
 	if (err.code != ERR_OK) {
 		http_reply_error(req, &err);
@@ -187,17 +196,17 @@ CO_FN static void many_merge(struct http_request *req)
 	}
 	list = json_own(req->arena, json_array());
 	b = db_batch_new(many_worker(req)->db);
-	for (i = 0; i < found; i++) {
-		if (str_eq(facts[i].id, keep))
+	for (i = 0; i < m.found; i++) {
+		if (str_eq(m.facts[i].id, keep))
 			continue;
 		db_batch_add(b,
 			     "UPDATE knowledge_nodes SET superseded_by = $3, updated_at = $4 WHERE id = $1 AND"
 			     " workspace_id = $2",
-			     DB_ARGS(DB_S(facts[i].id), DB_S(req->ctx.workspace_id), DB_S(keep), DB_I(now)), 1);
-		knowledge_link(b, &req->ctx, keep, facts[i].id, STR("supersedes"), KNOWLEDGE_ONE, STR(""), now, link);
-		knowledge_note(b, &req->ctx, facts[i].id, "merged", facts[i].confidence_ppm, facts[i].confidence_ppm,
-			       now);
-		json_array_append_new(list, json_str(facts[i].id));
+			     DB_ARGS(DB_S(m.facts[i].id), DB_S(req->ctx.workspace_id), DB_S(keep), DB_I(now)), 1);
+		knowledge_link(b, &req->ctx, keep, m.facts[i].id, STR("supersedes"), KNOWLEDGE_ONE, STR(""), now, link);
+		knowledge_note(b, &req->ctx, m.facts[i].id, "merged", m.facts[i].confidence_ppm,
+			       m.facts[i].confidence_ppm, now);
+		json_array_append_new(list, json_str(m.facts[i].id));
 	}
 	if (!knowledge_commit(req, b, "merge", "knowledge_fact", "knowledge.merge", keep))
 		return;
@@ -210,30 +219,23 @@ CO_FN static void many_merge(struct http_request *req)
 /* As POST facts/{id}/verify: no agents verify facts, they wait to be looked at. */
 CO_FN static void many_validate(struct http_request *req)
 {
-	const json_t *body = body_object(req);
-	struct knowledge_node *facts;
-	struct body_problems p;
+	json_t *list = json_own(req->arena, json_array());
+	struct many_named m;
 	struct db_batch *b;
-	struct str *ids;
-	size_t n, found, i;
-	json_t *list;
+	size_t i;
 
-	if (body == NULL || !knowledge_here(req, body))
+	if (!many_named(req, &m, NULL))
 		return;
-	body_problems_begin(req, &p);
-	n = knowledge_ids(&p, req->arena, body, "fact_ids", KNOWLEDGE_LIST_MAX, &ids);
-	if (body_refused(req, &p) || !many_facts(req, ids, n, &facts, &found))
-		return;
-	list = json_own(req->arena, json_array());
 	b = db_batch_new(many_worker(req)->db);
-	for (i = 0; i < found; i++) {
-		knowledge_queue(b, &req->ctx, facts[i].id, STR("verify"), clock_wall_ms());
-		json_array_append_new(list, json_str(facts[i].id));
+	for (i = 0; i < m.found; i++) {
+		knowledge_queue(b, &req->ctx, m.facts[i].id, STR("verify"), clock_wall_ms());
+		json_array_append_new(list, json_str(m.facts[i].id));
 	}
 	if (knowledge_commit(req, b, "fact", "knowledge_fact", "knowledge.fact_verify", STR("")))
 		http_reply_json(req, 202,
-				json_pack("{s:O, s:I, s:s, s:s}", "queued", list, "count", (json_int_t)found, "status",
-					  "queued", "message", "they are listed as stale until somebody looks"));
+				json_pack("{s:O, s:I, s:s, s:s}", "queued", list, "count", (json_int_t)m.found,
+					  "status", "queued", "message",
+					  "they are listed as stale until somebody looks"));
 }
 
 /* ---- behind one entry ---- */
