@@ -383,3 +383,14 @@ def provider():
 def server(request, make_server):
     marker = request.node.get_closest_marker("server")
     return make_server(*(marker.args if marker else ()), **(marker.kwargs if marker else {}))
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    """Three workers; a debate takes about a second, so that it can be watched."""
+    s = Server(tmp_path_factory.mktemp("live"), {
+        "server": {"workers": 3}, "debates": {"max_concurrent": 16, "token_merge": "5ms"},
+        "providers": {"demo": {"delay_ms": 120}}, "websocket": {"message_rate": 0, "heartbeat": "500ms"}})
+    s.start()
+    yield s
+    s.close()

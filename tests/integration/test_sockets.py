@@ -14,17 +14,6 @@ from talk import TASK, call, create, run, socket, wait_end, wait_status
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory):
-    """Three workers; a debate takes about a second, so that it can be watched."""
-    s = Server(tmp_path_factory.mktemp("live"), {
-        "server": {"workers": 3}, "debates": {"max_concurrent": 16, "token_merge": "5ms"},
-        "providers": {"demo": {"delay_ms": 120}}, "websocket": {"message_rate": 0, "heartbeat": "500ms"}})
-    s.start()
-    yield s
-    s.close()
-
-
-@pytest.fixture(scope="module")
 def tight(tmp_path_factory):
     """Small limits."""
     s = Server(tmp_path_factory.mktemp("tight"), {

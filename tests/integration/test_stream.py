@@ -9,20 +9,9 @@ from signal import SIGHUP, SIGKILL
 import pytest
 import websockets
 
-from conftest import Server, wait_until
+from conftest import wait_until
 from talk import (CONTROL, TASK, TOKENS, Socket, Sse, call, create, debate, dense, durable, log, page, run, socket, status,
                   wait_end)
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory):
-    """Three workers; a debate takes about a second, so that it can be watched."""
-    s = Server(tmp_path_factory.mktemp("live"), {
-        "server": {"workers": 3}, "debates": {"max_concurrent": 16, "token_merge": "5ms"},
-        "providers": {"demo": {"delay_ms": 120}}, "websocket": {"message_rate": 0, "heartbeat": "500ms"}})
-    s.start()
-    yield s
-    s.close()
 
 
 @pytest.fixture(scope="module")
